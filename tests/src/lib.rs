@@ -1,1 +1,63 @@
-//! x
+//! What the tests that cross crates share: where data and programs are, and how a skip is said.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace's folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// A file or folder of the shared development data: `SPARSECODE_SHARED`, else `../shared` beside the workspace. Says plainly
+/// what is skipped when it is not there.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("SPARSECODE_SHARED")
+        .map_or_else(|| workspace().join("../shared"), PathBuf::from);
+    let path = folder.join(name);
+    if path.exists() {
+        Some(path)
+    } else {
+        eprintln!("skipped: {} is not there (set SPARSECODE_SHARED to its folder)", path.display());
+        None
+    }
+}
+
+/// A cargo command that builds into the folder, and with the profile, of these tests.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// The program `sparsecode`, built when it is not up to date.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn program() -> PathBuf {
+    static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let mut build = cargo();
+            build.args(["build", "--quiet", "--package", "sparsecode-trainer", "--bin", "sparsecode"]);
+            // Tests lie in <target>/<profile>/deps.
+            let folder = std::env::current_exe().expect("a test has a path");
+            let folder = folder.parent().and_then(Path::parent).expect("a test lies in target/profile/deps").to_owned();
+            if folder.file_name().is_some_and(|name| name == "release") {
+                build.arg("--release");
+            }
+            assert!(build.status().expect("cargo runs").success(), "sparsecode does not build");
+            folder.join(format!("sparsecode{}", std::env::consts::EXE_SUFFIX))
+        })
+        .clone()
+}
+
+/// The largest absolute difference of two slices of one length.
+///
+/// # Panics
+///
+/// If the lengths differ.
+pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len(), "lengths differ");
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}

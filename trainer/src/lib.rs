@@ -1,2 +1,13 @@
-//! x
+//! Trains sparse autoencoders and exports them for microcontrollers: the library behind the `sparsecode` program.
+//!
+//! [`config`] says what a run is, [`data`] loads samples, [`model`] holds the networks, [`inference`] finds codes, [`train`]
+//! learns, [`evaluate`] measures, [`export`] writes the file that `sparsecode-runtime` runs, [`report`] shows it.
+
+pub mod config;
+pub mod data;
+pub mod evaluate;
+pub mod inference;
+pub mod model;
 pub mod rng;
+pub mod storage;
+pub mod train;

@@ -1,0 +1,222 @@
+//! Measures of a model on a set: sparsity, PSNR, energy, dead atoms, denoising.
+
+use candle_core::{Device, Result, Tensor};
+use rand_distr::{Distribution, StandardNormal};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::data::{Dataset, Restore};
+use crate::inference::{Energy, Engine, InferenceConfig};
+use crate::model::Autoencoder;
+use crate::rng::{Stream, generator};
+
+/// PSNR counted for an exact reconstruction, where the formula has no value.
+const EXACT_PSNR: f64 = 40.0;
+
+/// A data set on a device.
+pub struct Samples {
+    /// Preprocessed samples, `count × input_dim`.
+    pub inputs: Tensor,
+    /// The way back to raw units.
+    pub restore: Restore,
+}
+
+impl Samples {
+    /// Moves a data set to a device.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot hold it.
+    pub fn new(dataset: Dataset, device: &Device) -> Result<Self> {
+        let shape = (dataset.len(), dataset.dim);
+        Ok(Self { inputs: Tensor::from_vec(dataset.samples, shape, device)?, restore: dataset.restore })
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.inputs.dims()[0]
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where codes come from in an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeSource {
+    /// The encoder alone.
+    Encoder,
+    /// FISTA on reconstruction and ℓ1 alone (β = γ = 0), from the encoder's code where there is one.
+    Fista,
+}
+
+/// Figures of a model on a set, means over its samples unless said otherwise.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// Samples measured.
+    pub samples: usize,
+    /// Where the codes came from.
+    pub codes: CodeSource,
+    /// Standard deviation of the noise added to preprocessed inputs; `None` for clean ones.
+    pub noise: Option<f64>,
+    /// PSNR of the inputs themselves against the clean ones, in dB; `None` without noise.
+    pub psnr_input: Option<f64>,
+    /// PSNR of the reconstructions against the clean inputs, in dB, in raw units.
+    pub psnr: f64,
+    /// Fraction of code components that are exactly 0.
+    pub sparsity: f64,
+    /// ‖z‖₁.
+    pub code_l1: f64,
+    /// f + g of a batch of the training's size, against the inputs that were encoded.
+    pub energy: f64,
+    /// Code components that are 0 for every sample of the set.
+    pub dead_atoms: usize,
+}
+
+/// Noise for an evaluation: its deviation in preprocessed units, and which stream of random numbers it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise {
+    /// σ.
+    pub sigma: f64,
+    /// Index of the noise level, so that two levels do not share draws.
+    pub level: u16,
+}
+
+/// Measures `model` on `samples` in batches of the training's size.
+///
+/// # Errors
+///
+/// Fails if the samples' dimension is not the model's, or the device runs out of memory.
+pub fn evaluate(
+    model: &Autoencoder,
+    samples: &Samples,
+    config: &Config,
+    peak: f64,
+    engine: &dyn Engine,
+    source: CodeSource,
+    noise: Option<Noise>,
+) -> Result<Evaluation> {
+    let mut rng = noise.map(|noise| (noise.sigma, generator(config.seed, Stream::Noise { level: noise.level })));
+    let mut sums = Sums::default();
+    let mut used = vec![false; config.model.code_dim];
+    let mut start = 0;
+    while start < samples.len() {
+        let count = config.batch_size.min(samples.len() - start);
+        let clean = samples.inputs.narrow(0, start, count)?;
+        let inputs = match &mut rng {
+            Some((sigma, rng)) => {
+                let draws: Vec<f32> =
+                    (0..clean.elem_count()).map(|_| StandardNormal.sample(&mut *rng)).collect();
+                let draws = Tensor::from_vec(draws, clean.shape(), clean.device())?.to_dtype(clean.dtype())?;
+                (&clean + (draws * *sigma)?)?
+            }
+            None => clean.clone(),
+        };
+        let codes = codes_of(model, &inputs, config, engine, source)?;
+        let reconstruction = model.decoder.forward(&codes)?;
+        sums.psnr += psnr_sum(&(reconstruction - &clean)?, &samples.restore, start, peak)?;
+        if rng.is_some() {
+            sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start, peak)?;
+        }
+        sums.energy += Energy::new(&model.decoder, &inputs, None, &config.inference)?.value(&codes)?.total();
+        let (zeros, l1) = count_zeros(&codes, &mut used)?;
+        sums.zeros += zeros;
+        sums.l1 += l1;
+        start += count;
+    }
+    let count = samples.len().max(1) as f64;
+    Ok(Evaluation {
+        samples: samples.len(),
+        codes: source,
+        noise: noise.map(|noise| noise.sigma),
+        psnr_input: noise.map(|_| sums.psnr_input / count),
+        psnr: sums.psnr / count,
+        sparsity: sums.zeros / (count * config.model.code_dim as f64),
+        code_l1: sums.l1 / count,
+        energy: sums.energy / count * config.batch_size as f64,
+        dead_atoms: used.iter().filter(|&&used| !used).count(),
+    })
+}
+
+#[derive(Default)]
+struct Sums {
+    psnr: f64,
+    psnr_input: f64,
+    energy: f64,
+    zeros: f64,
+    l1: f64,
+}
+
+/// The codes of a batch, `batch × code_dim`.
+///
+/// # Errors
+///
+/// Fails if shapes, dtypes or devices disagree.
+pub fn codes_of(
+    model: &Autoencoder,
+    inputs: &Tensor,
+    config: &Config,
+    engine: &dyn Engine,
+    source: CodeSource,
+) -> Result<Tensor> {
+    let start = match &model.encoder {
+        Some(encoder) => encoder.forward(inputs)?,
+        None => initial_codes(config, inputs)?,
+    };
+    match source {
+        CodeSource::Encoder if model.encoder.is_some() => Ok(start),
+        _ => {
+            let plain = InferenceConfig { variance_weight: 0.0, encoder_weight: 0.0, ..config.inference.clone() };
+            Ok(engine.infer(&Energy::new(&model.decoder, inputs, None, &plain)?, &start)?.codes)
+        }
+    }
+}
+
+/// FISTA's start for a model without an encoder, `batch × code_dim`.
+pub(crate) fn initial_codes(config: &Config, inputs: &Tensor) -> Result<Tensor> {
+    let shape = (inputs.dim(0)?, config.model.code_dim);
+    Tensor::full(config.inference.initial_code as f32, shape, inputs.device())?.to_dtype(inputs.dtype())
+}
+
+/// The sum over a batch of `10 log10(peak²/MSE)`, the errors taken to raw units first. `first` is the batch's first index in
+/// the set that `restore` belongs to.
+pub(crate) fn psnr_sum(errors: &Tensor, restore: &Restore, first: usize, peak: f64) -> Result<f64> {
+    psnr_sum_of(errors, restore, first..first + errors.dim(0)?, peak)
+}
+
+/// As [`psnr_sum`], for samples with these indices in the set.
+pub(crate) fn psnr_sum_of(
+    errors: &Tensor,
+    restore: &Restore,
+    indices: impl IntoIterator<Item = usize>,
+    peak: f64,
+) -> Result<f64> {
+    let dim = errors.dim(1)?;
+    let errors: Vec<f32> = errors.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+    let psnr = errors.chunks_exact(dim).zip(indices).map(|(error, index)| {
+        let mse = restore.squared_error(index, error.iter().copied());
+        if mse == 0.0 { EXACT_PSNR } else { 10.0 * (peak * peak / mse).log10() }
+    });
+    Ok(psnr.sum())
+}
+
+/// The number of zeros and the ℓ1 norm of a batch of codes; marks the components that some sample uses.
+pub(crate) fn count_zeros(codes: &Tensor, used: &mut [bool]) -> Result<(f64, f64)> {
+    let codes: Vec<f32> = codes.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+    let mut zeros = 0usize;
+    let mut l1 = 0.0f64;
+    for code in codes.chunks_exact(used.len()) {
+        for (value, used) in code.iter().zip(used.iter_mut()) {
+            if *value == 0.0 {
+                zeros += 1;
+            } else {
+                *used = true;
+                l1 += f64::from(value.abs());
+            }
+        }
+    }
+    Ok((zeros as f64, l1))
+}

@@ -1,0 +1,164 @@
+use candle_core::{DType, Result, Tensor};
+
+use super::InferenceConfig;
+use crate::model::{Decoder, column_sums, hidden_units, positive_mask};
+
+/// The energy f + g of one mini-batch, with what is constant during inference computed once.
+pub struct Energy<'a> {
+    decoder: &'a Decoder,
+    inputs: &'a Tensor,
+    encoder_codes: Option<&'a Tensor>,
+    config: &'a InferenceConfig,
+    reconstruction: Reconstruction<'a>,
+}
+
+/// How the reconstruction's gradient is computed.
+enum Reconstruction<'a> {
+    /// `z G − c` for a linear decoder: n·l² operations an iteration instead of 2·n·d·l.
+    Quadratic {
+        /// G = (2/d) WᵀW, `code_dim × code_dim`.
+        gram: Tensor,
+        /// c = (2/d) Y W, `batch × code_dim`.
+        correlation: Tensor,
+    },
+    /// Through both layers of a one-hidden decoder.
+    OneHidden { hidden: &'a Tensor, hidden_bias: &'a Tensor, output: &'a Tensor },
+}
+
+/// The value of the energy, term by term, summed over the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EnergyTerms {
+    /// Σ (1/d)‖y − D(z)‖².
+    pub reconstruction: f64,
+    /// β Σ_j [(T − sd_j)_+]².
+    pub variance: f64,
+    /// (γ/l) Σ ‖z − E(y)‖².
+    pub encoder: f64,
+    /// λ Σ ‖z‖₁.
+    pub l1: f64,
+}
+
+impl EnergyTerms {
+    /// f + g.
+    pub fn total(&self) -> f64 {
+        self.reconstruction + self.variance + self.encoder + self.l1
+    }
+}
+
+impl<'a> Energy<'a> {
+    /// The energy of `inputs` (`batch × input_dim`) under `decoder`. `encoder_codes` (`batch × code_dim`) are the E(y) of the γ
+    /// term; without them the term is absent.
+    ///
+    /// Cost for a linear decoder: the products G and c, once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn new(
+        decoder: &'a Decoder,
+        inputs: &'a Tensor,
+        encoder_codes: Option<&'a Tensor>,
+        config: &'a InferenceConfig,
+    ) -> Result<Self> {
+        let reconstruction = match decoder {
+            Decoder::Linear { dictionary } => {
+                let scale = 2.0 / inputs.dim(1)? as f64;
+                Reconstruction::Quadratic {
+                    gram: (dictionary.t()?.matmul(dictionary)? * scale)?,
+                    correlation: (inputs.matmul(dictionary)? * scale)?,
+                }
+            }
+            Decoder::OneHidden { hidden, hidden_bias, output } => {
+                Reconstruction::OneHidden { hidden, hidden_bias, output }
+            }
+        };
+        Ok(Self { decoder, inputs, encoder_codes, config, reconstruction })
+    }
+
+    /// The settings that this energy was made with.
+    pub fn config(&self) -> &InferenceConfig {
+        self.config
+    }
+
+    /// ∇f at `codes` (`batch × code_dim`), which may have negative components (FISTA's momentum point).
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn gradient(&self, codes: &Tensor) -> Result<Tensor> {
+        let mut gradient = self.reconstruction_gradient(codes)?;
+        if let Some(hinge) = self.hinge_gradient(codes)? {
+            gradient = (gradient + hinge)?;
+        }
+        if let Some(encoder_codes) = self.encoder_codes
+            && self.config.encoder_weight != 0.0
+        {
+            let scale = 2.0 * self.config.encoder_weight / codes.dim(1)? as f64;
+            gradient = (gradient + ((codes - encoder_codes)? * scale)?)?;
+        }
+        Ok(gradient)
+    }
+
+    fn reconstruction_gradient(&self, codes: &Tensor) -> Result<Tensor> {
+        match &self.reconstruction {
+            Reconstruction::Quadratic { gram, correlation } => codes.matmul(gram)? - correlation,
+            Reconstruction::OneHidden { hidden, hidden_bias, output } => {
+                let units = hidden_units(hidden, hidden_bias, codes)?;
+                let error = (units.matmul(&output.t()?)? - self.inputs)?;
+                let scale = 2.0 / self.inputs.dim(1)? as f64;
+                (error.matmul(output)? * positive_mask(&units)?)?.matmul(hidden)? * scale
+            }
+        }
+    }
+
+    /// `−(2β/(n−1)) (T − sd)_+/sd (z − μ)` by component; 0 where sd = 0.
+    fn hinge_gradient(&self, codes: &Tensor) -> Result<Option<Tensor>> {
+        let batch = codes.dim(0)?;
+        if self.config.variance_weight == 0.0 || batch < 2 {
+            return Ok(None);
+        }
+        let (centred, deviation) = centred(codes)?;
+        let zero = deviation.zeros_like()?;
+        let factor = (deviation.affine(-1.0, self.config.variance_threshold)?.relu()? / &deviation)?;
+        let factor = deviation.gt(0.0)?.where_cond(&factor, &zero)?;
+        let scale = -2.0 * self.config.variance_weight / (batch - 1) as f64;
+        Ok(Some(centred.broadcast_mul(&(factor * scale)?)?))
+    }
+
+    /// The energy at `codes`, summed over the batch.
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn value(&self, codes: &Tensor) -> Result<EnergyTerms> {
+        let error = (self.decoder.forward(codes)? - self.inputs)?;
+        let reconstruction = total(&error.sqr()?)? / self.inputs.dim(1)? as f64;
+        let variance = if self.config.variance_weight == 0.0 || codes.dim(0)? < 2 {
+            0.0
+        } else {
+            let (_, deviation) = centred(codes)?;
+            let shortfall = deviation.affine(-1.0, self.config.variance_threshold)?.relu()?;
+            self.config.variance_weight * total(&shortfall.sqr()?)?
+        };
+        let encoder = match self.encoder_codes {
+            Some(encoder_codes) => {
+                self.config.encoder_weight / codes.dim(1)? as f64 * total(&(codes - encoder_codes)?.sqr()?)?
+            }
+            None => 0.0,
+        };
+        let l1 = self.config.lambda * total(&codes.abs()?)?;
+        Ok(EnergyTerms { reconstruction, variance, encoder, l1 })
+    }
+}
+
+/// Codes minus their mean over the batch, and the unbiased standard deviation of each component (`1 × code_dim`).
+fn centred(codes: &Tensor) -> Result<(Tensor, Tensor)> {
+    let batch = codes.dim(0)? as f64;
+    let centred = codes.broadcast_sub(&(column_sums(codes)? / batch)?)?;
+    let deviation = (column_sums(&centred.sqr()?)? / (batch - 1.0))?.sqrt()?;
+    Ok((centred, deviation))
+}
+
+fn total(x: &Tensor) -> Result<f64> {
+    x.sum_all()?.to_dtype(DType::F64)?.to_scalar()
+}

@@ -1,0 +1,86 @@
+//! Finding the codes of a mini-batch: the energy, and the engines that minimise it.
+//!
+//! For a batch `Z = (z_1..z_n)` of inputs `Y`, with a mean over pixels and over code components and a sum over the batch:
+//!
+//! ```text
+//! f(Z) = Σ_i (1/d) ‖y_i − D(z_i)‖²  +  β Σ_j [(T − sd_j)_+]²  +  (γ/l) Σ_i ‖z_i − E(y_i)‖²
+//! g(Z) = λ Σ_i ‖z_i‖₁,   z ≥ 0
+//! ```
+//!
+//! An [`Engine`] minimises f + g. [`PlainFista`] is the definition; a faster engine must reproduce its iterates.
+
+mod energy;
+mod fista;
+
+pub use energy::{Energy, EnergyTerms};
+pub use fista::PlainFista;
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// When a sample that meets the tolerance stops moving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stopping {
+    /// A converged sample takes no gradient step in the next iteration but still slides along its momentum, and is tested
+    /// afresh. The published numbers came from this form.
+    #[default]
+    Sliding,
+    /// A sample keeps the first iterate that meets the criterion, as the paper's text says.
+    Freeze,
+}
+
+/// What is minimised and how far. See the module's formula for the symbols.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InferenceConfig {
+    /// λ, the weight of ‖z‖₁; not negative.
+    pub lambda: f64,
+    /// η, FISTA's step; positive.
+    pub step_size: f64,
+    /// K, the most iterations for one batch.
+    pub max_iterations: usize,
+    /// A sample has converged when ‖z_k − z_{k−1}‖ < tolerance · ‖z_{k−1}‖; 0 runs all iterations.
+    pub tolerance: f64,
+    /// What happens to a converged sample while others go on.
+    pub stopping: Stopping,
+    /// γ, the weight of the distance to the encoder's code.
+    pub encoder_weight: f64,
+    /// β, the weight of the variance hinge; 0 switches it off.
+    pub variance_weight: f64,
+    /// T, the standard deviation below which the hinge acts.
+    pub variance_threshold: f64,
+    /// Every component of the start where there is no encoder. A one-hidden decoder with b1 = 0 has no gradient at 0, so it needs a
+    /// small positive start.
+    pub initial_code: f64,
+}
+
+/// What an engine found.
+#[derive(Clone, Debug)]
+pub struct Inference {
+    /// Z*, `batch × code_dim`, non-negative.
+    pub codes: Tensor,
+    /// Iterations of the loop, the same for the whole batch.
+    pub iterations: usize,
+    /// For each sample, the iterations in which it did not meet the tolerance.
+    pub steps: Vec<u32>,
+}
+
+impl Inference {
+    /// Mean of [`Inference::steps`] over the batch.
+    pub fn mean_steps(&self) -> f64 {
+        self.steps.iter().map(|&s| f64::from(s)).sum::<f64>() / self.steps.len().max(1) as f64
+    }
+}
+
+/// Minimises the energy of one mini-batch.
+///
+/// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time.
+pub trait Engine {
+    /// Minimises `energy` from `start` (`batch × code_dim`).
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree, or the device runs out of memory.
+    fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference>;
+}

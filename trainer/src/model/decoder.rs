@@ -1,0 +1,133 @@
+use candle_core::{Result, Tensor};
+
+use super::{Named, column_sums, positive_mask};
+
+/// D: turns codes (`batch × code_dim`) into reconstructions (`batch × input_dim`).
+#[derive(Clone, Debug)]
+pub enum Decoder {
+    /// `ŷ = W z`.
+    Linear {
+        /// W, `input_dim × code_dim`; its columns are the atoms.
+        dictionary: Tensor,
+    },
+    /// `ŷ = W2 relu(W1 z + b1)`.
+    OneHidden {
+        /// W1, `hidden_dim × code_dim`.
+        hidden: Tensor,
+        /// b1, `hidden_dim`.
+        hidden_bias: Tensor,
+        /// W2, `input_dim × hidden_dim`.
+        output: Tensor,
+    },
+}
+
+impl Decoder {
+    /// Reconstructs a batch of codes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn forward(&self, codes: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Linear { dictionary } => codes.matmul(&dictionary.t()?),
+            Self::OneHidden { hidden, hidden_bias, output } => {
+                hidden_units(hidden, hidden_bias, codes)?.matmul(&output.t()?)
+            }
+        }
+    }
+
+    /// Gradients of the mean squared error of `forward(codes)` over all pixels of the batch, and that error.
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn gradients(&self, codes: &Tensor, targets: &Tensor) -> Result<(Vec<Named<Tensor>>, Tensor)> {
+        let scale = 2.0 / targets.elem_count() as f64;
+        match self {
+            Self::Linear { .. } => {
+                let error = (self.forward(codes)? - targets)?;
+                let dictionary = (error.t()?.matmul(codes)? * scale)?;
+                Ok((vec![("decoder.dictionary", dictionary)], error))
+            }
+            Self::OneHidden { hidden, hidden_bias, output } => {
+                let units = hidden_units(hidden, hidden_bias, codes)?;
+                let error = (units.matmul(&output.t()?)? - targets)?;
+                let output_gradient = (error.t()?.matmul(&units)? * scale)?;
+                let delta = ((error.matmul(output)? * positive_mask(&units)?)? * scale)?;
+                let gradients = vec![
+                    ("decoder.hidden", delta.t()?.matmul(codes)?),
+                    ("decoder.hidden_bias", column_sums(&delta)?.squeeze(0)?),
+                    ("decoder.output", output_gradient),
+                ];
+                Ok((gradients, error))
+            }
+        }
+    }
+
+    /// Rescales every column of W (of W1 and of W2) to ℓ2 norm 1; b1 is left alone. A zero column stays zero.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device runs out of memory.
+    pub fn normalize_columns(&mut self) -> Result<()> {
+        let matrices: Vec<&mut Tensor> = match self {
+            Self::Linear { dictionary } => vec![dictionary],
+            Self::OneHidden { hidden, output, .. } => vec![hidden, output],
+        };
+        for matrix in matrices {
+            let norms = column_sums(&matrix.sqr()?)?.sqrt()?;
+            let safe = norms.eq(0.0)?.where_cond(&norms.ones_like()?, &norms)?;
+            *matrix = matrix.broadcast_div(&safe)?;
+        }
+        Ok(())
+    }
+
+    /// Mean ℓ2 norm of the columns of W (of W2 for a one-hidden decoder): what grows when a model collapses.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot be read.
+    pub fn mean_column_norm(&self) -> Result<f64> {
+        let matrix = match self {
+            Self::Linear { dictionary } => dictionary,
+            Self::OneHidden { output, .. } => output,
+        };
+        column_sums(&matrix.sqr()?)?.sqrt()?.mean_all()?.to_dtype(candle_core::DType::F64)?.to_scalar()
+    }
+
+    /// `hidden_dim`, 0 for a linear decoder.
+    pub fn hidden_dim(&self) -> usize {
+        match self {
+            Self::Linear { .. } => 0,
+            Self::OneHidden { hidden_bias, .. } => hidden_bias.elem_count(),
+        }
+    }
+
+    /// The parameters by name.
+    pub fn parameters(&self) -> Vec<Named<&Tensor>> {
+        match self {
+            Self::Linear { dictionary } => vec![("decoder.dictionary", dictionary)],
+            Self::OneHidden { hidden, hidden_bias, output } => vec![
+                ("decoder.hidden", hidden),
+                ("decoder.hidden_bias", hidden_bias),
+                ("decoder.output", output),
+            ],
+        }
+    }
+
+    pub(super) fn parameters_mut(&mut self) -> Vec<Named<&mut Tensor>> {
+        match self {
+            Self::Linear { dictionary } => vec![("decoder.dictionary", dictionary)],
+            Self::OneHidden { hidden, hidden_bias, output } => vec![
+                ("decoder.hidden", hidden),
+                ("decoder.hidden_bias", hidden_bias),
+                ("decoder.output", output),
+            ],
+        }
+    }
+}
+
+/// `h = relu(W1 z + b1)`, `batch × hidden_dim`.
+pub(crate) fn hidden_units(hidden: &Tensor, hidden_bias: &Tensor, codes: &Tensor) -> Result<Tensor> {
+    codes.matmul(&hidden.t()?)?.broadcast_add(hidden_bias)?.relu()
+}

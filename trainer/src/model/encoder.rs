@@ -1,0 +1,94 @@
+use candle_core::{Result, Tensor};
+
+use super::{Named, column_sums, positive_mask};
+
+/// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// U, `code_dim × input_dim`.
+    pub input: Tensor,
+    /// b, `code_dim`.
+    pub bias: Tensor,
+    /// S, `code_dim × code_dim`.
+    pub recurrent: Tensor,
+    /// L, the number of recurrent iterations.
+    pub iterations: usize,
+}
+
+/// What the backward pass needs of a forward pass: the codes after each iteration, `batch × code_dim` each.
+///
+/// A code is positive exactly where its pre-activation is, so the codes also are the ReLU masks.
+#[derive(Clone, Debug)]
+pub struct ListaTrace {
+    codes: Vec<Tensor>,
+}
+
+impl ListaTrace {
+    /// The encoder's output, `batch × code_dim`.
+    pub fn code(&self) -> &Tensor {
+        &self.codes[self.codes.len() - 1]
+    }
+}
+
+impl Encoder {
+    /// Encodes a batch of inputs (`batch × input_dim`); the result is `batch × code_dim`, non-negative.
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
+        Ok(self.forward_traced(inputs)?.code().clone())
+    }
+
+    /// Encodes and keeps what [`Encoder::gradients`] needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::forward`].
+    pub fn forward_traced(&self, inputs: &Tensor) -> Result<ListaTrace> {
+        let drive = inputs.matmul(&self.input.t()?)?.broadcast_add(&self.bias)?;
+        let mut codes = Vec::with_capacity(self.iterations + 1);
+        codes.push(drive.relu()?);
+        for i in 0..self.iterations {
+            codes.push((codes[i].matmul(&self.recurrent.t()?)? + &drive)?.relu()?);
+        }
+        Ok(ListaTrace { codes })
+    }
+
+    /// Gradients of a loss for `input`, `bias` and `recurrent`, given its gradient for the code (`batch × code_dim`).
+    ///
+    /// Going back through iteration i with δ = ∂/∂z_i masked by z_i > 0: S gains δᵀ z_{i−1}, the drive gains δ, and z_{i−1}
+    /// receives δ S; the drive's sum then gives U and b.
+    ///
+    /// # Errors
+    ///
+    /// Fails if shapes, dtypes or devices disagree.
+    pub fn gradients(&self, inputs: &Tensor, trace: &ListaTrace, code_gradient: &Tensor) -> Result<Vec<Named<Tensor>>> {
+        let mut recurrent = self.recurrent.zeros_like()?;
+        let mut delta = (code_gradient * positive_mask(trace.code())?)?;
+        let mut drive = delta.clone();
+        for previous in trace.codes[..self.iterations].iter().rev() {
+            recurrent = (recurrent + delta.t()?.matmul(previous)?)?;
+            delta = (delta.matmul(&self.recurrent)? * positive_mask(previous)?)?;
+            drive = (drive + &delta)?;
+        }
+        Ok(vec![
+            ("encoder.input", drive.t()?.matmul(inputs)?),
+            ("encoder.bias", column_sums(&drive)?.squeeze(0)?),
+            ("encoder.recurrent", recurrent),
+        ])
+    }
+
+    /// The parameters by name.
+    pub fn parameters(&self) -> Vec<Named<&Tensor>> {
+        vec![("encoder.input", &self.input), ("encoder.bias", &self.bias), ("encoder.recurrent", &self.recurrent)]
+    }
+
+    pub(super) fn parameters_mut(&mut self) -> Vec<Named<&mut Tensor>> {
+        vec![
+            ("encoder.input", &mut self.input),
+            ("encoder.bias", &mut self.bias),
+            ("encoder.recurrent", &mut self.recurrent),
+        ]
+    }
+}

@@ -1,0 +1,68 @@
+//! Stops a run whose numbers have left the floats, and says where.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::step::StepError;
+use crate::inference::EnergyTerms;
+use crate::model::Named;
+
+/// A reconstruction this many times worse than answering 0 is taken for divergence: FISTA's step is too large for the decoder.
+const LIMIT: f64 = 1e3;
+
+/// What is no longer a usable number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} of {tensor}; {remedy}")]
+pub struct Divergence {
+    /// The tensor.
+    pub tensor: String,
+    /// What is wrong with it.
+    pub what: &'static str,
+    /// What helps.
+    pub remedy: &'static str,
+}
+
+const SMALLER_STEP: &str = "try a smaller inference.step_size or learning rate, or check that the data are scaled";
+
+/// Checks the energy that inference reached.
+pub(super) fn check_energy(terms: &EnergyTerms, inputs: &Tensor) -> std::result::Result<(), StepError> {
+    let input_power = sum_of_squares(inputs)? / inputs.dim(1)? as f64;
+    if !input_power.is_finite() {
+        return Err(diverged("inputs", "a value is not finite", "check the data for NaN").into());
+    }
+    let parts = [
+        ("reconstruction", terms.reconstruction),
+        ("codes (variance term)", terms.variance),
+        ("codes (encoder term)", terms.encoder),
+        ("codes (l1 term)", terms.l1),
+    ];
+    for (tensor, value) in parts {
+        if !value.is_finite() {
+            return Err(diverged(tensor, "a value is not finite", SMALLER_STEP).into());
+        }
+    }
+    if terms.reconstruction > LIMIT * input_power.max(f64::MIN_POSITIVE) {
+        return Err(diverged("reconstruction", "the error is 1000 times the input's own power", SMALLER_STEP).into());
+    }
+    Ok(())
+}
+
+/// Checks that every gradient is finite, before it touches a parameter.
+pub(super) fn check_gradients<'a>(
+    gradients: impl IntoIterator<Item = &'a Named<Tensor>>,
+) -> std::result::Result<(), StepError> {
+    for (name, gradient) in gradients {
+        if !sum_of_squares(gradient)?.is_finite() {
+            return Err(diverged(&format!("the gradient of {name}"), "a value is not finite", SMALLER_STEP).into());
+        }
+    }
+    Ok(())
+}
+
+
+fn diverged(tensor: &str, what: &'static str, remedy: &'static str) -> Divergence {
+    Divergence { tensor: tensor.to_owned(), what, remedy }
+}
+
+fn sum_of_squares(x: &Tensor) -> Result<f64> {
+    x.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar()
+}

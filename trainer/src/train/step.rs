@@ -1,0 +1,105 @@
+use candle_core::{DType, Result, Tensor};
+
+use super::adam::Adam;
+use super::guard::{self, Divergence};
+use crate::config::Config;
+use crate::evaluate::initial_codes;
+use crate::inference::{Energy, EnergyTerms, Engine, Inference};
+use crate::model::{Autoencoder, Named};
+
+/// Learns from one mini-batch at a time: a model and its two optimisers.
+pub struct Learner {
+    /// What is learnt.
+    pub model: Autoencoder,
+    pub(super) decoder_adam: Adam,
+    pub(super) encoder_adam: Adam,
+}
+
+/// What happened in one step.
+pub struct StepOutcome {
+    /// Z* and how FISTA got there.
+    pub inference: Inference,
+    /// The energy at Z*, summed over the batch.
+    pub energy: EnergyTerms,
+    /// `D(z*) − y` before the update, `batch × input_dim`.
+    pub error: Tensor,
+    /// mean (1/l)‖E(y) − z*‖² before the update; 0 without an encoder.
+    pub encoder_loss: f64,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The numbers left the floats.
+    #[error(transparent)]
+    Diverged(#[from] Divergence),
+    /// The device or a shape.
+    #[error(transparent)]
+    Device(#[from] candle_core::Error),
+}
+
+impl Learner {
+    /// A learner at its first step. Columns of SDL and DO decoders are normalised here once, before training.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot hold the optimisers' moments.
+    pub fn new(mut model: Autoencoder, config: &Config) -> Result<Self> {
+        if config.normalizes_columns() {
+            model.decoder.normalize_columns()?;
+        }
+        let decay = |name: &str| config.weight_decay(name);
+        let decoder_adam = Adam::new(&model.decoder.parameters(), decay)?;
+        let encoder_parameters = model.encoder.as_ref().map_or_else(Vec::new, |encoder| encoder.parameters());
+        let encoder_adam = Adam::new(&encoder_parameters, decay)?;
+        Ok(Self { model, decoder_adam, encoder_adam })
+    }
+
+    /// Encodes, infers Z*, and updates decoder and encoder once, on `inputs` (`batch × input_dim`) in `epoch` (from 0).
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Diverged`] names the tensor that stopped being finite; the model is then as it was before the update.
+    pub fn step(
+        &mut self,
+        inputs: &Tensor,
+        epoch: u32,
+        config: &Config,
+        engine: &dyn Engine,
+    ) -> std::result::Result<StepOutcome, StepError> {
+        let trace = self.model.encoder.as_ref().map(|encoder| encoder.forward_traced(inputs)).transpose()?;
+        let encoder_codes = trace.as_ref().map(|trace| trace.code().clone());
+        let start = match &encoder_codes {
+            Some(codes) => codes.clone(),
+            None => initial_codes(config, inputs)?,
+        };
+        let energy = Energy::new(&self.model.decoder, inputs, encoder_codes.as_ref(), &config.inference)?;
+        let inference = engine.infer(&energy, &start)?;
+        let codes = &inference.codes;
+        let terms = energy.value(codes)?;
+        guard::check_energy(&terms, inputs)?;
+
+        let (decoder_gradients, error) = self.model.decoder.gradients(codes, inputs)?;
+        let mut encoder_gradients: Vec<Named<Tensor>> = Vec::new();
+        let mut encoder_loss = 0.0;
+        if let (Some(encoder), Some(trace)) = (&self.model.encoder, &trace) {
+            let difference = (trace.code() - codes)?;
+            let count = difference.elem_count() as f64;
+            encoder_loss = difference.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? / count;
+            encoder_gradients = encoder.gradients(inputs, trace, &(difference * (2.0 / count))?)?;
+        }
+        guard::check_gradients(decoder_gradients.iter().chain(&encoder_gradients))?;
+
+        let rate = config.decoder_learning_rate(epoch);
+        self.decoder_adam.step(self.model.parameters_mut(), &decoder_gradients, rate)?;
+        self.encoder_adam.step(
+            self.model.parameters_mut(),
+            &encoder_gradients,
+            config.optimizer.encoder_learning_rate,
+        )?;
+        if config.normalizes_columns() {
+            self.model.decoder.normalize_columns()?;
+        }
+        Ok(StepOutcome { inference, energy: terms, error, encoder_loss })
+    }
+}
