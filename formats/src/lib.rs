@@ -1,2 +1,102 @@
-//! x
+//! The sparsecode model file: what a trained sparse autoencoder looks like on disk and in flash.
+//!
+//! A model file is an ordinary [safetensors](https://huggingface.co/docs/safetensors) file with agreed tensor names,
+//! orientations and metadata. The trainer writes it once; firmware includes it unchanged and reads it **in place**:
+//! [`ModelFile::read`] borrows the bytes, needs neither `std` nor an allocator, and treats them as untrusted input.
+//! The specification is `docs/model-file.md` in the repository.
+//!
+//! # From training to a device
+//!
+//! ```
+//! # #[cfg(feature = "std")] {
+//! use sparsecode_formats::{
+//!     AlignedBytes, Contrast, Decoder, InputShape, ModelFile, OwnedDecoder, OwnedEncoder, OwnedModel,
+//!     OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write,
+//! };
+//!
+//! // Windows of 2 samples, 3 code components.
+//! let trained = OwnedModel {
+//!     spec: OwnedSpec {
+//!         variant: Variant::Vdl,
+//!         input_shape: InputShape::window(2),
+//!         code_dim: 3,
+//!         hidden_dim: 0,
+//!         lista_iterations: Some(3),
+//!         lambda: 0.02,
+//!         preprocessing: Preprocessing { mean: 0.5, deviation: 0.25, contrast: Contrast::RemoveMean },
+//!         peak: 1.0,
+//!         provenance: OwnedProvenance { data: "example".into(), seed: 31, epoch: 5, ..Default::default() },
+//!     },
+//!     encoder: Some(OwnedEncoder {
+//!         input: vec![0.5, 0.0, 0.0, 0.5, -0.5, 0.5],
+//!         bias: vec![0.0; 3],
+//!         recurrent: vec![0.0; 9],
+//!     }),
+//!     decoder: OwnedDecoder::Linear { dictionary: vec![1.0, 0.0, 0.0, 1.0, -0.7, 0.7] },
+//! };
+//! let file = write(&trained, WeightType::I8).unwrap();
+//!
+//! // On the device: let bytes: &'static [u8] = sparsecode_formats::include_model!("model.safetensors");
+//! let bytes = AlignedBytes::from_slice(&file);
+//! let model = ModelFile::read(&bytes).unwrap();
+//! assert_eq!((model.spec.name(), model.spec.input_dim(), model.spec.code_dim()), ("vdl", 2, 3));
+//! let Decoder::Linear { dictionary } = model.decoder else { unreachable!() };
+//! assert!((dictionary.weight(2, 1).unwrap() - 0.7).abs() < 0.01);
+//!
+//! // What is not a model file says why.
+//! let error = ModelFile::read(&bytes[..100]).unwrap_err();
+//! assert!(error.to_string().starts_with("header needs"));
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `std`: writing ([`OwnedModel`]), quantising ([`quant`]), files on the host ([`AlignedBytes`]).
+//! - `defmt`: `defmt::Format` for specifications and errors.
+//!
+//! Numbers are little-endian and are read in place, so big-endian targets are refused at compile time.
+
 #![no_std]
+#![warn(clippy::indexing_slicing)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "model files are read in place and are little-endian: big-endian targets are not supported"
+);
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod align;
+mod checksum;
+mod decimal;
+mod error;
+mod header;
+mod json;
+#[cfg(feature = "std")]
+pub mod quant;
+mod read;
+mod spec;
+#[cfg(feature = "std")]
+mod spectral;
+#[cfg(feature = "std")]
+mod write;
+
+#[cfg(feature = "std")]
+pub use align::AlignedBytes;
+pub use align::{Aligned, MIN_ALIGNMENT};
+pub use error::{Dims, Name, ReadError, SpecError};
+pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
+pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
+#[cfg(feature = "std")]
+pub use write::{
+    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, TensorReport, WriteError,
+    Written, write, write_file, write_with_report,
+};
+
+/// The version of the format that this crate writes, and the only one that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The longest safetensors header that is accepted, in bytes (a version 1 file needs about 2000).
+pub const MAX_HEADER_LEN: usize = 1 << 16;

@@ -1,2 +1,132 @@
-//! x
+//! Sparse codes on microcontrollers: encode a patch, refine the code, reconstruct the patch.
+//!
+//! This crate runs the model files of [`sparsecode_formats`] in memory that is fixed when the program is compiled: no
+//! `std`, no allocator, and no panic path, neither in loading a model nor in running it. A [`Model`] borrows its file,
+//! wherever that lies (flash, usually); all scratch memory
+//! is a [`Workspace`]; a [`SparseCode`] holds the active atoms only, and products with it read only their rows.
+//!
+//! ```
+//! use sparsecode_runtime::{CodeBuffer, Model, Refine, SparseCode, Stop, Workspace};
+//! # use sparsecode_runtime::formats::{self, *};
+//! # // Windows of 8 samples, 4 atoms of two samples each. U is Wᵀ, as before training.
+//! # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
+//! # let trained = OwnedModel {
+//! #     spec: OwnedSpec {
+//! #         variant: Variant::Sdl,
+//! #         input_shape: InputShape::window(8),
+//! #         code_dim: 4,
+//! #         hidden_dim: 0,
+//! #         lista_iterations: Some(1),
+//! #         lambda: 0.01,
+//! #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
+//! #         peak: 1.0,
+//! #         provenance: OwnedProvenance::default(),
+//! #     },
+//! #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
+//! #     decoder: OwnedDecoder::Linear { dictionary: atoms },
+//! # };
+//! # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
+//! # let bytes: &[u8] = &file;
+//!
+//! // On a device: let bytes: &[u8] = sparsecode_runtime::include_model!("model.safetensors");
+//! // 8 samples, 4 atoms: another file, or a patch of another length, is an error.
+//! let model = Model::<8, 4>::load(bytes)?;
+//! let mut workspace = Workspace::new();
+//! let mut code = SparseCode::new();
+//!
+//! let mut patch = [0.1, 0.1, 1.1, 1.1, 0.1, 0.1, 0.15, 0.05];
+//! let normalisation = model.preprocess(&mut patch);
+//! model.encode(&patch, &mut code, &mut workspace);
+//!
+//! // Better codes while there is time: here until converged, or for 50 iterations.
+//! let settings = Refine { max_iterations: 50, ..Refine::for_model(model.spec()) };
+//! let refinement = model.refine(&patch, &mut code, &settings, &mut workspace, || false);
+//! assert_eq!(refinement.stopped, Stop::Converged);
+//! assert_eq!(code.indices(), [1]);
+//!
+//! model.decode(&code, &mut patch, &mut workspace);
+//! model.restore(&mut patch, normalisation);
+//! assert!((patch[2] - 1.1).abs() < 0.1 && (patch[6] - 0.1).abs() < 1e-6);
+//! # Ok::<(), sparsecode_runtime::LoadError>(())
+//! ```
+//!
+//! [`Model::denoise`] is all of this in one call. Build scripts can turn a model file into constants and types with feature
+//! `embed`; programs that meet models of unknown dimensions use [`ModelView`].
+//!
+//! # Arithmetic
+//!
+//! `f32` throughout, whatever the number type of the weights: a quantised weight is converted when it is read, and the
+//! scale of its channel is applied to the sum. The order of every sum is fixed, nothing is fused, and roots are correctly
+//! rounded, so that a host and a microcontroller compute the same bits from the same file. A dot product of `n` numbers is
+//! kept in eight partial sums (element `i` goes to sum `i mod 8`) and is off by at most `(n/8 + 4)·2⁻²⁴·Σ|w·x|`; a sum
+//! over `a` active atoms, in ascending order, by at most `(a + 1)·2⁻²⁴·Σ|w·z|` (first order, before the scale).
+//!
+//! # Memory and cost
+//!
+//! With `d` samples, `l` atoms, `m` hidden units (0: linear) and `a` active atoms:
+//!
+//! | | bytes of RAM | | multiply-adds |
+//! |---|---|---|---|
+//! | patch, decoded in place | `4·d` | [`encode`](Model::encode) | `l·d + L·a·l` |
+//! | [`SparseCode`] | `6·l + 8` | [`refine`](Model::refine), each iteration | `(a + l)·d`, or `(a + l)·m + 2·h·d` |
+//! | [`Workspace`] | `4·(d + 2·l + m)` | [`decode`](Model::decode) | `a·d`, or `a·m + h·d` |
+//!
+//! where `L` is the number of LISTA iterations and `h ≤ m` that of active hidden units. [`ram_bytes`] adds the left side up.
+//!
+//! # Features
+//!
+//! - `std`: `SparseCodeBuf` and `WorkspaceBuf`, sized at run time.
+//! - `embed`: the build-script helper `embed` (needs `std`).
+//! - `defmt`: `defmt::Format` for everything that is worth a log line.
+//! - `serde`: `Serialize` and `Deserialize` for settings, results and codes.
+//! - `micromath`: `decibel`, a cheap logarithm for telemetry. It decides nothing.
+
 #![no_std]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod code;
+mod decoder;
+mod denoise;
+#[cfg(feature = "embed")]
+pub mod embed;
+mod encoder;
+mod error;
+mod fista;
+mod kernels;
+mod model;
+mod preprocess;
+mod quality;
+mod view;
+mod workspace;
+
+/// The model file's crate, whose types appear here.
+pub use sparsecode_formats as formats;
+pub use sparsecode_formats::{Aligned, ModelFile, ModelSpec, ReadError, include_model};
+
+#[cfg(feature = "std")]
+pub use code::SparseCodeBuf;
+pub use code::{CodeBuffer, CodeError, SparseCode};
+pub use denoise::Denoised;
+pub use error::{DimensionError, LoadError};
+pub use fista::{Refine, Refinement, Start, Stop};
+pub use model::Model;
+pub use preprocess::Normalisation;
+#[cfg(feature = "micromath")]
+pub use quality::decibel;
+pub use quality::{mean_squared_error, psnr_db};
+pub use view::ModelView;
+#[cfg(feature = "std")]
+pub use workspace::WorkspaceBuf;
+pub use workspace::{Workspace, WorkspaceBuffer, ram_bytes};

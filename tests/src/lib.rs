@@ -5,7 +5,9 @@ use std::process::Command;
 
 /// The workspace's folder.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// A file or folder of the shared development data: `SPARSECODE_SHARED`, else `../shared` beside the workspace. Says plainly
@@ -17,7 +19,10 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     if path.exists() {
         Some(path)
     } else {
-        eprintln!("skipped: {} is not there (set SPARSECODE_SHARED to its folder)", path.display());
+        eprintln!(
+            "skipped: {} is not there (set SPARSECODE_SHARED to its folder)",
+            path.display()
+        );
         None
     }
 }
@@ -39,14 +44,28 @@ pub fn program() -> PathBuf {
     PROGRAM
         .get_or_init(|| {
             let mut build = cargo();
-            build.args(["build", "--quiet", "--package", "sparsecode-trainer", "--bin", "sparsecode"]);
+            build.args([
+                "build",
+                "--quiet",
+                "--package",
+                "sparsecode-trainer",
+                "--bin",
+                "sparsecode",
+            ]);
             // Tests lie in <target>/<profile>/deps.
             let folder = std::env::current_exe().expect("a test has a path");
-            let folder = folder.parent().and_then(Path::parent).expect("a test lies in target/profile/deps").to_owned();
+            let folder = folder
+                .parent()
+                .and_then(Path::parent)
+                .expect("a test lies in target/profile/deps")
+                .to_owned();
             if folder.file_name().is_some_and(|name| name == "release") {
                 build.arg("--release");
             }
-            assert!(build.status().expect("cargo runs").success(), "sparsecode does not build");
+            assert!(
+                build.status().expect("cargo runs").success(),
+                "sparsecode does not build"
+            );
             folder.join(format!("sparsecode{}", std::env::consts::EXE_SUFFIX))
         })
         .clone()
@@ -59,5 +78,8 @@ pub fn program() -> PathBuf {
 /// If the lengths differ.
 pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "lengths differ");
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }

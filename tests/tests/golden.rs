@@ -7,7 +7,9 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use sparsecode_tests::{max_difference, shared};
 use sparsecode_trainer::config::Config;
-use sparsecode_trainer::inference::{Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping};
+use sparsecode_trainer::inference::{
+    Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
+};
 use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
 use sparsecode_trainer::train::Learner;
 
@@ -25,7 +27,12 @@ impl Golden {
         let metadata = header.metadata().clone().unwrap_or_default();
         let metadata = metadata
             .into_iter()
-            .map(|(key, text)| (key, serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))))
+            .map(|(key, text)| {
+                (
+                    key,
+                    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)),
+                )
+            })
             .collect();
         let file = SafeTensors::deserialize(&bytes).expect("a golden file is whole");
         let mut tensors = HashMap::new();
@@ -35,46 +42,84 @@ impl Golden {
             let data = view.data();
             match view.dtype() {
                 safetensors::Dtype::F32 => {
-                    let values = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+                    let values = data
+                        .chunks_exact(4)
+                        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                        .collect();
                     tensors.insert(name, (view.shape().to_vec(), values));
                 }
                 safetensors::Dtype::I32 => {
-                    let values = data.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+                    let values = data
+                        .chunks_exact(4)
+                        .map(|b| i32::from_le_bytes(b.try_into().unwrap()))
+                        .collect();
                     steps.insert(name, values);
                 }
                 _ => {
-                    let pixels: Vec<f32> =
-                        data.iter().map(|&p| (f32::from(p) / 255.0 - 0.1307) / 0.3081).collect();
+                    let pixels: Vec<f32> = data
+                        .iter()
+                        .map(|&p| (f32::from(p) / 255.0 - 0.1307) / 0.3081)
+                        .collect();
                     inputs = Some(Tensor::from_vec(pixels, view.shape(), &Device::Cpu).unwrap());
                 }
             }
         }
-        Some(Self { tensors, steps, metadata, inputs: inputs.expect("golden files hold images_u8") })
+        Some(Self {
+            tensors,
+            steps,
+            metadata,
+            inputs: inputs.expect("golden files hold images_u8"),
+        })
     }
 
     fn values(&self, name: &str) -> &[f32] {
-        &self.tensors.get(name).unwrap_or_else(|| panic!("{name} is in the golden file")).1
+        &self
+            .tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is in the golden file"))
+            .1
     }
 
     fn tensor(&self, name: &str) -> Tensor {
-        let (shape, values) = self.tensors.get(name).unwrap_or_else(|| panic!("{name} is in the golden file"));
+        let (shape, values) = self
+            .tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is in the golden file"));
         Tensor::from_slice(values, shape.as_slice(), &Device::Cpu).unwrap()
     }
 
     fn model(&self, prefix: &str) -> Autoencoder {
         let get = |name: &str| self.tensor(&format!("{prefix}.{name}"));
-        let encoder = Encoder { input: get("enc.U"), bias: get("enc.b"), recurrent: get("enc.S"), iterations: 3 };
-        let decoder = if self.tensors.contains_key(&format!("{prefix}.dec.W")) {
-            Decoder::Linear { dictionary: get("dec.W") }
-        } else {
-            Decoder::OneHidden { hidden: get("dec.W1"), hidden_bias: get("dec.b1"), output: get("dec.W2") }
+        let encoder = Encoder {
+            input: get("enc.U"),
+            bias: get("enc.b"),
+            recurrent: get("enc.S"),
+            iterations: 3,
         };
-        Autoencoder { encoder: Some(encoder), decoder }
+        let decoder = if self.tensors.contains_key(&format!("{prefix}.dec.W")) {
+            Decoder::Linear {
+                dictionary: get("dec.W"),
+            }
+        } else {
+            Decoder::OneHidden {
+                hidden: get("dec.W1"),
+                hidden_bias: get("dec.b1"),
+                output: get("dec.W2"),
+            }
+        };
+        Autoencoder {
+            encoder: Some(encoder),
+            decoder,
+        }
     }
 
     fn config(&self, prefix: &str, preset: &str) -> Config {
         let settings = &self.metadata[&format!("{prefix}.settings")];
-        let number = |key: &str| settings[key].as_f64().unwrap_or_else(|| panic!("{key} is a number"));
+        let number = |key: &str| {
+            settings[key]
+                .as_f64()
+                .unwrap_or_else(|| panic!("{key} is a number"))
+        };
         let mut config = Config::preset(preset).unwrap();
         config.inference.lambda = number("lam");
         config.inference.encoder_weight = number("gamma");
@@ -88,8 +133,18 @@ impl Golden {
         config
     }
 
-    fn infer(&self, model: &Autoencoder, start: Start, config: &InferenceConfig) -> (Inference, f64) {
-        let codes = model.encoder.as_ref().unwrap().forward(&self.inputs).unwrap();
+    fn infer(
+        &self,
+        model: &Autoencoder,
+        start: Start,
+        config: &InferenceConfig,
+    ) -> (Inference, f64) {
+        let codes = model
+            .encoder
+            .as_ref()
+            .unwrap()
+            .forward(&self.inputs)
+            .unwrap();
         let start = match start {
             Start::Encoder => codes.clone(),
             Start::Zero => codes.zeros_like().unwrap(),
@@ -103,7 +158,11 @@ impl Golden {
     /// Fraction of samples whose step count is the golden one.
     fn same_steps(&self, name: &str, inference: &Inference) -> f64 {
         let golden = &self.steps[name];
-        let same = golden.iter().zip(&inference.steps).filter(|(a, b)| **a as u32 == **b).count();
+        let same = golden
+            .iter()
+            .zip(&inference.steps)
+            .filter(|(a, b)| **a as u32 == **b)
+            .count();
         same as f64 / golden.len() as f64
     }
 }
@@ -127,15 +186,32 @@ const MODELS: [(&str, &str, &str); 3] = [
 #[test]
 fn encoder_and_decoder_agree() {
     for (file, prefix, _) in MODELS {
-        let Some(golden) = Golden::load(file) else { return };
+        let Some(golden) = Golden::load(file) else {
+            return;
+        };
         let model = golden.model(prefix);
-        let codes = model.encoder.as_ref().unwrap().forward(&golden.tensor("x16")).unwrap();
-        let difference = max_difference(&flat(&codes), golden.values(&format!("{prefix}.enc_out16")));
-        assert!(difference < 1e-5, "{file} {prefix}: encoder differs by {difference}");
+        let codes = model
+            .encoder
+            .as_ref()
+            .unwrap()
+            .forward(&golden.tensor("x16"))
+            .unwrap();
+        let difference =
+            max_difference(&flat(&codes), golden.values(&format!("{prefix}.enc_out16")));
+        assert!(
+            difference < 1e-5,
+            "{file} {prefix}: encoder differs by {difference}"
+        );
         let golden_codes = golden.tensor(&format!("{prefix}.enc_out16"));
         let reconstruction = model.decoder.forward(&golden_codes).unwrap();
-        let difference = max_difference(&flat(&reconstruction), golden.values(&format!("{prefix}.dec_out16")));
-        assert!(difference < 1e-5, "{file} {prefix}: decoder differs by {difference}");
+        let difference = max_difference(
+            &flat(&reconstruction),
+            golden.values(&format!("{prefix}.dec_out16")),
+        );
+        assert!(
+            difference < 1e-5,
+            "{file} {prefix}: decoder differs by {difference}"
+        );
     }
 }
 
@@ -143,18 +219,39 @@ fn encoder_and_decoder_agree() {
 #[test]
 fn training_inference_agrees() {
     for (file, prefix, preset) in MODELS {
-        let Some(golden) = Golden::load(file) else { return };
+        let Some(golden) = Golden::load(file) else {
+            return;
+        };
         let config = golden.config(prefix, preset);
-        let (inference, energy) = golden.infer(&golden.model(prefix), Start::Encoder, &config.inference);
+        let (inference, energy) =
+            golden.infer(&golden.model(prefix), Start::Encoder, &config.inference);
         let name = format!("{prefix}.ista.vr");
-        let difference = max_difference(&flat(&inference.codes), golden.values(&format!("{name}.codes")));
-        assert!(difference < 5e-5, "{file} {name}: codes differ by {difference}");
+        let difference = max_difference(
+            &flat(&inference.codes),
+            golden.values(&format!("{name}.codes")),
+        );
+        assert!(
+            difference < 5e-5,
+            "{file} {name}: codes differ by {difference}"
+        );
         let about = &golden.metadata[&format!("{name}.codes")];
-        assert_eq!(inference.iterations as u64, about["iterations_run"].as_u64().unwrap(), "{file} {name}: iterations");
+        assert_eq!(
+            inference.iterations as u64,
+            about["iterations_run"].as_u64().unwrap(),
+            "{file} {name}: iterations"
+        );
         let same = golden.same_steps(&format!("{name}.steps"), &inference);
-        assert!(same > 0.99, "{file} {name}: {same} of the samples have the same step count");
-        let golden_energy = golden.metadata[&format!("{prefix}.train")]["energy_batch_sum"].as_f64().unwrap();
-        assert!((energy - golden_energy).abs() < 1e-3 * golden_energy, "{file} {name}: energy {energy}, not {golden_energy}");
+        assert!(
+            same > 0.99,
+            "{file} {name}: {same} of the samples have the same step count"
+        );
+        let golden_energy = golden.metadata[&format!("{prefix}.train")]["energy_batch_sum"]
+            .as_f64()
+            .unwrap();
+        assert!(
+            (energy - golden_energy).abs() < 1e-3 * golden_energy,
+            "{file} {name}: energy {energy}, not {golden_energy}"
+        );
     }
 }
 
@@ -162,33 +259,58 @@ fn training_inference_agrees() {
 #[test]
 fn plain_inference_agrees() {
     for (file, prefix, preset) in MODELS {
-        let Some(golden) = Golden::load(file) else { return };
+        let Some(golden) = Golden::load(file) else {
+            return;
+        };
         let config = golden.config(prefix, preset).inference;
-        let plain = InferenceConfig { variance_weight: 0.0, encoder_weight: 0.0, ..config };
+        let plain = InferenceConfig {
+            variance_weight: 0.0,
+            encoder_weight: 0.0,
+            ..config
+        };
         let mut seen = 0;
-        for (max_iterations, tolerance, name) in
-            [(50, 0.0, "zeros50_tol0"), (50, 1e-2, "zeros50_tol1e-2"), (200, 0.0, "zeros200_tol0"), (200, 1e-3, "zeros200_tol1e-3")]
-        {
+        for (max_iterations, tolerance, name) in [
+            (50, 0.0, "zeros50_tol0"),
+            (50, 1e-2, "zeros50_tol1e-2"),
+            (200, 0.0, "zeros200_tol0"),
+            (200, 1e-3, "zeros200_tol1e-3"),
+        ] {
             let name = format!("{prefix}.ista.{name}");
             if !golden.tensors.contains_key(&format!("{name}.codes")) {
                 continue;
             }
             seen += 1;
-            let config = InferenceConfig { max_iterations, tolerance, ..plain.clone() };
+            let config = InferenceConfig {
+                max_iterations,
+                tolerance,
+                ..plain.clone()
+            };
             let (inference, _) = golden.infer(&golden.model(prefix), Start::Zero, &config);
             let codes = flat(&inference.codes);
             let expected = golden.values(&format!("{name}.codes"));
             if prefix == "vdlnl" && max_iterations == 200 {
                 // Ill-conditioned in f32 (hidden units switch): the mean error is what can be held.
-                let mean = codes.iter().zip(expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / codes.len() as f32;
+                let mean = codes
+                    .iter()
+                    .zip(expected)
+                    .map(|(a, b)| (a - b).abs())
+                    .sum::<f32>()
+                    / codes.len() as f32;
                 assert!(mean < 1e-4, "{file} {name}: mean difference {mean}");
             } else {
                 let difference = max_difference(&codes, expected);
-                assert!(difference < 2e-4, "{file} {name}: codes differ by {difference}");
+                assert!(
+                    difference < 2e-4,
+                    "{file} {name}: codes differ by {difference}"
+                );
             }
             if let Some(steps) = golden.steps.get(&format!("{name}.steps")) {
                 let same = golden.same_steps(&format!("{name}.steps"), &inference);
-                assert!(same > 0.95, "{file} {name}: {same} of {} samples have the same step count", steps.len());
+                assert!(
+                    same > 0.95,
+                    "{file} {name}: {same} of {} samples have the same step count",
+                    steps.len()
+                );
             }
         }
         assert!(seen > 0, "{file}: no plain inference found");
@@ -199,10 +321,20 @@ fn plain_inference_agrees() {
 /// hold what it says.
 #[test]
 fn freeze_keeps_the_first_iterate_that_meets_the_criterion() {
-    let Some(golden) = Golden::load("reference.safetensors") else { return };
+    let Some(golden) = Golden::load("reference.safetensors") else {
+        return;
+    };
     let config = golden.config("vdl", "mnist/vdl").inference;
-    let plain = InferenceConfig { variance_weight: 0.0, encoder_weight: 0.0, tolerance: 1e-2, ..config };
-    let frozen = InferenceConfig { stopping: Stopping::Freeze, ..plain.clone() };
+    let plain = InferenceConfig {
+        variance_weight: 0.0,
+        encoder_weight: 0.0,
+        tolerance: 1e-2,
+        ..config
+    };
+    let frozen = InferenceConfig {
+        stopping: Stopping::Freeze,
+        ..plain.clone()
+    };
     let model = golden.model("vdl");
     let (freeze, _) = golden.infer(&model, Start::Zero, &frozen);
     let (sliding, _) = golden.infer(&model, Start::Zero, &plain);
@@ -214,7 +346,10 @@ fn freeze_keeps_the_first_iterate_that_meets_the_criterion() {
         let zero = Tensor::zeros((1, 128), candle_core::DType::F32, &Device::Cpu).unwrap();
         let alone = PlainFista.infer(&energy, &zero).unwrap();
         let together = freeze.codes.narrow(0, index, 1).unwrap();
-        assert!(max_difference(&flat(&alone.codes), &flat(&together)) < 1e-4, "sample {index}");
+        assert!(
+            max_difference(&flat(&alone.codes), &flat(&together)) < 1e-4,
+            "sample {index}"
+        );
         assert_eq!(alone.steps[0], freeze.steps[index], "sample {index}");
     }
 }
@@ -223,17 +358,28 @@ fn freeze_keeps_the_first_iterate_that_meets_the_criterion() {
 #[test]
 fn a_training_step_agrees() {
     for (file, prefix, preset) in MODELS {
-        let Some(golden) = Golden::load(file) else { return };
+        let Some(golden) = Golden::load(file) else {
+            return;
+        };
         let config = golden.config(prefix, preset);
         let mut learner = Learner::new(golden.model(prefix), &config).unwrap();
-        let outcome = learner.step(&golden.inputs, 0, &config, &PlainFista).unwrap();
+        let outcome = learner
+            .step(&golden.inputs, 0, &config, &PlainFista)
+            .unwrap();
 
         let about = &golden.metadata[&format!("{prefix}.train")];
         let near = |what: &str, ours: f64, key: &str| {
             let theirs = about[key].as_f64().unwrap();
-            assert!((ours - theirs).abs() < 1e-3 * theirs.abs(), "{file} {prefix}: {what} {ours}, not {theirs}");
+            assert!(
+                (ours - theirs).abs() < 1e-3 * theirs.abs(),
+                "{file} {prefix}: {what} {ours}, not {theirs}"
+            );
         };
-        near("reconstruction loss", outcome.energy.reconstruction / 250.0, "rec_loss");
+        near(
+            "reconstruction loss",
+            outcome.energy.reconstruction / 250.0,
+            "rec_loss",
+        );
         near("encoder loss", outcome.encoder_loss, "code_loss");
 
         let mut compared = 0;
@@ -253,18 +399,31 @@ fn a_training_step_agrees() {
                 (flat(parameter), golden.values(&whole))
             } else {
                 let rows: Vec<Vec<f32>> = parameter.to_vec2().unwrap();
-                let sample = rows.iter().step_by(16).flat_map(|row| row.iter().step_by(8).copied()).collect();
+                let sample = rows
+                    .iter()
+                    .step_by(16)
+                    .flat_map(|row| row.iter().step_by(8).copied())
+                    .collect();
                 (sample, golden.values(&sampled))
             };
             assert_eq!(ours.len(), theirs.len(), "{file} {name}");
             // An update is about one learning rate; where a gradient is near Adam's epsilon it is rounding's.
-            let mut differences: Vec<f64> =
-                ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()) / rate).collect();
+            let mut differences: Vec<f64> = ours
+                .iter()
+                .zip(theirs)
+                .map(|(a, b)| f64::from((a - b).abs()) / rate)
+                .collect();
             differences.sort_by(f64::total_cmp);
             let quantile = differences[differences.len() * 99 / 100];
             let largest = differences[differences.len() - 1];
-            assert!(quantile < 0.01, "{file} {name}: 99 % within {quantile} of the learning rate");
-            assert!(largest < 0.5, "{file} {name}: at most {largest} of the learning rate");
+            assert!(
+                quantile < 0.01,
+                "{file} {name}: 99 % within {quantile} of the learning rate"
+            );
+            assert!(
+                largest < 0.5,
+                "{file} {name}: at most {largest} of the learning rate"
+            );
             compared += 1;
         }
         assert_eq!(compared, learner.model.parameters().len());

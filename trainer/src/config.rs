@@ -169,11 +169,17 @@ impl Config {
     /// # Errors
     ///
     /// Names the key that is unknown, of the wrong type or out of range.
-    pub fn with_overrides(&self, file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
-        let mut table = toml::Table::try_from(self).map_err(|e| ConfigError::Toml(String::new(), e.to_string()))?;
+    pub fn with_overrides(
+        &self,
+        file: Option<&Path>,
+        settings: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut table = toml::Table::try_from(self)
+            .map_err(|e| ConfigError::Toml(String::new(), e.to_string()))?;
         if let Some(path) = file {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
             merge(&mut table, parse_table(&text, &name)?);
         }
         for setting in settings {
@@ -192,19 +198,62 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         let check = |ok: bool, field, value: String, expected| {
-            if ok { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, expected }) }
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError::OutOfRange {
+                    field,
+                    value,
+                    expected,
+                })
+            }
         };
         let positive = |x: f64| x.is_finite() && x > 0.0;
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let (inference, optimizer) = (&self.inference, &self.optimizer);
-        check(self.epochs > 0, "epochs", self.epochs.to_string(), "at least 1")?;
-        check(self.batch_size > 1, "batch_size", self.batch_size.to_string(), "at least 2 (the hinge needs a deviation)")?;
+        check(
+            self.epochs > 0,
+            "epochs",
+            self.epochs.to_string(),
+            "at least 1",
+        )?;
+        check(
+            self.batch_size > 1,
+            "batch_size",
+            self.batch_size.to_string(),
+            "at least 2 (the hinge needs a deviation)",
+        )?;
         let dim = |x: usize| (1..=usize::from(u16::MAX)).contains(&x);
-        check(dim(self.model.code_dim), "model.code_dim", self.model.code_dim.to_string(), "1 to 65535")?;
-        check(self.model.hidden_dim == 0 || dim(self.model.hidden_dim), "model.hidden_dim", self.model.hidden_dim.to_string(), "0 (linear) to 65535")?;
-        check(self.model.lista_iterations <= 255, "model.lista_iterations", self.model.lista_iterations.to_string(), "0 to 255")?;
-        check(positive(inference.step_size), "inference.step_size", inference.step_size.to_string(), "positive")?;
-        check(inference.max_iterations > 0, "inference.max_iterations", inference.max_iterations.to_string(), "at least 1")?;
+        check(
+            dim(self.model.code_dim),
+            "model.code_dim",
+            self.model.code_dim.to_string(),
+            "1 to 65535",
+        )?;
+        check(
+            self.model.hidden_dim == 0 || dim(self.model.hidden_dim),
+            "model.hidden_dim",
+            self.model.hidden_dim.to_string(),
+            "0 (linear) to 65535",
+        )?;
+        check(
+            self.model.lista_iterations <= 255,
+            "model.lista_iterations",
+            self.model.lista_iterations.to_string(),
+            "0 to 255",
+        )?;
+        check(
+            positive(inference.step_size),
+            "inference.step_size",
+            inference.step_size.to_string(),
+            "positive",
+        )?;
+        check(
+            inference.max_iterations > 0,
+            "inference.max_iterations",
+            inference.max_iterations.to_string(),
+            "at least 1",
+        )?;
         for (field, value) in [
             ("inference.lambda", inference.lambda),
             ("inference.tolerance", inference.tolerance),
@@ -212,13 +261,33 @@ impl Config {
             ("inference.variance_weight", inference.variance_weight),
             ("inference.variance_threshold", inference.variance_threshold),
             ("inference.initial_code", inference.initial_code),
-            ("optimizer.decoder_learning_rate", optimizer.decoder_learning_rate),
-            ("optimizer.encoder_learning_rate", optimizer.encoder_learning_rate),
-            ("optimizer.decoder_weight_decay", optimizer.decoder_weight_decay),
-            ("optimizer.hidden_bias_weight_decay", optimizer.hidden_bias_weight_decay),
-            ("optimizer.encoder_bias_weight_decay", optimizer.encoder_bias_weight_decay),
+            (
+                "optimizer.decoder_learning_rate",
+                optimizer.decoder_learning_rate,
+            ),
+            (
+                "optimizer.encoder_learning_rate",
+                optimizer.encoder_learning_rate,
+            ),
+            (
+                "optimizer.decoder_weight_decay",
+                optimizer.decoder_weight_decay,
+            ),
+            (
+                "optimizer.hidden_bias_weight_decay",
+                optimizer.hidden_bias_weight_decay,
+            ),
+            (
+                "optimizer.encoder_bias_weight_decay",
+                optimizer.encoder_bias_weight_decay,
+            ),
         ] {
-            check(not_negative(value), field, value.to_string(), "a finite number, not negative")?;
+            check(
+                not_negative(value),
+                field,
+                value.to_string(),
+                "a finite number, not negative",
+            )?;
         }
         Ok(())
     }
@@ -230,7 +299,11 @@ impl Config {
 
     /// The first 16 hexadecimal digits of the SHA-256 of [`Config::to_toml`].
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_toml()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(self.to_toml())
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Whether the model has an encoder: all variants but DO.
@@ -253,14 +326,18 @@ impl Config {
         match parameter {
             "encoder.bias" => self.optimizer.encoder_bias_weight_decay,
             "decoder.hidden_bias" => self.optimizer.hidden_bias_weight_decay,
-            "decoder.dictionary" | "decoder.hidden" | "decoder.output" => self.optimizer.decoder_weight_decay,
+            "decoder.dictionary" | "decoder.hidden" | "decoder.output" => {
+                self.optimizer.decoder_weight_decay
+            }
             _ => 0.0,
         }
     }
 
     /// η_D in `epoch` (from 0).
     pub fn decoder_learning_rate(&self, epoch: u32) -> f64 {
-        let halvings = epoch.checked_div(self.optimizer.halve_decoder_rate_every).unwrap_or(0);
+        let halvings = epoch
+            .checked_div(self.optimizer.halve_decoder_rate_every)
+            .unwrap_or(0);
         self.optimizer.decoder_learning_rate * 0.5f64.powf(f64::from(halvings))
     }
 }
@@ -275,18 +352,35 @@ struct Row {
 
 impl Row {
     fn of(variant: Variant, one_hidden: bool) -> Self {
-        Self { variant, one_hidden, hinge: variant == Variant::Vdl }
+        Self {
+            variant,
+            one_hidden,
+            hinge: variant == Variant::Vdl,
+        }
     }
 
     fn mnist(&self) -> Config {
-        let (lambda, encoder_weight, decoder_rate, encoder_rate) = match (self.hinge, self.one_hidden) {
-            (false, false) => (0.005, 1.0, 1e-3, 3e-4),
-            (true, false) => (0.02, 5.0, 3e-4, 1e-4),
-            (false, true) => (0.01, 1.0, 1e-3, 1e-4),
-            (true, true) => (0.02, 100.0, 3e-4, 1e-4),
+        let (lambda, encoder_weight, decoder_rate, encoder_rate) =
+            match (self.hinge, self.one_hidden) {
+                (false, false) => (0.005, 1.0, 1e-3, 3e-4),
+                (true, false) => (0.02, 5.0, 3e-4, 1e-4),
+                (false, true) => (0.01, 1.0, 1e-3, 1e-4),
+                (true, true) => (0.02, 100.0, 3e-4, 1e-4),
+            };
+        let model = ModelConfig {
+            code_dim: 128,
+            hidden_dim: self.hidden(1024),
+            lista_iterations: 3,
         };
-        let model = ModelConfig { code_dim: 128, hidden_dim: self.hidden(1024), lista_iterations: 3 };
-        let mut config = self.config(model, DataConfig::Mnist(Default::default()), 200, lambda, encoder_weight, decoder_rate, encoder_rate);
+        let mut config = self.config(
+            model,
+            DataConfig::Mnist(Default::default()),
+            200,
+            lambda,
+            encoder_weight,
+            decoder_rate,
+            encoder_rate,
+        );
         config.inference.step_size = if self.hinge { 0.5 } else { 1.0 };
         config.optimizer.hidden_bias_weight_decay = if self.one_hidden { 1e-3 } else { 0.0 };
         config
@@ -299,8 +393,20 @@ impl Row {
             (false, true) => (0.003, 1.0, 1e-3),
             (true, true) => (0.003, 20.0, 5e-5),
         };
-        let model = ModelConfig { code_dim: 256, hidden_dim: self.hidden(2048), lista_iterations: 3 };
-        let mut config = self.config(model, DataConfig::Images(Default::default()), 100, lambda, encoder_weight, decoder_rate, 1e-4);
+        let model = ModelConfig {
+            code_dim: 256,
+            hidden_dim: self.hidden(2048),
+            lista_iterations: 3,
+        };
+        let mut config = self.config(
+            model,
+            DataConfig::Images(Default::default()),
+            100,
+            lambda,
+            encoder_weight,
+            decoder_rate,
+            1e-4,
+        );
         config.optimizer.encoder_bias_weight_decay = 1e-2;
         if self.one_hidden {
             config.optimizer.hidden_bias_weight_decay = if self.hinge { 1e-1 } else { 1e-2 };
@@ -315,8 +421,16 @@ impl Row {
             "ecg" => (DataConfig::Ecg(Default::default()), 128, 256),
             _ => (DataConfig::DeadLeaves(Default::default()), 128, 256),
         };
-        let (lambda, encoder_weight, decoder_rate) = if self.hinge { (0.01, 5.0, 1e-3) } else { (0.005, 1.0, 1e-3) };
-        let model = ModelConfig { code_dim, hidden_dim: self.hidden(hidden_dim), lista_iterations: 3 };
+        let (lambda, encoder_weight, decoder_rate) = if self.hinge {
+            (0.01, 5.0, 1e-3)
+        } else {
+            (0.005, 1.0, 1e-3)
+        };
+        let model = ModelConfig {
+            code_dim,
+            hidden_dim: self.hidden(hidden_dim),
+            lista_iterations: 3,
+        };
         self.config(model, data, 20, lambda, encoder_weight, decoder_rate, 1e-3)
     }
 
@@ -348,16 +462,28 @@ impl Row {
                 max_iterations: 200,
                 tolerance: 1e-3,
                 stopping: Stopping::Sliding,
-                encoder_weight: if self.variant.has_encoder() { encoder_weight } else { 0.0 },
+                encoder_weight: if self.variant.has_encoder() {
+                    encoder_weight
+                } else {
+                    0.0
+                },
                 variance_weight: if self.hinge { 10.0 } else { 0.0 },
                 variance_threshold: 0.5,
-                initial_code: if self.one_hidden && !self.variant.has_encoder() { 0.01 } else { 0.0 },
+                initial_code: if self.one_hidden && !self.variant.has_encoder() {
+                    0.01
+                } else {
+                    0.0
+                },
             },
             optimizer: OptimizerConfig {
                 decoder_learning_rate,
                 encoder_learning_rate,
                 halve_decoder_rate_every: if self.hinge && self.one_hidden { 30 } else { 0 },
-                decoder_weight_decay: if self.variant == Variant::Wdl { 5e-4 } else { 0.0 },
+                decoder_weight_decay: if self.variant == Variant::Wdl {
+                    5e-4
+                } else {
+                    0.0
+                },
                 hidden_bias_weight_decay: 0.0,
                 encoder_bias_weight_decay: 0.0,
             },
@@ -367,18 +493,26 @@ impl Row {
 }
 
 fn parse_table(text: &str, name: &str) -> Result<toml::Table, ConfigError> {
-    text.parse().map_err(|e: toml::de::Error| ConfigError::Toml(format!(" {name}"), e.to_string()))
+    text.parse()
+        .map_err(|e: toml::de::Error| ConfigError::Toml(format!(" {name}"), e.to_string()))
 }
 
 /// `a.b=value` as a document. A value that is not TOML is taken as a string, so that paths need no quotes.
 fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     let bad = || ConfigError::BadOverride(setting.to_owned());
     let (key, value) = setting.split_once('=').ok_or_else(bad)?;
-    if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+    if key.is_empty()
+        || !key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    {
         return Err(bad());
     }
     let quoted = toml::Value::String(value.to_owned());
-    format!("{key} = {value}").parse().or_else(|_| format!("{key} = {quoted}").parse()).map_err(|_| bad())
+    format!("{key} = {value}")
+        .parse()
+        .or_else(|_| format!("{key} = {quoted}").parse())
+        .map_err(|_| bad())
 }
 
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
@@ -386,7 +520,8 @@ fn merge(lower: &mut toml::Table, upper: toml::Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
-                let other_source = above.contains_key("source") && above.get("source") != below.get("source");
+                let other_source =
+                    above.contains_key("source") && above.get("source") != below.get("source");
                 if other_source {
                     *below = above;
                 } else {
@@ -408,12 +543,21 @@ mod variant_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use sparsecode_formats::Variant;
 
-    pub(super) fn serialize<S: Serializer>(variant: &Variant, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        variant: &Variant,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(variant.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Variant, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Variant, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| D::Error::custom(format!("variant '{text}': use one of sdl, vdl, wdl, do, none")))
+        text.parse().map_err(|_| {
+            D::Error::custom(format!(
+                "variant '{text}': use one of sdl, vdl, wdl, do, none"
+            ))
+        })
     }
 }

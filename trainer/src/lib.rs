@@ -3,11 +3,15 @@
 //! [`config`] says what a run is, [`data`] loads samples, [`model`] holds the networks, [`inference`] finds codes, [`train`]
 //! learns, [`evaluate`] measures, [`export`] writes the file that `sparsecode-runtime` runs, [`report`] shows it.
 
+pub mod cli;
 pub mod config;
 pub mod data;
+pub mod denoise;
 pub mod evaluate;
+pub mod export;
 pub mod inference;
 pub mod model;
+pub mod report;
 pub mod rng;
 pub mod storage;
 pub mod train;

@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The program `sparsecode`; everything it does is in the library.
+
+fn main() -> std::process::ExitCode {
+    sparsecode_trainer::cli::main()
+}

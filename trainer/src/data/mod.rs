@@ -1,8 +1,46 @@
-//! stub
+//! Training data: from files or generators to preprocessed samples.
+//!
+//! [`DataConfig`] is the `[data]` table of a run's configuration; [`DataConfig::load`] turns it into [`Splits`]: samples
+//! for training, validation and test, already preprocessed, with what is needed to undo the preprocessing
+//! ([`Restore`]) because every measure is taken in raw units.
+//!
+//! | `source` | samples |
+//! |---|---|
+//! | `mnist` | the four idx files, gzipped or not: [`mnist`] |
+//! | `images` | patches of a folder of images, local contrast normalised: [`images`] |
+//! | `signal` | windows of a 1-D signal in `.npy`, `.csv` or `.wav`: [`signal`] |
+//! | `npy` | rows of an array N×d or N×h×w: [`array`] |
+//! | `dead-leaves`, `vibration`, `ecg` | generated: [`generate`] |
+
+pub mod array;
+mod error;
+pub mod fetch;
+mod files;
+pub mod generate;
+pub mod images;
+pub mod mnist;
+pub mod npy;
+pub mod signal;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 pub use sparsecode_formats::{Contrast, InputShape, Preprocessing};
+
+use crate::rng::{Stream, generator};
+pub use array::NpyConfig;
+pub use error::DataError;
+pub use generate::{
+    DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
+};
+pub use images::{ImagesConfig, LocalContrast, local_contrast};
+pub use mnist::MnistConfig;
+pub use signal::{Column, Normalisation, SignalConfig};
+
 /// Samples ready for training: row-major f32, already preprocessed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dataset {
     /// `len() × dim` numbers, one sample after the other.
     pub samples: Vec<f32>,
@@ -31,6 +69,16 @@ impl Dataset {
     /// If `index` is not below [`Dataset::len`].
     pub fn sample(&self, index: usize) -> &[f32] {
         &self.samples[index * self.dim..][..self.dim]
+    }
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the millions of numbers.
+        f.debug_struct("Dataset")
+            .field("len", &self.len())
+            .field("dim", &self.dim)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,21 +192,365 @@ pub struct Splits {
     pub description: String,
 }
 
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
-/// x
-pub struct C {}
+/// The `[data]` table of a run's configuration. `source` names the variant; every field has a default.
+///
+/// ```
+/// use sparsecode_trainer::data::DataConfig;
+///
+/// let config: DataConfig = toml::from_str(
+///     r#"
+///     source = "signal"
+///     path = "bearing.npy"
+///     window = 128
+///     normalisation = "window-mean"
+///     "#,
+/// )?;
+/// assert_eq!(config.source(), "signal");
+/// let mistake = toml::from_str::<DataConfig>("source = 'mnist'\nwindow = 3").unwrap_err();
+/// assert!(mistake.to_string().contains("window"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "kebab-case")]
-/// x
-pub enum DataConfig { 
-/// x
-Mnist(C), 
-/// x
-Images(C), 
-/// x
-DeadLeaves(C), 
-/// x
-Vibration(C), 
-/// x
-Ecg(C) }
+pub enum DataConfig {
+    /// Handwritten digits from idx files.
+    Mnist(MnistConfig),
+    /// Patches of a folder of images.
+    Images(ImagesConfig),
+    /// Windows of a signal.
+    Signal(SignalConfig),
+    /// Rows of an array.
+    Npy(NpyConfig),
+    /// Generated pictures of occluding discs.
+    DeadLeaves(DeadLeavesConfig),
+    /// Generated vibration of a machine with a bearing fault.
+    Vibration(GeneratedSignalConfig),
+    /// Generated ECG-like beats.
+    Ecg(GeneratedSignalConfig),
+}
+
+impl DataConfig {
+    /// The name of the source, as the table has it.
+    pub fn source(&self) -> &'static str {
+        match self {
+            Self::Mnist(_) => "mnist",
+            Self::Images(_) => "images",
+            Self::Signal(_) => "signal",
+            Self::Npy(_) => "npy",
+            Self::DeadLeaves(_) => "dead-leaves",
+            Self::Vibration(_) => "vibration",
+            Self::Ecg(_) => "ecg",
+        }
+    }
+
+    /// Loads or generates the three splits. `folder` is where files are looked for when the table does not name their place
+    /// (`--data`, `SPARSECODE_DATA`). The same table, files and seed give the same samples, whatever the number of
+    /// threads.
+    ///
+    /// ```
+    /// use sparsecode_trainer::data::{DataConfig, DeadLeavesConfig};
+    ///
+    /// let config = DataConfig::DeadLeaves(DeadLeavesConfig {
+    ///     train: 100,
+    ///     ..DeadLeavesConfig::default()
+    /// });
+    /// let splits = config.load(None, 31)?;
+    /// assert_eq!((splits.train.len(), splits.train.dim), (100, splits.shape.input_dim()));
+    /// # Ok::<(), sparsecode_trainer::data::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Files are missing, unreadable or malformed; a field of the table cannot be used; the data is too short or constant.
+    pub fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
+        match self {
+            Self::Mnist(config) => config.load(folder, seed),
+            Self::Images(config) => config.load(folder, seed),
+            Self::Signal(config) => config.load(folder),
+            Self::Npy(config) => config.load(folder, seed),
+            Self::DeadLeaves(config) => config.load(seed),
+            Self::Vibration(config) => config.load_vibration(seed),
+            Self::Ecg(config) => config.load_ecg(seed),
+        }
+    }
+}
+
+/// The generator of one part (an image, a batch of crops) of the data drawn from a stream: parts can then be made in any order,
+/// on any thread. A part has 2³² words to itself.
+fn part_generator(seed: u64, stream: Stream, part: u32) -> ChaCha8Rng {
+    let mut rng = generator(seed, stream);
+    rng.set_word_pos(u128::from(part) << 32);
+    rng
+}
+
+/// The generator of a random split of files or rows: a part of the training stream that no data uses.
+fn split_generator(seed: u64) -> ChaCha8Rng {
+    part_generator(seed, Stream::TrainData, u32::MAX)
+}
+
+/// Mean and population standard deviation, in f64; `None` if the deviation is not above 0 (or a value is not finite).
+fn mean_and_deviation(values: &[f32]) -> Option<(f32, f32)> {
+    let count = values.len() as f64;
+    let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+    let variance = values
+        .iter()
+        .map(|&v| (f64::from(v) - mean).powi(2))
+        .sum::<f64>()
+        / count;
+    let deviation = variance.sqrt() as f32;
+    (deviation > 0.0 && deviation.is_finite()).then_some((mean as f32, deviation))
+}
+
+/// Maximum − minimum.
+fn range(values: &[f32]) -> f32 {
+    let (low, high) = values
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| {
+            (low.min(v), high.max(v))
+        });
+    high - low
+}
+
+/// Raw samples, normalised by one mean and deviation.
+fn globally_normalised(mut samples: Vec<f32>, dim: usize, mean: f32, deviation: f32) -> Dataset {
+    samples
+        .iter_mut()
+        .for_each(|x| *x = (*x - mean) / deviation);
+    Dataset {
+        samples,
+        dim,
+        restore: Restore::Global {
+            scale: deviation,
+            offset: mean,
+        },
+        labels: None,
+    }
+}
+
+/// Checks a shape that goes into a model file.
+fn checked_shape(
+    height: usize,
+    width: usize,
+    field: &'static str,
+) -> Result<InputShape, DataError> {
+    let shape = match (u16::try_from(height), u16::try_from(width)) {
+        (Ok(height), Ok(width)) => Some(InputShape { height, width }),
+        _ => None,
+    };
+    shape
+        .filter(|shape| (1..=usize::from(u16::MAX)).contains(&shape.input_dim()))
+        .ok_or_else(|| {
+            DataError::config(
+                field,
+                format!("a sample of {height}x{width} is not possible"),
+                "choose 1 to 65535 numbers in a sample",
+            )
+        })
+}
+
+/// Checks that no count of samples is 0.
+fn checked_counts(train: usize, validation: usize, test: usize) -> Result<(), DataError> {
+    for (field, count) in [("train", train), ("validation", validation), ("test", test)] {
+        if count == 0 {
+            return Err(DataError::config(
+                field,
+                "there must be at least one sample",
+                "give a count above 0, or leave it out",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A file's or folder's own name, fit for a description.
+fn display_name(path: &Path) -> String {
+    let name = path
+        .canonicalize()
+        .unwrap_or_else(|_| path.to_path_buf())
+        .file_name()
+        .map_or_else(|| "data".into(), |name| name.to_string_lossy().into_owned());
+    name.chars()
+        .map(|c| match c {
+            '"' | '\'' | '\\' => '_',
+            c if c.is_control() => '_',
+            c => c,
+        })
+        .collect()
+}
+
+/// The folder that a table or the command line names.
+fn chosen_folder<'a>(
+    own: Option<&'a PathBuf>,
+    given: Option<&'a Path>,
+    what: &str,
+    remedy: &str,
+) -> Result<&'a Path, DataError> {
+    let folder = own.map(PathBuf::as_path).or(given).ok_or_else(|| {
+        DataError::config(
+            "folder",
+            format!("no folder named for {what}"),
+            format!("name one with --data DIR or SPARSECODE_DATA{remedy}"),
+        )
+    })?;
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        Err(DataError::Missing {
+            what: what.to_string(),
+            path: folder.to_path_buf(),
+            remedy: format!("the folder does not exist; name another with --data DIR{remedy}"),
+        })
+    }
+}
+
+/// The one file that a table or the command line names: `own`, as it is or in the `given` folder; without it `given` itself, or the
+/// only file in it that ends in one of `extensions`.
+fn chosen_file(
+    own: Option<&Path>,
+    given: Option<&Path>,
+    extensions: &[&str],
+) -> Result<PathBuf, DataError> {
+    let remedy = "set data.path, or name the file with --data FILE";
+    match (own, given) {
+        (Some(own), given) => {
+            let beside = given.map(|folder| folder.join(own));
+            [Some(own.to_path_buf()), beside]
+                .into_iter()
+                .flatten()
+                .find(|path| path.is_file())
+                .ok_or_else(|| DataError::Missing {
+                    what: "file".to_string(),
+                    path: own.to_path_buf(),
+                    remedy: remedy.to_string(),
+                })
+        }
+        (None, Some(given)) if given.is_file() => Ok(given.to_path_buf()),
+        (None, Some(given)) => {
+            let mut found = Vec::new();
+            for entry in std::fs::read_dir(given).map_err(DataError::read(given))? {
+                let path = entry.map_err(DataError::read(given))?.path();
+                if has_extension(&path, extensions) && path.is_file() {
+                    found.push(path);
+                }
+            }
+            match found.len() {
+                1 => Ok(found.remove(0)),
+                count => Err(DataError::Missing {
+                    what: format!("one file ending in {}", extensions.join(", ")),
+                    path: given.to_path_buf(),
+                    remedy: format!("there are {count}; {remedy}"),
+                }),
+            }
+        }
+        (None, None) => Err(DataError::config("path", "no file named", remedy)),
+    }
+}
+
+/// Whether a path ends in one of the extensions, in upper or lower case.
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| {
+            extensions
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `SPARSECODE_DATA`, or
+    /// `shared/data` beside the workspace.
+    pub(crate) fn shared_data() -> Option<PathBuf> {
+        let named = std::env::var_os("SPARSECODE_DATA").map(PathBuf::from);
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+        let found = named.into_iter().chain([beside]).find(|path| path.is_dir());
+        if found.is_none() {
+            println!("skipped: no data folder (SPARSECODE_DATA is not set)");
+        }
+        found
+    }
+
+    #[test]
+    fn every_table_reads_back_as_it_was_written() {
+        let configs = [
+            DataConfig::Mnist(MnistConfig::default()),
+            DataConfig::Images(ImagesConfig {
+                folder: Some("pictures".into()),
+                ..ImagesConfig::default()
+            }),
+            DataConfig::Signal(SignalConfig {
+                column: Some(Column::Name("x".to_string())),
+                normalisation: Normalisation::Window,
+                ..SignalConfig::default()
+            }),
+            DataConfig::Signal(SignalConfig {
+                column: Some(Column::Index(2)),
+                ..SignalConfig::default()
+            }),
+            DataConfig::Npy(NpyConfig::default()),
+            DataConfig::DeadLeaves(DeadLeavesConfig::default()),
+            DataConfig::Vibration(GeneratedSignalConfig::default()),
+            DataConfig::Ecg(GeneratedSignalConfig::default()),
+        ];
+        for config in configs {
+            let text = toml::to_string(&config).unwrap();
+            assert!(text.contains(config.source()), "{text}");
+            assert_eq!(toml::from_str::<DataConfig>(&text).unwrap(), config);
+            let minimal = format!("source = \"{}\"", config.source());
+            toml::from_str::<DataConfig>(&minimal).unwrap();
+            let wrong = format!("{minimal}\nfrobnicate = 1");
+            let error = toml::from_str::<DataConfig>(&wrong).unwrap_err();
+            assert!(error.to_string().contains("frobnicate"), "{error}");
+        }
+        assert!(toml::from_str::<DataConfig>("source = 'cifar'").is_err());
+    }
+
+    #[test]
+    fn restoring_follows_each_scale() {
+        let per_sample = Restore::PerSample {
+            scale: vec![1.0, 2.0],
+            offset: vec![0.0, 10.0],
+        };
+        let per_pixel = Restore::PerPixel {
+            dim: 2,
+            scale: vec![9.0, 9.0, 2.0, 4.0],
+            offset: vec![9.0, 9.0, 1.0, -1.0],
+        };
+        let mut sample = [1.0, 3.0];
+        per_sample.restore(1, &mut sample);
+        assert_eq!(sample, [12.0, 16.0]);
+        let mut sample = [1.0, 3.0];
+        per_pixel.restore(1, &mut sample);
+        assert_eq!(sample, [3.0, 11.0]);
+        assert_eq!(per_sample.squared_error(1, [1.0, 2.0].into_iter()), 10.0);
+        assert_eq!(per_pixel.squared_error(1, [1.0, 2.0].into_iter()), 34.0);
+        let global = Restore::Global {
+            scale: 0.5,
+            offset: 7.0,
+        };
+        assert_eq!(global.squared_error(0, [2.0, 4.0].into_iter()), 2.5);
+    }
+
+    #[test]
+    fn parts_of_a_stream_differ_and_repeat() {
+        use rand::Rng;
+        let draw = |part| part_generator(5, Stream::TrainData, part).random::<u64>();
+        assert_eq!(draw(3), draw(3));
+        let mut all: Vec<u64> = (0..100).map(draw).collect();
+        all.push(split_generator(5).random());
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 101);
+    }
+
+    #[test]
+    fn names_are_fit_for_a_description() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a\"b\\c\nd");
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(display_name(&path), "a_b_c_d");
+        assert_eq!(display_name(&folder.path().join("a\"b\\c\nd/.")), "a_b_c_d");
+    }
+}

@@ -1,5 +1,8 @@
 //! Measures of a model on a set: sparsity, PSNR, energy, dead atoms, denoising.
 
+pub mod deployed;
+pub mod features;
+
 use candle_core::{Device, Result, Tensor};
 use rand_distr::{Distribution, StandardNormal};
 use serde::Serialize;
@@ -29,7 +32,10 @@ impl Samples {
     /// Fails if the device cannot hold it.
     pub fn new(dataset: Dataset, device: &Device) -> Result<Self> {
         let shape = (dataset.len(), dataset.dim);
-        Ok(Self { inputs: Tensor::from_vec(dataset.samples, shape, device)?, restore: dataset.restore })
+        Ok(Self {
+            inputs: Tensor::from_vec(dataset.samples, shape, device)?,
+            restore: dataset.restore,
+        })
     }
 
     /// Number of samples.
@@ -99,7 +105,12 @@ pub fn evaluate(
     source: CodeSource,
     noise: Option<Noise>,
 ) -> Result<Evaluation> {
-    let mut rng = noise.map(|noise| (noise.sigma, generator(config.seed, Stream::Noise { level: noise.level })));
+    let mut rng = noise.map(|noise| {
+        (
+            noise.sigma,
+            generator(config.seed, Stream::Noise { level: noise.level }),
+        )
+    });
     let mut sums = Sums::default();
     let mut used = vec![false; config.model.code_dim];
     let mut start = 0;
@@ -108,20 +119,24 @@ pub fn evaluate(
         let clean = samples.inputs.narrow(0, start, count)?;
         let inputs = match &mut rng {
             Some((sigma, rng)) => {
-                let draws: Vec<f32> =
-                    (0..clean.elem_count()).map(|_| StandardNormal.sample(&mut *rng)).collect();
-                let draws = Tensor::from_vec(draws, clean.shape(), clean.device())?.to_dtype(clean.dtype())?;
+                let draws: Vec<f32> = (0..clean.elem_count())
+                    .map(|_| StandardNormal.sample(&mut *rng))
+                    .collect();
+                let draws = Tensor::from_vec(draws, clean.shape(), clean.device())?
+                    .to_dtype(clean.dtype())?;
                 (&clean + (draws * *sigma)?)?
             }
             None => clean.clone(),
         };
         let codes = codes_of(model, &inputs, config, engine, source)?;
         let reconstruction = model.decoder.forward(&codes)?;
-        sums.psnr += psnr_sum(&(reconstruction - &clean)?, &samples.restore, start, peak)?;
+        sums.psnr += psnr_sum(&(reconstruction - &clean)?, &samples.restore, start.., peak)?;
         if rng.is_some() {
-            sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start, peak)?;
+            sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start.., peak)?;
         }
-        sums.energy += Energy::new(&model.decoder, &inputs, None, &config.inference)?.value(&codes)?.total();
+        sums.energy += Energy::new(&model.decoder, &inputs, None, &config.inference)?
+            .value(&codes)?
+            .total();
         let (zeros, l1) = count_zeros(&codes, &mut used)?;
         sums.zeros += zeros;
         sums.l1 += l1;
@@ -169,8 +184,14 @@ pub fn codes_of(
     match source {
         CodeSource::Encoder if model.encoder.is_some() => Ok(start),
         _ => {
-            let plain = InferenceConfig { variance_weight: 0.0, encoder_weight: 0.0, ..config.inference.clone() };
-            Ok(engine.infer(&Energy::new(&model.decoder, inputs, None, &plain)?, &start)?.codes)
+            let plain = InferenceConfig {
+                variance_weight: 0.0,
+                encoder_weight: 0.0,
+                ..config.inference.clone()
+            };
+            Ok(engine
+                .infer(&Energy::new(&model.decoder, inputs, None, &plain)?, &start)?
+                .codes)
         }
     }
 }
@@ -178,34 +199,61 @@ pub fn codes_of(
 /// FISTA's start for a model without an encoder, `batch × code_dim`.
 pub(crate) fn initial_codes(config: &Config, inputs: &Tensor) -> Result<Tensor> {
     let shape = (inputs.dim(0)?, config.model.code_dim);
-    Tensor::full(config.inference.initial_code as f32, shape, inputs.device())?.to_dtype(inputs.dtype())
+    Tensor::full(config.inference.initial_code as f32, shape, inputs.device())?
+        .to_dtype(inputs.dtype())
 }
 
-/// The sum over a batch of `10 log10(peak²/MSE)`, the errors taken to raw units first. `first` is the batch's first index in
-/// the set that `restore` belongs to.
-pub(crate) fn psnr_sum(errors: &Tensor, restore: &Restore, first: usize, peak: f64) -> Result<f64> {
-    psnr_sum_of(errors, restore, first..first + errors.dim(0)?, peak)
+/// PSNR of an estimate of sample `index` of the set that `restore` belongs to, in dB: `10 log10(peak²/MSE)`, the error taken to raw
+/// units first. An exact estimate counts as 40 dB.
+pub fn psnr(estimate: &[f32], sample: &[f32], restore: &Restore, index: usize, peak: f64) -> f64 {
+    psnr_of_error(
+        estimate.iter().zip(sample).map(|(a, b)| a - b),
+        restore,
+        index,
+        peak,
+    )
 }
 
-/// As [`psnr_sum`], for samples with these indices in the set.
-pub(crate) fn psnr_sum_of(
+fn psnr_of_error(
+    error: impl Iterator<Item = f32>,
+    restore: &Restore,
+    index: usize,
+    peak: f64,
+) -> f64 {
+    let mse = restore.squared_error(index, error);
+    if mse == 0.0 {
+        EXACT_PSNR
+    } else {
+        10.0 * (peak * peak / mse).log10()
+    }
+}
+
+/// The sum of the PSNR of a batch of errors (`batch × input_dim`), whose samples have these indices in the set that `restore`
+/// belongs to.
+pub(crate) fn psnr_sum(
     errors: &Tensor,
     restore: &Restore,
     indices: impl IntoIterator<Item = usize>,
     peak: f64,
 ) -> Result<f64> {
     let dim = errors.dim(1)?;
-    let errors: Vec<f32> = errors.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
-    let psnr = errors.chunks_exact(dim).zip(indices).map(|(error, index)| {
-        let mse = restore.squared_error(index, error.iter().copied());
-        if mse == 0.0 { EXACT_PSNR } else { 10.0 * (peak * peak / mse).log10() }
-    });
+    let errors: Vec<f32> = errors
+        .to_dtype(candle_core::DType::F32)?
+        .flatten_all()?
+        .to_vec1()?;
+    let psnr = errors
+        .chunks_exact(dim)
+        .zip(indices)
+        .map(|(error, index)| psnr_of_error(error.iter().copied(), restore, index, peak));
     Ok(psnr.sum())
 }
 
 /// The number of zeros and the ℓ1 norm of a batch of codes; marks the components that some sample uses.
 pub(crate) fn count_zeros(codes: &Tensor, used: &mut [bool]) -> Result<(f64, f64)> {
-    let codes: Vec<f32> = codes.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+    let codes: Vec<f32> = codes
+        .to_dtype(candle_core::DType::F32)?
+        .flatten_all()?
+        .to_vec1()?;
     let mut zeros = 0usize;
     let mut l1 = 0.0f64;
     for code in codes.chunks_exact(used.len()) {

@@ -22,7 +22,11 @@ enum Reconstruction<'a> {
         correlation: Tensor,
     },
     /// Through both layers of a one-hidden decoder.
-    OneHidden { hidden: &'a Tensor, hidden_bias: &'a Tensor, output: &'a Tensor },
+    OneHidden {
+        hidden: &'a Tensor,
+        hidden_bias: &'a Tensor,
+        output: &'a Tensor,
+    },
 }
 
 /// The value of the energy, term by term, summed over the batch.
@@ -68,11 +72,23 @@ impl<'a> Energy<'a> {
                     correlation: (inputs.matmul(dictionary)? * scale)?,
                 }
             }
-            Decoder::OneHidden { hidden, hidden_bias, output } => {
-                Reconstruction::OneHidden { hidden, hidden_bias, output }
-            }
+            Decoder::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => Reconstruction::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            },
         };
-        Ok(Self { decoder, inputs, encoder_codes, config, reconstruction })
+        Ok(Self {
+            decoder,
+            inputs,
+            encoder_codes,
+            config,
+            reconstruction,
+        })
     }
 
     /// The settings that this energy was made with.
@@ -102,7 +118,11 @@ impl<'a> Energy<'a> {
     fn reconstruction_gradient(&self, codes: &Tensor) -> Result<Tensor> {
         match &self.reconstruction {
             Reconstruction::Quadratic { gram, correlation } => codes.matmul(gram)? - correlation,
-            Reconstruction::OneHidden { hidden, hidden_bias, output } => {
+            Reconstruction::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => {
                 let units = hidden_units(hidden, hidden_bias, codes)?;
                 let error = (units.matmul(&output.t()?)? - self.inputs)?;
                 let scale = 2.0 / self.inputs.dim(1)? as f64;
@@ -119,7 +139,10 @@ impl<'a> Energy<'a> {
         }
         let (centred, deviation) = centred(codes)?;
         let zero = deviation.zeros_like()?;
-        let factor = (deviation.affine(-1.0, self.config.variance_threshold)?.relu()? / &deviation)?;
+        let factor = (deviation
+            .affine(-1.0, self.config.variance_threshold)?
+            .relu()?
+            / &deviation)?;
         let factor = deviation.gt(0.0)?.where_cond(&factor, &zero)?;
         let scale = -2.0 * self.config.variance_weight / (batch - 1) as f64;
         Ok(Some(centred.broadcast_mul(&(factor * scale)?)?))
@@ -137,17 +160,25 @@ impl<'a> Energy<'a> {
             0.0
         } else {
             let (_, deviation) = centred(codes)?;
-            let shortfall = deviation.affine(-1.0, self.config.variance_threshold)?.relu()?;
+            let shortfall = deviation
+                .affine(-1.0, self.config.variance_threshold)?
+                .relu()?;
             self.config.variance_weight * total(&shortfall.sqr()?)?
         };
         let encoder = match self.encoder_codes {
             Some(encoder_codes) => {
-                self.config.encoder_weight / codes.dim(1)? as f64 * total(&(codes - encoder_codes)?.sqr()?)?
+                self.config.encoder_weight / codes.dim(1)? as f64
+                    * total(&(codes - encoder_codes)?.sqr()?)?
             }
             None => 0.0,
         };
         let l1 = self.config.lambda * total(&codes.abs()?)?;
-        Ok(EnergyTerms { reconstruction, variance, encoder, l1 })
+        Ok(EnergyTerms {
+            reconstruction,
+            variance,
+            encoder,
+            l1,
+        })
     }
 }
 

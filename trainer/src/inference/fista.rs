@@ -30,7 +30,9 @@ impl Engine for PlainFista {
         let mut iterations = 0;
         while iterations < config.max_iterations {
             iterations += 1;
-            let step = energy.gradient(&point)?.affine(config.step_size, threshold)?;
+            let step = energy
+                .gradient(&point)?
+                .affine(config.step_size, threshold)?;
             let next = match config.stopping {
                 // No gradient and no shrinkage for a converged sample: z = relu(x).
                 Stopping::Sliding => (&point - moving(&converged, step)?)?.relu()?,
@@ -55,7 +57,11 @@ impl Engine for PlainFista {
                 break;
             }
         }
-        Ok(Inference { codes, iterations, steps })
+        Ok(Inference {
+            codes,
+            iterations,
+            steps,
+        })
     }
 }
 
@@ -64,12 +70,19 @@ fn moving(converged: &[bool], rows: Tensor) -> Result<Tensor> {
     if !converged.contains(&true) {
         return Ok(rows);
     }
-    let mask: Vec<f32> = converged.iter().map(|&c| if c { 0.0 } else { 1.0 }).collect();
-    let mask = Tensor::from_vec(mask, (converged.len(), 1), rows.device())?.to_dtype(rows.dtype())?;
+    let mask: Vec<f32> = converged
+        .iter()
+        .map(|&c| if c { 0.0 } else { 1.0 })
+        .collect();
+    let mask =
+        Tensor::from_vec(mask, (converged.len(), 1), rows.device())?.to_dtype(rows.dtype())?;
     rows.broadcast_mul(&mask)
 }
 
 /// ‖row‖² of each row. NaN compares as "not converged" with everything.
 fn row_norms_squared(x: &Tensor) -> Result<Vec<f64>> {
-    x.sqr()?.sum(1)?.to_dtype(candle_core::DType::F64)?.to_vec1()
+    x.sqr()?
+        .sum(1)?
+        .to_dtype(candle_core::DType::F64)?
+        .to_vec1()
 }

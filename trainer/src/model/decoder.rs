@@ -30,9 +30,11 @@ impl Decoder {
     pub fn forward(&self, codes: &Tensor) -> Result<Tensor> {
         match self {
             Self::Linear { dictionary } => codes.matmul(&dictionary.t()?),
-            Self::OneHidden { hidden, hidden_bias, output } => {
-                hidden_units(hidden, hidden_bias, codes)?.matmul(&output.t()?)
-            }
+            Self::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => hidden_units(hidden, hidden_bias, codes)?.matmul(&output.t()?),
         }
     }
 
@@ -41,7 +43,11 @@ impl Decoder {
     /// # Errors
     ///
     /// Fails if shapes, dtypes or devices disagree.
-    pub fn gradients(&self, codes: &Tensor, targets: &Tensor) -> Result<(Vec<Named<Tensor>>, Tensor)> {
+    pub fn gradients(
+        &self,
+        codes: &Tensor,
+        targets: &Tensor,
+    ) -> Result<(Vec<Named<Tensor>>, Tensor)> {
         let scale = 2.0 / targets.elem_count() as f64;
         match self {
             Self::Linear { .. } => {
@@ -49,7 +55,11 @@ impl Decoder {
                 let dictionary = (error.t()?.matmul(codes)? * scale)?;
                 Ok((vec![("decoder.dictionary", dictionary)], error))
             }
-            Self::OneHidden { hidden, hidden_bias, output } => {
+            Self::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => {
                 let units = hidden_units(hidden, hidden_bias, codes)?;
                 let error = (units.matmul(&output.t()?)? - targets)?;
                 let output_gradient = (error.t()?.matmul(&units)? * scale)?;
@@ -92,7 +102,11 @@ impl Decoder {
             Self::Linear { dictionary } => dictionary,
             Self::OneHidden { output, .. } => output,
         };
-        column_sums(&matrix.sqr()?)?.sqrt()?.mean_all()?.to_dtype(candle_core::DType::F64)?.to_scalar()
+        column_sums(&matrix.sqr()?)?
+            .sqrt()?
+            .mean_all()?
+            .to_dtype(candle_core::DType::F64)?
+            .to_scalar()
     }
 
     /// `hidden_dim`, 0 for a linear decoder.
@@ -107,7 +121,11 @@ impl Decoder {
     pub fn parameters(&self) -> Vec<Named<&Tensor>> {
         match self {
             Self::Linear { dictionary } => vec![("decoder.dictionary", dictionary)],
-            Self::OneHidden { hidden, hidden_bias, output } => vec![
+            Self::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => vec![
                 ("decoder.hidden", hidden),
                 ("decoder.hidden_bias", hidden_bias),
                 ("decoder.output", output),
@@ -118,7 +136,11 @@ impl Decoder {
     pub(super) fn parameters_mut(&mut self) -> Vec<Named<&mut Tensor>> {
         match self {
             Self::Linear { dictionary } => vec![("decoder.dictionary", dictionary)],
-            Self::OneHidden { hidden, hidden_bias, output } => vec![
+            Self::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => vec![
                 ("decoder.hidden", hidden),
                 ("decoder.hidden_bias", hidden_bias),
                 ("decoder.output", output),
@@ -128,6 +150,13 @@ impl Decoder {
 }
 
 /// `h = relu(W1 z + b1)`, `batch × hidden_dim`.
-pub(crate) fn hidden_units(hidden: &Tensor, hidden_bias: &Tensor, codes: &Tensor) -> Result<Tensor> {
-    codes.matmul(&hidden.t()?)?.broadcast_add(hidden_bias)?.relu()
+pub(crate) fn hidden_units(
+    hidden: &Tensor,
+    hidden_bias: &Tensor,
+    codes: &Tensor,
+) -> Result<Tensor> {
+    codes
+        .matmul(&hidden.t()?)?
+        .broadcast_add(hidden_bias)?
+        .relu()
 }

@@ -63,7 +63,12 @@ impl Encoder {
     /// # Errors
     ///
     /// Fails if shapes, dtypes or devices disagree.
-    pub fn gradients(&self, inputs: &Tensor, trace: &ListaTrace, code_gradient: &Tensor) -> Result<Vec<Named<Tensor>>> {
+    pub fn gradients(
+        &self,
+        inputs: &Tensor,
+        trace: &ListaTrace,
+        code_gradient: &Tensor,
+    ) -> Result<Vec<Named<Tensor>>> {
         let mut recurrent = self.recurrent.zeros_like()?;
         let mut delta = (code_gradient * positive_mask(trace.code())?)?;
         let mut drive = delta.clone();
@@ -81,7 +86,11 @@ impl Encoder {
 
     /// The parameters by name.
     pub fn parameters(&self) -> Vec<Named<&Tensor>> {
-        vec![("encoder.input", &self.input), ("encoder.bias", &self.bias), ("encoder.recurrent", &self.recurrent)]
+        vec![
+            ("encoder.input", &self.input),
+            ("encoder.bias", &self.bias),
+            ("encoder.recurrent", &self.recurrent),
+        ]
     }
 
     pub(super) fn parameters_mut(&mut self) -> Vec<Named<&mut Tensor>> {

@@ -6,8 +6,8 @@
 mod decoder;
 mod encoder;
 
-pub(crate) use decoder::hidden_units;
 pub use decoder::Decoder;
+pub(crate) use decoder::hidden_units;
 pub use encoder::{Encoder, ListaTrace};
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -37,9 +37,17 @@ impl Autoencoder {
     /// # Errors
     ///
     /// Fails if the device cannot hold the parameters.
-    pub fn init(config: &ModelConfig, input_dim: usize, has_encoder: bool, seed: u64, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn init(
+        config: &ModelConfig,
+        input_dim: usize,
+        has_encoder: bool,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         let mut rng = generator(seed, Stream::Weights);
-        let mut weight = |rows: usize, columns: usize| uniform(&mut rng, rows, columns, dtype, device);
+        let mut weight =
+            |rows: usize, columns: usize| uniform(&mut rng, rows, columns, dtype, device);
         let (d, l, m) = (input_dim, config.code_dim, config.hidden_dim);
         let encoder = if has_encoder {
             Some(Encoder {
@@ -52,7 +60,9 @@ impl Autoencoder {
             None
         };
         let decoder = if m == 0 {
-            Decoder::Linear { dictionary: weight(d, l)? }
+            Decoder::Linear {
+                dictionary: weight(d, l)?,
+            }
         } else {
             Decoder::OneHidden {
                 hidden: weight(m, l)?,
@@ -65,22 +75,36 @@ impl Autoencoder {
 
     /// All parameters, encoder first, in a fixed order.
     pub fn parameters(&self) -> Vec<Named<&Tensor>> {
-        let mut all = self.encoder.as_ref().map_or_else(Vec::new, Encoder::parameters);
+        let mut all = self
+            .encoder
+            .as_ref()
+            .map_or_else(Vec::new, Encoder::parameters);
         all.extend(self.decoder.parameters());
         all
     }
 
     /// The same parameters for writing.
     pub fn parameters_mut(&mut self) -> Vec<Named<&mut Tensor>> {
-        let mut all = self.encoder.as_mut().map_or_else(Vec::new, Encoder::parameters_mut);
+        let mut all = self
+            .encoder
+            .as_mut()
+            .map_or_else(Vec::new, Encoder::parameters_mut);
         all.extend(self.decoder.parameters_mut());
         all
     }
 }
 
-fn uniform(rng: &mut ChaCha8Rng, rows: usize, columns: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+fn uniform(
+    rng: &mut ChaCha8Rng,
+    rows: usize,
+    columns: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     let bound = 1.0 / (columns as f32).sqrt();
-    let values: Vec<f32> = (0..rows * columns).map(|_| rng.random_range(-bound..bound)).collect();
+    let values: Vec<f32> = (0..rows * columns)
+        .map(|_| rng.random_range(-bound..bound))
+        .collect();
     Tensor::from_vec(values, (rows, columns), device)?.to_dtype(dtype)
 }
 

@@ -61,16 +61,24 @@ impl Adam {
         let correction_1 = 1.0 - BETA_1.powf(self.steps as f64);
         let correction_2 = (1.0 - BETA_2.powf(self.steps as f64)).sqrt();
         for (name, parameter) in parameters {
-            let Some((_, gradient)) = gradients.iter().find(|(other, _)| *other == name) else { continue };
-            let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == name) else { continue };
+            let Some((_, gradient)) = gradients.iter().find(|(other, _)| *other == name) else {
+                continue;
+            };
+            let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == name) else {
+                continue;
+            };
             let gradient = if slot.weight_decay == 0.0 {
                 gradient.clone()
             } else {
                 (gradient + (&*parameter * slot.weight_decay)?)?
             };
             slot.first_moment = ((&slot.first_moment * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
-            slot.second_moment = ((&slot.second_moment * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
-            let denominator = slot.second_moment.sqrt()?.affine(1.0 / correction_2, EPSILON)?;
+            slot.second_moment =
+                ((&slot.second_moment * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
+            let denominator = slot
+                .second_moment
+                .sqrt()?
+                .affine(1.0 / correction_2, EPSILON)?;
             let update = (&slot.first_moment / denominator)?;
             *parameter = (&*parameter - (update * (learning_rate / correction_1))?)?;
         }
@@ -84,7 +92,9 @@ impl Adam {
 
     /// The moments by parameter: `(name, first, second)`.
     pub fn moments(&self) -> impl Iterator<Item = (&'static str, &Tensor, &Tensor)> {
-        self.slots.iter().map(|slot| (slot.name, &slot.first_moment, &slot.second_moment))
+        self.slots
+            .iter()
+            .map(|slot| (slot.name, &slot.first_moment, &slot.second_moment))
     }
 
     /// Takes back the state of an earlier run: its `steps`, and for each parameter both moments as `moments(name)` gives them.
@@ -101,7 +111,12 @@ impl Adam {
             let (first, second) = moments(slot.name)?;
             for moment in [&first, &second] {
                 if moment.shape() != slot.first_moment.shape() {
-                    let message = format!("Adam moment of {}: shape {:?}, expected {:?}", slot.name, moment.shape(), slot.first_moment.shape());
+                    let message = format!(
+                        "Adam moment of {}: shape {:?}, expected {:?}",
+                        slot.name,
+                        moment.shape(),
+                        slot.first_moment.shape()
+                    );
                     return Err(E::from(candle_core::Error::Msg(message)));
                 }
             }

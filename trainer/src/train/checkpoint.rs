@@ -76,6 +76,18 @@ impl DataFacts {
         }
     }
 
+    /// The facts of MNIST, which are published constants.
+    pub fn mnist() -> Self {
+        Self {
+            input_shape: "28x28".to_owned(),
+            mean: crate::data::mnist::MEAN,
+            deviation: crate::data::mnist::DEVIATION,
+            contrast: Contrast::None.to_string(),
+            peak: 1.0,
+            description: "MNIST".to_owned(),
+        }
+    }
+
     /// Shape and preprocessing in the model file's types.
     ///
     /// # Errors
@@ -83,7 +95,11 @@ impl DataFacts {
     /// Names the field whose text is not valid.
     pub fn parse(&self) -> Result<(InputShape, Preprocessing), sparsecode_formats::SpecError> {
         let contrast: Contrast = self.contrast.parse()?;
-        let preprocessing = Preprocessing { mean: self.mean, deviation: self.deviation, contrast };
+        let preprocessing = Preprocessing {
+            mean: self.mean,
+            deviation: self.deviation,
+            contrast,
+        };
         Ok((self.input_shape.parse()?, preprocessing))
     }
 }
@@ -105,8 +121,16 @@ struct WeightsState {
 impl Weights {
     /// The parameters of `model` after `epoch` epochs.
     pub fn of(model: &Autoencoder, config: &Config, facts: &DataFacts, epoch: u32) -> Self {
-        let state = WeightsState { version: VERSION, config_hash: config.hash(), epoch, data: facts.clone() };
-        Self { tensors: named(model), state }
+        let state = WeightsState {
+            version: VERSION,
+            config_hash: config.hash(),
+            epoch,
+            data: facts.clone(),
+        };
+        Self {
+            tensors: named(model),
+            state,
+        }
     }
 
     /// Writes the file whole or not at all.
@@ -144,7 +168,11 @@ impl Weights {
     ///
     /// Names a tensor that is missing or of another shape.
     pub fn model(&self, config: &Config, device: &Device) -> Result<Autoencoder, CheckpointError> {
-        let (shape, _) = self.state.data.parse().map_err(|e| field("weights", "data", &e.to_string()))?;
+        let (shape, _) = self
+            .state
+            .data
+            .parse()
+            .map_err(|e| field("weights", "data", &e.to_string()))?;
         let mut model = blank_model(config, shape.input_dim(), device)?;
         set_parameters(&mut model, &self.tensors, "weights")?;
         Ok(model)
@@ -229,46 +257,80 @@ impl Checkpoint {
             return Err(field(file, "config_hash", problem));
         }
         if self.state.data != *facts {
-            let problem = format!("made on '{}', but the data are '{}'", self.state.data.description, facts.description);
+            let problem = format!(
+                "made on '{}', but the data are '{}'",
+                self.state.data.description, facts.description
+            );
             return Err(field(file, "data", &problem));
         }
         set_parameters(&mut learner.model, &self.tensors, file)?;
         let moments = |name: &'static str| -> Result<(Tensor, Tensor), CheckpointError> {
             let get = |kind: &str| {
                 let name = format!("adam.{kind}.{name}");
-                self.tensors.get(&name).cloned().ok_or_else(|| field(file, &name, "missing"))
+                self.tensors
+                    .get(&name)
+                    .cloned()
+                    .ok_or_else(|| field(file, &name, "missing"))
             };
             Ok((get("first")?, get("second")?))
         };
-        learner.decoder_adam.restore(self.state.decoder_steps, moments)?;
-        learner.encoder_adam.restore(self.state.encoder_steps, moments)?;
+        learner
+            .decoder_adam
+            .restore(self.state.decoder_steps, moments)?;
+        learner
+            .encoder_adam
+            .restore(self.state.encoder_steps, moments)?;
         Ok(())
     }
 }
 
 /// The hash of a configuration less its length: more epochs continue the same run.
 fn identity(config: &Config) -> String {
-    Config { epochs: 1, patience: 0, ..config.clone() }.hash()
+    Config {
+        epochs: 1,
+        patience: 0,
+        ..config.clone()
+    }
+    .hash()
 }
 
 fn named(model: &Autoencoder) -> BTreeMap<String, Tensor> {
-    model.parameters().into_iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+    model
+        .parameters()
+        .into_iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect()
 }
 
-fn blank_model(config: &Config, input_dim: usize, device: &Device) -> Result<Autoencoder, candle_core::Error> {
+fn blank_model(
+    config: &Config,
+    input_dim: usize,
+    device: &Device,
+) -> Result<Autoencoder, candle_core::Error> {
     let (d, l, m) = (input_dim, config.model.code_dim, config.model.hidden_dim);
     let zeros = |rows: usize, columns: usize| Tensor::zeros((rows, columns), DType::F32, device);
     let bias = |length: usize| Tensor::zeros(length, DType::F32, device);
     let encoder = if config.has_encoder() {
         let iterations = config.model.lista_iterations;
-        Some(Encoder { input: zeros(l, d)?, bias: bias(l)?, recurrent: zeros(l, l)?, iterations })
+        Some(Encoder {
+            input: zeros(l, d)?,
+            bias: bias(l)?,
+            recurrent: zeros(l, l)?,
+            iterations,
+        })
     } else {
         None
     };
     let decoder = if m == 0 {
-        Decoder::Linear { dictionary: zeros(d, l)? }
+        Decoder::Linear {
+            dictionary: zeros(d, l)?,
+        }
     } else {
-        Decoder::OneHidden { hidden: zeros(m, l)?, hidden_bias: bias(m)?, output: zeros(d, m)? }
+        Decoder::OneHidden {
+            hidden: zeros(m, l)?,
+            hidden_bias: bias(m)?,
+            output: zeros(d, m)?,
+        }
     };
     Ok(Autoencoder { encoder, decoder })
 }
@@ -279,9 +341,15 @@ fn set_parameters(
     file: &str,
 ) -> Result<(), CheckpointError> {
     for (name, parameter) in model.parameters_mut() {
-        let tensor = tensors.get(name).ok_or_else(|| field(file, name, "missing"))?;
+        let tensor = tensors
+            .get(name)
+            .ok_or_else(|| field(file, name, "missing"))?;
         if tensor.shape() != parameter.shape() {
-            let problem = format!("shape {:?}, but the configuration makes it {:?}", tensor.dims(), parameter.dims());
+            let problem = format!(
+                "shape {:?}, but the configuration makes it {:?}",
+                tensor.dims(),
+                parameter.dims()
+            );
             return Err(field(file, name, &problem));
         }
         *parameter = tensor.clone();
@@ -290,7 +358,11 @@ fn set_parameters(
 }
 
 fn field(file: &str, field: &str, problem: &str) -> CheckpointError {
-    CheckpointError::Field { file: file.to_owned(), field: field.to_owned(), problem: problem.to_owned() }
+    CheckpointError::Field {
+        file: file.to_owned(),
+        field: field.to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 /// A tensor as the safetensors crate wants it.
@@ -314,38 +386,68 @@ impl View for Bytes {
     }
 }
 
-fn write<S: Serialize>(path: &Path, tensors: &BTreeMap<String, Tensor>, state: &S) -> Result<(), CheckpointError> {
+fn write<S: Serialize>(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    state: &S,
+) -> Result<(), CheckpointError> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        views.push((name.as_str(), Bytes { shape: tensor.dims().to_vec(), data }));
+        let data = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        views.push((
+            name.as_str(),
+            Bytes {
+                shape: tensor.dims().to_vec(),
+                data,
+            },
+        ));
     }
     let name = path.display().to_string();
-    let json = serde_json::to_string(state).map_err(|e| field(&name, METADATA_KEY, &e.to_string()))?;
+    let json =
+        serde_json::to_string(state).map_err(|e| field(&name, METADATA_KEY, &e.to_string()))?;
     // One metadata entry: several would be written in the random order of a hash map.
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), json)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| field(&name, "file", &e.to_string()))?;
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| field(&name, "file", &e.to_string()))?;
     write_atomic(path, &bytes)?;
     Ok(())
 }
 
-fn read<S: DeserializeOwned>(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, S), CheckpointError> {
+fn read<S: DeserializeOwned>(
+    path: &Path,
+    device: &Device,
+) -> Result<(BTreeMap<String, Tensor>, S), CheckpointError> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|e| CheckpointError::Io(name.clone(), e))?;
-    let not_a_file = |e: safetensors::SafeTensorError| field(&name, "file", &format!("not a safetensors file: {e}"));
+    let not_a_file = |e: safetensors::SafeTensorError| {
+        field(&name, "file", &format!("not a safetensors file: {e}"))
+    };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(not_a_file)?;
-    let json = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY));
+    let json = header
+        .metadata()
+        .as_ref()
+        .and_then(|map| map.get(METADATA_KEY));
     let json = json.ok_or_else(|| field(&name, METADATA_KEY, "missing: not a file of a run"))?;
-    let version: Version = serde_json::from_str(json).map_err(|e| field(&name, METADATA_KEY, &e.to_string()))?;
+    let version: Version =
+        serde_json::from_str(json).map_err(|e| field(&name, METADATA_KEY, &e.to_string()))?;
     if version.version != VERSION {
-        return Err(field(&name, "version", &format!("{}, but this program reads {VERSION}", version.version)));
+        return Err(field(
+            &name,
+            "version",
+            &format!("{}, but this program reads {VERSION}", version.version),
+        ));
     }
-    let state = serde_json::from_str(json).map_err(|e| field(&name, METADATA_KEY, &e.to_string()))?;
+    let state =
+        serde_json::from_str(json).map_err(|e| field(&name, METADATA_KEY, &e.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(not_a_file)?;
     let mut tensors = BTreeMap::new();
     for (tensor_name, view) in file.tensors() {
-        let tensor = tensor_of(&view, device).map_err(|problem| field(&name, &tensor_name, &problem))?;
+        let tensor =
+            tensor_of(&view, device).map_err(|problem| field(&name, &tensor_name, &problem))?;
         tensors.insert(tensor_name, tensor);
     }
     Ok((tensors, state))
@@ -357,12 +459,18 @@ struct Version {
 }
 
 /// A finite f32 tensor from a safetensors view.
-pub(crate) fn tensor_of(view: &safetensors::tensor::TensorView<'_>, device: &Device) -> Result<Tensor, String> {
+pub(crate) fn tensor_of(
+    view: &safetensors::tensor::TensorView<'_>,
+    device: &Device,
+) -> Result<Tensor, String> {
     if view.dtype() != Dtype::F32 {
         return Err(format!("dtype {:?}, expected F32", view.dtype()));
     }
-    let values: Vec<f32> =
-        view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values: Vec<f32> = view
+        .data()
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
     if values.iter().any(|value| !value.is_finite()) {
         return Err("a value is not finite".to_owned());
     }

@@ -21,10 +21,14 @@ pub struct Divergence {
     pub remedy: &'static str,
 }
 
-const SMALLER_STEP: &str = "try a smaller inference.step_size or learning rate, or check that the data are scaled";
+const SMALLER_STEP: &str =
+    "try a smaller inference.step_size or learning rate, or check that the data are scaled";
 
 /// Checks the energy that inference reached.
-pub(super) fn check_energy(terms: &EnergyTerms, inputs: &Tensor) -> std::result::Result<(), StepError> {
+pub(super) fn check_energy(
+    terms: &EnergyTerms,
+    inputs: &Tensor,
+) -> std::result::Result<(), StepError> {
     let input_power = sum_of_squares(inputs)? / inputs.dim(1)? as f64;
     if !input_power.is_finite() {
         return Err(diverged("inputs", "a value is not finite", "check the data for NaN").into());
@@ -41,7 +45,12 @@ pub(super) fn check_energy(terms: &EnergyTerms, inputs: &Tensor) -> std::result:
         }
     }
     if terms.reconstruction > LIMIT * input_power.max(f64::MIN_POSITIVE) {
-        return Err(diverged("reconstruction", "the error is 1000 times the input's own power", SMALLER_STEP).into());
+        return Err(diverged(
+            "reconstruction",
+            "the error is 1000 times the input's own power",
+            SMALLER_STEP,
+        )
+        .into());
     }
     Ok(())
 }
@@ -52,15 +61,23 @@ pub(super) fn check_gradients<'a>(
 ) -> std::result::Result<(), StepError> {
     for (name, gradient) in gradients {
         if !sum_of_squares(gradient)?.is_finite() {
-            return Err(diverged(&format!("the gradient of {name}"), "a value is not finite", SMALLER_STEP).into());
+            return Err(diverged(
+                &format!("the gradient of {name}"),
+                "a value is not finite",
+                SMALLER_STEP,
+            )
+            .into());
         }
     }
     Ok(())
 }
 
-
 fn diverged(tensor: &str, what: &'static str, remedy: &'static str) -> Divergence {
-    Divergence { tensor: tensor.to_owned(), what, remedy }
+    Divergence {
+        tensor: tensor.to_owned(),
+        what,
+        remedy,
+    }
 }
 
 fn sum_of_squares(x: &Tensor) -> Result<f64> {

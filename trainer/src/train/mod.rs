@@ -6,6 +6,7 @@ mod guard;
 mod step;
 
 pub use adam::Adam;
+pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, DataFacts, Weights};
 pub use guard::Divergence;
 pub use step::{Learner, StepError, StepOutcome};
@@ -24,7 +25,6 @@ use crate::evaluate::{self, CodeSource, Evaluation, Samples};
 use crate::inference::Engine;
 use crate::model::Autoencoder;
 use crate::rng::{Stream, generator};
-use crate::storage::StorageError;
 
 /// The folder of a run and the files in it.
 #[derive(Clone, Debug)]
@@ -164,6 +164,9 @@ impl Position {
     }
 }
 
+/// What an observer could not log.
+pub type LogError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Told how training goes: a progress bar, a log, a dashboard.
 pub trait Observer {
     /// After every batch: batches done and in all, of this epoch (from 1).
@@ -173,7 +176,7 @@ pub trait Observer {
     /// # Errors
     ///
     /// A log that cannot be written stops the run.
-    fn epoch(&mut self, record: &EpochRecord) -> Result<(), StorageError>;
+    fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError>;
 }
 
 /// An [`Observer`] that ignores everything.
@@ -181,7 +184,7 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn batch(&mut self, _: u32, _: usize, _: usize) {}
-    fn epoch(&mut self, _: &EpochRecord) -> Result<(), StorageError> {
+    fn epoch(&mut self, _: &EpochRecord) -> Result<(), LogError> {
         Ok(())
     }
 }
@@ -216,7 +219,9 @@ pub enum TrainError {
         divergence: Divergence,
     },
     /// Fewer samples than a batch.
-    #[error("the training set has {samples} samples, fewer than batch_size = {batch_size}: lower batch_size or give more data")]
+    #[error(
+        "the training set has {samples} samples, fewer than batch_size = {batch_size}: lower batch_size or give more data"
+    )]
     TooFewSamples {
         /// Samples in the training set.
         samples: usize,
@@ -229,9 +234,9 @@ pub enum TrainError {
     /// A checkpoint that cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file that cannot be written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    /// An observer's log.
+    #[error("log: {0}")]
+    Log(LogError),
     /// The device.
     #[error("device: {0}")]
     Device(#[from] candle_core::Error),
@@ -254,21 +259,43 @@ impl<'a> Trainer<'a> {
     /// # Errors
     ///
     /// Fails if the training set is smaller than a batch, or the device cannot hold data and parameters.
-    pub fn new(config: Config, splits: Splits, engine: &'a dyn Engine, device: &Device) -> Result<Self, TrainError> {
+    pub fn new(
+        config: Config,
+        splits: Splits,
+        engine: &'a dyn Engine,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let facts = DataFacts::of(&splits);
         let train = Samples::new(splits.train, device)?;
         let validation = Samples::new(splits.validation, device)?;
         if train.len() < config.batch_size {
-            return Err(TrainError::TooFewSamples { samples: train.len(), batch_size: config.batch_size });
+            return Err(TrainError::TooFewSamples {
+                samples: train.len(),
+                batch_size: config.batch_size,
+            });
         }
         if validation.is_empty() {
             return Err(TrainError::NoValidation);
         }
         let input_dim = train.inputs.dim(1)?;
-        let model =
-            Autoencoder::init(&config.model, input_dim, config.has_encoder(), config.seed, DType::F32, device)?;
+        let model = Autoencoder::init(
+            &config.model,
+            input_dim,
+            config.has_encoder(),
+            config.seed,
+            DType::F32,
+            device,
+        )?;
         let learner = Learner::new(model, &config)?;
-        Ok(Self { config, facts, train, validation, learner, engine, position: Position::default() })
+        Ok(Self {
+            config,
+            facts,
+            train,
+            validation,
+            learner,
+            engine,
+            position: Position::default(),
+        })
     }
 
     /// Takes up the position, parameters and optimiser state of a checkpoint made by the same configuration and data.
@@ -292,6 +319,16 @@ impl<'a> Trainer<'a> {
         &self.position
     }
 
+    /// Batches in an epoch.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.train.len() / self.config.batch_size
+    }
+
+    /// Batches finished since the run began.
+    pub fn batches_done(&self) -> usize {
+        self.position.epoch as usize * self.batches_per_epoch() + self.position.batch
+    }
+
     /// Trains to the end, or until `stop` is raised. Writes the checkpoint after every epoch and on a stop, and the best model
     /// whenever there is a new one, into `folder`.
     ///
@@ -313,13 +350,17 @@ impl<'a> Trainer<'a> {
                 return Ok(Ending::Interrupted);
             }
             let record = self.finish_epoch(folder)?;
-            observer.epoch(&record)?;
+            observer.epoch(&record).map_err(TrainError::Log)?;
         }
         Ok(Ending::Finished)
     }
 
     /// The rest of the current epoch; `false` if it was stopped.
-    fn run_epoch(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool, TrainError> {
+    fn run_epoch(
+        &mut self,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<bool, TrainError> {
         let epoch = self.position.epoch;
         let order = self.order(epoch);
         let batch_size = self.config.batch_size;
@@ -349,21 +390,24 @@ impl<'a> Trainer<'a> {
     fn train_batch(&mut self, epoch: u32, indices: &[u32]) -> Result<(), TrainError> {
         let selection = Tensor::new(indices, self.train.inputs.device())?;
         let inputs = self.train.inputs.index_select(&selection, 0)?;
-        let outcome = self.learner.step(&inputs, epoch, &self.config, self.engine).map_err(|error| match error {
-            StepError::Diverged(divergence) => TrainError::Diverged {
-                variant: self.config.model_name(),
-                epoch: epoch + 1,
-                batch: self.position.batch + 1,
-                divergence,
-            },
-            StepError::Device(error) => TrainError::Device(error),
-        })?;
+        let outcome = self
+            .learner
+            .step(&inputs, epoch, &self.config, self.engine)
+            .map_err(|error| match error {
+                StepError::Diverged(divergence) => TrainError::Diverged {
+                    variant: self.config.model_name(),
+                    epoch: epoch + 1,
+                    batch: self.position.batch + 1,
+                    divergence,
+                },
+                StepError::Device(error) => TrainError::Device(error),
+            })?;
         let mut used = vec![false; self.config.model.code_dim];
         let (zeros, l1) = evaluate::count_zeros(&outcome.inference.codes, &mut used)?;
         let peak = f64::from(self.facts.peak);
         let samples = indices.iter().map(|&i| i as usize);
         let sums = &mut self.position.sums;
-        sums.psnr += evaluate::psnr_sum_of(&outcome.error, &self.train.restore, samples, peak)?;
+        sums.psnr += evaluate::psnr_sum(&outcome.error, &self.train.restore, samples, peak)?;
         sums.samples += indices.len() as f64;
         sums.batches += 1.0;
         sums.zeros += zeros;
@@ -388,17 +432,23 @@ impl<'a> Trainer<'a> {
             None,
         )?;
         let position = &mut self.position;
-        let best = position.best.is_none_or(|best| validation.energy < best.energy);
+        let best = position
+            .best
+            .is_none_or(|best| validation.energy < best.energy);
         let sums = std::mem::take(&mut position.sums);
         let epoch = position.epoch;
         position.epoch += 1;
         position.batch = 0;
         position.stale_epochs += 1;
         if best {
-            position.best = Some(Best { energy: validation.energy, epoch: position.epoch });
+            position.best = Some(Best {
+                energy: validation.energy,
+                epoch: position.epoch,
+            });
             position.stale_epochs = 0;
             // The best before the checkpoint: if the second write fails, the epoch is done again and writes the same file.
-            Weights::of(&self.learner.model, &self.config, &self.facts, epoch + 1).write(&folder.best())?;
+            Weights::of(&self.learner.model, &self.config, &self.facts, epoch + 1)
+                .write(&folder.best())?;
         }
         self.save(folder)?;
         Ok(EpochRecord {
@@ -413,7 +463,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), TrainError> {
-        Checkpoint::of(&self.learner, &self.config, &self.facts, &self.position).write(&folder.checkpoint())?;
+        Checkpoint::of(&self.learner, &self.config, &self.facts, &self.position)
+            .write(&folder.checkpoint())?;
         Ok(())
     }
 }

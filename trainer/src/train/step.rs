@@ -50,9 +50,16 @@ impl Learner {
         }
         let decay = |name: &str| config.weight_decay(name);
         let decoder_adam = Adam::new(&model.decoder.parameters(), decay)?;
-        let encoder_parameters = model.encoder.as_ref().map_or_else(Vec::new, |encoder| encoder.parameters());
+        let encoder_parameters = model
+            .encoder
+            .as_ref()
+            .map_or_else(Vec::new, |encoder| encoder.parameters());
         let encoder_adam = Adam::new(&encoder_parameters, decay)?;
-        Ok(Self { model, decoder_adam, encoder_adam })
+        Ok(Self {
+            model,
+            decoder_adam,
+            encoder_adam,
+        })
     }
 
     /// Encodes, infers Z*, and updates decoder and encoder once, on `inputs` (`batch × input_dim`) in `epoch` (from 0).
@@ -67,13 +74,23 @@ impl Learner {
         config: &Config,
         engine: &dyn Engine,
     ) -> std::result::Result<StepOutcome, StepError> {
-        let trace = self.model.encoder.as_ref().map(|encoder| encoder.forward_traced(inputs)).transpose()?;
+        let trace = self
+            .model
+            .encoder
+            .as_ref()
+            .map(|encoder| encoder.forward_traced(inputs))
+            .transpose()?;
         let encoder_codes = trace.as_ref().map(|trace| trace.code().clone());
         let start = match &encoder_codes {
             Some(codes) => codes.clone(),
             None => initial_codes(config, inputs)?,
         };
-        let energy = Energy::new(&self.model.decoder, inputs, encoder_codes.as_ref(), &config.inference)?;
+        let energy = Energy::new(
+            &self.model.decoder,
+            inputs,
+            encoder_codes.as_ref(),
+            &config.inference,
+        )?;
         let inference = engine.infer(&energy, &start)?;
         let codes = &inference.codes;
         let terms = energy.value(codes)?;
@@ -85,13 +102,19 @@ impl Learner {
         if let (Some(encoder), Some(trace)) = (&self.model.encoder, &trace) {
             let difference = (trace.code() - codes)?;
             let count = difference.elem_count() as f64;
-            encoder_loss = difference.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? / count;
+            encoder_loss = difference
+                .sqr()?
+                .sum_all()?
+                .to_dtype(DType::F64)?
+                .to_scalar::<f64>()?
+                / count;
             encoder_gradients = encoder.gradients(inputs, trace, &(difference * (2.0 / count))?)?;
         }
         guard::check_gradients(decoder_gradients.iter().chain(&encoder_gradients))?;
 
         let rate = config.decoder_learning_rate(epoch);
-        self.decoder_adam.step(self.model.parameters_mut(), &decoder_gradients, rate)?;
+        self.decoder_adam
+            .step(self.model.parameters_mut(), &decoder_gradients, rate)?;
         self.encoder_adam.step(
             self.model.parameters_mut(),
             &encoder_gradients,
@@ -100,6 +123,11 @@ impl Learner {
         if config.normalizes_columns() {
             self.model.decoder.normalize_columns()?;
         }
-        Ok(StepOutcome { inference, energy: terms, error, encoder_loss })
+        Ok(StepOutcome {
+            inference,
+            energy: terms,
+            error,
+            encoder_loss,
+        })
     }
 }

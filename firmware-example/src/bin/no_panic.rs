@@ -1,0 +1,116 @@
+//! Links only if nothing that inference calls can panic.
+//!
+//! The panic handler calls a function that does not exist. It is dropped if the optimised program has no path to it;
+//! otherwise the linker reports `a_panic_is_reachable` as undefined. There is no allocator either, so an allocation
+//! would not link. `cargo xtask firmware` builds this for the M0+, the M4F and RV32IMC, in release.
+#![no_std]
+#![no_main]
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "arm")]
+use cortex_m_rt::entry;
+#[cfg(target_arch = "riscv32")]
+use riscv_rt::entry;
+
+use core::hint::black_box;
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use sparsecode_runtime::{
+    CodeBuffer as _, Model, ModelFile, ModelView, Refine, SparseCode, Workspace,
+};
+
+#[cfg(target_arch = "arm")]
+use cortex_m as _;
+
+/// Stands for a model file that was read and checked: a value of which the compiler knows nothing.
+///
+/// Reading itself is not part of the proof. It cannot panic either, but it takes decimal numbers apart with `core`'s
+/// parser, whose bounds checks the compiler does not see through.
+static mut FILE: MaybeUninit<ModelFile<'static>> = MaybeUninit::uninit();
+
+#[inline(never)]
+fn file() -> ModelFile<'static> {
+    // SAFETY: never executed: this program is linked and not run.
+    unsafe { ptr::read_volatile((&raw const FILE).cast()) }
+}
+
+#[entry]
+fn main() -> ! {
+    black_box(linear());
+    black_box(one_hidden());
+    black_box(any_size());
+    loop {}
+}
+
+/// Everything that `Model` offers, for a linear decoder.
+#[inline(never)]
+fn linear() -> Option<f32> {
+    exercise::<64, 128, 0>(&Model::from_file(file()).ok()?)
+}
+
+/// The same for a decoder with a hidden layer.
+#[inline(never)]
+fn one_hidden() -> Option<f32> {
+    exercise::<64, 128, 160>(&Model::from_file(file()).ok()?)
+}
+
+fn exercise<const INPUT: usize, const CODE: usize, const HIDDEN: usize>(
+    model: &Model<'_, INPUT, CODE, HIDDEN>,
+) -> Option<f32> {
+    model.file().verify_checksum().ok()?;
+    let mut patch = black_box([0.5; INPUT]);
+    let mut code = SparseCode::new();
+    let mut workspace = Workspace::new();
+    let settings = black_box(Refine::for_model(model.spec()));
+    let normalisation = model.preprocess(&mut patch);
+    model.encode(&patch, &mut code, &mut workspace);
+    let refinement = model.refine(&patch, &mut code, &settings, &mut workspace, || {
+        black_box(false)
+    });
+    model.decode(&code, &mut patch, &mut workspace);
+    model.restore(&mut patch, normalisation);
+    model.denoise(
+        &mut patch,
+        Some(&settings),
+        &mut code,
+        &mut workspace,
+        || black_box(false),
+    );
+    code.to_dense(&mut patch);
+    code.from_dense(&patch);
+    Some(refinement.energy + patch.iter().sum::<f32>() + code.l1_norm())
+}
+
+/// The same through `ModelView`, where lengths are checked at every call.
+#[inline(never)]
+fn any_size() -> Option<f32> {
+    let view = ModelView::from(file());
+    let mut patch = black_box([0.5; 64]);
+    let mut code = SparseCode::<128>::new();
+    let mut workspace = Workspace::<64, 128, 160>::new();
+    let settings = black_box(Refine::for_noise(view.spec(), 0.1));
+    let normalisation = view.preprocess(&mut patch).ok()?;
+    view.encode(&patch, &mut code, &mut workspace).ok()?;
+    view.refine(&patch, &mut code, &settings, &mut workspace, || {
+        black_box(false)
+    })
+    .ok()?;
+    view.decode(&code, &mut patch, &mut workspace).ok()?;
+    view.restore(&mut patch, normalisation).ok()?;
+    view.denoise(&mut patch, None, &mut code, &mut workspace, || false)
+        .ok()?;
+    Some(sparsecode_runtime::mean_squared_error(
+        &patch,
+        code.values(),
+    ))
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        fn a_panic_is_reachable() -> !;
+    }
+    // SAFETY: never executed: the function does not exist, and a program that keeps this call does not link.
+    unsafe { a_panic_is_reachable() }
+}

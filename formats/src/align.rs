@@ -1,0 +1,108 @@
+//! Getting a model file to an address where its numbers can be read in place.
+
+/// The alignment, in bytes, that [`ModelFile::read`](crate::ModelFile::read) demands of the buffer: that of an `f32`.
+pub const MIN_ALIGNMENT: usize = 4;
+
+/// Places its content on an 8-byte boundary, so that a model file in it can be read in place.
+///
+/// `include_bytes!` alone promises no alignment. [`include_model!`](crate::include_model) wraps this for the usual case.
+///
+/// ```
+/// use sparsecode_formats::Aligned;
+///
+/// static FLASH_SLOT: Aligned<[u8; 64]> = Aligned([0xff; 64]);
+/// assert_eq!(FLASH_SLOT.0.as_ptr().addr() % 8, 0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub struct Aligned<T: ?Sized>(pub T);
+
+/// Includes a model file as an aligned `&'static [u8]`; the path is relative to the calling source file.
+///
+/// ```
+/// // Any file will do to show the alignment; a program names its exported model here.
+/// static MODEL: &[u8] = sparsecode_formats::include_model!("../Cargo.toml");
+/// assert_eq!(MODEL.as_ptr().addr() % 8, 0);
+/// ```
+#[macro_export]
+macro_rules! include_model {
+    ($path:expr $(,)?) => {{
+        static MODEL: &$crate::Aligned<[u8]> = &$crate::Aligned(*include_bytes!($path));
+        &MODEL.0
+    }};
+}
+
+#[cfg(feature = "std")]
+pub use host::AlignedBytes;
+
+#[cfg(feature = "std")]
+mod host {
+    use std::io::{self, Read};
+    use std::ops::Deref;
+    use std::path::Path;
+    use std::vec::Vec;
+
+    /// Bytes on the heap that start on an 8-byte boundary, so that a model file in them can be read in place.
+    ///
+    /// A `Vec<u8>` promises no alignment.
+    ///
+    /// ```
+    /// use sparsecode_formats::AlignedBytes;
+    ///
+    /// let bytes = AlignedBytes::from_slice(b"abc");
+    /// assert_eq!(&bytes[..], b"abc");
+    /// assert_eq!(bytes.as_ptr().addr() % 8, 0);
+    /// ```
+    #[derive(Clone, Debug, Default)]
+    pub struct AlignedBytes {
+        words: Vec<u64>,
+        len: usize,
+    }
+
+    impl AlignedBytes {
+        /// Copies `bytes`.
+        #[must_use]
+        pub fn from_slice(bytes: &[u8]) -> Self {
+            let mut copy = Self::zeroed(bytes.len());
+            copy.bytes_mut().copy_from_slice(bytes);
+            copy
+        }
+
+        /// Reads a whole file.
+        ///
+        /// # Errors
+        ///
+        /// What the operating system says; [`io::ErrorKind::UnexpectedEof`] if the file shrinks meanwhile.
+        pub fn read(path: impl AsRef<Path>) -> io::Result<Self> {
+            let mut file = std::fs::File::open(path)?;
+            let len =
+                usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            let mut bytes = Self::zeroed(len);
+            file.read_exact(bytes.bytes_mut())?;
+            Ok(bytes)
+        }
+
+        fn zeroed(len: usize) -> Self {
+            Self {
+                words: std::vec![0; len.div_ceil(8)],
+                len,
+            }
+        }
+
+        fn bytes_mut(&mut self) -> &mut [u8] {
+            bytemuck::cast_slice_mut(&mut self.words)
+                .get_mut(..self.len)
+                .unwrap_or_default()
+        }
+    }
+
+    impl Deref for AlignedBytes {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            bytemuck::cast_slice(&self.words)
+                .get(..self.len)
+                .unwrap_or_default()
+        }
+    }
+}

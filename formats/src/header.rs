@@ -1,0 +1,297 @@
+//! The safetensors header as it stands in the file: which tensors, where, and the metadata's text.
+
+use crate::decimal::{integer, real};
+use crate::error::{Dims, Name, ReadError};
+use crate::json::Scanner;
+use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance};
+use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
+
+/// Every tensor of the format; [`Header::tensors`] is in this order.
+pub(crate) const TENSORS: [&str; 12] = [
+    "encoder.input",
+    "encoder.input.scale",
+    "encoder.bias",
+    "encoder.recurrent",
+    "encoder.recurrent.scale",
+    "decoder.dictionary",
+    "decoder.dictionary.scale",
+    "decoder.hidden",
+    "decoder.hidden.scale",
+    "decoder.hidden_bias",
+    "decoder.output",
+    "decoder.output.scale",
+];
+
+/// Every metadata key, sorted.
+pub(crate) const KEYS: [&str; 20] = [
+    "checksum",
+    "code_dim",
+    "commit",
+    "config_hash",
+    "contrast",
+    "data",
+    "deviation",
+    "epoch",
+    "format",
+    "hidden_dim",
+    "input_shape",
+    "lambda",
+    "lista_iterations",
+    "mean",
+    "peak",
+    "seed",
+    "step_size",
+    "variant",
+    "version",
+    "weights",
+];
+
+/// A tensor as the header describes it, unchecked.
+#[derive(Clone, Copy)]
+pub(crate) struct TensorInfo<'a> {
+    pub(crate) dtype: &'a str,
+    pub(crate) shape: Dims,
+    pub(crate) begin: u64,
+    pub(crate) end: u64,
+}
+
+/// A header, and the bytes behind it.
+pub(crate) struct Header<'a> {
+    pub(crate) tensors: [Option<TensorInfo<'a>>; TENSORS.len()],
+    pub(crate) unknown_tensor: Option<Name>,
+    metadata: [Option<&'a str>; KEYS.len()],
+    /// Bytes before `data`.
+    pub(crate) len: usize,
+    pub(crate) data: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    /// Reads the length, checks the text, and fills the tables. Nothing is compared with the format's rules yet.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let truncated = |needed| ReadError::Truncated {
+            needed,
+            found: bytes.len(),
+        };
+        let (length, rest) = bytes.split_first_chunk().ok_or(truncated(8))?;
+        let stated = u64::from_le_bytes(*length);
+        let length = usize::try_from(stated).unwrap_or(usize::MAX);
+        if length > MAX_HEADER_LEN {
+            return Err(ReadError::HeaderLength { length: stated });
+        }
+        let (text, data) = rest.split_at_checked(length).ok_or(truncated(8 + stated))?;
+        let text = core::str::from_utf8(text).map_err(|error| ReadError::HeaderUtf8 {
+            position: error.valid_up_to(),
+        })?;
+
+        let mut header = Self {
+            tensors: [None; TENSORS.len()],
+            unknown_tensor: None,
+            metadata: [None; KEYS.len()],
+            len: 8 + length,
+            data,
+        };
+        let mut has_metadata = false;
+        let mut scanner = Scanner::new(text);
+        scanner.object(|scanner, key| {
+            if key == "__metadata__" {
+                if has_metadata {
+                    return Err(ReadError::DuplicateField {
+                        tensor: "header",
+                        field: "__metadata__",
+                    });
+                }
+                has_metadata = true;
+                header.read_metadata(scanner)
+            } else {
+                header.read_tensor(scanner, key)
+            }
+        })?;
+        scanner.end()?;
+        if !has_metadata {
+            return Err(ReadError::MissingField {
+                tensor: "header",
+                field: "__metadata__",
+            });
+        }
+        Ok(header)
+    }
+
+    fn read_metadata(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ReadError> {
+        scanner.object(|scanner, key| {
+            let value = scanner.string()?;
+            // Keys of other programs, and of later minor additions, are passed over.
+            let known = KEYS
+                .iter()
+                .zip(&mut self.metadata)
+                .find(|(known, _)| **known == key);
+            if let Some((key, slot)) = known
+                && slot.replace(value).is_some()
+            {
+                return Err(ReadError::DuplicateMetadata { key });
+            }
+            Ok(())
+        })
+    }
+
+    fn read_tensor(&mut self, scanner: &mut Scanner<'a>, name: &str) -> Result<(), ReadError> {
+        let known = TENSORS
+            .iter()
+            .zip(&mut self.tensors)
+            .find(|(known, _)| **known == name);
+        match known {
+            Some((name, slot)) => {
+                if slot.replace(read_tensor_info(scanner, name)?).is_some() {
+                    return Err(ReadError::DuplicateTensor { tensor: name });
+                }
+            }
+            None => {
+                read_tensor_info(scanner, "an unknown tensor")?;
+                self.unknown_tensor = self.unknown_tensor.or(Some(Name::new(name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self, key: &'static str) -> Result<&'a str, ReadError> {
+        let found = KEYS
+            .iter()
+            .zip(self.metadata)
+            .find(|(known, _)| **known == key);
+        found
+            .and_then(|(_, value)| value)
+            .ok_or(ReadError::MissingMetadata { key })
+    }
+
+    /// The value of `key` through `parse`.
+    fn value<T>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&'a str) -> Option<T>,
+    ) -> Result<T, ReadError> {
+        parse(self.text(key)?).ok_or(ReadError::InvalidMetadata { key, expected })
+    }
+
+    /// Whether this is a model file of this version; to be asked before anything else.
+    pub(crate) fn check_version(&self) -> Result<(), ReadError> {
+        self.value("format", "sparsecode", |text| {
+            (text == "sparsecode").then_some(())
+        })?;
+        let found = self.value("version", "an integer", integer)?;
+        if found == FORMAT_VERSION {
+            Ok(())
+        } else {
+            Err(ReadError::UnsupportedVersion { found })
+        }
+    }
+
+    /// The metadata, every value in its range.
+    pub(crate) fn spec(&self) -> Result<ModelSpec<'a>, ReadError> {
+        let float = |key| self.value(key, "a finite decimal number", real);
+        let dimension = |key| self.value(key, "an integer of 0 to 65535", integer::<u16>);
+        let lista = |text: &str| {
+            if text == "none" {
+                Some(None)
+            } else {
+                integer(text).map(Some)
+            }
+        };
+        let spec = ModelSpec {
+            variant: self.text("variant")?.parse()?,
+            input_shape: self.text("input_shape")?.parse::<InputShape>()?,
+            code_dim: dimension("code_dim")?,
+            hidden_dim: dimension("hidden_dim")?,
+            lista_iterations: self.value("lista_iterations", "none or 0 to 255", lista)?,
+            lambda: float("lambda")?,
+            step_size: float("step_size")?,
+            weights: self.text("weights")?.parse()?,
+            preprocessing: Preprocessing {
+                mean: float("mean")?,
+                deviation: float("deviation")?,
+                contrast: self.text("contrast")?.parse()?,
+            },
+            peak: float("peak")?,
+            provenance: Provenance {
+                data: self.text("data")?,
+                seed: self.value("seed", "an integer below 2^64", integer)?,
+                epoch: self.value("epoch", "an integer below 2^32", integer)?,
+                commit: self.text("commit")?,
+                config_hash: self.text("config_hash")?,
+            },
+        };
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The CRC-32 that the metadata states.
+    pub(crate) fn checksum(&self) -> Result<u32, ReadError> {
+        let hexadecimal = |text: &str| {
+            let digits = text.len() == 8
+                && text
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            if digits {
+                u32::from_str_radix(text, 16).ok()
+            } else {
+                None
+            }
+        };
+        self.value("checksum", "8 lower-case hexadecimal digits", hexadecimal)
+    }
+}
+
+fn read_tensor_info<'a>(
+    scanner: &mut Scanner<'a>,
+    tensor: &'static str,
+) -> Result<TensorInfo<'a>, ReadError> {
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    scanner.object(|scanner, key| {
+        let (field, twice) = match key {
+            "dtype" => ("dtype", dtype.replace(scanner.string()?).is_some()),
+            "shape" => {
+                let (dims, rank) = pair(scanner)?;
+                let found = match (rank, dims.map(usize::try_from)) {
+                    (1, [Ok(length), _]) => Dims::Vector(length),
+                    (2, [Ok(rows), Ok(cols)]) => Dims::Matrix(rows, cols),
+                    (1 | 2, _) => {
+                        return Err(scanner.error("dimensions that fit the address space"));
+                    }
+                    _ => Dims::Rank(rank),
+                };
+                ("shape", shape.replace(found).is_some())
+            }
+            "data_offsets" => match pair(scanner)? {
+                (found, 2) => ("data_offsets", offsets.replace(found).is_some()),
+                _ => return Err(scanner.error("two data_offsets")),
+            },
+            _ => return Err(scanner.error("only dtype, shape and data_offsets")),
+        };
+        if twice {
+            Err(ReadError::DuplicateField { tensor, field })
+        } else {
+            Ok(())
+        }
+    })?;
+    let missing = |field| ReadError::MissingField { tensor, field };
+    let [begin, end] = offsets.ok_or(missing("data_offsets"))?;
+    Ok(TensorInfo {
+        dtype: dtype.ok_or(missing("dtype"))?,
+        shape: shape.ok_or(missing("shape"))?,
+        begin,
+        end,
+    })
+}
+
+/// The first two numbers of an array, and how many there are.
+fn pair(scanner: &mut Scanner<'_>) -> Result<([u64; 2], usize), ReadError> {
+    let (mut first, mut second, mut count) = (0, 0, 0);
+    scanner.integers(|value| {
+        match count {
+            0 => first = value,
+            1 => second = value,
+            _ => {}
+        }
+        count += 1;
+    })?;
+    Ok(([first, second], count))
+}

@@ -1,0 +1,530 @@
+//! What the metadata of a model file says.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::decimal::{integer, real, split_once};
+use crate::error::SpecError;
+
+/// How a model was kept from collapsing while it was trained.
+///
+/// The text name is the metadata's and the command line's; see [`Variant::model_name`] for the name of a whole model.
+///
+/// ```
+/// use sparsecode_formats::Variant;
+///
+/// assert_eq!("vdl".parse(), Ok(Variant::Vdl));
+/// assert_eq!(Variant::Plain.name(), "none");
+/// assert_eq!(Variant::Sdl.model_name(true), "sdl-nl");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Variant {
+    /// Standard: decoder columns are normalised after every update.
+    Sdl,
+    /// Variance-regularised: the codes' variance is held up during inference.
+    Vdl,
+    /// Weight decay on the decoder.
+    Wdl,
+    /// Decoder only: normalised columns and no encoder.
+    Do,
+    /// No regularisation: the ablation that is expected to collapse.
+    Plain,
+}
+
+impl Variant {
+    /// Every variant, in the order of the paper's tables.
+    pub const ALL: [Self; 5] = [Self::Sdl, Self::Vdl, Self::Wdl, Self::Do, Self::Plain];
+
+    /// The text name: `"sdl"`, `"vdl"`, `"wdl"`, `"do"` or `"none"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.model_name(false)
+    }
+
+    /// The name of a model of this variant: the text name, with `"-nl"` after it for a one-hidden-layer decoder.
+    #[must_use]
+    pub const fn model_name(self, one_hidden: bool) -> &'static str {
+        match (self, one_hidden) {
+            (Self::Sdl, false) => "sdl",
+            (Self::Sdl, true) => "sdl-nl",
+            (Self::Vdl, false) => "vdl",
+            (Self::Vdl, true) => "vdl-nl",
+            (Self::Wdl, false) => "wdl",
+            (Self::Wdl, true) => "wdl-nl",
+            (Self::Do, false) => "do",
+            (Self::Do, true) => "do-nl",
+            (Self::Plain, false) => "none",
+            (Self::Plain, true) => "none-nl",
+        }
+    }
+
+    /// Whether models of this variant have an encoder (all but [`Variant::Do`]).
+    #[must_use]
+    pub const fn has_encoder(self) -> bool {
+        !matches!(self, Self::Do)
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Variant {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let known = Self::ALL.into_iter().find(|variant| variant.name() == text);
+        known.ok_or(SpecError {
+            field: "variant",
+            expected: "one of sdl, vdl, wdl, do, none",
+        })
+    }
+}
+
+/// The shape of one sample: an image patch, or a window of a 1-D signal (`height` 1).
+///
+/// As text `28x28`, or `64` for a window. Samples are stored row by row.
+///
+/// ```
+/// use sparsecode_formats::InputShape;
+///
+/// let shape: InputShape = "28x28".parse()?;
+/// assert_eq!(shape.input_dim(), 784);
+/// assert_eq!(InputShape::window(64).to_string(), "64");
+/// # Ok::<(), sparsecode_formats::SpecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct InputShape {
+    /// Rows of pixels; 1 for a signal.
+    pub height: u16,
+    /// Pixels in a row, or samples in a window.
+    pub width: u16,
+}
+
+impl InputShape {
+    /// A window of `samples` of a 1-D signal.
+    #[must_use]
+    pub const fn window(samples: u16) -> Self {
+        Self {
+            height: 1,
+            width: samples,
+        }
+    }
+
+    /// Numbers in a sample: `height · width`. A model file holds 1 to 65535.
+    #[must_use]
+    pub const fn input_dim(self) -> usize {
+        // Cannot overflow: the product of two u16 fits 32 bits.
+        self.height as usize * self.width as usize
+    }
+
+    /// Whether samples are windows of a 1-D signal.
+    #[must_use]
+    pub const fn is_window(self) -> bool {
+        self.height == 1
+    }
+
+    fn check(self) -> Result<(), SpecError> {
+        if (1..=usize::from(u16::MAX)).contains(&self.input_dim()) {
+            Ok(())
+        } else {
+            Err(SpecError {
+                field: "input_shape",
+                expected: "HEIGHTxWIDTH or LENGTH, with 1 to 65535 numbers in all",
+            })
+        }
+    }
+}
+
+impl fmt::Display for InputShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_window() {
+            write!(f, "{}", self.width)
+        } else {
+            write!(f, "{}x{}", self.height, self.width)
+        }
+    }
+}
+
+impl FromStr for InputShape {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let error = SpecError {
+            field: "input_shape",
+            expected: "HEIGHTxWIDTH or LENGTH, with 1 to 65535 numbers in all",
+        };
+        let (height, width) = split_once(text, b'x').unwrap_or(("1", text));
+        let shape = Self {
+            height: integer(height).ok_or(error)?,
+            width: integer(width).ok_or(error)?,
+        };
+        shape.check().map(|()| shape)
+    }
+}
+
+/// What is done to each patch after the affine normalisation of [`Preprocessing`].
+///
+/// As text `none`, `remove-mean`, `standardize:FLOOR` or `local:WINDOW:SIGMA:FLOOR`.
+///
+/// ```
+/// use sparsecode_formats::Contrast;
+///
+/// let local: Contrast = "local:13:5:0.001".parse()?;
+/// assert_eq!(local, Contrast::Local { window: 13, sigma: 5.0, floor: 0.001 });
+/// assert_eq!(Contrast::Standardize { floor: 0.1 }.to_string(), "standardize:0.1");
+/// assert!("standardize:0".parse::<Contrast>().is_err());
+/// # Ok::<(), sparsecode_formats::SpecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Contrast {
+    /// Nothing.
+    None,
+    /// Subtract the patch's mean.
+    RemoveMean,
+    /// Subtract the patch's mean and divide by `max(population standard deviation, floor)`.
+    Standardize {
+        /// Smallest divisor, in the unit of the affinely normalised sample; finite and above 0.
+        floor: f32,
+    },
+    /// Local contrast normalisation of a whole image with a Gaussian window: a patch is cut out *afterwards*, so a
+    /// patch handed to the runtime is already normalised.
+    Local {
+        /// Side of the square Gaussian window, in pixels; odd.
+        window: u16,
+        /// Standard deviation of the Gaussian, in pixels; finite and above 0.
+        sigma: f32,
+        /// Smallest local deviation, in the unit of the affinely normalised image; finite and above 0.
+        floor: f32,
+    },
+}
+
+impl Contrast {
+    fn check(self) -> Result<(), SpecError> {
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        let good = match self {
+            Self::None | Self::RemoveMean => true,
+            Self::Standardize { floor } => positive(floor),
+            Self::Local {
+                window,
+                sigma,
+                floor,
+            } => window % 2 == 1 && positive(sigma) && positive(floor),
+        };
+        if good { Ok(()) } else { Err(Self::ERROR) }
+    }
+
+    /// What the text says, in range or not.
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "none" => return Some(Self::None),
+            "remove-mean" => return Some(Self::RemoveMean),
+            _ => {}
+        }
+        match split_once(text, b':')? {
+            ("standardize", floor) => Some(Self::Standardize {
+                floor: real(floor)?,
+            }),
+            ("local", values) => {
+                let (window, values) = split_once(values, b':')?;
+                let (sigma, floor) = split_once(values, b':')?;
+                Some(Self::Local {
+                    window: integer(window)?,
+                    sigma: real(sigma)?,
+                    floor: real(floor)?,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    const ERROR: SpecError = SpecError {
+        field: "contrast",
+        expected: "none, remove-mean, standardize:FLOOR or local:WINDOW:SIGMA:FLOOR, with an odd window, sigma and floor above 0",
+    };
+}
+
+impl fmt::Display for Contrast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::RemoveMean => f.write_str("remove-mean"),
+            Self::Standardize { floor } => write!(f, "standardize:{floor}"),
+            Self::Local {
+                window,
+                sigma,
+                floor,
+            } => write!(f, "local:{window}:{sigma}:{floor}"),
+        }
+    }
+}
+
+impl FromStr for Contrast {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let contrast = Self::parse(text).ok_or(Self::ERROR)?;
+        contrast.check().map(|()| contrast)
+    }
+}
+
+/// From raw samples to what the model was trained on: `y = (x − mean) / deviation`, then `contrast`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Preprocessing {
+    /// Subtracted from every raw sample; in raw units, finite.
+    pub mean: f32,
+    /// Every sample is divided by it; in raw units, finite and above 0.
+    pub deviation: f32,
+    /// What follows, patch by patch.
+    pub contrast: Contrast,
+}
+
+impl Preprocessing {
+    /// Samples are used as they are.
+    pub const IDENTITY: Self = Self {
+        mean: 0.0,
+        deviation: 1.0,
+        contrast: Contrast::None,
+    };
+}
+
+/// The number type of a model's matrices. Biases and scales are always `f32`.
+///
+/// ```
+/// use sparsecode_formats::WeightType;
+///
+/// assert_eq!("i8".parse(), Ok(WeightType::I8));
+/// assert_eq!(WeightType::I16.bytes(), 2);
+/// assert_eq!(WeightType::I8.max_level(), Some(127));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum WeightType {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit integers of ±32767 with one `f32` scale per output channel.
+    I16,
+    /// 8-bit integers of ±127 with one `f32` scale per output channel.
+    I8,
+}
+
+impl WeightType {
+    /// Every type, widest first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::I16, Self::I8];
+
+    /// The text name: `"f32"`, `"i16"` or `"i8"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::I16 => "i16",
+            Self::I8 => "i8",
+        }
+    }
+
+    /// The name of the type in a safetensors header.
+    #[must_use]
+    pub const fn dtype(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+        }
+    }
+
+    /// Bytes of one weight.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::I16 => 2,
+            Self::I8 => 1,
+        }
+    }
+
+    /// The largest magnitude of a quantised weight; `None` for `f32`.
+    #[must_use]
+    pub const fn max_level(self) -> Option<i16> {
+        match self {
+            Self::F32 => None,
+            Self::I16 => Some(i16::MAX),
+            Self::I8 => Some(i8::MAX as i16),
+        }
+    }
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for WeightType {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let known = Self::ALL.into_iter().find(|weights| weights.name() == text);
+        known.ok_or(SpecError {
+            field: "weights",
+            expected: "one of f32, i16, i8",
+        })
+    }
+}
+
+/// Where a model comes from. Text holds no `"`, no `\` and no control characters, so that it can be borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Provenance<'a> {
+    /// The training data, for people: `"mnist"`, `"builtin:dead-leaves"`.
+    pub data: &'a str,
+    /// The seed of the run's random numbers.
+    pub seed: u64,
+    /// The epoch that was exported, counted from 1 (0: untrained).
+    pub epoch: u32,
+    /// The commit of the program that trained it, or `"unknown"`.
+    pub commit: &'a str,
+    /// A hash of the resolved configuration.
+    pub config_hash: &'a str,
+}
+
+/// Everything that the metadata of a model file says, checked.
+///
+/// Symbols are the paper's: d inputs, l code components, m hidden units, L LISTA iterations, λ and η of FISTA.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ModelSpec<'a> {
+    /// How it was trained.
+    pub variant: Variant,
+    /// The shape of a sample; its size is d.
+    pub input_shape: InputShape,
+    /// l, at least 1.
+    pub code_dim: u16,
+    /// m; 0 for a linear decoder.
+    pub hidden_dim: u16,
+    /// L, or `None` without an encoder (exactly then the variant is [`Variant::Do`]).
+    pub lista_iterations: Option<u8>,
+    /// λ, the weight of ‖z‖₁ in training; finite, not negative.
+    pub lambda: f32,
+    /// η, the largest safe FISTA step of the decoder *as stored*: 1 over a bound of the Lipschitz constant of the
+    /// reconstruction's gradient. Finite and above 0.
+    pub step_size: f32,
+    /// The number type of the matrices.
+    pub weights: WeightType,
+    /// What is done to raw samples.
+    pub preprocessing: Preprocessing,
+    /// The range of raw samples, for PSNR: 1 for images in \[0, 1\], maximum − minimum for signals. Finite, above 0.
+    pub peak: f32,
+    /// Where it comes from.
+    pub provenance: Provenance<'a>,
+}
+
+impl<'a> ModelSpec<'a> {
+    /// d, the numbers in a sample.
+    #[must_use]
+    pub const fn input_dim(&self) -> usize {
+        self.input_shape.input_dim()
+    }
+
+    /// l, the components of a code.
+    #[must_use]
+    pub const fn code_dim(&self) -> usize {
+        self.code_dim as usize
+    }
+
+    /// m, the hidden units of the decoder; 0 if it is linear.
+    #[must_use]
+    pub const fn hidden_dim(&self) -> usize {
+        self.hidden_dim as usize
+    }
+
+    /// Whether the decoder is one matrix.
+    #[must_use]
+    pub const fn is_linear(&self) -> bool {
+        self.hidden_dim == 0
+    }
+
+    /// Whether the file has an encoder.
+    #[must_use]
+    pub const fn has_encoder(&self) -> bool {
+        self.lista_iterations.is_some()
+    }
+
+    /// The model's text name, such as `"vdl"` or `"sdl-nl"`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.variant.model_name(!self.is_linear())
+    }
+
+    /// Checks every range that the field's documentation states.
+    ///
+    /// # Errors
+    ///
+    /// The first field, in the order of the struct, that is out of range.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let test = |good: bool, field, expected| {
+            if good {
+                Ok(())
+            } else {
+                Err(SpecError { field, expected })
+            }
+        };
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        self.input_shape.check()?;
+        test(self.code_dim > 0, "code_dim", "1 to 65535")?;
+        test(
+            self.variant.has_encoder() == self.has_encoder(),
+            "lista_iterations",
+            "none for the variant do, 0 to 255 for every other",
+        )?;
+        test(
+            self.lambda.is_finite() && self.lambda >= 0.0,
+            "lambda",
+            "a finite number, 0 or more",
+        )?;
+        test(
+            positive(self.step_size),
+            "step_size",
+            "a finite number above 0",
+        )?;
+        test(
+            self.preprocessing.mean.is_finite(),
+            "mean",
+            "a finite number",
+        )?;
+        test(
+            positive(self.preprocessing.deviation),
+            "deviation",
+            "a finite number above 0",
+        )?;
+        self.preprocessing.contrast.check()?;
+        test(positive(self.peak), "peak", "a finite number above 0")?;
+        let Provenance {
+            data,
+            commit,
+            config_hash,
+            ..
+        } = self.provenance;
+        for (field, text) in [
+            ("data", data),
+            ("commit", commit),
+            ("config_hash", config_hash),
+        ] {
+            let plain = text
+                .bytes()
+                .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+            test(
+                plain,
+                field,
+                "text without quotation marks, backslashes and control characters",
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,583 @@
+//! Writing model files.
+
+// Host code: indices come from the shapes that `check` and the types hold to.
+#![allow(clippy::indexing_slicing)]
+
+use core::fmt::{self, Write as _};
+use std::borrow::ToOwned;
+use std::format;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use crate::AlignedBytes;
+use crate::checksum::crc32;
+use crate::error::SpecError;
+use crate::quant::{
+    OwnedMatrix, QuantError, QuantReport, check, dequantize, lipschitz_bound, quantize,
+};
+use crate::read::{Decoder, ModelFile, ScaleAxis};
+use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
+use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
+
+/// Where a model comes from; see [`Provenance`] for what each field may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedProvenance {
+    /// The training data, for people.
+    pub data: String,
+    /// The seed of the run's random numbers.
+    pub seed: u64,
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// The commit of the program that trained it.
+    pub commit: String,
+    /// A hash of the resolved configuration.
+    pub config_hash: String,
+}
+
+/// A [`ModelSpec`] before it is written: without the number type and the step size, which follow from writing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedSpec {
+    /// How it was trained.
+    pub variant: Variant,
+    /// The shape of a sample; its size is d.
+    pub input_shape: InputShape,
+    /// l.
+    pub code_dim: u16,
+    /// m; 0 for a linear decoder.
+    pub hidden_dim: u16,
+    /// L; `None` exactly for [`Variant::Do`].
+    pub lista_iterations: Option<u8>,
+    /// λ of training.
+    pub lambda: f32,
+    /// What is done to raw samples.
+    pub preprocessing: Preprocessing,
+    /// The range of raw samples, for PSNR.
+    pub peak: f32,
+    /// Where it comes from.
+    pub provenance: OwnedProvenance,
+}
+
+/// The encoder in the stored orientation; see [`Encoder`](crate::Encoder).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedEncoder {
+    /// U \[l, d\], as torch's `Linear` keeps it.
+    pub input: Vec<f32>,
+    /// b \[l\].
+    pub bias: Vec<f32>,
+    /// Sᵀ \[l, l\]: the transpose of torch's.
+    pub recurrent: Vec<f32>,
+}
+
+/// The decoder in the stored orientation; see [`Decoder`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum OwnedDecoder {
+    /// `ŷ = W z`.
+    Linear {
+        /// Wᵀ \[l, d\]: the transpose of torch's.
+        dictionary: Vec<f32>,
+    },
+    /// `ŷ = W2 relu(W1 z + b1)`.
+    OneHidden {
+        /// W1ᵀ \[l, m\]: the transpose of torch's.
+        hidden: Vec<f32>,
+        /// b1 \[m\].
+        hidden_bias: Vec<f32>,
+        /// W2ᵀ \[m, d\]: the transpose of torch's.
+        output: Vec<f32>,
+    },
+}
+
+/// A model in `f32`, in the stored orientation: what [`write()`] takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedModel {
+    /// What the metadata will say.
+    pub spec: OwnedSpec,
+    /// The encoder; `None` exactly for [`Variant::Do`].
+    pub encoder: Option<OwnedEncoder>,
+    /// The decoder; linear exactly if `spec.hidden_dim` is 0.
+    pub decoder: OwnedDecoder,
+}
+
+impl OwnedModel {
+    /// The model in a file, with scales applied: writing it again with the same number type gives the same weights,
+    /// up to rounding.
+    #[must_use]
+    pub fn from_file(file: &ModelFile<'_>) -> Self {
+        let ModelSpec {
+            variant,
+            input_shape,
+            code_dim,
+            hidden_dim,
+            lista_iterations,
+            lambda,
+            ..
+        } = file.spec;
+        let Provenance {
+            data,
+            seed,
+            epoch,
+            commit,
+            config_hash,
+        } = file.spec.provenance;
+        Self {
+            spec: OwnedSpec {
+                variant,
+                input_shape,
+                code_dim,
+                hidden_dim,
+                lista_iterations,
+                lambda,
+                preprocessing: file.spec.preprocessing,
+                peak: file.spec.peak,
+                provenance: OwnedProvenance {
+                    data: data.to_owned(),
+                    seed,
+                    epoch,
+                    commit: commit.to_owned(),
+                    config_hash: config_hash.to_owned(),
+                },
+            },
+            encoder: file.encoder.map(|encoder| OwnedEncoder {
+                input: dequantize(&encoder.input),
+                bias: encoder.bias.to_vec(),
+                recurrent: dequantize(&encoder.recurrent),
+            }),
+            decoder: match file.decoder {
+                Decoder::Linear { dictionary } => OwnedDecoder::Linear {
+                    dictionary: dequantize(&dictionary),
+                },
+                Decoder::OneHidden {
+                    hidden,
+                    hidden_bias,
+                    output,
+                } => OwnedDecoder::OneHidden {
+                    hidden: dequantize(&hidden),
+                    hidden_bias: hidden_bias.to_vec(),
+                    output: dequantize(&output),
+                },
+            },
+        }
+    }
+}
+
+/// A matrix and what its quantisation cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TensorReport {
+    /// The tensor's name.
+    pub tensor: &'static str,
+    /// Rows and columns, as stored.
+    pub shape: [usize; 2],
+    /// The error; zero for [`WeightType::F32`].
+    pub quantization: QuantReport,
+}
+
+/// A written model, and what is worth knowing about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// η of the decoder as stored: [`ModelSpec::step_size`].
+    pub step_size: f32,
+    /// Every matrix, in the order of the documentation's table.
+    pub matrices: Vec<TensorReport>,
+}
+
+/// Why a model cannot be written. The message names the field or tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// A field of the specification is out of range.
+    Spec(SpecError),
+    /// A tensor has the wrong length or holds a number that is not finite.
+    Tensor {
+        /// The tensor.
+        tensor: &'static str,
+        /// What is wrong with it.
+        error: QuantError,
+    },
+    /// The encoder is present or absent, or the decoder linear or not, against what the specification says.
+    Layout {
+        /// The field of the specification.
+        field: &'static str,
+        /// What the weights demand of it.
+        expected: &'static str,
+    },
+    /// No step size exists: the decoder is all zero, or so large or small that 1/L is no `f32`.
+    StepSize,
+    /// The written file does not read back as what was to be written: a fault of this crate.
+    ReadBack,
+    /// The metadata's text is too long.
+    HeaderLength {
+        /// Bytes that the header would have.
+        length: usize,
+    },
+}
+
+impl From<SpecError> for WriteError {
+    fn from(error: SpecError) -> Self {
+        Self::Spec(error)
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spec(error) => error.fmt(f),
+            Self::Tensor { tensor, error } => write!(f, "tensor {tensor} {error}"),
+            Self::Layout { field, expected } => {
+                write!(f, "{field}: expected {expected}, as the weights are")
+            }
+            Self::StepSize => f.write_str(
+                "step_size: the decoder is zero or its norm is out of range, so no step exists: \
+                 the training collapsed, export an earlier epoch",
+            ),
+            Self::ReadBack => f.write_str(
+                "file does not read back as it was written: please report this with the configuration of the run",
+            ),
+            Self::HeaderLength { length } => write!(
+                f,
+                "header would have {length} bytes, more than {MAX_HEADER_LEN}: shorten data, commit or config_hash"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+/// Quantises `model` to `weights` and lays it out as a model file. The same input gives the same bytes.
+///
+/// The step size in the metadata is 1 over [`lipschitz_bound`] of the decoder as quantised, rounded down.
+///
+/// # Errors
+///
+/// [`WriteError`]: nothing that [`ModelFile::read`] would refuse is written.
+pub fn write(model: &OwnedModel, weights: WeightType) -> Result<Vec<u8>, WriteError> {
+    write_with_report(model, weights).map(|written| written.bytes)
+}
+
+/// As [`write()`], with the step size and what quantisation cost each matrix.
+///
+/// # Errors
+///
+/// As [`write()`].
+pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Written, WriteError> {
+    let mut tensors = Tensors {
+        weights,
+        matrices: Vec::new(),
+        vectors: Vec::new(),
+    };
+    let spec = check_layout(model)?;
+    let (inputs, codes, hiddens) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
+    if let Some(OwnedEncoder {
+        input,
+        bias,
+        recurrent,
+    }) = &model.encoder
+    {
+        tensors.matrix("encoder.input", input, [codes, inputs], ScaleAxis::Row)?;
+        tensors.vector("encoder.bias", bias, codes)?;
+        tensors.matrix(
+            "encoder.recurrent",
+            recurrent,
+            [codes, codes],
+            ScaleAxis::Column,
+        )?;
+    }
+    let column = ScaleAxis::Column;
+    let lipschitz = match &model.decoder {
+        OwnedDecoder::Linear { dictionary } => {
+            let dictionary =
+                tensors.matrix("decoder.dictionary", dictionary, [codes, inputs], column)?;
+            lipschitz_bound(&Decoder::Linear {
+                dictionary: dictionary.as_ref(),
+            })
+        }
+        OwnedDecoder::OneHidden {
+            hidden,
+            hidden_bias,
+            output,
+        } => {
+            tensors.vector("decoder.hidden_bias", hidden_bias, hiddens)?;
+            let hidden = tensors
+                .matrix("decoder.hidden", hidden, [codes, hiddens], column)?
+                .clone();
+            let output = tensors.matrix("decoder.output", output, [hiddens, inputs], column)?;
+            lipschitz_bound(&Decoder::OneHidden {
+                hidden: hidden.as_ref(),
+                hidden_bias,
+                output: output.as_ref(),
+            })
+        }
+    };
+    let step_size = largest_step(lipschitz).ok_or(WriteError::StepSize)?;
+    let spec = ModelSpec {
+        step_size,
+        weights,
+        ..spec
+    };
+    spec.check()?;
+    let bytes = tensors.layout(&spec)?;
+    check_read_back(&bytes, &spec)?;
+    Ok(Written {
+        bytes,
+        step_size,
+        matrices: tensors.reports(),
+    })
+}
+
+/// The specification without its last two fields, checked against which weights there are.
+fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteError> {
+    let OwnedSpec {
+        variant,
+        input_shape,
+        code_dim,
+        hidden_dim,
+        lista_iterations,
+        lambda,
+        ..
+    } = model.spec;
+    let OwnedProvenance {
+        data,
+        seed,
+        epoch,
+        commit,
+        config_hash,
+    } = &model.spec.provenance;
+    let spec = ModelSpec {
+        variant,
+        input_shape,
+        code_dim,
+        hidden_dim,
+        lista_iterations,
+        lambda,
+        step_size: 1.0,
+        weights: WeightType::F32,
+        preprocessing: model.spec.preprocessing,
+        peak: model.spec.peak,
+        provenance: Provenance {
+            data,
+            seed: *seed,
+            epoch: *epoch,
+            commit,
+            config_hash,
+        },
+    };
+    spec.check()?;
+    let layout = |field, expected| Err(WriteError::Layout { field, expected });
+    match (
+        &model.encoder,
+        spec.has_encoder(),
+        &model.decoder,
+        spec.is_linear(),
+    ) {
+        (None, true, ..) => layout("lista_iterations", "none"),
+        (Some(_), false, ..) => layout("lista_iterations", "a number"),
+        (_, _, OwnedDecoder::Linear { .. }, false) => layout("hidden_dim", "0"),
+        (_, _, OwnedDecoder::OneHidden { .. }, true) => layout("hidden_dim", "at least 1"),
+        _ => Ok(spec),
+    }
+}
+
+/// Reads what was written. Shortest texts are equal exactly if the numbers have the same bits, which `==` would not tell.
+fn check_read_back(bytes: &[u8], spec: &ModelSpec<'_>) -> Result<(), WriteError> {
+    let bytes = AlignedBytes::from_slice(bytes);
+    match ModelFile::read(&bytes) {
+        Ok(file) if metadata(&file.spec, 0) == metadata(spec, 0) => Ok(()),
+        _ => Err(WriteError::ReadBack),
+    }
+}
+
+/// The largest normal `f32` that is not above 1/L.
+fn largest_step(lipschitz: f64) -> Option<f32> {
+    let step = (1.0 / lipschitz) as f32;
+    let step = if f64::from(step) * lipschitz > 1.0 {
+        step.next_down()
+    } else {
+        step
+    };
+    step.is_normal().then_some(step)
+}
+
+/// The tensors of a file in the making.
+struct Tensors<'m> {
+    weights: WeightType,
+    matrices: Vec<(TensorReport, OwnedMatrix)>,
+    vectors: Vec<(&'static str, &'m [f32])>,
+}
+
+impl<'m> Tensors<'m> {
+    fn matrix(
+        &mut self,
+        tensor: &'static str,
+        values: &[f32],
+        shape: [usize; 2],
+        axis: ScaleAxis,
+    ) -> Result<&OwnedMatrix, WriteError> {
+        let [rows, cols] = shape;
+        let (matrix, quantization) = quantize(values, rows, cols, axis, self.weights)
+            .map_err(|error| WriteError::Tensor { tensor, error })?;
+        self.matrices.push((
+            TensorReport {
+                tensor,
+                shape,
+                quantization,
+            },
+            matrix,
+        ));
+        Ok(&self.matrices[self.matrices.len() - 1].1)
+    }
+
+    fn vector(
+        &mut self,
+        tensor: &'static str,
+        values: &'m [f32],
+        length: usize,
+    ) -> Result<(), WriteError> {
+        check(values, length).map_err(|error| WriteError::Tensor { tensor, error })?;
+        self.vectors.push((tensor, values));
+        Ok(())
+    }
+
+    fn reports(&self) -> Vec<TensorReport> {
+        self.matrices.iter().map(|(report, _)| *report).collect()
+    }
+
+    /// The file: f32 tensors by name, then the narrower ones by name, so that each is aligned without padding.
+    fn layout(&self, spec: &ModelSpec<'_>) -> Result<Vec<u8>, WriteError> {
+        // (not f32, name, dtype, shape, bytes), which sorts as it should stand in the file.
+        let mut entries: Vec<(bool, String, &str, String, &[u8])> = Vec::new();
+        let vector = |name: String, values: &'m [f32]| {
+            (
+                false,
+                name,
+                "F32",
+                format!("[{}]", values.len()),
+                bytemuck::cast_slice(values),
+            )
+        };
+        entries.extend(
+            self.vectors
+                .iter()
+                .map(|(name, values)| vector((*name).to_owned(), values)),
+        );
+        for (report, matrix) in &self.matrices {
+            let TensorReport {
+                tensor,
+                shape: [rows, cols],
+                ..
+            } = report;
+            let quantized = self.weights != WeightType::F32;
+            let shape = format!("[{rows},{cols}]");
+            entries.push((
+                quantized,
+                (*tensor).to_owned(),
+                self.weights.dtype(),
+                shape,
+                matrix.bytes(),
+            ));
+            if quantized {
+                let scale = matrix.as_ref().scale();
+                let shape = format!("[{}]", scale.len());
+                entries.push((
+                    false,
+                    format!("{tensor}.scale"),
+                    "F32",
+                    shape,
+                    bytemuck::cast_slice(scale),
+                ));
+            }
+        }
+        entries.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let data: Vec<u8> = entries
+            .iter()
+            .flat_map(|(.., bytes)| bytes.iter().copied())
+            .collect();
+
+        let mut header = String::from("{\"__metadata__\":{");
+        for (index, (key, value)) in metadata(spec, crc32(&data)).iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = write!(header, "{comma}\"{key}\":\"{value}\"");
+        }
+        header.push('}');
+        let mut begin = 0;
+        for (_, name, dtype, shape, bytes) in &entries {
+            let end = begin + bytes.len();
+            let _ = write!(
+                header,
+                ",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}"
+            );
+            begin = end;
+        }
+        header.push('}');
+        // Spaces, so that the data starts on a boundary of 8 bytes.
+        let length = header.len().next_multiple_of(8);
+        if length > MAX_HEADER_LEN {
+            return Err(WriteError::HeaderLength { length });
+        }
+        header.extend(core::iter::repeat_n(' ', length - header.len()));
+        let mut file = Vec::with_capacity(8 + length + data.len());
+        file.extend_from_slice(&(length as u64).to_le_bytes());
+        file.extend_from_slice(header.as_bytes());
+        file.extend_from_slice(&data);
+        Ok(file)
+    }
+}
+
+/// Keys and values, sorted. Numbers are written with the fewest digits that read back as the same number.
+fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> [(&'static str, String); 20] {
+    [
+        ("checksum", format!("{checksum:08x}")),
+        ("code_dim", spec.code_dim.to_string()),
+        ("commit", spec.provenance.commit.to_owned()),
+        ("config_hash", spec.provenance.config_hash.to_owned()),
+        ("contrast", spec.preprocessing.contrast.to_string()),
+        ("data", spec.provenance.data.to_owned()),
+        ("deviation", spec.preprocessing.deviation.to_string()),
+        ("epoch", spec.provenance.epoch.to_string()),
+        ("format", "sparsecode".to_owned()),
+        ("hidden_dim", spec.hidden_dim.to_string()),
+        ("input_shape", spec.input_shape.to_string()),
+        ("lambda", spec.lambda.to_string()),
+        (
+            "lista_iterations",
+            spec.lista_iterations
+                .map_or("none".to_owned(), |count| count.to_string()),
+        ),
+        ("mean", spec.preprocessing.mean.to_string()),
+        ("peak", spec.peak.to_string()),
+        ("seed", spec.provenance.seed.to_string()),
+        ("step_size", spec.step_size.to_string()),
+        ("variant", spec.variant.to_string()),
+        ("version", FORMAT_VERSION.to_string()),
+        ("weights", spec.weights.to_string()),
+    ]
+}
+
+/// Writes a file so that no reader ever sees half of it: to a temporary name beside it, then renamed.
+///
+/// # Errors
+///
+/// What the operating system says; the temporary file is removed.
+pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
+    let name = path.file_name().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} names no file", path.display()),
+        )
+    })?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}

@@ -1,0 +1,83 @@
+//! A raw patch in, a clean patch out.
+
+use sparsecode_formats::ModelFile;
+
+use crate::code::CodeBuffer;
+use crate::fista::{self, Refine, Refinement, Start};
+use crate::preprocess::{self, Normalisation};
+use crate::workspace::Scratch;
+use crate::{decoder, encoder};
+
+/// What [`denoise`](crate::Model::denoise) did to a patch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Denoised {
+    /// Number of active components of the code.
+    pub active: usize,
+    /// How the refinement went; `None` if none was asked for.
+    pub refinement: Option<Refinement>,
+    /// The normalisation that was applied and undone.
+    pub normalisation: Normalisation,
+}
+
+/// The model's own inference: LISTA, or FISTA with the default settings if there is no encoder.
+pub(crate) fn encode<C: CodeBuffer>(
+    file: &ModelFile<'_>,
+    input: &[f32],
+    code: &mut C,
+    scratch: Scratch<'_>,
+) {
+    match &file.encoder {
+        Some(weights) => {
+            let iterations = file.spec.lista_iterations.unwrap_or(0);
+            encoder::encode(weights, iterations, input, code, scratch);
+        }
+        None => {
+            let settings = Refine::for_model(&file.spec);
+            fista::refine(&file.decoder, input, code, &settings, scratch, &mut || {
+                false
+            });
+        }
+    }
+}
+
+/// Denoises `patch` in place. All slices have the dimensions of the model.
+pub(crate) fn denoise<C: CodeBuffer>(
+    file: &ModelFile<'_>,
+    patch: &mut [f32],
+    refine: Option<&Refine>,
+    code: &mut C,
+    mut scratch: Scratch<'_>,
+    deadline: &mut dyn FnMut() -> bool,
+) -> Denoised {
+    let normalisation = preprocess::apply(&file.spec.preprocessing, patch);
+    let mut settings = refine.copied();
+    match &mut settings {
+        // Without an encoder there is no code to start from, and no need for two inferences.
+        Some(settings) if file.encoder.is_none() => {
+            if settings.start == Start::Code {
+                settings.start = Refine::for_model(&file.spec).start;
+            }
+        }
+        _ => encode(file, patch, code, scratch.reborrow()),
+    }
+    let refinement = settings.map(|settings| {
+        fista::refine(
+            &file.decoder,
+            patch,
+            code,
+            &settings,
+            scratch.reborrow(),
+            deadline,
+        )
+    });
+    let entries = code.iter().map(|(k, value)| (usize::from(k), value));
+    decoder::decode(&file.decoder, entries, scratch.hidden, patch);
+    preprocess::restore(&file.spec.preprocessing, patch, normalisation);
+    Denoised {
+        active: code.active(),
+        refinement,
+        normalisation,
+    }
+}

@@ -1,0 +1,219 @@
+//! For build scripts: a model file as Rust constants, so that shape mistakes do not compile.
+//!
+//! In `Cargo.toml`, twice: without `std` for the device, with `embed` for the build script.
+//!
+//! ```toml
+//! [dependencies]
+//! sparsecode-runtime = "0.1"
+//! [build-dependencies]
+//! sparsecode-runtime = { version = "0.1", features = ["embed"] }
+//! ```
+//!
+//! In `build.rs`:
+//!
+//! ```no_run
+//! fn main() -> Result<(), sparsecode_runtime::embed::EmbedError> {
+//!     sparsecode_runtime::embed::model("model.safetensors")
+//! }
+//! ```
+//!
+//! In the program, where a patch of any other length than the model's is a type error:
+//!
+//! ```text
+//! mod model {
+//!     include!(concat!(env!("OUT_DIR"), "/model.rs"));
+//! }
+//!
+//! let network = model::load()?; // reads the file in place
+//! let mut patch = [0.0; model::INPUT_DIM];
+//! let (mut code, mut workspace) = (model::Code::new(), model::Workspace::new());
+//! network.denoise(&mut patch, None, &mut code, &mut workspace, || false);
+//! ```
+
+use std::borrow::ToOwned as _;
+use std::format;
+use std::path::{Path, PathBuf};
+use std::string::String;
+use std::{env, fs, io};
+
+use sparsecode_formats::{AlignedBytes, ModelFile, ReadError, write_file};
+
+/// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`.
+///
+/// The same as `Embed::new(path).write()`.
+///
+/// # Errors
+///
+/// See [`Embed::write`].
+pub fn model(path: impl AsRef<Path>) -> Result<(), EmbedError> {
+    Embed::new(path).write()
+}
+
+/// What to embed, and under which name.
+///
+/// ```no_run
+/// # use sparsecode_runtime::embed::{Embed, EmbedError};
+/// # fn main() -> Result<(), EmbedError> {
+/// Embed::new("models/ecg.safetensors").name("ecg").write()?;
+/// Embed::new("models/bearing.safetensors").name("bearing").write()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Embed {
+    path: PathBuf,
+    name: String,
+    directory: Option<PathBuf>,
+}
+
+impl Embed {
+    /// The model file at `path`, relative to the package (where build scripts run).
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            name: "model".to_owned(),
+            directory: None,
+        }
+    }
+
+    /// Writes `NAME.rs` and `NAME.safetensors` instead of `model.rs` and `model.safetensors`, for programs with more than
+    /// one model.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Writes to this directory instead of `OUT_DIR`.
+    #[must_use]
+    pub fn directory(mut self, directory: impl AsRef<Path>) -> Self {
+        self.directory = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Checks the file, checksum included, copies it to `OUT_DIR`, writes `NAME.rs` beside it, and tells Cargo to run the
+    /// build script again when the file changes.
+    ///
+    /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the types `Model`, `Workspace`
+    /// and `Code` with these dimensions, and `load()`.
+    ///
+    /// # Errors
+    ///
+    /// [`EmbedError`] names the file and, if it is not a sound model file, the field. Returned from `main` it fails the
+    /// build with that message.
+    pub fn write(&self) -> Result<(), EmbedError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| EmbedError::Io { path, error }
+        };
+        let directory = match &self.directory {
+            Some(directory) => directory.clone(),
+            None => env::var_os("OUT_DIR").ok_or(EmbedError::OutDir)?.into(),
+        };
+        std::println!("cargo::rerun-if-changed={}", self.path.display());
+
+        let bytes = fs::read(&self.path).map_err(at(&self.path))?;
+        let aligned = AlignedBytes::from_slice(&bytes);
+        let file = ModelFile::read(&aligned)
+            .and_then(|file| file.verify_checksum().map(|()| file))
+            .map_err(|error| EmbedError::Format {
+                path: self.path.clone(),
+                error,
+            })?;
+
+        // The copy is what was checked, even if the original changes before the compiler reads it.
+        for (extension, content) in [
+            ("safetensors", bytes.as_slice()),
+            ("rs", self.source(&file).as_bytes()),
+        ] {
+            let target = directory.join(format!("{}.{extension}", self.name));
+            write_file(&target, content).map_err(at(&target))?;
+        }
+        Ok(())
+    }
+
+    fn source(&self, file: &ModelFile<'_>) -> String {
+        let spec = &file.spec;
+        let (input_dim, code_dim, hidden_dim) =
+            (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
+        let (model, weights, name, length) =
+            (spec.name(), spec.weights, &self.name, file.file_len());
+        format!(
+            r#"// Written by `sparsecode_runtime::embed` from a model file ({model}, {weights}); do not edit.
+
+/// Numbers in a patch (`d`).
+pub const INPUT_DIM: usize = {input_dim};
+/// Components of a code (`l`).
+pub const CODE_DIM: usize = {code_dim};
+/// Hidden units of the decoder (`m`); 0 for a linear one.
+pub const HIDDEN_DIM: usize = {hidden_dim};
+
+static FILE: ::sparsecode_runtime::Aligned<[u8; {length}]> =
+    ::sparsecode_runtime::Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/{name}.safetensors")));
+
+/// The model file, {length} bytes, aligned.
+pub static BYTES: &[u8] = &FILE.0;
+
+/// The model's type.
+pub type Model = ::sparsecode_runtime::Model<'static, INPUT_DIM, CODE_DIM, HIDDEN_DIM>;
+/// Scratch memory for the model.
+pub type Workspace = ::sparsecode_runtime::Workspace<INPUT_DIM, CODE_DIM, HIDDEN_DIM>;
+/// A code of the model.
+pub type Code = ::sparsecode_runtime::SparseCode<CODE_DIM>;
+
+/// Loads the model in place. The file was checked when the program was built.
+pub fn load() -> Result<Model, ::sparsecode_runtime::LoadError> {{
+    Model::load(BYTES)
+}}
+"#
+        )
+    }
+}
+
+/// Why a model could not be embedded. `Debug` shows the message, because that is what Cargo prints for a build script.
+#[non_exhaustive]
+pub enum EmbedError {
+    /// There is no `OUT_DIR`.
+    OutDir,
+    /// A file cannot be read or written.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is not a sound model file.
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the field.
+        error: ReadError,
+    },
+}
+
+impl core::fmt::Display for EmbedError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::OutDir => f.write_str(
+                "OUT_DIR is not set: call this from a build script, or name a directory",
+            ),
+            Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Format { path, error } => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl core::fmt::Debug for EmbedError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+impl core::error::Error for EmbedError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::OutDir => None,
+            Self::Io { error, .. } => Some(error),
+            Self::Format { error, .. } => Some(error),
+        }
+    }
+}

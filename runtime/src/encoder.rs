@@ -1,0 +1,35 @@
+//! The LISTA encoder.
+//!
+//! Gregor & LeCun, "Learning Fast Approximations of Sparse Coding", 2010, in the non-negative form of Evtimova &
+//! LeCun: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`.
+
+use sparsecode_formats::Encoder;
+
+use crate::code::CodeBuffer;
+use crate::kernels;
+use crate::workspace::Scratch;
+
+/// Writes the code of `input` after `iterations` steps. All slices have the dimensions of the encoder.
+pub(crate) fn encode<C: CodeBuffer>(
+    encoder: &Encoder<'_>,
+    iterations: u8,
+    input: &[f32],
+    code: &mut C,
+    scratch: Scratch<'_>,
+) {
+    let Scratch { drive, point, .. } = scratch;
+    kernels::multiply_dense(&encoder.input, input, drive);
+    for (u, bias) in drive.iter_mut().zip(encoder.bias) {
+        *u += bias;
+    }
+    // `from_dense` keeps positive components only: it is the relu.
+    code.from_dense(drive);
+    for _ in 0..iterations {
+        let entries = code.iter().map(|(k, value)| (usize::from(k), value));
+        kernels::multiply_sparse(&encoder.recurrent, entries, point);
+        for (next, u) in point.iter_mut().zip(drive.iter()) {
+            *next += u;
+        }
+        code.from_dense(point);
+    }
+}

@@ -1,0 +1,95 @@
+//! What can be wrong with a model or a call.
+
+use core::fmt;
+
+use sparsecode_formats::ReadError;
+
+/// A dimension is not what it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct DimensionError {
+    /// What has the wrong dimension: `input_dim`, `code_dim` or `hidden_dim` of a model file, or the name of an
+    /// argument.
+    pub field: &'static str,
+    /// The dimension that is needed (for a code or a workspace, at least).
+    pub expected: usize,
+    /// The dimension found.
+    pub found: usize,
+}
+
+impl DimensionError {
+    pub(crate) fn check(field: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(Self {
+                field,
+                expected,
+                found,
+            })
+        }
+    }
+}
+
+impl fmt::Display for DimensionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            field,
+            expected,
+            found,
+        } = self;
+        write!(f, "{field} is {found}, but {expected} is needed")
+    }
+}
+
+impl core::error::Error for DimensionError {}
+
+/// Why a model could not be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The bytes are not a readable model file.
+    Format(ReadError),
+    /// The file is sound, but its dimensions are not those of the [`Model`](crate::Model) type: `expected` is the
+    /// type's, `found` the file's. Build the program for this file, or export a file with these dimensions.
+    Dimension(DimensionError),
+}
+
+impl From<ReadError> for LoadError {
+    fn from(error: ReadError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<DimensionError> for LoadError {
+    fn from(error: DimensionError) -> Self {
+        Self::Dimension(error)
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(error) => error.fmt(f),
+            Self::Dimension(DimensionError {
+                field,
+                expected,
+                found,
+            }) => write!(
+                f,
+                "{field} of the model file is {found}, but this program was built for {expected}: \
+                 rebuild it with this file, or export one with these dimensions"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Format(error) => Some(error),
+            Self::Dimension(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Products with stored matrices, whatever their number type.
+//!
+//! A quantised weight is `q·scale` with one scale per output channel. Sums run over `q·x`; the scale is applied once:
+//! to each row's sum where rows are outputs (the encoder's input matrix), to the whole sum where columns are (all
+//! others), and to the residual before the transposed product.
+
+pub(crate) mod portable;
+
+use sparsecode_formats::{MatrixRef, Weights};
+
+/// Runs `$body` with `$values` bound to the stored numbers, once for each number type.
+macro_rules! with_values {
+    ($matrix:expr, |$values:ident| $body:expr) => {
+        match $matrix.weights {
+            Weights::F32($values) => $body,
+            Weights::I16 {
+                values: $values, ..
+            } => $body,
+            Weights::I8 {
+                values: $values, ..
+            } => $body,
+        }
+    };
+}
+
+/// `output = M x` for a dense `x` and a matrix whose rows are the outputs and carry the scales.
+///
+/// Cost: `rows · cols` multiply-adds.
+pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f32]) {
+    with_values!(matrix, |values| {
+        portable::dot_rows(values, matrix.cols, x, |index, product| {
+            if let Some(output) = output.get_mut(index) {
+                *output = product;
+            }
+        });
+    });
+    portable::multiply(output, matrix.scale());
+}
+
+/// `output = Mᵀ z` for the non-zero components `entries` of `z` and a matrix whose columns are the outputs.
+///
+/// Cost: `entries · cols` multiply-adds.
+pub(crate) fn multiply_sparse(
+    matrix: &MatrixRef<'_>,
+    entries: impl Iterator<Item = (usize, f32)>,
+    output: &mut [f32],
+) {
+    output.fill(0.0);
+    with_values!(matrix, |values| portable::add_rows(
+        values,
+        matrix.cols,
+        entries,
+        output
+    ));
+    portable::multiply(output, matrix.scale());
+}
+
+/// Multiplies `x` by the scales of the columns, before [`dot_scaled_rows`] or [`dot_active_rows`].
+pub(crate) fn scale_columns(matrix: &MatrixRef<'_>, x: &mut [f32]) {
+    portable::multiply(x, matrix.scale());
+}
+
+/// Calls `each(k, row_k · x)` for every row, where `x` already carries the scales of the columns.
+///
+/// Cost: `rows · cols` multiply-adds.
+pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: impl FnMut(usize, f32)) {
+    with_values!(matrix, |values| portable::dot_rows(
+        values,
+        matrix.cols,
+        x,
+        each
+    ));
+}
+
+/// Replaces every positive `units[k]` by `row_k · x` and all others by 0, where `x` already carries the scales.
+///
+/// Cost: `active · cols` multiply-adds.
+pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f32]) {
+    with_values!(matrix, |values| {
+        for (index, unit) in units.iter_mut().enumerate() {
+            *unit = if *unit > 0.0 {
+                portable::dot(portable::row(values, matrix.cols, index), x)
+            } else {
+                0.0
+            };
+        }
+    });
+}

@@ -1,0 +1,217 @@
+//! Models whose dimensions are part of their type.
+
+use sparsecode_formats::{ModelFile, ModelSpec};
+
+use crate::code::{CodeBuffer as _, SparseCode};
+use crate::denoise::{self, Denoised};
+use crate::error::{DimensionError, LoadError};
+use crate::fista::{self, Refine, Refinement};
+use crate::preprocess::{self, Normalisation};
+use crate::workspace::Workspace;
+use crate::workspace::sealed::Parts as _;
+use crate::{ModelView, decoder};
+
+/// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable; copying it copies
+/// references.
+///
+/// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear decoder. They are compared
+/// with the file once, in [`load`](Self::load). After that nothing can fail: patches, codes and workspaces of the wrong
+/// size do not compile,
+///
+/// ```compile_fail,E0308
+/// use sparsecode_runtime::{Model, SparseCode, Workspace};
+///
+/// fn encode(model: &Model<'_, 64, 32>, code: &mut SparseCode<32>, workspace: &mut Workspace<64, 32>) {
+///     model.encode(&[0.0; 63], code, workspace); // 63 samples for a model of 64
+/// }
+/// ```
+///
+/// and neither do impossible models:
+///
+/// ```compile_fail,E0080
+/// let model = sparsecode_runtime::Model::<64, 0>::load(&[]); // a code without components
+/// ```
+///
+/// Numbers that are not finite do no harm beyond the patch they are in: NaN never enters a code (a component whose value
+/// would be NaN is inactive), and what is computed from infinite samples is unspecified.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize = 0> {
+    file: ModelFile<'a>,
+}
+
+impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
+    Model<'a, INPUT, CODE, HIDDEN>
+{
+    /// Loads a model file in place, from anywhere: included in the program, or a flash slot that holds nothing else.
+    ///
+    /// `bytes` must start on a 4-byte boundary; [`include_model!`](crate::include_model) sees to that. The checksum is
+    /// not looked at: see [`verify_checksum`](ModelFile::verify_checksum) of [`file`](Self::file) for files that
+    /// travelled, and [`ModelFile::read_slot`] for slots larger than the file.
+    ///
+    /// Cost: one pass over the file.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Format`] if the bytes are no sound model file, [`LoadError::Dimension`] if the model has other
+    /// dimensions than this type.
+    pub fn load(bytes: &'a [u8]) -> Result<Self, LoadError> {
+        Self::from_file(ModelFile::read(bytes)?)
+    }
+
+    /// The same for a file that was read before.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Dimension`] if the model has other dimensions than this type.
+    pub fn from_file(file: ModelFile<'a>) -> Result<Self, LoadError> {
+        const {
+            assert!(INPUT > 0, "a model has at least one input");
+            assert!(CODE > 0, "a code has at least one component");
+            assert!(CODE <= u16::MAX as usize, "code indices have 16 bits");
+            assert!(
+                HIDDEN <= u16::MAX as usize,
+                "model files count hidden units with 16 bits"
+            );
+        }
+        let spec = &file.spec;
+        DimensionError::check("input_dim", INPUT, spec.input_dim())?;
+        DimensionError::check("code_dim", CODE, spec.code_dim())?;
+        DimensionError::check("hidden_dim", HIDDEN, spec.hidden_dim())?;
+        Ok(Self { file })
+    }
+
+    /// The file, with its metadata, matrices and checksum.
+    #[must_use]
+    pub fn file(&self) -> &ModelFile<'a> {
+        &self.file
+    }
+
+    /// What the file's metadata says: dimensions, `lambda`, `step_size`, preprocessing.
+    #[must_use]
+    pub fn spec(&self) -> &ModelSpec<'a> {
+        &self.file.spec
+    }
+
+    /// The same model without its dimensions in the type.
+    #[must_use]
+    pub fn view(&self) -> ModelView<'a> {
+        ModelView::from(self.file)
+    }
+
+    /// Writes the sparse code of a preprocessed `input` (`y`).
+    ///
+    /// With an encoder this is LISTA: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})` (Gregor & LeCun 2010).
+    /// Without one (DO models) it is FISTA with [`Refine::for_model`], up to 200 iterations; call
+    /// [`refine`](Self::refine) instead where that is too long.
+    ///
+    /// Cost: `l·d` multiply-adds for `U`, and for each of the `L` iterations `a·l`, where `a` is the number of active
+    /// atoms of `z_{i−1}`: rows of inactive ones are not read.
+    pub fn encode(
+        &self,
+        input: &[f32; INPUT],
+        code: &mut SparseCode<CODE>,
+        workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
+    ) {
+        denoise::encode(&self.file, input, code, workspace.parts());
+    }
+
+    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`, `z ≥ 0`
+    /// (Beck & Teboulle 2009), for as long as there is time.
+    ///
+    /// Ends at the first iterate that meets `settings.tolerance`, after `settings.max_iterations`, or when `deadline`
+    /// returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last iterate, and the
+    /// result describes just this code. With 0 iterations that measures a code without changing it (under
+    /// [`Start::Code`](crate::Start::Code)).
+    ///
+    /// A code that is exactly zero and would stay so counts as converged. Otherwise the change of the code is compared
+    /// with the code before it, and nothing is below a tolerance relative to zero.
+    ///
+    /// FISTA is not monotone: a later iterate may have a slightly higher energy. Above the model's `step_size` it may
+    /// diverge.
+    ///
+    /// Cost of an iteration, in multiply-adds, with `a` non-zero components of the momentum point: `(a + l)·d` for a
+    /// linear decoder; `(a + l)·m + 2·h·d` with `m` hidden units, `h` of them active. One more decoding follows for
+    /// the report.
+    pub fn refine(
+        &self,
+        input: &[f32; INPUT],
+        code: &mut SparseCode<CODE>,
+        settings: &Refine,
+        workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Refinement {
+        let decoder = &self.file.decoder;
+        fista::refine(
+            decoder,
+            input,
+            code,
+            settings,
+            workspace.parts(),
+            &mut deadline,
+        )
+    }
+
+    /// Writes the reconstruction `ŷ = D(z)` of `code` to `output`, in the unit of the preprocessed input.
+    ///
+    /// Cost: `a·d` multiply-adds for `a` active atoms and a linear decoder; `a·m + h·d` with `m` hidden units, `h` of
+    /// them active.
+    pub fn decode(
+        &self,
+        code: &SparseCode<CODE>,
+        output: &mut [f32; INPUT],
+        workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
+    ) {
+        let entries = code.iter().map(|(k, value)| (usize::from(k), value));
+        decoder::decode(
+            &self.file.decoder,
+            entries,
+            workspace.parts().hidden,
+            output,
+        );
+    }
+
+    /// Brings raw samples to the unit in which the model was trained, in place: `(x − mean)/deviation`, then the patch's
+    /// own mean and deviation if the model wants that.
+    ///
+    /// Patches for models with *local* contrast normalisation must come normalised; they are left as they are, and the
+    /// result is [`Normalisation::External`].
+    ///
+    /// Cost: up to five passes over the patch, with two divisions an element.
+    pub fn preprocess(&self, patch: &mut [f32; INPUT]) -> Normalisation {
+        preprocess::apply(&self.file.spec.preprocessing, patch)
+    }
+
+    /// Brings a patch back to raw samples, in place: undoes [`preprocess`](Self::preprocess).
+    ///
+    /// Cost: one pass, two multiply-adds an element.
+    pub fn restore(&self, patch: &mut [f32; INPUT], normalisation: Normalisation) {
+        preprocess::restore(&self.file.spec.preprocessing, patch, normalisation);
+    }
+
+    /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess),
+    /// [`encode`](Self::encode), [`refine`](Self::refine) if settings are given, [`decode`](Self::decode),
+    /// [`restore`](Self::restore). `code` receives the code.
+    ///
+    /// [`Refine::for_noise`] gives settings for a known level of noise. A model without an encoder is inferred once: with
+    /// `refine` if given, where [`Start::Code`](crate::Start::Code) then means the model's own start. `deadline` is only
+    /// asked while refining.
+    ///
+    /// Cost: the sum of the steps.
+    pub fn denoise(
+        &self,
+        patch: &mut [f32; INPUT],
+        refine: Option<&Refine>,
+        code: &mut SparseCode<CODE>,
+        workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Denoised {
+        denoise::denoise(
+            &self.file,
+            patch,
+            refine,
+            code,
+            workspace.parts(),
+            &mut deadline,
+        )
+    }
+}

@@ -1,0 +1,49 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::check_extension;
+use crate::data::npy::write_npy_f32;
+use crate::export::{HostModel, read_model};
+
+/// Reconstruct samples (.npy, N×d) from codes (.npy, N×l)
+///
+/// The mean and deviation of the data set are undone. What was normalised patch by patch (its own mean or contrast) cannot be
+/// known from a code and stays normalised.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  sparsecode decode model.safetensors --input Z.npy --output Y.npy"
+)]
+pub(super) struct Arguments {
+    /// Model file
+    file: PathBuf,
+    /// Codes, not negative
+    #[arg(long, value_name = "Z.npy")]
+    input: PathBuf,
+    /// Samples to write, in raw units
+    #[arg(long, value_name = "Y.npy")]
+    output: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    check_extension(&arguments.input, &["npy"])?;
+    check_extension(&arguments.output, &["npy"])?;
+    let bytes = read_model(&arguments.file)?;
+    let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
+    let (d, l) = (
+        host.view().spec().input_dim(),
+        host.view().spec().code_dim(),
+    );
+    let (count, codes) = super::read_rows(&arguments.input, l)?;
+    let mut samples = vec![0.0f32; count * d];
+    for (row, (code, sample)) in codes
+        .chunks_exact(l)
+        .zip(samples.chunks_exact_mut(d))
+        .enumerate()
+    {
+        host.decode_dense(row, code, sample)?;
+    }
+    write_npy_f32(&arguments.output, &[count, d], &samples)?;
+    println!("{}: {count} samples of {d}", arguments.output.display());
+    Ok(())
+}

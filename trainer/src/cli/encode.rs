@@ -1,0 +1,61 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use sparsecode_runtime::CodeBuffer;
+
+use super::check_extension;
+use crate::data::npy::write_npy_f32;
+use crate::export::{HostModel, read_model};
+use crate::report::table::percent;
+
+/// Encode raw samples (.npy, N×d or N×h×w) into codes (.npy, N×l)
+///
+/// The preprocessing recorded in the model file is applied, by the code that runs on the device. Models without an encoder are encoded
+/// by FISTA.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  sparsecode encode model.safetensors --input X.npy --output Z.npy --refine 20"
+)]
+pub(super) struct Arguments {
+    /// Model file
+    file: PathBuf,
+    /// Samples: for MNIST models pixels in [0, 1]
+    #[arg(long, value_name = "X.npy")]
+    input: PathBuf,
+    /// Codes to write
+    #[arg(long, value_name = "Z.npy")]
+    output: PathBuf,
+    /// Refine each code with at most so many FISTA iterations
+    #[arg(long, value_name = "ITERATIONS")]
+    refine: Option<u32>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    check_extension(&arguments.input, &["npy"])?;
+    check_extension(&arguments.output, &["npy"])?;
+    let bytes = read_model(&arguments.file)?;
+    let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
+    let (d, l) = (
+        host.view().spec().input_dim(),
+        host.view().spec().code_dim(),
+    );
+    let (count, mut samples) = super::read_rows(&arguments.input, d)?;
+    let refine = arguments
+        .refine
+        .map(|iterations| host.refinement(iterations));
+    let mut codes = vec![0.0f32; count * l];
+    let mut active = 0usize;
+    for (sample, code) in samples.chunks_exact_mut(d).zip(codes.chunks_exact_mut(l)) {
+        host.encode_raw(sample, refine.as_ref())?;
+        host.code().to_dense(code);
+        active += host.code().active();
+    }
+    write_npy_f32(&arguments.output, &[count, l], &codes)?;
+    let zeros = 1.0 - active as f64 / codes.len().max(1) as f64;
+    println!(
+        "{}: {count} codes of {l}, {} zeros",
+        arguments.output.display(),
+        percent(zeros)
+    );
+    Ok(())
+}

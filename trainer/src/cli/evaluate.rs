@@ -1,0 +1,138 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{DataFlags, DeviceChoice, print_json};
+use crate::evaluate::{self, CodeSource, Evaluation, Noise, Samples};
+use crate::export::TrainedRun;
+use crate::inference::PlainFista;
+use crate::report::table::{Table, decibels, percent};
+use crate::train::RunFolder;
+
+/// Measure a run's best model: sparsity, PSNR, energy, dead atoms, denoising
+///
+/// PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
+/// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sparsecode evaluate runs/vdl --noise 1.0,1.5 --data ../shared/data
+  sparsecode evaluate runs/vdl --fista --json")]
+pub(super) struct Arguments {
+    /// Folder of the run
+    run: PathBuf,
+    /// Standard deviations of noise, in preprocessed units
+    #[arg(long, value_delimiter = ',', value_name = "SIGMA")]
+    noise: Vec<f64>,
+    /// Measure the codes of FISTA too, from the encoder's code with λ as trained
+    #[arg(long)]
+    fista: bool,
+    /// Which samples
+    #[arg(long, value_enum, default_value = "test")]
+    split: Split,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceChoice,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Split {
+    Train,
+    Validation,
+    Test,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(sigma) = arguments
+        .noise
+        .iter()
+        .find(|sigma| !(sigma.is_finite() && **sigma > 0.0))
+    {
+        return Err(super::usage(format!(
+            "--noise {sigma}: a standard deviation is positive"
+        )));
+    }
+    let device = arguments.device.open()?;
+    let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &device)?;
+    let splits = arguments
+        .data
+        .load(&trained.config.data, trained.config.seed)?;
+    let dataset = match arguments.split {
+        Split::Train => splits.train,
+        Split::Validation => splits.validation,
+        Split::Test => splits.test,
+    };
+    let samples = Samples::new(dataset, &device)?;
+    let mut sources = vec![CodeSource::Encoder];
+    if !trained.config.has_encoder() {
+        sources = vec![CodeSource::Fista];
+    } else if arguments.fista {
+        sources.push(CodeSource::Fista);
+    }
+    let mut results = Vec::new();
+    for &source in &sources {
+        let levels = (0..)
+            .zip(&arguments.noise)
+            .map(|(level, &sigma)| Some(Noise { sigma, level }));
+        for noise in std::iter::once(None).chain(levels) {
+            let peak = f64::from(trained.facts.peak);
+            let (model, config) = (&trained.model, &trained.config);
+            results.push(evaluate::evaluate(
+                model,
+                &samples,
+                config,
+                peak,
+                &PlainFista,
+                source,
+                noise,
+            )?);
+        }
+    }
+    if arguments.json {
+        return print_json(&results);
+    }
+    println!(
+        "{} of epoch {} on {} samples of {}",
+        trained.config.model_name(),
+        trained.epoch,
+        samples.len(),
+        splits.description
+    );
+    print!("{}", table(&results));
+    Ok(())
+}
+
+fn table(results: &[Evaluation]) -> Table {
+    let mut table = Table::new([
+        "codes",
+        "noise",
+        "PSNR input",
+        "PSNR",
+        "zeros",
+        "l1",
+        "energy",
+        "dead atoms",
+    ]);
+    for result in results {
+        table.push([
+            match result.codes {
+                CodeSource::Encoder => "encoder".to_owned(),
+                CodeSource::Fista => "FISTA".to_owned(),
+            },
+            result
+                .noise
+                .map_or_else(|| "0".to_owned(), |sigma| format!("{sigma}")),
+            result.psnr_input.map_or_else(String::new, decibels),
+            decibels(result.psnr),
+            percent(result.sparsity),
+            format!("{:.3}", result.code_l1),
+            format!("{:.3}", result.energy),
+            result.dead_atoms.to_string(),
+        ]);
+    }
+    table
+}

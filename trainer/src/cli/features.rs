@@ -1,0 +1,84 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{DataFlags, check_extension, usage};
+use crate::evaluate::{Samples, features};
+use crate::export::TrainedRun;
+use crate::inference::PlainFista;
+use crate::report::image::{GalleryOptions, Scaling, gallery};
+use crate::train::RunFolder;
+
+/// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
+///
+/// Zero is mid-grey. Atoms of a one-hidden-layer decoder are D(a·e) − D(0), a being the largest value that the component takes on
+/// the validation set.
+#[derive(Args)]
+#[command(after_help = "Example:\n  sparsecode features runs/vdl --output atoms.png")]
+pub(super) struct Arguments {
+    /// Folder of the run
+    run: PathBuf,
+    /// Picture to write
+    #[arg(long, value_name = "FILE.png")]
+    output: PathBuf,
+    /// What to draw
+    #[arg(long, value_enum, default_value = "decoder")]
+    of: Of,
+    /// Scale all atoms alike, instead of each by its own largest value
+    #[arg(long)]
+    joint: bool,
+    /// Tiles in a row
+    #[arg(long)]
+    columns: Option<usize>,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Of {
+    /// Atoms: columns of W
+    Decoder,
+    /// Rows of the encoder's U
+    Encoder,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    check_extension(&arguments.output, &["png"])?;
+    let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &candle_core::Device::Cpu)?;
+    let config = &trained.config;
+    let rows = match arguments.of {
+        Of::Encoder => features::encoder_rows(&trained.model)?.ok_or_else(|| {
+            usage(format!(
+                "--of encoder: {} models have none",
+                config.model_name()
+            ))
+        })?,
+        Of::Decoder => {
+            let largest = if config.model.hidden_dim == 0 {
+                Vec::new()
+            } else {
+                let splits = arguments.data.load(&config.data, config.seed)?;
+                let samples = Samples::new(splits.validation, &candle_core::Device::Cpu)?;
+                features::largest_codes(&trained.model, &samples, config, &PlainFista)?
+            };
+            features::atoms(&trained.model, &largest)?
+        }
+    };
+    let (shape, _) = trained.facts.parse()?;
+    let options = GalleryOptions {
+        scaling: if arguments.joint {
+            Scaling::Joint
+        } else {
+            Scaling::Each
+        },
+        columns: arguments.columns,
+    };
+    let (height, width) = (usize::from(shape.height), usize::from(shape.width));
+    gallery(&rows, config.model.code_dim, height, width, &options)?.save(&arguments.output)?;
+    println!(
+        "{}: {} tiles of {shape}",
+        arguments.output.display(),
+        config.model.code_dim
+    );
+    Ok(())
+}

@@ -1,0 +1,205 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use sparsecode_runtime::ram_bytes;
+
+use super::print_json;
+use crate::export::{HostModel, read_model};
+use crate::report::table::{Table, bytes, thousands};
+
+/// Show what a model file holds, and what it needs on a device
+///
+/// Checks the whole file, its checksum included. RAM is what encoding, refining and decoding in place need: the patch, its code and
+/// the workspace; the stack of the calls comes on top.
+#[derive(Args)]
+#[command(after_help = "Example:\n  sparsecode inspect model.safetensors --json")]
+pub(super) struct Arguments {
+    /// Model file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    file: PathBuf,
+    format_version: u32,
+    model: &'static str,
+    input_shape: String,
+    input_dim: usize,
+    code_dim: usize,
+    hidden_dim: usize,
+    lista_iterations: Option<u8>,
+    lambda: f32,
+    step_size: f32,
+    weights: String,
+    preprocessing: Preprocessing,
+    peak: f32,
+    provenance: Provenance,
+    flash_bytes: usize,
+    ram: Ram,
+    multiply_adds: MultiplyAdds,
+    checksum: String,
+}
+
+#[derive(Serialize)]
+struct Preprocessing {
+    mean: f32,
+    deviation: f32,
+    contrast: String,
+}
+
+#[derive(Serialize)]
+struct Provenance {
+    data: String,
+    seed: u64,
+    epoch: u32,
+    commit: String,
+    config_hash: String,
+}
+
+#[derive(Serialize)]
+struct Ram {
+    patch: usize,
+    code: usize,
+    workspace: usize,
+    total: usize,
+}
+
+/// Multiply-adds if every component were active, and for each active one.
+#[derive(Serialize)]
+struct MultiplyAdds {
+    encode_first_layer: usize,
+    encode_per_active_atom: usize,
+    decode_per_active_atom: usize,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let data = read_model(&arguments.file)?;
+    let host = HostModel::new(&data, &arguments.file.display().to_string())?;
+    let spec = *host.view().spec();
+    let (d, l, m) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
+    let patch = 4 * d;
+    let workspace = 4 * (d + 2 * l + m);
+    let total = ram_bytes(d, l, m);
+    let iterations = usize::from(spec.lista_iterations.unwrap_or(0));
+    let report = Report {
+        file: arguments.file.clone(),
+        format_version: sparsecode_formats::FORMAT_VERSION,
+        model: spec.variant.model_name(m > 0),
+        input_shape: spec.input_shape.to_string(),
+        input_dim: d,
+        code_dim: l,
+        hidden_dim: m,
+        lista_iterations: spec.lista_iterations,
+        lambda: spec.lambda,
+        step_size: spec.step_size,
+        weights: spec.weights.to_string(),
+        preprocessing: Preprocessing {
+            mean: spec.preprocessing.mean,
+            deviation: spec.preprocessing.deviation,
+            contrast: spec.preprocessing.contrast.to_string(),
+        },
+        peak: spec.peak,
+        provenance: Provenance {
+            data: spec.provenance.data.to_owned(),
+            seed: spec.provenance.seed,
+            epoch: spec.provenance.epoch,
+            commit: spec.provenance.commit.to_owned(),
+            config_hash: spec.provenance.config_hash.to_owned(),
+        },
+        flash_bytes: data.len(),
+        ram: Ram {
+            patch,
+            code: total - patch - workspace,
+            workspace,
+            total,
+        },
+        multiply_adds: MultiplyAdds {
+            encode_first_layer: if spec.lista_iterations.is_some() {
+                d * l
+            } else {
+                0
+            },
+            encode_per_active_atom: iterations * l,
+            decode_per_active_atom: if m == 0 { d } else { m },
+        },
+        checksum: "ok".to_owned(),
+    };
+    if arguments.json {
+        return print_json(&report);
+    }
+    print(&report);
+    Ok(())
+}
+
+fn print(report: &Report) {
+    let mut table = Table::new(["field", "value"]);
+    let mut row = |field: &str, value: String| table.push([field.to_owned(), value]);
+    row("model", report.model.to_owned());
+    row(
+        "input",
+        format!("{} ({} numbers)", report.input_shape, report.input_dim),
+    );
+    row("code", format!("{} atoms", report.code_dim));
+    if report.hidden_dim > 0 {
+        row("hidden units", report.hidden_dim.to_string());
+    }
+    let encoder = report
+        .lista_iterations
+        .map_or("none: encoded by FISTA".to_owned(), |n| {
+            format!("LISTA, {n} iterations")
+        });
+    row("encoder", encoder);
+    row("lambda", report.lambda.to_string());
+    row(
+        "step size",
+        format!(
+            "{} (largest safe one of the stored decoder)",
+            report.step_size
+        ),
+    );
+    row("weights", report.weights.clone());
+    let pre = &report.preprocessing;
+    row(
+        "preprocessing",
+        format!(
+            "(x - {}) / {}, contrast {}",
+            pre.mean, pre.deviation, pre.contrast
+        ),
+    );
+    row("range of raw samples", report.peak.to_string());
+    let from = &report.provenance;
+    row("trained on", from.data.clone());
+    row("seed, epoch", format!("{}, {}", from.seed, from.epoch));
+    row(
+        "commit, configuration",
+        format!("{}, {}", from.commit, from.config_hash),
+    );
+    row("flash for the model", bytes(report.flash_bytes as u64));
+    let ram = &report.ram;
+    row(
+        "RAM to encode, refine, decode",
+        format!(
+            "{} = patch {} + code {} + workspace {}",
+            bytes(ram.total as u64),
+            ram.patch,
+            ram.code,
+            ram.workspace
+        ),
+    );
+    let cost = &report.multiply_adds;
+    row(
+        "multiply-adds",
+        format!(
+            "{} + {} an active atom to encode, {} an active atom to decode",
+            thousands(cost.encode_first_layer as u64),
+            thousands(cost.encode_per_active_atom as u64),
+            thousands(cost.decode_per_active_atom as u64)
+        ),
+    );
+    row("checksum", report.checksum.clone());
+    print!("{table}");
+}

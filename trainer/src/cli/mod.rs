@@ -1,0 +1,213 @@
+//! The command line: one file a command, thin over the library.
+//!
+//! Exit status: 0 done, 1 failed, 2 used wrongly.
+
+mod data;
+mod decode;
+mod denoise;
+mod encode;
+mod evaluate;
+mod export;
+mod features;
+mod import;
+mod inspect;
+mod quickstart;
+mod train;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use candle_core::Device;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sparsecode_formats::WeightType;
+
+use crate::config::ConfigError;
+use crate::data::{DataConfig, Splits};
+use crate::export::ExportError;
+use crate::train::TrainError;
+
+/// Learns sparse codes on a workstation and runs them on a microcontroller.
+#[derive(Parser)]
+#[command(name = "sparsecode", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Example:\n  sparsecode quickstart\n\nExit status: 0 done, 1 failed, 2 used wrongly."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Quickstart(quickstart::Arguments),
+    Train(train::Arguments),
+    Evaluate(evaluate::Arguments),
+    Features(features::Arguments),
+    Export(export::Arguments),
+    Import(import::Arguments),
+    Inspect(inspect::Arguments),
+    Encode(encode::Arguments),
+    Decode(decode::Arguments),
+    Denoise(denoise::Arguments),
+    Data(data::Arguments),
+}
+
+/// Runs the program on its command line.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Quickstart(arguments) => quickstart::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Features(arguments) => features::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Encode(arguments) => encode::run(&arguments),
+        Command::Decode(arguments) => decode::run(&arguments),
+        Command::Denoise(arguments) => denoise::run(&arguments),
+        Command::Data(arguments) => data::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if is_usage(&error) {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// A request that cannot be meant as it stands: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}
+
+fn is_usage(error: &anyhow::Error) -> bool {
+    // What a file holds is not the command line's fault; what a preset, flag or setting says is.
+    let config = |error: &ConfigError| !matches!(error, ConfigError::Io(..));
+    error.chain().any(|cause| {
+        cause.is::<Usage>()
+            || cause.downcast_ref::<ConfigError>().is_some_and(config)
+            || matches!(cause.downcast_ref(), Some(TrainError::Config(error)) if config(error))
+            || matches!(cause.downcast_ref(), Some(ExportError::Config(error)) if config(error))
+    })
+}
+
+/// Where training computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DeviceChoice {
+    /// This processor.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+    /// A GPU if this program was built for one and finds it, else the processor.
+    Auto,
+}
+
+impl DeviceChoice {
+    fn open(self) -> anyhow::Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda if !cfg!(feature = "cuda") => Err(usage(
+                "--device cuda: this program was built without it; build with --features cuda",
+            )),
+            Self::Cuda => Device::new_cuda(0).map_err(|error| {
+                anyhow::anyhow!(
+                    "--device cuda: {error}; check that nvidia-smi lists a GPU, or use --device cpu"
+                )
+            }),
+            Self::Auto if cfg!(feature = "cuda") => {
+                Ok(Device::new_cuda(0).unwrap_or_else(|error| {
+                    eprintln!("note: no GPU ({error}); using the processor");
+                    Device::Cpu
+                }))
+            }
+            Self::Auto => Ok(Device::Cpu),
+        }
+    }
+}
+
+/// Flags of commands that load data.
+#[derive(Args)]
+struct DataFlags {
+    /// Folder (or file) with the data; built-in data need none.
+    #[arg(long, value_name = "DIR", env = "SPARSECODE_DATA")]
+    data: Option<PathBuf>,
+}
+
+impl DataFlags {
+    fn load(&self, config: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
+        Ok(config.load(self.data.as_deref(), seed)?)
+    }
+}
+
+/// Number type of exported weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit integers with a scale for each output channel.
+    I16,
+    /// 8-bit integers with a scale for each output channel.
+    I8,
+}
+
+impl From<Weights> for WeightType {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Self::F32,
+            Weights::I16 => Self::I16,
+            Weights::I8 => Self::I8,
+        }
+    }
+}
+
+/// Prints a document as one line of JSON.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// Refuses an extension that a command does not know, before it does any work.
+fn check_extension(path: &Path, expected: &[&str]) -> anyhow::Result<()> {
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
+    if expected.contains(&extension.as_str()) {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{}: expected a file name that ends in .{}",
+        path.display(),
+        expected.join(", .")
+    )))
+}
+
+/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns N and the numbers.
+fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
+    let (shape, values) = crate::data::npy::read_npy_f32(path)?;
+    let fits = shape.len() >= 2 && shape[1..].iter().product::<usize>() == dim;
+    if !fits {
+        anyhow::bail!(
+            "{}: shape {shape:?}, but the model takes rows of {dim} numbers: N×{dim}",
+            path.display()
+        );
+    }
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        anyhow::bail!(
+            "{}: row {} holds a value that is not finite",
+            path.display(),
+            index / dim
+        );
+    }
+    Ok((shape[0], values))
+}

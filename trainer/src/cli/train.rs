@@ -1,0 +1,316 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+
+use super::{DataFlags, DeviceChoice, print_json, usage};
+use crate::config::Config;
+use crate::inference::PlainFista;
+use crate::report::metrics::MetricsWriter;
+use crate::report::progress::{Progress, ProgressMode};
+use crate::report::tensorboard::EventWriter;
+use crate::storage::write_atomic;
+use crate::train::{Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolder, Trainer};
+
+/// Train a sparse autoencoder
+///
+/// Writes into the run's folder: config.toml, checkpoint.safetensors (after every epoch and on Ctrl-C), best.safetensors (lowest
+/// validation energy), metrics.jsonl and TensorBoard events.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sparsecode train --preset mnist/vdl --epochs 5 --data ../shared/data --out runs/vdl
+  sparsecode train --preset mnist/vdl --epochs 5 --data ../shared/data --out runs/vdl --resume
+  sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
+
+Presets are DATA/MODEL: mnist, patches (a folder of images), dead-leaves, vibration, ecg (generated) with
+sdl, vdl, wdl, do, none, each also as -nl (one-hidden-layer decoder), for example patches/sdl-nl.")]
+pub(super) struct Arguments {
+    /// Hyperparameters to start from: DATA/MODEL, as mnist/vdl
+    #[arg(long)]
+    preset: Option<String>,
+    /// TOML file laid over the preset; a run's config.toml has all keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One value laid over preset and file: table.key=value; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// λ, the weight of the codes' ℓ1 norm (inference.lambda)
+    #[arg(long)]
+    lambda: Option<f64>,
+    /// Passes over the training set
+    #[arg(long)]
+    epochs: Option<u32>,
+    /// Seed of all random numbers
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Samples in a mini-batch
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Stop after so many epochs without a better validation energy; 0 never does
+    #[arg(long)]
+    patience: Option<u32>,
+    /// Components of a code (model.code_dim)
+    #[arg(long)]
+    code_dim: Option<usize>,
+    /// Hidden units of a one-hidden-layer decoder (model.hidden_dim)
+    #[arg(long)]
+    hidden_dim: Option<usize>,
+    /// η, FISTA's step size (inference.step_size)
+    #[arg(long)]
+    step_size: Option<f64>,
+    /// β, the weight of the variance hinge (inference.variance_weight)
+    #[arg(long)]
+    variance_weight: Option<f64>,
+    /// γ, the weight of the distance to the encoder's code (inference.encoder_weight)
+    #[arg(long)]
+    encoder_weight: Option<f64>,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Folder of the run [default: runs/DATA-MODEL]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceChoice,
+    /// Continue from the run's checkpoint; ends where an uninterrupted run would
+    #[arg(long)]
+    resume: bool,
+    /// No progress
+    #[arg(long)]
+    quiet: bool,
+    /// Print the last epoch's figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    fn folder(&self) -> RunFolder {
+        let default = || {
+            let name = self.preset.as_deref().unwrap_or("run").replace('/', "-");
+            PathBuf::from("runs").join(name)
+        };
+        RunFolder::new(self.out.clone().unwrap_or_else(default))
+    }
+
+    fn resolve(&self, folder: &RunFolder) -> anyhow::Result<Config> {
+        let base = match &self.preset {
+            Some(name) => Config::preset(name)?,
+            None if self.resume => Config::read(&folder.config())?,
+            None if self.config.is_some() => Config::preset("dead-leaves/vdl")?,
+            None => {
+                return Err(usage(
+                    "give --preset DATA/MODEL (for example mnist/vdl), --config FILE, or --resume with --out RUN",
+                ));
+            }
+        };
+        let base = match self.lambda {
+            Some(lambda) => base.at_lambda(lambda),
+            None => base,
+        };
+        let mut settings = self.set.clone();
+        let mut short = |key: &str, value: Option<String>| {
+            settings.extend(value.map(|value| format!("{key}={value}")));
+        };
+        short("inference.lambda", self.lambda.map(|v| v.to_string()));
+        short("epochs", self.epochs.map(|v| v.to_string()));
+        short("seed", self.seed.map(|v| v.to_string()));
+        short("batch_size", self.batch_size.map(|v| v.to_string()));
+        short("patience", self.patience.map(|v| v.to_string()));
+        short("model.code_dim", self.code_dim.map(|v| v.to_string()));
+        short("model.hidden_dim", self.hidden_dim.map(|v| v.to_string()));
+        short("inference.step_size", self.step_size.map(|v| v.to_string()));
+        short(
+            "inference.variance_weight",
+            self.variance_weight.map(|v| v.to_string()),
+        );
+        short(
+            "inference.encoder_weight",
+            self.encoder_weight.map(|v| v.to_string()),
+        );
+        Ok(base.with_overrides(self.config.as_deref(), &settings)?)
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let folder = arguments.folder();
+    let config = arguments.resolve(&folder)?;
+    let has_run = folder.checkpoint().exists();
+    if arguments.resume && !has_run {
+        return Err(usage(format!(
+            "--resume: {} holds no checkpoint; leave --resume out to start",
+            folder.path().display()
+        )));
+    }
+    if !arguments.resume && (has_run || folder.best().exists()) {
+        return Err(usage(format!(
+            "{} already holds a run: --resume continues it, or choose another --out",
+            folder.path().display()
+        )));
+    }
+    let device = arguments.device.open()?;
+    let splits = arguments.data.load(&config.data, config.seed)?;
+    if !arguments.quiet {
+        eprintln!(
+            "{}: {} on {}",
+            folder.path().display(),
+            config.model_name(),
+            splits.description
+        );
+    }
+    let engine = PlainFista;
+    let mut trainer = Trainer::new(config.clone(), splits, &engine, &device)?;
+    if arguments.resume {
+        trainer.restore(&Checkpoint::read(&folder.checkpoint(), &device)?)?;
+    }
+    write_atomic(folder.config(), config.to_toml().as_bytes())?;
+
+    let stop = stop_flag()?;
+    let mut console = Console::new(
+        &folder,
+        &config,
+        &trainer,
+        arguments.resume,
+        ProgressMode::detect(arguments.quiet),
+    )?;
+    let ending = trainer.run(&folder, &mut console, &stop)?;
+    let last = console.finish();
+    match ending {
+        Ending::Interrupted => eprintln!(
+            "interrupted: {} holds the state; the same command with --resume goes on from here",
+            folder.checkpoint().display()
+        ),
+        Ending::StoppedEarly => eprintln!(
+            "stopped early: no better validation energy for {} epochs",
+            config.patience
+        ),
+        Ending::Finished => {}
+    }
+    if let (true, Some(record)) = (arguments.json, &last) {
+        print_json(record)?;
+    } else if let (false, Some(best)) = (arguments.json, trainer.position().best()) {
+        println!(
+            "best: epoch {}, validation energy {:.4}; {}",
+            best.epoch,
+            best.energy,
+            folder.best().display()
+        );
+    }
+    Ok(())
+}
+
+/// A flag that Ctrl-C (and a polite kill) raises; a second Ctrl-C ends the program at once.
+fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this batch; once more to stop at once");
+    })?;
+    Ok(stop)
+}
+
+/// Shows and logs how a run goes.
+pub(super) struct Console {
+    progress: Progress,
+    metrics: MetricsWriter,
+    events: EventWriter,
+    epochs: u32,
+    last: Option<EpochRecord>,
+}
+
+impl Console {
+    pub(super) fn new(
+        folder: &RunFolder,
+        config: &Config,
+        trainer: &Trainer<'_>,
+        resume: bool,
+        mode: ProgressMode,
+    ) -> anyhow::Result<Self> {
+        let epoch = trainer.position().epoch();
+        let (metrics, events) = if resume {
+            let metrics = MetricsWriter::resume(folder.metrics(), u64::from(epoch))?;
+            (
+                metrics,
+                EventWriter::resume(folder.path(), u64::from(epoch) + 1)?,
+            )
+        } else {
+            (
+                MetricsWriter::create(folder.metrics())?,
+                EventWriter::create(folder.path())?,
+            )
+        };
+        let batches = trainer.batches_per_epoch() as u64;
+        let progress = Progress::resume(
+            config.model_name(),
+            trainer.batches_done() as u64,
+            u64::from(config.epochs) * batches,
+            "batches",
+            mode,
+        );
+        Ok(Self {
+            progress,
+            metrics,
+            events,
+            epochs: config.epochs,
+            last: None,
+        })
+    }
+
+    pub(super) fn finish(self) -> Option<EpochRecord> {
+        self.progress.finish();
+        self.last
+    }
+}
+
+impl Observer for Console {
+    fn batch(&mut self, _epoch: u32, _done: usize, _all: usize) {
+        self.progress.advance(1);
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
+        self.metrics.write(&serde_json::to_value(record)?)?;
+        let (train, validation) = (&record.train, &record.validation);
+        let values = [
+            ("train/psnr", train.psnr),
+            ("train/sparsity", train.sparsity),
+            ("train/code_l1", train.code_l1),
+            ("train/energy", train.energy),
+            ("train/encoder_loss", train.encoder_loss),
+            ("train/fista_steps", train.fista_steps),
+            ("validation/psnr", validation.psnr),
+            ("validation/sparsity", validation.sparsity),
+            ("validation/energy", validation.energy),
+            ("validation/dead_atoms", validation.dead_atoms as f64),
+            ("decoder_norm", record.decoder_norm),
+        ];
+        self.events.scalars(
+            u64::from(record.epoch),
+            &values.map(|(tag, value)| (tag, value as f32)),
+        )?;
+        self.progress.message(format!(
+            "epoch {}/{}: {:.2} dB, {:.1} % zeros",
+            record.epoch,
+            self.epochs,
+            validation.psnr,
+            100.0 * validation.sparsity
+        ));
+        self.progress.note(&format!(
+            "epoch {:>3}  train {:6.2} dB {:5.1} % zeros {:5.1} steps  validation {:6.2} dB {:5.1} % zeros energy {:9.3}{} {:4} dead  {:5.1} s",
+            record.epoch,
+            train.psnr,
+            100.0 * train.sparsity,
+            train.fista_steps,
+            validation.psnr,
+            100.0 * validation.sparsity,
+            validation.energy,
+            if record.best { '*' } else { ' ' },
+            validation.dead_atoms,
+            record.seconds,
+        ));
+        self.last = Some(record.clone());
+        Ok(())
+    }
+}

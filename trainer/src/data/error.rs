@@ -1,0 +1,103 @@
+//! What can go wrong with data, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of loading, generating, downloading or writing data. Every message names the file or the field and, where
+/// one is known, the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder that is needed does not exist or was not named.
+    #[error("{what} not found in {}: {remedy}", .path.display())]
+    Missing {
+        /// What was looked for.
+        what: String,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What to do.
+        remedy: String,
+    },
+    /// The operating system refused to read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The operating system refused to write.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file whose content is not what its format or its use demands.
+    #[error("{}: {reason}; {remedy}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where in the file.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A value of the `[data]` table that cannot be used.
+    #[error("data.{field}: {reason}; {remedy}")]
+    Config {
+        /// Name of the field in the `[data]` table.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A download failed from every source.
+    #[error("cannot download {file}: {reason}; {remedy}")]
+    Download {
+        /// Name of the file.
+        file: String,
+        /// Each URL tried, with its reason.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl DataError {
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Write { path, source }
+    }
+
+    pub(crate) fn malformed(
+        path: &Path,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Malformed {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(crate) fn config(
+        field: &'static str,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            field,
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+}

@@ -1,0 +1,906 @@
+//! Patches of natural images with local contrast normalisation.
+
+use std::path::{Path, PathBuf};
+
+use image::imageops::FilterType;
+use image::{DynamicImage, GrayImage, ImageReader};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use super::{
+    Contrast, Dataset, Preprocessing, Restore, Splits, checked_counts, checked_shape,
+    chosen_folder, display_name, has_extension, part_generator, split_generator,
+};
+use crate::rng::Stream;
+
+/// Mean of natural images' grey values in [0, 1] (ImageNet's).
+pub const MEAN: f32 = 0.457;
+/// Standard deviation of natural images' grey values in [0, 1] (ImageNet's).
+pub const DEVIATION: f32 = 0.259;
+
+const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "pgm"];
+/// Crops that share one floor of the local deviation.
+const BATCH: usize = 250;
+/// A patch is kept if its standard deviation is not below.
+const MIN_DEVIATION: f32 = 0.5;
+/// The least floor of the local deviation.
+const MIN_FLOOR: f32 = 1e-4;
+/// Shorter side that images are resized to.
+const SIDE: u32 = 256;
+/// Longest side after resizing: a strip that is longer is no picture.
+const MAX_SIDE: u32 = 1 << 14;
+/// Batches made before the first look at how many crops survive.
+const ROUND: u32 = 16;
+
+/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`) in a folder and in its subfolders.
+///
+/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`. Then batches of 250 random
+/// crops: local contrast normalisation with a Gaussian window as in [`local_contrast`], but without padding, so that a crop of
+/// `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4) are raised to
+/// it; patches with a standard deviation of 0.5 or more are kept.
+///
+/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000
+/// patches of 28×28), and a byte a pixel of the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImagesConfig {
+    /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that folder itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Side of a patch in pixels; 28 by default.
+    pub patch: usize,
+    /// Side of the Gaussian window in pixels, odd; 13 by default.
+    pub window: usize,
+    /// Standard deviation of the Gaussian in pixels, above 0; 5 by default.
+    pub sigma: f32,
+    /// Use at most so many images, chosen by the seed; 20,000 by default.
+    pub max_images: usize,
+    /// Training patches; 200,000 by default.
+    pub train: usize,
+    /// Validation patches; 20,000 by default.
+    pub validation: usize,
+    /// Test patches; 20,000 by default.
+    pub test: usize,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            patch: 28,
+            window: 13,
+            sigma: 5.0,
+            max_images: 20_000,
+            train: 200_000,
+            validation: 20_000,
+            test: 20_000,
+        }
+    }
+}
+
+impl ImagesConfig {
+    /// Side of a crop.
+    fn crop(&self) -> usize {
+        self.patch + 2 * (self.window - 1)
+    }
+
+    pub(super) fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
+        checked_counts(self.train, self.validation, self.test)?;
+        check_window(self.window, self.sigma)?;
+        let shape = checked_shape(self.patch, self.patch, "patch")?;
+        if self.crop() > SIDE as usize {
+            return Err(DataError::config(
+                "patch",
+                format!(
+                    "a patch of {} needs crops of {} pixels, but images are {SIDE} high or wide",
+                    self.patch,
+                    self.crop()
+                ),
+                "choose a smaller patch or window",
+            ));
+        }
+        let natural = folder.map(|folder| folder.join("natural"));
+        let given = natural.as_deref().filter(|path| path.is_dir()).or(folder);
+        let folder = chosen_folder(self.folder.as_ref(), given, "images", "")?;
+
+        let parts = split_files(find_images(folder)?, self.max_images, folder, seed)?;
+        let sizes = parts.each_ref().map(Vec::len);
+        let make = |files: &[PathBuf], count: usize, stream: Stream| {
+            let images = files
+                .par_iter()
+                .map(|path| read_grey(path))
+                .collect::<Result<Vec<_>, _>>()?;
+            self.patches(&images, count, seed, stream, folder)
+        };
+        let (train, floor) = make(&parts[0], self.train, Stream::TrainData)?;
+        let (validation, _) = make(&parts[1], self.validation, Stream::ValidationData)?;
+        let (test, _) = make(&parts[2], self.test, Stream::TestData)?;
+        Ok(Splits {
+            description: format!(
+                "{}, {}/{}/{} images, {shape} patches with local contrast normalisation, {}/{}/{}",
+                display_name(folder),
+                sizes[0],
+                sizes[1],
+                sizes[2],
+                train.len(),
+                validation.len(),
+                test.len()
+            ),
+            train,
+            validation,
+            test,
+            shape,
+            preprocessing: Preprocessing {
+                mean: MEAN,
+                deviation: DEVIATION,
+                contrast: Contrast::Local {
+                    // Fits: a window is smaller than an image's side.
+                    window: self.window as u16,
+                    sigma: self.sigma,
+                    floor,
+                },
+            },
+            peak: 1.0,
+            sample_rate: None,
+        })
+    }
+
+    /// The first `count` patches that are kept, and the mean floor of their batches.
+    fn patches(
+        &self,
+        images: &[GrayImage],
+        count: usize,
+        seed: u64,
+        stream: Stream,
+        folder: &Path,
+    ) -> Result<(Dataset, f32), DataError> {
+        let dim = self.patch * self.patch;
+        let kernel = gaussian(self.window, self.sigma);
+        let mut samples = Vec::with_capacity(count * dim);
+        let mut scale = Vec::with_capacity(count * dim);
+        let mut offset = Vec::with_capacity(count * dim);
+        let (mut floors, mut next) = (0.0f64, 0u32);
+        while samples.len() < count * dim {
+            // As many batches as are still missing by what was kept until now: 55 % is less than what photographs keep.
+            let missing = (count - samples.len() / dim).div_ceil(BATCH * 55 / 100);
+            let round = u32::try_from(missing).unwrap_or(ROUND).min(ROUND);
+            let batches: Vec<Batch> = (next..next + round)
+                .into_par_iter()
+                .map(|part| self.batch(images, &kernel, &mut part_generator(seed, stream, part)))
+                .collect();
+            next += round;
+            for batch in batches {
+                floors += f64::from(batch.floor);
+                samples.extend(batch.samples);
+                scale.extend(batch.scale);
+                offset.extend(batch.offset);
+            }
+            // Photographs keep most crops; blank pages keep next to none, and would go on for ever.
+            let tried = next as usize * BATCH;
+            if next >= ROUND && samples.len() / dim < tried / 200 {
+                return Err(DataError::malformed(
+                    folder,
+                    format!(
+                        "{} of {tried} crops have any contrast: the images are almost blank",
+                        samples.len() / dim
+                    ),
+                    "choose another folder of images",
+                ));
+            }
+        }
+        for values in [&mut samples, &mut scale, &mut offset] {
+            values.truncate(count * dim);
+            values.shrink_to_fit();
+        }
+        let data = Dataset {
+            samples,
+            dim,
+            restore: Restore::PerPixel { dim, scale, offset },
+            labels: None,
+        };
+        Ok((data, (floors / f64::from(next)) as f32))
+    }
+
+    fn batch(&self, images: &[GrayImage], kernel: &[f32], rng: &mut impl Rng) -> Batch {
+        let (crop, patch, margin) = (self.crop(), self.patch, self.window / 2);
+        let middle = crop - 2 * margin;
+        let dim = patch * patch;
+        let mut pixels = vec![0.0f32; crop * crop];
+        let mut scratch = vec![0.0f32; crop * crop];
+        let mut local_mean = vec![0.0f32; middle * middle];
+        let mut centred = vec![0.0f32; middle * middle];
+        let mut squares = vec![0.0f32; middle * middle];
+        let mut means = vec![0.0f32; BATCH * dim];
+        let mut deviations = vec![0.0f32; BATCH * dim];
+        let mut values = vec![0.0f32; BATCH * dim];
+        for index in 0..BATCH {
+            let image = &images[rng.random_range(0..images.len())];
+            let (width, height) = (image.width() as usize, image.height() as usize);
+            let x = rng.random_range(0..=width - crop);
+            let y = rng.random_range(0..=height - crop);
+            for (row, line) in pixels.chunks_exact_mut(crop).enumerate() {
+                let source = &image.as_raw()[(y + row) * width + x..][..crop];
+                for (value, &grey) in line.iter_mut().zip(source) {
+                    *value = (f32::from(grey) / 255.0 - MEAN) / DEVIATION;
+                }
+            }
+            blur_valid(&pixels, crop, kernel, &mut scratch, &mut local_mean);
+            for row in 0..middle {
+                let line = &pixels[(row + margin) * crop + margin..][..middle];
+                let mean = &local_mean[row * middle..][..middle];
+                let out = &mut centred[row * middle..][..middle];
+                for ((out, value), mean) in out.iter_mut().zip(line).zip(mean) {
+                    *out = value - mean;
+                }
+            }
+            for (square, value) in squares.iter_mut().zip(&centred) {
+                *square = value * value;
+            }
+            let place = index * dim..(index + 1) * dim;
+            let deviation = &mut deviations[place.clone()];
+            blur_valid(&squares, middle, kernel, &mut scratch, deviation);
+            deviation.iter_mut().for_each(|v| *v = v.sqrt());
+            for row in 0..patch {
+                let source = (row + margin) * middle + margin;
+                let target = place.start + row * patch;
+                means[target..][..patch].copy_from_slice(&local_mean[source..][..patch]);
+                values[target..][..patch].copy_from_slice(&centred[source..][..patch]);
+            }
+        }
+        let floor = deviations.iter().map(|&v| f64::from(v)).sum::<f64>() / deviations.len() as f64;
+        let floor = (floor as f32).max(MIN_FLOOR);
+        let mut batch = Batch {
+            floor,
+            samples: Vec::new(),
+            scale: Vec::new(),
+            offset: Vec::new(),
+        };
+        for index in 0..BATCH {
+            let place = index * dim..(index + 1) * dim;
+            let patch = &mut values[place.clone()];
+            let deviation = &mut deviations[place.clone()];
+            for (value, deviation) in patch.iter_mut().zip(deviation.iter_mut()) {
+                *deviation = deviation.max(floor);
+                *value /= *deviation;
+            }
+            let kept = super::mean_and_deviation(patch).is_some_and(|(_, d)| d >= MIN_DEVIATION);
+            if kept {
+                batch.samples.extend_from_slice(patch);
+                batch.scale.extend(deviation.iter().map(|d| d * DEVIATION));
+                batch
+                    .offset
+                    .extend(means[place].iter().map(|m| m * DEVIATION + MEAN));
+            }
+        }
+        batch
+    }
+}
+
+/// The kept patches of a batch of crops.
+struct Batch {
+    floor: f32,
+    samples: Vec<f32>,
+    scale: Vec<f32>,
+    offset: Vec<f32>,
+}
+
+fn check_window(window: usize, sigma: f32) -> Result<(), DataError> {
+    if window.is_multiple_of(2) || window > SIDE as usize {
+        return Err(DataError::config(
+            "window",
+            format!("{window} is not a possible Gaussian window"),
+            format!("choose an odd number of pixels below {SIDE}"),
+        ));
+    }
+    if !(sigma.is_finite() && sigma > 0.0) {
+        return Err(DataError::config(
+            "sigma",
+            format!("{sigma} is not a width"),
+            "choose a number of pixels above 0",
+        ));
+    }
+    Ok(())
+}
+
+/// Every image in a folder and its subfolders, in the order of their names.
+fn find_images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(DataError::read(&folder))? {
+            let entry = entry.map_err(DataError::read(&folder))?;
+            // A link to a folder is not followed: it may lead back here.
+            if entry
+                .file_type()
+                .map_err(DataError::read(&folder))?
+                .is_dir()
+            {
+                folders.push(entry.path());
+            } else if has_extension(&entry.path(), &EXTENSIONS) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Training, validation and test files.
+fn split_files(
+    mut files: Vec<PathBuf>,
+    limit: usize,
+    folder: &Path,
+    seed: u64,
+) -> Result<[Vec<PathBuf>; 3], DataError> {
+    files.shuffle(&mut split_generator(seed));
+    files.truncate(limit);
+    if files.len() < 3 {
+        return Err(DataError::Missing {
+            what: "at least 3 images (.jpg, .png, .pgm)".to_string(),
+            path: folder.to_path_buf(),
+            remedy: format!(
+                "there are {}; name another folder with --data DIR",
+                files.len()
+            ),
+        });
+    }
+    let tenth = (files.len() / 10).max(1);
+    let test = files.split_off(files.len() - tenth);
+    let validation = files.split_off(files.len() - tenth);
+    Ok([files, validation, test])
+}
+
+/// Reads an image as 8-bit grey with a shorter side of 256.
+fn read_grey(path: &Path) -> Result<GrayImage, DataError> {
+    let malformed = |reason: String| {
+        DataError::malformed(path, reason, "replace it or take it out of the folder")
+    };
+    let decoded = ImageReader::open(path)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(DataError::read(path))?
+        .decode()
+        .map_err(|error| malformed(format!("cannot be decoded ({error})")))?;
+    let grey = grey(decoded);
+    let (width, height) = grey.dimensions();
+    let shorter = width.min(height);
+    if shorter == 0 {
+        return Err(malformed("has no pixels".to_string()));
+    }
+    if shorter == SIDE {
+        return Ok(grey);
+    }
+    let scaled = |side: u32| {
+        ((f64::from(side) * f64::from(SIDE) / f64::from(shorter)).round() as u32).max(SIDE)
+    };
+    let (width, height) = (scaled(width), scaled(height));
+    if width.max(height) > MAX_SIDE {
+        return Err(malformed(format!(
+            "is too long and narrow ({width}x{height} when resized)"
+        )));
+    }
+    Ok(image::imageops::resize(
+        &grey,
+        width,
+        height,
+        FilterType::Triangle,
+    ))
+}
+
+/// ITU-R 601 luma: 0.299 R + 0.587 G + 0.114 B. (The image crate's own grey is Rec. 709.)
+fn grey(image: DynamicImage) -> GrayImage {
+    match image {
+        DynamicImage::ImageLuma8(grey) => grey,
+        grey @ (DynamicImage::ImageLumaA8(_)
+        | DynamicImage::ImageLuma16(_)
+        | DynamicImage::ImageLumaA16(_)) => grey.to_luma8(),
+        colour => {
+            let colour = colour.to_rgb8();
+            let (width, height) = colour.dimensions();
+            let pixels = colour.pixels().map(|pixel| {
+                let [red, green, blue] = pixel.0.map(u32::from);
+                ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
+            });
+            GrayImage::from_raw(width, height, pixels.collect()).expect("as many pixels as before")
+        }
+    }
+}
+
+/// A Gaussian of so many taps, normalised to sum 1.
+fn gaussian(window: usize, sigma: f32) -> Vec<f32> {
+    let middle = (window / 2) as f64;
+    let sigma = f64::from(sigma);
+    let taps: Vec<f64> = (0..window)
+        .map(|tap| (-0.5 * ((tap as f64 - middle) / sigma).powi(2)).exp())
+        .collect();
+    let sum: f64 = taps.iter().sum();
+    taps.iter().map(|tap| (tap / sum) as f32).collect()
+}
+
+/// Convolves rows, then columns, of a square of `side`² with a symmetric kernel where it fits: `out` is a square of
+/// `side − taps + 1`. `scratch` holds at least `side · (side − taps + 1)`.
+fn blur_valid(input: &[f32], side: usize, kernel: &[f32], scratch: &mut [f32], out: &mut [f32]) {
+    let kept = side + 1 - kernel.len();
+    blur_rectangle(input, side, side, kernel, scratch, &mut out[..kept * kept]);
+}
+
+fn blur_rectangle(
+    input: &[f32],
+    width: usize,
+    height: usize,
+    kernel: &[f32],
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let columns = width + 1 - kernel.len();
+    let rows = height + 1 - kernel.len();
+    let weighted_sum = |target: &mut [f32], source: &dyn Fn(usize) -> usize, from: &[f32]| {
+        target.fill(0.0);
+        for (tap, &weight) in kernel.iter().enumerate() {
+            let line = &from[source(tap)..][..columns];
+            for (value, input) in target.iter_mut().zip(line) {
+                *value += weight * input;
+            }
+        }
+    };
+    for row in 0..height {
+        let target = &mut scratch[row * columns..][..columns];
+        weighted_sum(target, &|tap| row * width + tap, input);
+    }
+    for row in 0..rows {
+        let target = &mut out[row * columns..][..columns];
+        weighted_sum(target, &|tap| (row + tap) * columns, scratch);
+    }
+}
+
+/// An image after local contrast normalisation: `image = normalised · deviation + mean`, pixel by pixel.
+#[derive(Clone, Debug)]
+pub struct LocalContrast {
+    /// The normalised image, row-major.
+    pub normalised: Vec<f32>,
+    /// The local mean of each pixel.
+    pub mean: Vec<f32>,
+    /// The local deviation of each pixel, not below the floor.
+    pub deviation: Vec<f32>,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Local contrast normalisation of a whole image: subtract the local mean, divide by `max(local deviation, floor)`, both under a
+/// square Gaussian window of `window` pixels with standard deviation `sigma`.
+///
+/// The image is continued by reflection (`c b | a b c`), so the result has its size; inside, it equals the normalisation of the
+/// training patches. `image` is row-major, in affinely normalised units; so is `floor`. Cost: `4 · window` multiply-adds a pixel.
+///
+/// ```
+/// use sparsecode_trainer::data::local_contrast;
+///
+/// let ramp: Vec<f32> = (0..400).map(|index| (index % 20) as f32).collect();
+/// let contrast = local_contrast(&ramp, 20, 20, 5, 2.0, 0.1);
+/// let pixel = 7 * 20 + 9;
+/// assert!((contrast.mean[pixel] - 9.0).abs() < 1e-5);
+/// let restored = contrast.normalised[0] * contrast.deviation[0] + contrast.mean[0];
+/// assert!((restored - ramp[0]).abs() < 1e-5);
+/// ```
+///
+/// # Panics
+/// If `image` is not `width · height` long, the window is even, or `sigma` or `floor` is not above 0.
+pub fn local_contrast(
+    image: &[f32],
+    width: usize,
+    height: usize,
+    window: usize,
+    sigma: f32,
+    floor: f32,
+) -> LocalContrast {
+    assert_eq!(
+        image.len(),
+        width * height,
+        "not an image of {width}x{height}"
+    );
+    assert!(window % 2 == 1, "a window of {window} pixels has no centre");
+    assert!(sigma > 0.0 && floor > 0.0, "sigma and floor are above 0");
+    let kernel = gaussian(window, sigma);
+    let mean = blur_reflected(image, width, height, &kernel);
+    let mut normalised: Vec<f32> = image.iter().zip(&mean).map(|(x, m)| x - m).collect();
+    let squares: Vec<f32> = normalised.iter().map(|v| v * v).collect();
+    let mut deviation = blur_reflected(&squares, width, height, &kernel);
+    for (value, deviation) in normalised.iter_mut().zip(&mut deviation) {
+        *deviation = deviation.sqrt().max(floor);
+        *value /= *deviation;
+    }
+    LocalContrast {
+        normalised,
+        mean,
+        deviation,
+        width,
+        height,
+    }
+}
+
+fn blur_reflected(image: &[f32], width: usize, height: usize, kernel: &[f32]) -> Vec<f32> {
+    if image.is_empty() {
+        return Vec::new();
+    }
+    let margin = kernel.len() / 2;
+    // Position in a line of `length` of what lies at `index − margin` when the line is reflected again and again.
+    let reflect = |index: usize, length: usize| {
+        let period = 2 * (length - 1);
+        if period == 0 {
+            return 0;
+        }
+        let offset = (index + period * margin - margin) % period;
+        offset.min(period - offset)
+    };
+    let (wide, high) = (width + 2 * margin, height + 2 * margin);
+    let columns: Vec<usize> = (0..wide).map(|column| reflect(column, width)).collect();
+    let mut padded = Vec::with_capacity(wide * high);
+    for row in 0..high {
+        let line = &image[reflect(row, height) * width..][..width];
+        padded.extend(columns.iter().map(|&column| line[column]));
+    }
+    let mut scratch = vec![0.0; width * high];
+    let mut out = vec![0.0; width * height];
+    blur_rectangle(&padded, wide, high, kernel, &mut scratch, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::generate::dead_leaves_image;
+    use super::super::tests::shared_data;
+    use super::*;
+
+    /// Local contrast normalisation as the formula says: f64, one two-dimensional Gaussian, no padding. Returns (centred,
+    /// mean, deviation) of the innermost square.
+    fn reference(pixels: &[f64], side: usize, window: usize, sigma: f64) -> [Vec<f64>; 3] {
+        let half = (window / 2) as f64;
+        let weight = |row: usize, column: usize| {
+            let (y, x) = (row as f64 - half, column as f64 - half);
+            (-(x * x + y * y) / (2.0 * sigma * sigma)).exp()
+        };
+        let taps = || (0..window).flat_map(|row| (0..window).map(move |column| (row, column)));
+        let total: f64 = taps().map(|(row, column)| weight(row, column)).sum();
+        let blur = |input: &[f64], side: usize| -> Vec<f64> {
+            let kept = side + 1 - window;
+            (0..kept * kept)
+                .map(|place| {
+                    taps()
+                        .map(|(row, column)| {
+                            let at = (place / kept + row) * side + place % kept + column;
+                            weight(row, column) / total * input[at]
+                        })
+                        .sum()
+                })
+                .collect()
+        };
+        let inner = |input: &[f64], side: usize| -> Vec<f64> {
+            let kept = side + 1 - window;
+            (0..kept * kept)
+                .map(|place| input[(place / kept + window / 2) * side + place % kept + window / 2])
+                .collect()
+        };
+        let mean = blur(pixels, side);
+        let middle = side + 1 - window;
+        let centred: Vec<f64> = inner(pixels, side)
+            .iter()
+            .zip(&mean)
+            .map(|(x, m)| x - m)
+            .collect();
+        let squares: Vec<f64> = centred.iter().map(|v| v * v).collect();
+        let deviation = blur(&squares, middle).iter().map(|v| v.sqrt()).collect();
+        [inner(&centred, middle), inner(&mean, middle), deviation]
+    }
+
+    fn small() -> ImagesConfig {
+        ImagesConfig {
+            patch: 12,
+            window: 7,
+            sigma: 2.5,
+            train: 300,
+            validation: 200,
+            test: 100,
+            ..ImagesConfig::default()
+        }
+    }
+
+    /// Pictures of 300×256 in two formats, in a subfolder.
+    fn pictures(folder: &Path, count: usize) {
+        for index in 0..count {
+            let pixels = dead_leaves_image(300, 256, index as u64);
+            let pixels = pixels.iter().map(|v| (v * 255.0).round() as u8).collect();
+            let image = GrayImage::from_raw(300, 256, pixels).unwrap();
+            let name = format!("deeper/{index}.{}", ["png", "PGM"][index % 2]);
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image.save(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn patches_equal_the_formula_in_f64() {
+        let config = small();
+        let side = config.crop();
+        let image: Vec<f32> = dead_leaves_image(40, 40, 3);
+        let image: Vec<u8> = image.iter().map(|v| (v * 255.0).round() as u8).collect();
+        let image = GrayImage::from_raw(40, 40, image).unwrap();
+        let kernel = gaussian(config.window, config.sigma);
+        let stream = Stream::TestData;
+        let batch = config.batch(
+            std::slice::from_ref(&image),
+            &kernel,
+            &mut part_generator(9, stream, 0),
+        );
+
+        // The same draws, as the documentation has them: picture, x, y.
+        let mut rng = part_generator(9, stream, 0);
+        let references: Vec<_> = (0..BATCH)
+            .map(|_| {
+                let _: usize = rng.random_range(0..1);
+                let x = rng.random_range(0..=40 - side);
+                let y = rng.random_range(0..=40 - side);
+                let crop: Vec<f64> = (0..side * side)
+                    .map(|place| {
+                        let pixel = image.as_raw()[(y + place / side) * 40 + x + place % side];
+                        (f64::from(pixel) / 255.0 - 0.457) / 0.259
+                    })
+                    .collect();
+                reference(&crop, side, config.window, f64::from(config.sigma))
+            })
+            .collect();
+        let deviations = references.iter().flat_map(|[_, _, deviation]| deviation);
+        let floor = deviations.sum::<f64>() / (BATCH * 144) as f64;
+        assert!(
+            (f64::from(batch.floor) - floor).abs() < 1e-5,
+            "{} {floor}",
+            batch.floor
+        );
+        let (mut kept, mut raised) = (0, 0);
+        for [centred, mean, deviation] in &references {
+            let scale: Vec<f64> = deviation.iter().map(|d| d.max(floor)).collect();
+            raised += deviation.iter().filter(|d| **d < floor).count();
+            let patch: Vec<f64> = centred.iter().zip(&scale).map(|(v, d)| v / d).collect();
+            let level = patch.iter().sum::<f64>() / 144.0;
+            let variance = patch.iter().map(|v| (v - level).powi(2)).sum::<f64>() / 144.0;
+            if variance.sqrt() < 0.5 {
+                continue;
+            }
+            for (pixel, ((value, scale), mean)) in patch.iter().zip(scale).zip(mean).enumerate() {
+                let place = kept * 144 + pixel;
+                assert!((f64::from(batch.samples[place]) - value).abs() < 1e-4);
+                assert!((f64::from(batch.scale[place]) - scale * 0.259).abs() < 1e-5);
+                assert!((f64::from(batch.offset[place]) - (mean * 0.259 + 0.457)).abs() < 1e-5);
+            }
+            kept += 1;
+        }
+        assert_eq!(batch.samples.len(), kept * 144);
+        assert!(kept > 50 && raised > 1000, "{kept} kept, {raised} raised");
+    }
+
+    #[test]
+    fn whole_images_agree_with_patches_and_keep_their_size() {
+        let (width, height, window) = (31, 24, 7);
+        let image = dead_leaves_image(width, height, 5);
+        let contrast = local_contrast(&image, width, height, window, 2.5, 0.02);
+        assert_eq!((contrast.width, contrast.height), (width, height));
+        for (index, &pixel) in image.iter().enumerate() {
+            let restored =
+                contrast.normalised[index] * contrast.deviation[index] + contrast.mean[index];
+            assert!((restored - pixel).abs() < 1e-5);
+        }
+        // The 24×24 square on the left, where nothing is padded.
+        let square: Vec<f64> = (0..24 * 24)
+            .map(|place| f64::from(image[place / 24 * width + place % 24]))
+            .collect();
+        let [centred, mean, deviation] = reference(&square, 24, window, 2.5);
+        for place in 0..12 * 12 {
+            let index = (place / 12 + 6) * width + place % 12 + 6;
+            let scale = deviation[place].max(f64::from(0.02f32));
+            assert!((f64::from(contrast.mean[index]) - mean[place]).abs() < 1e-5);
+            assert!((f64::from(contrast.deviation[index]) - scale).abs() < 1e-5);
+            assert!((f64::from(contrast.normalised[index]) - centred[place] / scale).abs() < 1e-3);
+        }
+        // Reflection: the mean at a corner of an image is that of the image mirrored about its first row and column.
+        let mirrored: Vec<f64> = (0..7 * 7)
+            .map(|place: usize| {
+                let at = |offset: usize| offset.abs_diff(3);
+                f64::from(image[at(place / 7) * width + at(place % 7)])
+            })
+            .collect();
+        let kernel = gaussian(7, 2.5);
+        let expected: f64 = (0..49)
+            .map(|place| {
+                mirrored[place] * f64::from(kernel[place / 7]) * f64::from(kernel[place % 7])
+            })
+            .sum();
+        assert!((f64::from(contrast.mean[0]) - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn images_smaller_than_the_window_are_normalised_too() {
+        for (width, height) in [(1, 1), (1, 5), (3, 2), (0, 4)] {
+            let image: Vec<f32> = (0..width * height).map(|v| v as f32).collect();
+            let contrast = local_contrast(&image, width, height, 13, 5.0, 0.1);
+            assert_eq!(contrast.normalised.len(), image.len());
+            assert!(contrast.normalised.iter().all(|v| v.is_finite()));
+        }
+    }
+
+    #[test]
+    fn one_seed_gives_the_same_patches_on_any_number_of_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        pictures(folder.path(), 4);
+        let load = |threads: usize, seed: u64| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| small().load(Some(folder.path()), seed))
+                .unwrap()
+        };
+        let (one, three, other) = (load(1, 7), load(3, 7), load(3, 8));
+        assert_eq!(
+            (one.train.len(), one.validation.len(), one.test.len()),
+            (300, 200, 100)
+        );
+        assert_eq!(one.train.samples, three.train.samples);
+        assert_eq!(one.test.samples, three.test.samples);
+        assert_eq!(one.preprocessing, three.preprocessing);
+        assert_ne!(one.train.samples, other.train.samples);
+        assert!(
+            one.description.contains("2/1/1 images"),
+            "{}",
+            one.description
+        );
+        for index in 0..one.test.len() {
+            let mut patch = one.test.sample(index).to_vec();
+            let (_, deviation) = super::super::mean_and_deviation(&patch).unwrap();
+            assert!(deviation >= MIN_DEVIATION);
+            one.test.restore.restore(index, &mut patch);
+            for value in patch {
+                let level = value * 255.0;
+                assert!(
+                    (level - level.round()).abs() < 1e-2,
+                    "{level} is not a pixel"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_image_is_in_two_parts() {
+        let files: Vec<PathBuf> = (0..95).map(|index| format!("{index}.png").into()).collect();
+        let split = |limit, seed| split_files(files.clone(), limit, Path::new("x"), seed).unwrap();
+        let parts = split(1000, 1);
+        assert_eq!(parts.each_ref().map(Vec::len), [77, 9, 9]);
+        let mut all = parts.concat();
+        all.sort();
+        let mut expected = files.clone();
+        expected.sort();
+        assert_eq!(all, expected);
+        assert_ne!(parts, split(1000, 2));
+        assert_eq!(split(3, 1).map(|part| part.len()), [1, 1, 1]);
+    }
+
+    #[test]
+    fn colour_is_weighed_by_luma_and_large_images_are_resized() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("colour.png");
+        for (pixel, expected) in [
+            ([255, 0, 0], 76),
+            ([0, 255, 0], 150),
+            ([0, 0, 255], 29),
+            ([255, 255, 255], 255),
+        ] {
+            image::RgbImage::from_pixel(512, 1024, image::Rgb(pixel))
+                .save(&path)
+                .unwrap();
+            let grey = read_grey(&path).unwrap();
+            assert_eq!(grey.dimensions(), (256, 512));
+            assert!(
+                grey.pixels().all(|p| p.0[0].abs_diff(expected) <= 1),
+                "{expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn unusable_folders_images_and_fields_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |config: &ImagesConfig| config.load(Some(folder.path()), 1);
+        let error = load(&small()).unwrap_err().to_string();
+        assert!(
+            error.contains("there are 0") && error.contains("--data"),
+            "{error}"
+        );
+        pictures(folder.path(), 3);
+        assert!(load(&small()).is_ok());
+        let huge = ImagesConfig {
+            patch: 245,
+            ..small()
+        };
+        let even = ImagesConfig {
+            window: 12,
+            ..small()
+        };
+        let flat = ImagesConfig {
+            sigma: 0.0,
+            ..small()
+        };
+        let none = ImagesConfig {
+            train: 0,
+            ..small()
+        };
+        for (config, needle) in [
+            (huge, "data.patch"),
+            (even, "data.window"),
+            (flat, "data.sigma"),
+            (none, "data.train"),
+        ] {
+            let error = load(&config).unwrap_err().to_string();
+            assert!(error.contains(needle), "{error:?} lacks {needle:?}");
+        }
+        std::fs::write(
+            folder.path().join("broken.jpg"),
+            b"\xff\xd8\xff not an image",
+        )
+        .unwrap();
+        let error = load(&small()).unwrap_err().to_string();
+        assert!(
+            error.contains("broken.jpg") && error.contains("take it out"),
+            "{error}"
+        );
+
+        let blank = tempfile::tempdir().unwrap();
+        for index in 0..3 {
+            let path = blank.path().join(format!("{index}.png"));
+            GrayImage::from_pixel(256, 256, image::Luma([99]))
+                .save(path)
+                .unwrap();
+        }
+        let error = small().load(Some(blank.path()), 1).unwrap_err().to_string();
+        assert!(error.contains("almost blank"), "{error}");
+        let strip = folder.path().join("strip.png");
+        GrayImage::new(2, 400).save(&strip).unwrap();
+        assert!(
+            read_grey(&strip)
+                .unwrap_err()
+                .to_string()
+                .contains("narrow")
+        );
+    }
+
+    #[test]
+    fn the_real_images() {
+        let Some(folder) = shared_data() else { return };
+        let config = ImagesConfig {
+            train: 20_000,
+            validation: 2000,
+            test: 2000,
+            ..ImagesConfig::default()
+        };
+        let start = std::time::Instant::now();
+        let splits = config.load(Some(&folder), 31).unwrap();
+        println!("{} in {:?}", splits.description, start.elapsed());
+        let Contrast::Local { floor, .. } = splits.preprocessing.contrast else {
+            panic!("not locally normalised");
+        };
+        let (mean, deviation) = super::super::mean_and_deviation(&splits.train.samples).unwrap();
+        let Restore::PerPixel { scale, .. } = &splits.train.restore else {
+            panic!("not restored pixel by pixel");
+        };
+        let local = scale.iter().map(|&v| f64::from(v)).sum::<f64>() / scale.len() as f64;
+        let local = local / f64::from(DEVIATION);
+        println!(
+            "patches: mean {mean:.4}, deviation {deviation:.4}, local deviation {local:.4}; floor {floor:.4}"
+        );
+        // What an independent implementation of the same pipeline found on the same 900 images.
+        assert!((deviation - 0.826).abs() < 0.01, "{deviation}");
+        assert!((mean + 0.003).abs() < 0.01, "{mean}");
+        assert!((local - 0.355).abs() < 0.015, "{local}");
+    }
+}

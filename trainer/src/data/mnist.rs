@@ -1,0 +1,552 @@
+//! MNIST's idx files, gzipped or not, and its splits.
+//!
+//! The format is LeCun's: two zero bytes, the type (8 = unsigned byte), the number of axes, each length as a big-endian u32, then
+//! the values.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use super::npy::{Values, read_npy};
+use super::{
+    Contrast, Dataset, Preprocessing, Restore, Splits, checked_counts, checked_shape,
+    chosen_folder, split_generator,
+};
+
+/// Mean of MNIST's training pixels in [0, 1].
+pub const MEAN: f32 = 0.1307;
+/// Standard deviation of MNIST's training pixels in [0, 1].
+pub const DEVIATION: f32 = 0.3081;
+
+/// The most bytes that an idx file may unpack to (MNIST's largest has 47 million).
+const MAX_UNPACKED: usize = 1 << 30;
+const REMEDY: &str = "fetch it with: sparsecode data fetch mnist --output DIR";
+
+/// `source = "mnist"`: handwritten digits, 28×28, with labels.
+///
+/// Pixels in [0, 1], then `(x − 0.1307) / 0.3081`. The four idx files are looked for in the folder and in its `mnist/`. Training and
+/// validation are the published split if its `MNIST_train.npy` and `MNIST_val.npy` (indices into the 60,000) lie beside them, and
+/// otherwise a random twelfth (5,000) of the 60,000, chosen by the seed, is validation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MnistConfig {
+    /// Where the files are; by default the folder of `--data` or `SPARSECODE_DATA`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// At most so many training samples, the first of the split; all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<usize>,
+    /// At most so many validation samples; all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<usize>,
+    /// At most so many test samples; all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<usize>,
+}
+
+impl MnistConfig {
+    pub(super) fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
+        let remedy = format!("; {REMEDY}");
+        let folder = chosen_folder(self.folder.as_ref(), folder, "MNIST", &remedy)?;
+        let limits = [self.train, self.validation, self.test].map(|c| c.unwrap_or(usize::MAX));
+        checked_counts(limits[0], limits[1], limits[2])?;
+
+        let train = Digits::read(folder, "train-images", "train-labels")?;
+        let test = Digits::read(folder, "t10k-images", "t10k-labels")?;
+        if (train.height, train.width) != (test.height, test.width) {
+            return Err(DataError::malformed(
+                &test.path,
+                format!(
+                    "test images are {}x{}, training images {}x{}",
+                    test.height, test.width, train.height, train.width
+                ),
+                REMEDY,
+            ));
+        }
+        let shape = checked_shape(train.height, train.width, "folder")?;
+        let place = train.path.parent().unwrap_or(folder);
+        let (mut train_rows, mut validation_rows, split) =
+            match published_split(place, train.len())? {
+                Some((train, validation)) => (train, validation, "published split".to_string()),
+                None => {
+                    let (train, validation) = seeded_split(train.len(), seed);
+                    (train, validation, format!("random split of seed {seed}"))
+                }
+            };
+        let test_rows: Vec<usize> = (0..test.len().min(limits[2])).collect();
+        train_rows.truncate(limits[0]);
+        validation_rows.truncate(limits[1]);
+        Ok(Splits {
+            description: format!(
+                "MNIST, {split}, {}/{}/{}",
+                train_rows.len(),
+                validation_rows.len(),
+                test_rows.len()
+            ),
+            validation: train.dataset(&validation_rows),
+            train: train.dataset(&train_rows),
+            test: test.dataset(&test_rows),
+            shape,
+            preprocessing: Preprocessing {
+                mean: MEAN,
+                deviation: DEVIATION,
+                contrast: Contrast::None,
+            },
+            peak: 1.0,
+            sample_rate: None,
+        })
+    }
+}
+
+/// Images and their labels, as the files have them.
+struct Digits {
+    path: PathBuf,
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+    height: usize,
+    width: usize,
+}
+
+impl Digits {
+    fn read(folder: &Path, images: &str, labels: &str) -> Result<Self, DataError> {
+        let path = find(folder, images, 3)?;
+        let (axes, pixels) = read_idx(&path, 3)?;
+        let (height, width) = (axes[1], axes[2]);
+        if axes.contains(&0) {
+            return Err(DataError::malformed(
+                &path,
+                format!("there are no pixels: lengths are {axes:?}"),
+                REMEDY,
+            ));
+        }
+        let labels_path = find(folder, labels, 1)?;
+        let (label_axes, labels) = read_idx(&labels_path, 1)?;
+        if label_axes[0] != axes[0] {
+            return Err(DataError::malformed(
+                &labels_path,
+                format!("{} labels for {} images", label_axes[0], axes[0]),
+                REMEDY,
+            ));
+        }
+        Ok(Self {
+            path,
+            pixels,
+            labels,
+            height,
+            width,
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn dataset(&self, rows: &[usize]) -> Dataset {
+        let dim = self.height * self.width;
+        let values: [f32; 256] =
+            std::array::from_fn(|pixel| (pixel as f32 / 255.0 - MEAN) / DEVIATION);
+        let mut samples = Vec::with_capacity(rows.len() * dim);
+        for &row in rows {
+            let pixels = &self.pixels[row * dim..][..dim];
+            samples.extend(pixels.iter().map(|&pixel| values[usize::from(pixel)]));
+        }
+        Dataset {
+            samples,
+            dim,
+            restore: Restore::Global {
+                scale: DEVIATION,
+                offset: MEAN,
+            },
+            labels: Some(rows.iter().map(|&row| self.labels[row]).collect()),
+        }
+    }
+}
+
+/// The four names that one idx file goes by.
+fn names(stem: &str, axes: usize) -> [String; 4] {
+    [
+        format!("{stem}-idx{axes}-ubyte.gz"),
+        format!("{stem}-idx{axes}-ubyte"),
+        format!("{stem}.idx{axes}-ubyte.gz"),
+        format!("{stem}.idx{axes}-ubyte"),
+    ]
+}
+
+fn find(folder: &Path, stem: &str, axes: usize) -> Result<PathBuf, DataError> {
+    [folder.to_path_buf(), folder.join("mnist")]
+        .iter()
+        .flat_map(|place| names(stem, axes).map(|name| place.join(name)))
+        .find(|path| path.is_file())
+        .ok_or_else(|| DataError::Missing {
+            what: names(stem, axes)[0].clone(),
+            path: folder.to_path_buf(),
+            remedy: format!("name the folder of MNIST's files with --data DIR, or {REMEDY}"),
+        })
+}
+
+/// Reads an idx file of unsigned bytes with so many axes, gzipped or not (told by its first bytes, not by its name): the lengths of
+/// the axes and the values.
+///
+/// # Errors
+/// The file cannot be read or unpacked; it is not an idx file of bytes with `axes` axes; its length is not what its header says, or above
+/// 1 GiB.
+pub fn read_idx(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let malformed = |reason: String| DataError::malformed(path, reason, REMEDY);
+    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    let mut reader: Box<dyn Read> = if bytes.starts_with(&[0x1f, 0x8b]) {
+        Box::new(GzDecoder::new(bytes.as_slice()))
+    } else {
+        Box::new(bytes.as_slice())
+    };
+    let mut header = vec![0u8; 4 + 4 * axes];
+    reader
+        .read_exact(&mut header)
+        .map_err(|error| malformed(format!("cannot read the header ({error})")))?;
+    if header[..4] != [0, 0, 8, axes as u8] {
+        return Err(malformed(format!(
+            "starts with {:02x?}, not with [00, 00, 08, {axes:02x}]",
+            &header[..4]
+        )));
+    }
+    let lengths: Vec<usize> = header[4..]
+        .chunks_exact(4)
+        .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as usize)
+        .collect();
+    let count = lengths
+        .iter()
+        .try_fold(1usize, |product, &length| product.checked_mul(length))
+        .filter(|&count| count <= MAX_UNPACKED)
+        .ok_or_else(|| malformed(format!("lengths {lengths:?} exceed 1 GiB")))?;
+    // Grows with what is really there, not with what the header claims; one byte more shows what is too many.
+    let mut values = Vec::new();
+    reader
+        .take(count as u64 + 1)
+        .read_to_end(&mut values)
+        .map_err(|error| malformed(format!("broken after {} values ({error})", values.len())))?;
+    if values.len() != count {
+        let found = if values.len() > count {
+            "more".to_string()
+        } else {
+            values.len().to_string()
+        };
+        return Err(malformed(format!(
+            "lengths {lengths:?} make {count} values, the file has {found}"
+        )));
+    }
+    Ok((lengths, values))
+}
+
+/// Rows of training and of validation.
+type Rows = (Vec<usize>, Vec<usize>);
+
+/// The published split, if its files are there.
+fn published_split(folder: &Path, count: usize) -> Result<Option<Rows>, DataError> {
+    let paths = ["MNIST_train.npy", "MNIST_val.npy"].map(|name| folder.join(name));
+    match (paths[0].is_file(), paths[1].is_file()) {
+        (false, false) => return Ok(None),
+        (true, true) => {}
+        (train, _) => {
+            return Err(DataError::Missing {
+                what: format!(
+                    "{} (the other half of the published split)",
+                    if train {
+                        "MNIST_val.npy"
+                    } else {
+                        "MNIST_train.npy"
+                    }
+                ),
+                path: folder.to_path_buf(),
+                remedy: "add it, or remove the other for a random split".to_string(),
+            });
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut read = |path: &Path| -> Result<Vec<usize>, DataError> {
+        let malformed = |reason: String| {
+            DataError::malformed(
+                path,
+                reason,
+                "replace both files of the published split, or remove both for a random split",
+            )
+        };
+        let array = read_npy(path)?;
+        let Values::Integer(values) = array.values else {
+            return Err(malformed("indices are not integers".to_string()));
+        };
+        if values.is_empty() {
+            return Err(malformed("there are no indices".to_string()));
+        }
+        let mut rows = Vec::with_capacity(values.len());
+        for (position, value) in values.into_iter().enumerate() {
+            let row = usize::try_from(value).ok().filter(|&row| row < count);
+            let row = row.ok_or_else(|| {
+                malformed(format!(
+                    "index {value} at position {position} is not below {count}"
+                ))
+            })?;
+            if !seen.insert(row) {
+                return Err(malformed(format!(
+                    "index {row} at position {position} occurs a second time"
+                )));
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    };
+    let train = read(&paths[0])?;
+    Ok(Some((train, read(&paths[1])?)))
+}
+
+/// Eleven twelfths and one twelfth (55,000 and 5,000 of 60,000), both in rising order.
+fn seeded_split(count: usize, seed: u64) -> Rows {
+    let mut rows: Vec<usize> = (0..count).collect();
+    rows.shuffle(&mut split_generator(seed));
+    let mut train = rows.split_off((count / 12).max(1));
+    train.sort_unstable();
+    rows.sort_unstable();
+    (train, rows)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::super::npy::write_npy_f32;
+    use super::super::tests::shared_data;
+    use super::*;
+
+    /// An idx file of bytes.
+    pub(crate) fn idx(lengths: &[u32], values: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 8, lengths.len() as u8];
+        for length in lengths {
+            bytes.extend(length.to_be_bytes());
+        }
+        bytes.extend(values);
+        bytes
+    }
+
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A folder with 24 + 3 images of 2×3; pixel p of image i is 6 i + p.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let pixels: Vec<u8> = (0..24 * 6).collect();
+        let labels: Vec<u8> = (0..24).map(|row| row % 10).collect();
+        let place = folder.path().join("mnist");
+        std::fs::create_dir(&place).unwrap();
+        let write = |name: &str, bytes: Vec<u8>| std::fs::write(place.join(name), bytes).unwrap();
+        write(
+            "train-images-idx3-ubyte.gz",
+            gzip(&idx(&[24, 2, 3], &pixels)),
+        );
+        write("train-labels.idx1-ubyte", idx(&[24], &labels));
+        write(
+            "t10k-images.idx3-ubyte.gz",
+            gzip(&idx(&[3, 2, 3], &pixels[..18])),
+        );
+        write("t10k-labels-idx1-ubyte", idx(&[3], &labels[..3]));
+        folder
+    }
+
+    fn load(folder: &Path, seed: u64) -> Result<Splits, DataError> {
+        MnistConfig::default().load(Some(folder), seed)
+    }
+
+    #[test]
+    fn files_of_any_name_make_three_disjoint_splits() {
+        let folder = folder();
+        let splits = load(folder.path(), 31).unwrap();
+        assert_eq!(splits.shape.to_string(), "2x3");
+        assert_eq!(
+            (
+                splits.train.len(),
+                splits.validation.len(),
+                splits.test.len()
+            ),
+            (22, 2, 3)
+        );
+        assert!(splits.description.contains("random split of seed 31"));
+        let mut rows: Vec<usize> = Vec::new();
+        for split in [&splits.train, &splits.validation] {
+            for index in 0..split.len() {
+                let mut sample = split.sample(index).to_vec();
+                split.restore.restore(index, &mut sample);
+                let pixels: Vec<usize> = sample
+                    .iter()
+                    .map(|v| (v * 255.0).round() as usize)
+                    .collect();
+                let row = pixels[0] / 6;
+                assert_eq!(pixels, (6 * row..6 * row + 6).collect::<Vec<_>>());
+                assert_eq!(split.labels.as_ref().unwrap()[index], (row % 10) as u8);
+                rows.push(row);
+            }
+        }
+        rows.sort_unstable();
+        assert_eq!(rows, (0..24).collect::<Vec<_>>());
+        assert_eq!(splits.test.sample(0)[0], -MEAN / DEVIATION);
+
+        assert_eq!(
+            load(folder.path(), 31).unwrap().train.samples,
+            splits.train.samples
+        );
+        assert_ne!(
+            load(folder.path(), 32).unwrap().train.samples,
+            splits.train.samples
+        );
+        let small = MnistConfig {
+            train: Some(5),
+            ..MnistConfig::default()
+        };
+        let small = small.load(Some(folder.path()), 31).unwrap();
+        assert_eq!(small.train.samples, splits.train.samples[..30]);
+    }
+
+    #[test]
+    fn the_published_split_is_followed_and_checked() {
+        let folder = folder();
+        let place = folder.path().join("mnist");
+        let write = |name: &str, rows: &[i64]| {
+            let header = format!(
+                "{{'descr': '<i8', 'fortran_order': False, 'shape': ({},)}}",
+                rows.len()
+            );
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend((header.len() as u16).to_le_bytes());
+            bytes.extend(header.bytes());
+            bytes.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
+            std::fs::write(place.join(name), bytes).unwrap();
+        };
+        write("MNIST_train.npy", &[7, 3]);
+        let error = load(folder.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("MNIST_val.npy"), "{error}");
+        write("MNIST_val.npy", &[5]);
+        let splits = load(folder.path(), 1).unwrap();
+        assert_eq!(splits.train.labels.unwrap(), [7, 3]);
+        assert_eq!(splits.validation.labels.unwrap(), [5]);
+        assert!(splits.description.contains("published split"));
+        for (rows, needle) in [
+            (vec![7], "second time"),
+            (vec![24], "not below 24"),
+            (vec![-1], "not below 24"),
+            (vec![], "no indices"),
+        ] {
+            write("MNIST_val.npy", &rows);
+            let error = load(folder.path(), 1).unwrap_err().to_string();
+            assert!(
+                error.contains(needle) && error.contains("MNIST_val.npy"),
+                "{error}"
+            );
+        }
+        write_npy_f32(&place.join("MNIST_val.npy"), &[1], &[5.0]).unwrap();
+        let error = load(folder.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("not integers"), "{error}");
+    }
+
+    #[test]
+    fn hostile_files_are_refused_by_name_with_a_remedy() {
+        let good = idx(&[24, 2, 3], &[0; 144]);
+        let huge = idx(&[u32::MAX, u32::MAX, u32::MAX], &[]);
+        let claims = idx(&[1000, 1000, 1000], &[1, 2, 3]);
+        let mut flipped = gzip(&idx(&[24, 2, 3], &(0..144).collect::<Vec<u8>>()));
+        let cut = flipped[..flipped.len() / 2].to_vec();
+        let middle = flipped.len() - 6;
+        flipped[middle] ^= 0x55;
+        let cases: Vec<(Vec<u8>, &str)> = vec![
+            (vec![], "header"),
+            (b"<html>not found</html>".to_vec(), "starts with"),
+            (idx(&[24], &[0; 24]), "starts with"),
+            (huge, "1 GiB"),
+            (gzip(&claims), "has 3"),
+            (good[..good.len() - 1].to_vec(), "has 143"),
+            ([good.clone(), vec![0]].concat(), "has more"),
+            (gzip(&[good.clone(), vec![0; 1 << 20]].concat()), "has more"),
+            (cut, "broken"),
+            (flipped, "broken"),
+            (idx(&[24, 0, 3], &[]), "no pixels"),
+            (idx(&[23, 2, 3], &[0; 138]), "24 labels for 23 images"),
+        ];
+        for (bytes, needle) in cases {
+            let folder = folder();
+            let name = "mnist/train-images-idx3-ubyte.gz";
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+            let error = load(folder.path(), 1).unwrap_err().to_string();
+            assert!(error.contains(needle), "{error:?} lacks {needle:?}");
+            assert!(error.contains("train-"), "{error}");
+            assert!(error.contains("sparsecode data fetch mnist"), "{error}");
+        }
+    }
+
+    #[test]
+    fn missing_files_and_folders_are_named_with_a_remedy() {
+        let empty = tempfile::tempdir().unwrap();
+        for error in [
+            load(empty.path(), 1).unwrap_err().to_string(),
+            load(&empty.path().join("nowhere"), 1)
+                .unwrap_err()
+                .to_string(),
+            MnistConfig::default()
+                .load(None, 1)
+                .unwrap_err()
+                .to_string(),
+        ] {
+            assert!(
+                error.contains("sparsecode data fetch mnist --output DIR"),
+                "{error}"
+            );
+            assert!(error.contains("--data DIR"), "{error}");
+        }
+        let none = MnistConfig {
+            test: Some(0),
+            ..MnistConfig::default()
+        };
+        let error = none.load(Some(folder().path()), 1).unwrap_err().to_string();
+        assert!(error.starts_with("data.test"), "{error}");
+    }
+
+    #[test]
+    fn the_real_files() {
+        let Some(folder) = shared_data() else { return };
+        let start = std::time::Instant::now();
+        let splits = load(&folder, 31).unwrap();
+        println!(
+            "MNIST loaded in {:?}: {}",
+            start.elapsed(),
+            splits.description
+        );
+        assert_eq!(
+            splits.description,
+            "MNIST, published split, 55000/5000/10000"
+        );
+        assert_eq!(splits.train.labels.as_ref().unwrap().len(), 55_000);
+        // The normalising constants are the training set's own, so what comes out is standard.
+        let (mean, deviation) = super::super::mean_and_deviation(&splits.train.samples).unwrap();
+        assert!(
+            mean.abs() < 2e-3 && (deviation - 1.0).abs() < 2e-3,
+            "{mean} {deviation}"
+        );
+        let mut counts = [0; 10];
+        splits
+            .test
+            .labels
+            .unwrap()
+            .iter()
+            .for_each(|&label| counts[usize::from(label)] += 1);
+        // The class counts of the published test set.
+        assert_eq!(
+            counts,
+            [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+        );
+    }
+}

@@ -1,0 +1,214 @@
+use std::path::Path;
+
+use sparsecode_formats::quant::dequantize;
+use sparsecode_formats::{AlignedBytes, Contrast, Decoder, MatrixRef, ReadError};
+use sparsecode_runtime::{
+    CodeBuffer, CodeError, DimensionError, ModelView, Normalisation, Refine, SparseCodeBuf, Start,
+    WorkspaceBuf,
+};
+
+/// Why a model file cannot be run on the host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The file cannot be read.
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+    /// It is not a model file.
+    #[error("{0}: {1}")]
+    Read(String, ReadError),
+    /// Samples of the wrong size.
+    #[error(transparent)]
+    Dimension(#[from] DimensionError),
+    /// A code that is not one.
+    #[error("code of row {row}: {error}")]
+    Code {
+        /// Row of the array, from 0.
+        row: usize,
+        /// What is wrong.
+        error: CodeError,
+    },
+}
+
+/// Reads a model file to an address where it can be used in place.
+///
+/// # Errors
+///
+/// Names the file.
+pub fn read_model(path: &Path) -> Result<AlignedBytes, HostError> {
+    AlignedBytes::read(path).map_err(|e| HostError::Io(path.display().to_string(), e))
+}
+
+/// A model file run on the host by the code that runs it on the device: a view of the file, and the buffers.
+pub struct HostModel<'a> {
+    view: ModelView<'a>,
+    workspace: WorkspaceBuf,
+    code: SparseCodeBuf,
+}
+
+impl<'a> HostModel<'a> {
+    /// Checks a file's bytes, its checksum included; `name` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// Names the field at fault.
+    pub fn new(bytes: &'a [u8], name: &str) -> Result<Self, HostError> {
+        let refused = |e| HostError::Read(name.to_owned(), e);
+        let view = ModelView::load(bytes).map_err(refused)?;
+        view.file().verify_checksum().map_err(refused)?;
+        let spec = view.spec();
+        Ok(Self {
+            workspace: WorkspaceBuf::for_model(spec),
+            code: SparseCodeBuf::new(spec.code_dim),
+            view,
+        })
+    }
+
+    /// The model.
+    pub fn view(&self) -> &ModelView<'a> {
+        &self.view
+    }
+
+    /// The code of the last sample, in its sparse form.
+    pub fn code(&self) -> &SparseCodeBuf {
+        &self.code
+    }
+
+    /// FISTA with the model's own λ and step, for `iterations` at most; from the encoder's code where there is one.
+    pub fn refinement(&self, iterations: u32) -> Refine {
+        Refine {
+            max_iterations: iterations,
+            ..Refine::for_model(self.view.spec())
+        }
+    }
+
+    /// λ that removes white noise of deviation `sigma` (preprocessed units): the runtime's rule for unit atoms, times the root mean
+    /// square of this model's atom norms.
+    pub fn noise_lambda(&self, sigma: f32) -> f32 {
+        let file = self.view.file();
+        let unit = Refine::for_noise(&file.spec, sigma).lambda;
+        let power = match &file.decoder {
+            Decoder::Linear { dictionary } => sum_of_squares(dictionary),
+            Decoder::OneHidden { hidden, output, .. } => {
+                sum_of_squares(hidden) * sum_of_squares(output) / file.spec.hidden_dim() as f64
+            }
+        };
+        unit * (power / file.spec.code_dim() as f64).sqrt() as f32
+    }
+
+    /// Encodes a preprocessed sample, and refines the code if asked to.
+    ///
+    /// # Errors
+    ///
+    /// If the sample's length is not the model's.
+    pub fn encode(
+        &mut self,
+        input: &[f32],
+        refine: Option<&Refine>,
+    ) -> Result<&SparseCodeBuf, HostError> {
+        // Without an encoder, refinement replaces the default inference: there is no code to start from.
+        let without_encoder = self.view.file().encoder.is_none();
+        match refine {
+            Some(refine) if without_encoder && refine.start != Start::Code => {
+                self.view
+                    .refine(input, &mut self.code, refine, &mut self.workspace, || false)?;
+            }
+            _ => {
+                self.view
+                    .encode(input, &mut self.code, &mut self.workspace)?;
+                if let Some(refine) = refine {
+                    self.view
+                        .refine(input, &mut self.code, refine, &mut self.workspace, || false)?;
+                }
+            }
+        }
+        Ok(&self.code)
+    }
+
+    /// Encodes a raw sample, which is preprocessed in place.
+    ///
+    /// # Errors
+    ///
+    /// If the sample's length is not the model's.
+    pub fn encode_raw(
+        &mut self,
+        sample: &mut [f32],
+        refine: Option<&Refine>,
+    ) -> Result<(), HostError> {
+        let _ = self.view.preprocess(sample)?;
+        self.encode(sample, refine)?;
+        Ok(())
+    }
+
+    /// Reconstructs the last code in preprocessed units.
+    ///
+    /// # Errors
+    ///
+    /// If the output's length is not the model's.
+    pub fn reconstruct(&mut self, output: &mut [f32]) -> Result<(), HostError> {
+        Ok(self.view.decode(&self.code, output, &mut self.workspace)?)
+    }
+
+    /// Reconstructs a dense code (row `row` of an array) in raw units, as far as these are known without the sample: the
+    /// data set's own mean and deviation are undone, a patch's own contrast is not.
+    ///
+    /// # Errors
+    ///
+    /// If a length is not the model's, or a value is negative or not finite.
+    pub fn decode_dense(
+        &mut self,
+        row: usize,
+        code: &[f32],
+        output: &mut [f32],
+    ) -> Result<(), HostError> {
+        let spec = *self.view.spec();
+        if code.len() != spec.code_dim() {
+            return Err(DimensionError {
+                field: "code",
+                expected: spec.code_dim(),
+                found: code.len(),
+            }
+            .into());
+        }
+        self.code.clear();
+        for (index, &value) in code.iter().enumerate().filter(|(_, value)| **value != 0.0) {
+            // A code has at most 65535 components.
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            self.code
+                .push(index, value)
+                .map_err(|error| HostError::Code { row, error })?;
+        }
+        self.reconstruct(output)?;
+        let normalisation = match spec.preprocessing.contrast {
+            Contrast::Local { .. } => Normalisation::External,
+            _ => Normalisation::Patch {
+                mean: 0.0,
+                deviation: 1.0,
+            },
+        };
+        Ok(self.view.restore(output, normalisation)?)
+    }
+
+    /// Denoises a raw sample in place.
+    ///
+    /// # Errors
+    ///
+    /// If the sample's length is not the model's.
+    pub fn denoise(
+        &mut self,
+        sample: &mut [f32],
+        refine: Option<&Refine>,
+    ) -> Result<(), HostError> {
+        self.view
+            .denoise(sample, refine, &mut self.code, &mut self.workspace, || {
+                false
+            })?;
+        Ok(())
+    }
+}
+
+fn sum_of_squares(matrix: &MatrixRef<'_>) -> f64 {
+    dequantize(matrix)
+        .iter()
+        .map(|&w| f64::from(w) * f64::from(w))
+        .sum()
+}

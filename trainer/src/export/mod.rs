@@ -1,0 +1,177 @@
+//! From a run to the model file, from the papers' PyTorch weights to a run, and running a model file on the host.
+
+mod host;
+mod torch;
+
+pub use host::{HostError, HostModel, read_model};
+pub use torch::import_torch;
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use sparsecode_formats::{
+    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, SpecError, WeightType,
+    WriteError, Written, write_with_report,
+};
+
+use crate::config::{Config, ConfigError};
+use crate::model::{Autoencoder, Decoder};
+use crate::train::{CheckpointError, DataFacts, RunFolder, Weights};
+
+/// The commit that this program was built from; `unknown` outside a checkout.
+pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
+
+/// Why a run cannot be exported or weights cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The run's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run's weights.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A fact about the data that a model file cannot hold.
+    #[error("data facts of the run: {0}")]
+    Facts(#[from] SpecError),
+    /// The model file.
+    #[error("model file: {0}")]
+    Write(#[from] WriteError),
+    /// A torch file that cannot be used.
+    #[error("{file}: {problem}")]
+    Torch {
+        /// The file.
+        file: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A tensor operation.
+    #[error("device: {0}")]
+    Device(#[from] candle_core::Error),
+}
+
+/// A finished or running run, opened for use: its configuration and its best model.
+pub struct TrainedRun {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The best model.
+    pub model: Autoencoder,
+    /// The data's facts.
+    pub facts: DataFacts,
+    /// The epoch that the model was kept after; 0 for imported weights.
+    pub epoch: u32,
+}
+
+impl TrainedRun {
+    /// Opens the best model of a run.
+    ///
+    /// # Errors
+    ///
+    /// Names the file and field that is missing or wrong.
+    pub fn open(folder: &RunFolder, device: &Device) -> Result<Self, ExportError> {
+        let config = Config::read(&folder.config())?;
+        let weights = Weights::read(&folder.best(), device)?;
+        let model = weights.model(&config, device)?;
+        Ok(Self {
+            config,
+            model,
+            facts: weights.data().clone(),
+            epoch: weights.epoch(),
+        })
+    }
+
+    /// Writes the model file's bytes; the same run gives the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Write`] names the tensor or field that a model file cannot hold.
+    pub fn export(&self, weights: WeightType) -> Result<Written, ExportError> {
+        Ok(write_with_report(&self.owned()?, weights)?)
+    }
+
+    /// The model in the file's orientation.
+    fn owned(&self) -> Result<OwnedModel, ExportError> {
+        let (input_shape, preprocessing) = self.facts.parse()?;
+        let model = &self.model;
+        // The configuration has checked that dimensions fit.
+        let narrow = |x: usize| u16::try_from(x).unwrap_or(u16::MAX);
+        let spec = OwnedSpec {
+            variant: self.config.variant,
+            input_shape,
+            code_dim: narrow(self.config.model.code_dim),
+            hidden_dim: narrow(self.config.model.hidden_dim),
+            lista_iterations: model
+                .encoder
+                .as_ref()
+                .map(|e| u8::try_from(e.iterations).unwrap_or(u8::MAX)),
+            lambda: self.config.inference.lambda as f32,
+            preprocessing,
+            peak: self.facts.peak,
+            provenance: OwnedProvenance {
+                data: self.facts.description.clone(),
+                seed: self.config.seed,
+                epoch: self.epoch,
+                commit: COMMIT.to_owned(),
+                config_hash: self.config.hash(),
+            },
+        };
+        let encoder = match &model.encoder {
+            Some(encoder) => Some(OwnedEncoder {
+                input: values(&encoder.input)?,
+                bias: values(&encoder.bias)?,
+                recurrent: transposed(&encoder.recurrent)?,
+            }),
+            None => None,
+        };
+        let decoder = match &model.decoder {
+            Decoder::Linear { dictionary } => OwnedDecoder::Linear {
+                dictionary: transposed(dictionary)?,
+            },
+            Decoder::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => OwnedDecoder::OneHidden {
+                hidden: transposed(hidden)?,
+                hidden_bias: values(hidden_bias)?,
+                output: transposed(output)?,
+            },
+        };
+        Ok(OwnedModel {
+            spec,
+            encoder,
+            decoder,
+        })
+    }
+}
+
+fn values(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+fn transposed(matrix: &Tensor) -> candle_core::Result<Vec<f32>> {
+    values(&matrix.t()?.contiguous()?)
+}
+
+/// Makes a run of a configuration and weights, as if it had been trained: `config.toml` and `best.safetensors`.
+///
+/// # Errors
+///
+/// Names the file that cannot be written.
+pub fn write_run(
+    folder: &RunFolder,
+    config: &Config,
+    model: &Autoencoder,
+    facts: &DataFacts,
+    epoch: u32,
+) -> Result<(), CheckpointError> {
+    Weights::of(model, config, facts, epoch).write(&folder.best())?;
+    crate::storage::write_atomic(folder.config(), config.to_toml().as_bytes())?;
+    Ok(())
+}
+
+fn io_problem(path: &Path, error: &std::io::Error) -> ExportError {
+    ExportError::Torch {
+        file: path.display().to_string(),
+        problem: error.to_string(),
+    }
+}

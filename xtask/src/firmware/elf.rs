@@ -1,0 +1,146 @@
+//! What an ELF takes of the device's flash and RAM.
+
+use anyhow::{Context, Result, bail};
+use object::elf::{PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{ElfFile32, ProgramHeader, SectionHeader};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
+
+/// Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    /// Everything that is programmed into flash, the initial values of `.data` included.
+    pub(crate) flash: u64,
+    /// The embedded model file.
+    pub(crate) model: u64,
+    /// `.data`: variables that take flash and RAM both.
+    pub(crate) data: u64,
+    /// Static variables (`.data`, `.bss`, `.uninit`); the stack comes on top.
+    pub(crate) ram: u64,
+    /// The static with the inference's buffers.
+    pub(crate) scratch: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Section<'a> {
+    name: &'a str,
+    flags: u32,
+    kind: u32,
+    size: u64,
+}
+
+/// Sums over sections: (flash, `.data`, static RAM).
+fn totals<'a>(sections: impl IntoIterator<Item = Section<'a>>) -> (u64, u64, u64) {
+    let (mut flash, mut data, mut ram) = (0, 0, 0);
+    for section in sections {
+        // riscv-rt's linker script draws what is left for the stack as a section.
+        if section.flags & SHF_ALLOC == 0 || [".stack", ".heap"].contains(&section.name) {
+            continue;
+        }
+        let writable = section.flags & SHF_WRITE != 0;
+        if section.kind != SHT_NOBITS {
+            flash += section.size;
+            if writable {
+                data += section.size;
+            }
+        }
+        if writable {
+            ram += section.size;
+        }
+    }
+    (flash, data, ram)
+}
+
+/// Where `needle` lies in `haystack`, all places.
+fn occurrences(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
+    let Some(last) = haystack.len().checked_sub(needle.len()) else {
+        return Vec::new();
+    };
+    (0..=last)
+        .filter(|&start| haystack[start..].starts_with(needle))
+        .collect()
+}
+
+/// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied to RAM.
+pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
+    let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
+    let endian = file.endian();
+    let sections = file.sections().map(|section| {
+        let header = section.elf_section_header();
+        Section {
+            name: section.name().unwrap_or(""),
+            flags: header.sh_flags(endian),
+            kind: header.sh_type(endian),
+            size: section.size(),
+        }
+    });
+    let (flash, data, ram) = totals(sections);
+
+    let mut places = 0;
+    for segment in file.elf_program_headers() {
+        if segment.p_type(endian) != PT_LOAD {
+            continue;
+        }
+        let bytes = segment
+            .data(endian, elf)
+            .ok()
+            .context("a segment lies outside of the ELF")?;
+        let found = occurrences(bytes, model).len();
+        if found > 0 && segment.p_vaddr(endian) != segment.p_paddr(endian) {
+            bail!("the model is copied from flash to RAM at start");
+        }
+        places += found;
+    }
+    if places != 1 {
+        bail!("the model file is in the ELF {places} times, unchanged; once was expected");
+    }
+
+    let scratch = file
+        .symbols()
+        .filter(|symbol| symbol.name().is_ok_and(|name| name.contains("SCRATCH")))
+        .map(|symbol| symbol.size())
+        .max()
+        .context("the ELF has no symbol SCRATCH")?;
+    Ok(Footprint {
+        flash,
+        model: model.len() as u64,
+        data,
+        ram,
+        scratch,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::elf::{SHF_EXECINSTR, SHT_PROGBITS};
+
+    #[test]
+    fn sections_count_where_they_live() {
+        let section = |name, flags, kind, size| Section {
+            name,
+            flags,
+            kind,
+            size,
+        };
+        let sections = [
+            section(".text", SHF_ALLOC | SHF_EXECINSTR, SHT_PROGBITS, 1000),
+            section(".rodata", SHF_ALLOC, SHT_PROGBITS, 200),
+            section(".data", SHF_ALLOC | SHF_WRITE, SHT_PROGBITS, 30),
+            section(".bss", SHF_ALLOC | SHF_WRITE, SHT_NOBITS, 4),
+            section(".stack", SHF_ALLOC | SHF_WRITE, SHT_NOBITS, 9999),
+            section(".debug_info", 0, SHT_PROGBITS, 50_000),
+        ];
+        assert_eq!(totals(sections), (1230, 30, 34));
+    }
+
+    #[test]
+    fn every_copy_is_seen() {
+        assert_eq!(occurrences(b"abcabcab", b"abc"), [0, 3]);
+        assert_eq!(occurrences(b"ab", b"abc"), [0_usize; 0]);
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(footprint(b"\x7fELF and no more", b"model").is_err());
+    }
+}

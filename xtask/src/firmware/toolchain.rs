@@ -1,0 +1,163 @@
+//! Which compiler can build for a bare-metal target on this machine.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A way to compile for one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    /// The target's `core` is installed beside the active compiler.
+    Installed,
+    /// Debian's compiler with its library sources: `core` is compiled along.
+    Distribution { linker: PathBuf },
+}
+
+impl fmt::Display for Toolchain {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installed => formatter.write_str("the installed target"),
+            Self::Distribution { linker } => {
+                write!(
+                    formatter,
+                    "/usr/bin/cargo with core built from source, linked by {}",
+                    linker.display()
+                )
+            }
+        }
+    }
+}
+
+/// What to tell a person whose machine has no way to build for `target`.
+pub(crate) fn remedy(target: &str) -> String {
+    format!(
+        "no compiler for {target}: run `rustup target add {target}`, or on Debian \
+         `apt install rustc-web cargo-web rust-web-src lld-19`"
+    )
+}
+
+/// The active compiler if it has the target, else the distribution's if it has library sources and a linker.
+pub(crate) fn choose(target: &str) -> Option<Toolchain> {
+    if has_target("rustc", target) {
+        return Some(Toolchain::Installed);
+    }
+    let sysroot = output(Command::new("/usr/bin/rustc").args(["--print", "sysroot"]))?;
+    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    let linker = ["ld.lld-19", "ld.lld"]
+        .map(|name| Path::new("/usr/bin").join(name))
+        .into_iter()
+        .find(|path| path.exists())?;
+    (sources.exists() && Path::new("/usr/bin/cargo").exists())
+        .then_some(Toolchain::Distribution { linker })
+}
+
+fn has_target(compiler: &str, target: &str) -> bool {
+    let Some(folder) =
+        output(Command::new(compiler).args(["--print", "target-libdir", "--target", target]))
+    else {
+        return false;
+    };
+    std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+    })
+}
+
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl Toolchain {
+    /// `cargo build` for the target, with the core's code generation flags; the caller adds what to build.
+    pub(crate) fn cargo_build(&self, target: &str, target_cpu: Option<&str>) -> Command {
+        let mut flags: Vec<String> = target_cpu
+            .map(|cpu| format!("-Ctarget-cpu={cpu}"))
+            .into_iter()
+            .collect();
+        let mut command = match self {
+            Self::Installed => Command::new("cargo"),
+            Self::Distribution { linker } => {
+                flags.push(format!("-Clinker={}", linker.display()));
+                flags.push("-Clinker-flavor=ld.lld".into());
+                let mut command = Command::new("/usr/bin/cargo");
+                let mut path = OsString::from("/usr/bin:");
+                path.push(std::env::var_os("PATH").unwrap_or_default());
+                // The rustup proxies must not take over what the distribution's cargo calls.
+                command
+                    .env("PATH", path)
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env_remove("RUSTUP_TOOLCHAIN")
+                    .env_remove("CARGO");
+                command
+            }
+        };
+        command
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+            .env_remove("RUSTFLAGS")
+            .args(["build", "--release", "--target", target]);
+        if matches!(self, Self::Distribution { .. }) {
+            command.arg("-Zbuild-std=core");
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(command: &Command) -> Vec<String> {
+        command
+            .get_args()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    fn variable(command: &Command, name: &str) -> Option<String> {
+        command
+            .get_envs()
+            .find(|(key, _)| *key == name)
+            .and_then(|(_, value)| value.map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    #[test]
+    fn only_the_distribution_builds_core() {
+        let installed = Toolchain::Installed.cargo_build("thumbv6m-none-eabi", None);
+        assert_eq!(
+            arguments(&installed),
+            ["build", "--release", "--target", "thumbv6m-none-eabi"]
+        );
+        assert_eq!(
+            variable(&installed, "CARGO_ENCODED_RUSTFLAGS").as_deref(),
+            Some("")
+        );
+
+        let linker = PathBuf::from("/usr/bin/ld.lld-19");
+        let distribution = Toolchain::Distribution { linker }
+            .cargo_build("thumbv8m.main-none-eabihf", Some("cortex-m55"));
+        assert!(arguments(&distribution).contains(&"-Zbuild-std=core".to_owned()));
+        assert_eq!(
+            variable(&distribution, "CARGO_ENCODED_RUSTFLAGS").as_deref(),
+            Some(
+                "-Ctarget-cpu=cortex-m55\u{1f}-Clinker=/usr/bin/ld.lld-19\u{1f}-Clinker-flavor=ld.lld"
+            )
+        );
+        assert_eq!(
+            variable(&distribution, "RUSTC_BOOTSTRAP").as_deref(),
+            Some("1")
+        );
+    }
+
+    #[test]
+    fn a_target_nobody_has_is_not_chosen() {
+        assert!(!has_target("rustc", "no-such-target"));
+        assert!(remedy("thumbv6m-none-eabi").contains("rustup target add thumbv6m-none-eabi"));
+    }
+}
