@@ -581,3 +581,54 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     }
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Contrast;
+
+    #[test]
+    fn reading_back_compares_bits() {
+        let model = OwnedModel {
+            spec: OwnedSpec {
+                variant: Variant::Do,
+                input_shape: InputShape::window(1),
+                code_dim: 1,
+                hidden_dim: 0,
+                lista_iterations: None,
+                lambda: 0.1,
+                preprocessing: Preprocessing::IDENTITY,
+                peak: 1.0,
+                provenance: OwnedProvenance::default(),
+            },
+            encoder: None,
+            decoder: OwnedDecoder::Linear {
+                dictionary: std::vec![1.0],
+            },
+        };
+        let bytes = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
+        let spec = ModelFile::read(&bytes).unwrap().spec;
+        assert_eq!(check_read_back(&bytes, &spec), Ok(()));
+
+        let preprocessing = |mean, contrast| Preprocessing {
+            mean,
+            contrast,
+            ..spec.preprocessing
+        };
+        for preprocessing in [
+            preprocessing(-0.0, Contrast::None),
+            preprocessing(f32::from_bits(1), Contrast::None),
+            preprocessing(0.0, Contrast::RemoveMean),
+        ] {
+            let other = ModelSpec {
+                preprocessing,
+                ..spec
+            };
+            assert_eq!(check_read_back(&bytes, &other), Err(WriteError::ReadBack));
+        }
+        assert_eq!(
+            check_read_back(&bytes[..bytes.len() - 1], &spec),
+            Err(WriteError::ReadBack)
+        );
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! This crate runs the model files of [`sparsecode_formats`] in memory that is fixed when the program is compiled: no
 //! `std`, no allocator, and no panic path, neither in loading a model nor in running it. A [`Model`] borrows its file,
-//! wherever that lies (flash, usually); all scratch memory
-//! is a [`Workspace`]; a [`SparseCode`] holds the active atoms only, and products with it read only their rows.
+//! wherever that lies (flash, usually); all scratch memory is a [`Workspace`]; a [`SparseCode`] holds the active atoms
+//! only, and products with it read only their rows.
 //!
 //! ```
 //! use sparsecode_runtime::{CodeBuffer, Model, Refine, SparseCode, Stop, Workspace};

@@ -109,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sigma = noise_sigma(arguments.signal);
     let noisy = add_noise(&test, sigma, config.seed);
     let refine = Refine {
-        lambda: host.noise_lambda(sigma) * std::env::var("F").map_or(1.0, |f| f.parse().unwrap()),
+        lambda: host.noise_lambda(sigma),
         ..host.refinement(50)
     };
 

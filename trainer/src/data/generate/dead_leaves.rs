@@ -30,9 +30,9 @@ const CLOSED: f32 = 1.0 / 64.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLeavesConfig {
-    /// Rows of a patch, 1 to 192; 16 by default.
+    /// Rows of a patch, 1 to 192; 8 by default.
     pub height: usize,
-    /// Pixels in a row of a patch, 1 to 192; 16 by default.
+    /// Pixels in a row of a patch, 1 to 192; 8 by default.
     pub width: usize,
     /// Least radius of a disc in pixels, at least 0.5; 1.5 by default.
     pub radius_min: f32,
@@ -49,8 +49,8 @@ pub struct DeadLeavesConfig {
 impl Default for DeadLeavesConfig {
     fn default() -> Self {
         Self {
-            height: 16,
-            width: 16,
+            height: 8,
+            width: 8,
             radius_min: 1.5,
             radius_max: 96.0,
             train: 20_000,
