@@ -23,7 +23,8 @@ pub(crate) const TENSORS: [&str; 12] = [
 ];
 
 /// Every metadata key, sorted.
-pub(crate) const KEYS: [&str; 20] = [
+pub(crate) const KEYS: [&str; 21] = [
+    "atom_norm",
     "checksum",
     "code_dim",
     "commit",
@@ -204,6 +205,7 @@ impl<'a> Header<'a> {
             lista_iterations: self.value("lista_iterations", "none or 0 to 255", lista)?,
             lambda: float("lambda")?,
             step_size: float("step_size")?,
+            atom_norm: float("atom_norm")?,
             weights: self.text("weights")?.parse()?,
             preprocessing: Preprocessing {
                 mean: float("mean")?,

@@ -13,7 +13,7 @@ use std::vec::Vec;
 use crate::read::{MatrixRef, ScaleAxis, Weights};
 use crate::spec::WeightType;
 
-pub use crate::spectral::{lipschitz_bound, squared_norm_bound};
+pub use crate::spectral::{atom_norm, lipschitz_bound, squared_norm_bound};
 
 /// Why numbers cannot be quantised or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -415,6 +415,9 @@ pub struct ModelSpec<'a> {
     /// η, the largest safe FISTA step of the decoder *as stored*: 1 over a bound of the Lipschitz constant of the
     /// reconstruction's gradient. Finite and above 0.
     pub step_size: f32,
+    /// Root mean square of the ℓ2 norms of the decoder's atoms *as stored*: the columns of W, or of W2·W1. What noise
+    /// of deviation 1 becomes in a correlation with an atom. Finite and above 0.
+    pub atom_norm: f32,
     /// The number type of the matrices.
     pub weights: WeightType,
     /// What is done to raw samples.
@@ -491,6 +494,11 @@ impl<'a> ModelSpec<'a> {
         test(
             positive(self.step_size),
             "step_size",
+            "a finite number above 0",
+        )?;
+        test(
+            positive(self.atom_norm),
+            "atom_norm",
             "a finite number above 0",
         )?;
         test(

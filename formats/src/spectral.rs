@@ -38,6 +38,49 @@ pub fn lipschitz_bound(decoder: &Decoder<'_>) -> f64 {
     }
 }
 
+/// Root mean square of the ℓ2 norms of the decoder's atoms, for the decoder as stored: the columns of W, or of W2·W1 (as if
+/// every hidden unit were on). 0 for a decoder of zeros.
+///
+/// White noise of deviation σ gives a correlation with an atom the deviation σ times that atom's norm, which is what a
+/// threshold against noise has to exceed.
+///
+/// Cost: l·d multiplications; l·m·d for a one-hidden-layer decoder.
+///
+/// ```
+/// use sparsecode_formats::{Decoder, MatrixRef, quant::atom_norm};
+///
+/// // Two atoms of length 3 and 1: √((9 + 1) / 2).
+/// let atoms = [3.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+/// let dictionary = MatrixRef::from_f32(2, 4, &atoms).unwrap();
+/// assert!((atom_norm(&Decoder::Linear { dictionary }) - 5f64.sqrt()).abs() < 1e-12);
+/// ```
+#[must_use]
+pub fn atom_norm(decoder: &Decoder<'_>) -> f64 {
+    let (power, atoms) = match decoder {
+        Decoder::Linear { dictionary } => (square(&dequantized(dictionary)), dictionary.rows),
+        Decoder::OneHidden { hidden, output, .. } => {
+            let (first, second) = (dequantized(hidden), dequantized(output));
+            let mut power = 0.0;
+            let mut atom = vec![0.0; output.cols];
+            for weights in first.chunks_exact(hidden.cols) {
+                atom.fill(0.0);
+                for (&weight, row) in weights.iter().zip(second.chunks_exact(output.cols)) {
+                    atom.iter_mut()
+                        .zip(row)
+                        .for_each(|(sum, value)| *sum += weight * value);
+                }
+                power += square(&atom);
+            }
+            (power, hidden.rows)
+        }
+    };
+    (power / atoms.max(1) as f64).sqrt()
+}
+
+fn square(values: &[f64]) -> f64 {
+    values.iter().map(|x| x * x).sum()
+}
+
 /// An upper bound of ‖A‖², the square of the matrix's largest singular value.
 ///
 /// Power iteration on the smaller Gram matrix G guesses the value from below; the guess is then raised until a Cholesky
@@ -121,7 +164,6 @@ fn dequantized(matrix: &MatrixRef<'_>) -> Vec<f64> {
 fn largest_eigenvalue(gram: &[f64], n: usize) -> f64 {
     const ITERATIONS: usize = 200;
     // The longest row leans towards the leading eigenvectors; not orthogonal to them as a fixed vector might be.
-    let square = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>();
     let longest = gram
         .chunks_exact(n)
         .max_by(|a, b| square(a).total_cmp(&square(b)));

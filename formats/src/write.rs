@@ -15,7 +15,7 @@ use crate::AlignedBytes;
 use crate::checksum::crc32;
 use crate::error::SpecError;
 use crate::quant::{
-    OwnedMatrix, QuantError, QuantReport, check, dequantize, lipschitz_bound, quantize,
+    OwnedMatrix, QuantError, QuantReport, atom_norm, check, dequantize, lipschitz_bound, quantize,
 };
 use crate::read::{Decoder, ModelFile, ScaleAxis};
 use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
@@ -286,11 +286,11 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
         )?;
     }
     let column = ScaleAxis::Column;
-    let lipschitz = match &model.decoder {
+    let (lipschitz, atom_norm) = match &model.decoder {
         OwnedDecoder::Linear { dictionary } => {
             let dictionary =
                 tensors.matrix("decoder.dictionary", dictionary, [codes, inputs], column)?;
-            lipschitz_bound(&Decoder::Linear {
+            stored_constants(&Decoder::Linear {
                 dictionary: dictionary.as_ref(),
             })
         }
@@ -304,7 +304,7 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
                 .matrix("decoder.hidden", hidden, [codes, hiddens], column)?
                 .clone();
             let output = tensors.matrix("decoder.output", output, [hiddens, inputs], column)?;
-            lipschitz_bound(&Decoder::OneHidden {
+            stored_constants(&Decoder::OneHidden {
                 hidden: hidden.as_ref(),
                 hidden_bias,
                 output: output.as_ref(),
@@ -314,6 +314,7 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
     let step_size = largest_step(lipschitz).ok_or(WriteError::StepSize)?;
     let spec = ModelSpec {
         step_size,
+        atom_norm: atom_norm as f32,
         weights,
         ..spec
     };
@@ -327,7 +328,12 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
     })
 }
 
-/// The specification without its last two fields, checked against which weights there are.
+/// What depends on the decoder as stored: the Lipschitz bound and the atoms' norm.
+fn stored_constants(decoder: &Decoder<'_>) -> (f64, f64) {
+    (lipschitz_bound(decoder), atom_norm(decoder))
+}
+
+/// The specification without the fields that follow from writing, checked against which weights there are.
 fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteError> {
     let OwnedSpec {
         variant,
@@ -353,6 +359,7 @@ fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteError> {
         lista_iterations,
         lambda,
         step_size: 1.0,
+        atom_norm: 1.0,
         weights: WeightType::F32,
         preprocessing: model.spec.preprocessing,
         peak: model.spec.peak,
@@ -526,8 +533,9 @@ impl<'m> Tensors<'m> {
 }
 
 /// Keys and values, sorted. Numbers are written with the fewest digits that read back as the same number.
-fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> [(&'static str, String); 20] {
+fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> [(&'static str, String); 21] {
     [
+        ("atom_norm", spec.atom_norm.to_string()),
         ("checksum", format!("{checksum:08x}")),
         ("code_dim", spec.code_dim.to_string()),
         ("commit", spec.provenance.commit.to_owned()),

@@ -284,6 +284,7 @@ fn header_fields() {
 #[test]
 fn metadata() {
     let keys = [
+        "atom_norm",
         "checksum",
         "code_dim",
         "commit",
@@ -326,7 +327,7 @@ fn metadata() {
             &["metadata key", key, "twice"],
         );
     }
-    let bad: [(&str, &[&str]); 17] = [
+    let bad: [(&str, &[&str]); 18] = [
         ("format", &["", "safetensors"]),
         ("version", &["", "one", "-1", "1.0", "99999999999"]),
         ("variant", &["", "VDL", "vdl-nl"]),
@@ -335,6 +336,7 @@ fn metadata() {
         ("hidden_dim", &["", "65536", "none"]),
         ("lista_iterations", &["", "256", "None", "none"]),
         ("lambda", &["", "nan", "inf", "-0.1", "0,02"]),
+        ("atom_norm", &["0", "-1", "inf", "nan"]),
         ("step_size", &["0", "-1", "inf", "1e-60", "1e60"]),
         ("weights", &["", "I8", "u8"]),
         ("mean", &["nan", "-inf", "x"]),

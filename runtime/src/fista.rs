@@ -80,11 +80,11 @@ impl Refine {
     }
 
     /// [`for_model`](Self::for_model) with the `lambda` that removes white noise of standard deviation `sigma`, given
-    /// in the unit of the *preprocessed* input: `λ = (2/d)·0.35·σ·√(2 ln l)`.
+    /// in the unit of the *preprocessed* input: `λ = (2/d)·0.35·σ·a·√(2 ln l)`, with `a` the file's `atom_norm`.
     ///
-    /// `√(2 ln l)·σ` is what the largest of `l` unit-norm correlations with noise reaches (Donoho & Johnstone 1994),
-    /// `2/d` the scale of the energy; the factor was fitted on ECG and vibration windows. `sigma` may be wrong by a
-    /// third before it costs more than about half a decibel. Meant for atoms of unit norm. A `sigma` that is negative
+    /// `√(2 ln l)·σ·a` is what the largest of `l` correlations with noise reaches (Donoho & Johnstone 1994), `2/d` the
+    /// scale of the energy; the factor was fitted on ECG and vibration windows. `sigma` may be wrong by a
+    /// third before it costs more than about half a decibel. A `sigma` that is negative
     /// or NaN counts as 0.
     #[must_use]
     pub fn for_noise(spec: &ModelSpec<'_>, sigma: f32) -> Self {
@@ -93,7 +93,7 @@ impl Refine {
         let input_dim = (spec.input_dim() as f32).max(1.0);
         let largest = libm::sqrtf(2.0 * libm::logf(code_dim));
         Self {
-            lambda: 2.0 / input_dim * FACTOR * portable::relu(sigma) * largest,
+            lambda: 2.0 / input_dim * FACTOR * portable::relu(sigma) * spec.atom_norm * largest,
             ..Self::for_model(spec)
         }
     }

@@ -406,7 +406,8 @@ fn lambda_follows_the_noise() {
     let bytes = file(&random_model(LINEAR, 13), WeightType::F32);
     let model = LinearModel::load(&bytes).unwrap();
     let settings = Refine::for_noise(model.spec(), 0.5);
-    let expected = 2.0 / 24.0 * 0.35 * 0.5 * (2.0 * 16_f64.ln()).sqrt();
+    let atom_norm = f64::from(model.spec().atom_norm);
+    let expected = 2.0 / 24.0 * 0.35 * 0.5 * atom_norm * (2.0 * 16_f64.ln()).sqrt();
     assert!((f64::from(settings.lambda) - expected).abs() < 1e-7);
     assert_eq!(settings.step_size, model.spec().step_size);
     assert_eq!(Refine::for_noise(model.spec(), f32::NAN).lambda, 0.0);

@@ -1,5 +1,10 @@
 //! What the tests that cross crates share: where data and programs are, and how a skip is said.
 
+pub mod deployed;
+pub mod golden;
+pub mod papers;
+pub mod runs;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -196,7 +196,12 @@ impl Config {
         Ok(config)
     }
 
-    fn validate(&self) -> Result<(), ConfigError> {
+    /// Checks that every value is in its range. Configurations that are read or resolved here are; one made by hand may not be.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OutOfRange`] names the key and its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |ok: bool, field, value: String, expected| {
             if ok {
                 Ok(())
@@ -211,6 +216,12 @@ impl Config {
         let positive = |x: f64| x.is_finite() && x > 0.0;
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let (inference, optimizer) = (&self.inference, &self.optimizer);
+        check(
+            i64::try_from(self.seed).is_ok(),
+            "seed",
+            self.seed.to_string(),
+            "at most 9223372036854775807 (TOML's integers are signed)",
+        )?;
         check(
             self.epochs > 0,
             "epochs",
@@ -431,7 +442,7 @@ impl Row {
             hidden_dim: self.hidden(hidden_dim),
             lista_iterations: 3,
         };
-        self.config(model, data, 20, lambda, encoder_weight, decoder_rate, 1e-3)
+        self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3)
     }
 
     fn hidden(&self, hidden_dim: usize) -> usize {

@@ -1,10 +1,17 @@
 //! Developer commands that are more than one cargo call: `cargo xtask --help`.
 
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod cuda;
 mod firmware;
+mod golden;
+mod no_std;
+mod parity;
+mod toolchain;
 
 #[derive(Parser)]
 #[command(
@@ -13,26 +20,74 @@ mod firmware;
 )]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Task,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Task {
     /// Build the firmware for each core, run it in QEMU and hold its results to the host's
     Firmware(firmware::Arguments),
-    /// Write the model file and the patches that the firmware includes
+    /// Put an exported model and its patches into the firmware
     FirmwareModel(firmware::model::Arguments),
+    /// Build the crates that run on devices for bare-metal targets
+    NoStd(no_std::Arguments),
+    /// Check the types of the CUDA code, without CUDA and without a GPU
+    CheckCuda,
+    /// Train on MNIST and compare each epoch with the published code's
+    Parity(parity::Arguments),
+    /// Write the golden files anew and say what changed
+    Golden(golden::Arguments),
 }
+
+/// The exit status of "nothing failed, but something could not run here", as automake's tests have it.
+const SKIPPED: u8 = 77;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Firmware(arguments) => firmware::run(&arguments),
-        Command::FirmwareModel(arguments) => {
+        Task::Firmware(arguments) => firmware::run(&arguments),
+        Task::FirmwareModel(arguments) => {
             firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
+        Task::NoStd(arguments) => no_std::run(&arguments),
+        Task::CheckCuda => cuda::run(),
+        Task::Parity(arguments) => parity::run(&arguments),
+        Task::Golden(arguments) => golden::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Where cargo builds the workspace.
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        // Relative to where cargo was called, as cargo has it.
+        Some(folder) => std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
+        None => root().join("target"),
+    }
+}
+
+/// The cargo that runs this program, at the repository's root.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end and asks for success.
+fn succeed(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {program}"))?;
+    ensure!(status.success(), "{program} ended with {status}");
+    Ok(())
 }

@@ -119,7 +119,7 @@ impl Arguments {
                     "--sigma: this model normalises each patch's contrast, so that noise of one strength has many there; leave it out",
                 ));
             }
-            refine.lambda = host.noise_lambda(sigma / spec.preprocessing.deviation);
+            refine.lambda = Refine::for_noise(spec, sigma / spec.preprocessing.deviation).lambda;
         }
         Ok(Some(refine))
     }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -12,25 +12,33 @@ use sparsecode_runtime::{Refine, ram_bytes};
 use super::print_json;
 use super::train::Console;
 use crate::config::Config;
-use crate::data::{Dataset, Splits};
+use crate::data::npy::write_npy_f32;
+use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_signal};
+use crate::denoise::{denoise_image, denoise_signal};
 use crate::evaluate::deployed::measure;
 use crate::evaluate::{features, psnr};
 use crate::export::{HostModel, TrainedRun, read_model};
 use crate::inference::PlainFista;
-use crate::report::image::{GalleryOptions, gallery, strip};
+use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
 use crate::report::table::{Table, bytes, decibels, duration, percent};
 use crate::rng::{Stream, generator};
 use crate::storage::write_atomic;
 use crate::train::{RunFolder, Trainer};
 
-/// Patches shown in the strip.
+/// Samples shown in the strip, and written for the firmware.
 const SHOWN: usize = 12;
+/// Images that are denoised whole, and their side in pixels.
+const IMAGES: (u64, usize) = (3, 160);
+/// Stretches of signal that are denoised whole, and their length in samples.
+const STRETCHES: (u64, usize) = (2, 640);
+/// The most FISTA iterations of a refinement.
+const REFINE: u32 = 50;
 
 /// Train a small model on built-in data, export it, and denoise held-out patches with the exported file
 ///
 /// The whole path in about a minute, without any data: a VDL model (LISTA encoder, linear decoder), 8-bit weights, and the code that
-/// runs on a microcontroller. Writes the run, the model file and two pictures.
+/// runs on a microcontroller. Writes the run, the model file, pictures, and patches for the firmware example.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  sparsecode quickstart\n  sparsecode quickstart --signal ecg --output ecg-demo"
@@ -71,15 +79,16 @@ enum Signal {
 struct Report {
     data: String,
     model: &'static str,
-    noise_sigma: f32,
-    patches: usize,
+    /// Standard deviation of the noise, in raw units.
+    noise: f32,
+    samples: usize,
     psnr_noisy: f64,
     rows: Vec<Row>,
     model_bytes: usize,
     ram_bytes: usize,
     model_file: PathBuf,
-    atoms: PathBuf,
-    strip: PathBuf,
+    pictures: Vec<PathBuf>,
+    patches: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -95,7 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = RunFolder::new(arguments.output.join("run"));
     let splits = config.data.load(None, config.seed)?;
     let test = splits.test.clone();
-    let (shape, peak) = (splits.shape, f64::from(splits.peak));
+    let peak = f64::from(splits.peak);
     train(&config, splits, &folder, arguments.quiet)?;
 
     let trained = TrainedRun::open(&folder, &Device::Cpu)?;
@@ -105,40 +114,30 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // From here on nothing but the file: what follows is what a device does.
     let data = read_model(&model_file)?;
     let mut host = HostModel::new(&data, &model_file.display().to_string())?;
-    let spec = *host.view().spec();
     let sigma = noise_sigma(arguments.signal);
-    let noisy = add_noise(&test, sigma, config.seed);
     let refine = Refine {
-        lambda: host.noise_lambda(sigma),
-        ..host.refinement(50)
+        max_iterations: REFINE,
+        ..Refine::for_noise(host.view().spec(), sigma)
     };
+    let demo = Demo {
+        test: &test,
+        noisy: with_noise(&test.samples, sigma, config.seed, 0),
+        refine,
+        peak,
+    };
+    let rows = demo.measure(&mut host)?;
 
-    let count = test.len();
-    let psnr_noisy = (0..count)
-        .map(|i| {
-            psnr(
-                &noisy[i * test.dim..][..test.dim],
-                test.sample(i),
-                &test.restore,
-                i,
-                peak,
-            )
-        })
-        .sum::<f64>()
-        / count as f64;
-    let mut rows = Vec::new();
-    for (method, refine) in [("encoder", None), ("encoder + refinement", Some(&refine))] {
-        let figures = measure(&mut host, &noisy, &test, peak, refine)?;
-        rows.push(Row {
-            method: method.to_owned(),
-            psnr: figures.psnr,
-            sparsity: figures.sparsity,
-            seconds_per_patch: figures.seconds,
-        });
-    }
-
-    let (height, width) = (usize::from(shape.height), usize::from(shape.width));
-    let atoms = arguments.output.join("atoms.png");
+    let spec = *host.view().spec();
+    let (height, width) = (
+        usize::from(spec.input_shape.height),
+        usize::from(spec.input_shape.width),
+    );
+    let picture = |name: &str| arguments.output.join(name);
+    let pictures = vec![
+        picture("atoms.png"),
+        picture("patches.png"),
+        picture("scenes.png"),
+    ];
     let dictionary = features::atoms(&trained.model, &[])?;
     gallery(
         &dictionary,
@@ -147,22 +146,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         width,
         &GalleryOptions::default(),
     )?
-    .save(&atoms)?;
-    let picture = arguments.output.join("denoised.png");
-    draw_strip(&mut host, &test, &noisy, peak, &refine, height, width)?.save(&picture)?;
+    .save(&pictures[0])?;
+    demo.draw_patches(&mut host, height, width)?
+        .save(&pictures[1])?;
+    let raw_sigma = sigma * spec.preprocessing.deviation;
+    draw_scenes(&mut host, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
+    let patches = picture("patches.npy");
+    demo.write_patches(&patches)?;
 
     let report = Report {
         data: trained.facts.description.clone(),
         model: config.model_name(),
-        noise_sigma: sigma,
-        patches: count,
-        psnr_noisy,
+        noise: raw_sigma,
+        samples: test.len(),
+        psnr_noisy: demo.psnr_noisy(),
         rows,
         model_bytes: data.len(),
         ram_bytes: ram_bytes(spec.input_dim(), spec.code_dim(), spec.hidden_dim()),
         model_file,
-        atoms,
-        strip: picture,
+        pictures,
+        patches,
     };
     if arguments.json {
         return print_json(&report);
@@ -183,7 +186,7 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
     Ok(Config::preset(preset)?.with_overrides(None, &settings)?)
 }
 
-/// Noise in preprocessed units (the data's deviation is 1): strong enough to be seen.
+/// Noise in preprocessed units, in which the data's deviation is 1: strong enough to be seen.
 fn noise_sigma(signal: Option<Signal>) -> f32 {
     match signal {
         None => 0.4,
@@ -195,7 +198,8 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
     // A quickstart starts anew: what an earlier one left is not continued.
     for file in [folder.checkpoint(), folder.best()] {
         if file.exists() {
-            std::fs::remove_file(file)?;
+            std::fs::remove_file(&file)
+                .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", file.display()))?;
         }
     }
     let engine = PlainFista;
@@ -207,78 +211,214 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
     Ok(())
 }
 
-fn add_noise(samples: &Dataset, sigma: f32, seed: u64) -> Vec<f32> {
-    let mut rng = generator(seed, Stream::Noise { level: 0 });
+fn with_noise(samples: &[f32], sigma: f32, seed: u64, level: u16) -> Vec<f32> {
+    let mut rng = generator(seed, Stream::Noise { level });
     let mut noise = || -> f32 { StandardNormal.sample(&mut rng) };
     samples
-        .samples
         .iter()
         .map(|value| value + sigma * noise())
         .collect()
 }
 
-/// Some held-out patches: clean, noisy, denoised by the encoder, denoised after refinement.
-fn draw_strip(
-    host: &mut HostModel<'_>,
-    test: &Dataset,
-    noisy: &[f32],
+/// Held-out samples with noise, in preprocessed units.
+struct Demo<'a> {
+    test: &'a Dataset,
+    noisy: Vec<f32>,
+    refine: Refine,
     peak: f64,
-    refine: &Refine,
-    height: usize,
-    width: usize,
-) -> anyhow::Result<crate::report::image::Picture> {
-    let dim = test.dim;
-    let indices: Vec<usize> = (0..SHOWN.min(test.len()))
-        .map(|i| i * test.len() / SHOWN)
-        .collect();
-    let mut states: [Vec<Vec<f32>>; 4] = Default::default();
-    let mut sums = [0.0; 4];
-    for &index in &indices {
-        let clean = test.sample(index);
-        let input = &noisy[index * dim..][..dim];
-        let mut samples = [
-            clean.to_vec(),
-            input.to_vec(),
-            vec![0.0; dim],
-            vec![0.0; dim],
+}
+
+impl Demo<'_> {
+    fn noisy(&self, index: usize) -> &[f32] {
+        &self.noisy[index * self.test.dim..][..self.test.dim]
+    }
+
+    fn psnr(&self, estimate: &[f32], index: usize) -> f64 {
+        psnr(
+            estimate,
+            self.test.sample(index),
+            &self.test.restore,
+            index,
+            self.peak,
+        )
+    }
+
+    fn psnr_noisy(&self) -> f64 {
+        let count = self.test.len();
+        (0..count)
+            .map(|index| self.psnr(self.noisy(index), index))
+            .sum::<f64>()
+            / count as f64
+    }
+
+    fn measure(&self, host: &mut HostModel<'_>) -> anyhow::Result<Vec<Row>> {
+        let methods = [
+            ("encoder", None),
+            ("encoder + refinement", Some(&self.refine)),
         ];
-        host.encode(input, None)?;
-        host.reconstruct(&mut samples[2])?;
-        host.encode(input, Some(refine))?;
-        host.reconstruct(&mut samples[3])?;
-        for ((state, sum), mut sample) in states.iter_mut().zip(&mut sums).zip(samples) {
-            *sum += psnr(&sample, clean, &test.restore, index, peak);
-            test.restore.restore(index, &mut sample);
-            state.push(sample);
+        let rows = methods.map(|(method, refine)| {
+            let figures = measure(host, &self.noisy, self.test, self.peak, refine)?;
+            Ok(Row {
+                method: method.to_owned(),
+                psnr: figures.psnr,
+                sparsity: figures.sparsity,
+                seconds_per_patch: figures.seconds,
+            })
+        });
+        rows.into_iter().collect()
+    }
+
+    /// Samples spread over the set.
+    fn shown(&self) -> impl Iterator<Item = usize> {
+        let count = self.test.len();
+        (0..SHOWN.min(count)).map(move |i| i * count / SHOWN.min(count))
+    }
+
+    /// Clean, noisy, denoised by the encoder, denoised after refinement.
+    fn draw_patches(
+        &self,
+        host: &mut HostModel<'_>,
+        height: usize,
+        width: usize,
+    ) -> anyhow::Result<Picture> {
+        let mut states = ["clean", "noisy", "encoder", "refined"].map(|name| State::new(name));
+        for index in self.shown() {
+            let mut reconstruct = |refine: Option<&Refine>| -> anyhow::Result<Vec<f32>> {
+                let mut output = vec![0.0; self.test.dim];
+                host.encode(self.noisy(index), refine)?;
+                host.reconstruct(&mut output)?;
+                Ok(output)
+            };
+            let samples = [
+                self.test.sample(index).to_vec(),
+                self.noisy(index).to_vec(),
+                reconstruct(None)?,
+                reconstruct(Some(&self.refine))?,
+            ];
+            for (state, mut sample) in states.iter_mut().zip(samples) {
+                let psnr = self.psnr(&sample, index);
+                self.test.restore.restore(index, &mut sample);
+                state.push(sample, psnr);
+            }
+        }
+        draw(&states, height, width)
+    }
+
+    /// Raw noisy and clean samples, `2 × n × d`: what the firmware example takes.
+    fn write_patches(&self, path: &Path) -> anyhow::Result<()> {
+        let indices: Vec<usize> = self.shown().collect();
+        let mut values = Vec::new();
+        for set in [&self.noisy, &self.test.samples] {
+            for &index in &indices {
+                let mut sample = set[index * self.test.dim..][..self.test.dim].to_vec();
+                self.test.restore.restore(index, &mut sample);
+                values.extend(sample);
+            }
+        }
+        Ok(write_npy_f32(
+            path,
+            &[2, indices.len(), self.test.dim],
+            &values,
+        )?)
+    }
+}
+
+/// Whole pictures or stretches of signal from further seeds, denoised patch by overlapping patch.
+fn draw_scenes(
+    host: &mut HostModel<'_>,
+    arguments: &Arguments,
+    sigma: f32,
+    refine: &Refine,
+) -> anyhow::Result<Picture> {
+    let mut states = ["clean", "noisy", "denoised"].map(|name| State::new(name));
+    let peak = f64::from(host.view().spec().peak);
+    let hop = usize::from(host.view().spec().input_shape.width).div_ceil(4);
+    let (scenes, height, width) = match arguments.signal {
+        None => (IMAGES.0, IMAGES.1, IMAGES.1),
+        Some(_) => (STRETCHES.0, 1, STRETCHES.1),
+    };
+    for scene in 0..scenes {
+        // Beyond the seeds of training, validation and test data.
+        let seed = arguments.seed.wrapping_add(1000 + scene);
+        let clean = match arguments.signal {
+            None => dead_leaves_image(width, height, seed),
+            Some(Signal::Vibration) => vibration_signal(width, seed),
+            Some(Signal::Ecg) => ecg_signal(width, seed),
+        };
+        let noisy = with_noise(&clean, sigma, seed, 1);
+        let denoised = match arguments.signal {
+            None => denoise_image(host, &noisy, width, height, hop, Some(refine))?,
+            Some(_) => denoise_signal(host, &noisy, hop, Some(refine))?,
+        };
+        let psnr = |estimate: &[f32]| {
+            let error = estimate
+                .iter()
+                .zip(&clean)
+                .map(|(a, b)| f64::from(a - b).powi(2))
+                .sum::<f64>();
+            10.0 * (peak * peak * clean.len() as f64 / error).log10()
+        };
+        let figures = [0.0, psnr(&noisy), psnr(&denoised)];
+        for ((state, sample), figure) in
+            states.iter_mut().zip([clean, noisy, denoised]).zip(figures)
+        {
+            state.push(sample, figure);
         }
     }
-    let label = |name: &str, state: usize| {
-        if state == 0 {
-            name.to_owned()
-        } else {
-            format!("{name}\n{}", decibels(sums[state] / indices.len() as f64))
+    draw(&states, height, width)
+}
+
+/// A row of a strip.
+struct State {
+    name: &'static str,
+    samples: Vec<Vec<f32>>,
+    psnr: f64,
+}
+
+impl State {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            samples: Vec::new(),
+            psnr: 0.0,
         }
+    }
+
+    fn push(&mut self, sample: Vec<f32>, psnr: f64) {
+        self.samples.push(sample);
+        self.psnr += psnr;
+    }
+}
+
+fn draw(states: &[State], height: usize, width: usize) -> anyhow::Result<Picture> {
+    let label = |(index, state): (usize, &State)| match index {
+        0 => state.name.to_owned(),
+        _ => format!(
+            "{}\n{}",
+            state.name,
+            decibels(state.psnr / state.samples.len().max(1) as f64)
+        ),
     };
-    let labels = [
-        label("clean", 0),
-        label("noisy", 1),
-        label("encoder", 2),
-        label("refined", 3),
-    ];
+    let labels: Vec<String> = states.iter().enumerate().map(label).collect();
     let rows: Vec<(&str, Vec<&[f32]>)> = labels
         .iter()
-        .zip(&states)
-        .map(|(label, state)| (label.as_str(), state.iter().map(Vec::as_slice).collect()))
+        .zip(states)
+        .map(|(label, state)| {
+            (
+                label.as_str(),
+                state.samples.iter().map(Vec::as_slice).collect(),
+            )
+        })
         .collect();
     Ok(strip(&rows, height, width)?)
 }
 
 fn print(report: &Report) {
     println!(
-        "{} on {}: {} held-out patches, noise {}",
-        report.model, report.data, report.patches, report.noise_sigma
+        "\n{} on {}\n{} held-out samples, noise of deviation {:.3}, all figures from the exported file:\n",
+        report.model, report.data, report.samples, report.noise
     );
-    let mut table = Table::new(["denoised by", "PSNR", "zeros", "time per patch here"]);
+    let mut table = Table::new(["denoised by", "PSNR", "zeros", "time per patch, here"]);
     table.push(["(noisy)", &decibels(report.psnr_noisy), "", ""]);
     for row in &report.rows {
         let time = duration(Duration::from_secs_f64(row.seconds_per_patch));
@@ -289,8 +429,7 @@ fn print(report: &Report) {
             time,
         ]);
     }
-    print!("{table}");
-    println!();
+    println!("{table}");
     let table = Table::new(["the device needs", "size"])
         .row([
             "flash for the model (i8)",
@@ -300,11 +439,9 @@ fn print(report: &Report) {
             "RAM to encode, refine and decode",
             &bytes(report.ram_bytes as u64),
         ]);
-    print!("{table}");
-    println!(
-        "\n{}\n{}\n{}",
-        report.model_file.display(),
-        report.atoms.display(),
-        report.strip.display()
-    );
+    println!("{table}");
+    println!("{}", report.model_file.display());
+    for picture in &report.pictures {
+        println!("{}", picture.display());
+    }
 }

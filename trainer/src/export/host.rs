@@ -1,7 +1,6 @@
 use std::path::Path;
 
-use sparsecode_formats::quant::dequantize;
-use sparsecode_formats::{AlignedBytes, Contrast, Decoder, MatrixRef, ReadError};
+use sparsecode_formats::{AlignedBytes, Contrast, ReadError};
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, ModelView, Normalisation, Refine, SparseCodeBuf, Start,
     WorkspaceBuf,
@@ -79,20 +78,6 @@ impl<'a> HostModel<'a> {
             max_iterations: iterations,
             ..Refine::for_model(self.view.spec())
         }
-    }
-
-    /// λ that removes white noise of deviation `sigma` (preprocessed units): the runtime's rule for unit atoms, times the root mean
-    /// square of this model's atom norms.
-    pub fn noise_lambda(&self, sigma: f32) -> f32 {
-        let file = self.view.file();
-        let unit = Refine::for_noise(&file.spec, sigma).lambda;
-        let power = match &file.decoder {
-            Decoder::Linear { dictionary } => sum_of_squares(dictionary),
-            Decoder::OneHidden { hidden, output, .. } => {
-                sum_of_squares(hidden) * sum_of_squares(output) / file.spec.hidden_dim() as f64
-            }
-        };
-        unit * (power / file.spec.code_dim() as f64).sqrt() as f32
     }
 
     /// Encodes a preprocessed sample, and refines the code if asked to.
@@ -204,11 +189,4 @@ impl<'a> HostModel<'a> {
             })?;
         Ok(())
     }
-}
-
-fn sum_of_squares(matrix: &MatrixRef<'_>) -> f64 {
-    dequantize(matrix)
-        .iter()
-        .map(|&w| f64::from(w) * f64::from(w))
-        .sum()
 }

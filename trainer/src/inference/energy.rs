@@ -131,19 +131,25 @@ impl<'a> Energy<'a> {
         }
     }
 
-    /// `−(2β/(n−1)) (T − sd)_+/sd (z − μ)` by component; 0 where sd = 0.
+    /// `−(2β/(n−1)) (T − sd)_+/sd (z − μ)` by component; 0 where sd = 0, that is, no more than the rounding of μ makes of a
+    /// constant (n ε |μ|).
     fn hinge_gradient(&self, codes: &Tensor) -> Result<Option<Tensor>> {
         let batch = codes.dim(0)?;
         if self.config.variance_weight == 0.0 || batch < 2 {
             return Ok(None);
         }
-        let (centred, deviation) = centred(codes)?;
+        let (mean, centred, deviation) = centred(codes)?;
         let zero = deviation.zeros_like()?;
         let factor = (deviation
             .affine(-1.0, self.config.variance_threshold)?
             .relu()?
             / &deviation)?;
-        let factor = deviation.gt(0.0)?.where_cond(&factor, &zero)?;
+        let epsilon = match codes.dtype() {
+            DType::F64 => f64::EPSILON,
+            _ => f64::from(f32::EPSILON),
+        };
+        let rounding = (mean.abs()? * (epsilon * batch as f64))?;
+        let factor = deviation.gt(&rounding)?.where_cond(&factor, &zero)?;
         let scale = -2.0 * self.config.variance_weight / (batch - 1) as f64;
         Ok(Some(centred.broadcast_mul(&(factor * scale)?)?))
     }
@@ -159,7 +165,7 @@ impl<'a> Energy<'a> {
         let variance = if self.config.variance_weight == 0.0 || codes.dim(0)? < 2 {
             0.0
         } else {
-            let (_, deviation) = centred(codes)?;
+            let (_, _, deviation) = centred(codes)?;
             let shortfall = deviation
                 .affine(-1.0, self.config.variance_threshold)?
                 .relu()?;
@@ -182,12 +188,14 @@ impl<'a> Energy<'a> {
     }
 }
 
-/// Codes minus their mean over the batch, and the unbiased standard deviation of each component (`1 × code_dim`).
-fn centred(codes: &Tensor) -> Result<(Tensor, Tensor)> {
+/// The mean of each component over the batch (`1 × code_dim`), the codes minus it, and the unbiased standard deviation of each
+/// component (`1 × code_dim`).
+fn centred(codes: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
     let batch = codes.dim(0)? as f64;
-    let centred = codes.broadcast_sub(&(column_sums(codes)? / batch)?)?;
+    let mean = (column_sums(codes)? / batch)?;
+    let centred = codes.broadcast_sub(&mean)?;
     let deviation = (column_sums(&centred.sqr()?)? / (batch - 1.0))?.sqrt()?;
-    Ok((centred, deviation))
+    Ok((mean, centred, deviation))
 }
 
 fn total(x: &Tensor) -> Result<f64> {

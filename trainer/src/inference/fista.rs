@@ -12,6 +12,9 @@ use super::{Energy, Engine, Inference, Stopping};
 /// x_{k+1} = z_k + ((t_k − 1)/t_{k+1}) (z_k − z_{k−1})
 /// ```
 ///
+/// A step too large for the decoder makes the iterates grow without bound; the loop ends when their norms overflow, with codes from
+/// which the caller can tell.
+///
 /// Runs on any device and in any float type; in f64 it is the reference for everything faster.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainFista;
@@ -53,7 +56,9 @@ impl Engine for PlainFista {
             point = (&next + (change * ((t - 1.0) / t_next))?)?;
             t = t_next;
             codes = next;
-            if converged.iter().all(|&c| c) {
+            // Past an overflow comes NaN, and relu makes 0 of that: stop where the caller can still see it.
+            let overflowed = change_norms.iter().any(|norm| !norm.is_finite());
+            if overflowed || converged.iter().all(|&c| c) {
                 break;
             }
         }

@@ -55,6 +55,15 @@ pub(super) fn check_energy(
     Ok(())
 }
 
+/// What to say of a validation energy that is not finite.
+pub(super) fn validation_not_finite() -> Divergence {
+    diverged(
+        "the validation energy",
+        "a value is not finite",
+        "check the validation data for NaN, or try a smaller inference.step_size",
+    )
+}
+
 /// Checks that every gradient is finite, before it touches a parameter.
 pub(super) fn check_gradients<'a>(
     gradients: impl IntoIterator<Item = &'a Named<Tensor>>,

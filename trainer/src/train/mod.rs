@@ -258,13 +258,15 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     ///
-    /// Fails if the training set is smaller than a batch, or the device cannot hold data and parameters.
+    /// Fails if a value of the configuration is out of range, the training set is smaller than a batch, there is nothing to validate
+    /// on, or the device cannot hold data and parameters.
     pub fn new(
         config: Config,
         splits: Splits,
         engine: &'a dyn Engine,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        config.validate()?;
         let facts = DataFacts::of(&splits);
         let train = Samples::new(splits.train, device)?;
         let validation = Samples::new(splits.validation, device)?;
@@ -431,6 +433,14 @@ impl<'a> Trainer<'a> {
             CodeSource::Encoder,
             None,
         )?;
+        if !validation.energy.is_finite() {
+            return Err(TrainError::Diverged {
+                variant: self.config.model_name(),
+                epoch: self.position.epoch + 1,
+                batch: self.position.batch,
+                divergence: guard::validation_not_finite(),
+            });
+        }
         let position = &mut self.position;
         let best = position
             .best

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +17,6 @@ pub(crate) mod model;
 mod npy;
 mod qemu;
 mod report;
-mod toolchain;
 
 use host::{Checksums, Reference};
 use log::Log;
@@ -25,8 +24,7 @@ use npy::Patches;
 use qemu::Machine;
 use report::{Measurements, Outcome, Row};
 
-/// The exit status of "nothing failed, but something could not run here", as automake's tests have it.
-const SKIPPED: u8 = 77;
+use crate::{SKIPPED, succeed, toolchain};
 
 /// Build the firmware for each core, run it in QEMU, and hold its results to the host's.
 #[derive(clap::Args, Debug, Clone)]
@@ -314,14 +312,6 @@ impl Job {
         }
         Ok(Outcome::Passed(Box::new(measured)))
     }
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(status.success(), "cargo build ended with {status}");
-    Ok(())
 }
 
 fn measurements(log: &Log, footprint: elf::Footprint) -> Result<Measurements> {

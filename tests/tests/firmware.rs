@@ -1,0 +1,177 @@
+//! The firmware in an emulator, as CI runs it for every core: here one core, with the model in the repository and with one of the
+//! size that the project promises to fit.
+
+use std::path::Path;
+
+use sparsecode_formats::{
+    Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec,
+    Preprocessing, Variant, WeightType, write, write_file,
+};
+use sparsecode_tests::papers::Golden;
+use sparsecode_tests::{cargo, shared};
+use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::npy::write_npy_f32;
+use sparsecode_trainer::data::{DataConfig, MnistConfig};
+use sparsecode_trainer::export::TrainedRun;
+use sparsecode_trainer::train::DataFacts;
+
+/// The exit status of `cargo xtask firmware` for "nothing failed, but something is not installed".
+const SKIPPED: i32 = 77;
+
+/// Runs one core; `None`, with a line that says so, where the emulator or the compiler is missing.
+fn firmware(arguments: &[&str]) -> Option<serde_json::Value> {
+    let output = cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--", "firmware"])
+        .args(["--core", "m4f", "--json"])
+        .args(arguments)
+        .output()
+        .expect("cargo runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let report: serde_json::Value = serde_json::from_str(&text)
+        .unwrap_or_else(|e| panic!("{e}: the report is '{text}'\n{errors}"));
+    let core = report["cores"][0].clone();
+    assert_eq!(core["core"], "m4f", "{report}");
+    if output.status.code() == Some(SKIPPED) {
+        eprintln!("skipped: the firmware on m4f: {}", core["reason"]);
+        return None;
+    }
+    assert_eq!(output.status.code(), Some(0), "{report}\n{errors}");
+    // That the checksum is the host's is what "passed" means.
+    assert_eq!(core["status"], "passed", "{report}");
+    assert_eq!(core["checksum"].as_str().map(str::len), Some(8), "{report}");
+    Some(core)
+}
+
+fn number(core: &serde_json::Value, key: &str) -> f64 {
+    core.pointer(key)
+        .and_then(serde_json::Value::as_f64)
+        .unwrap_or_else(|| panic!("{key} in {core}"))
+}
+
+/// One test, so that two builds do not wait for each other's lock with the emulator's time running.
+#[test]
+fn the_firmware_computes_what_the_host_does() {
+    let Some(core) = firmware(&[]) else {
+        return;
+    };
+    assert!(
+        number(&core, "/psnr_db/refined") > number(&core, "/psnr_db/noisy"),
+        "{core}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let (model, patches) = (
+        folder.path().join("model.safetensors"),
+        folder.path().join("patches.npy"),
+    );
+    mnist_sized(&model, &patches);
+    let arguments = [
+        "--model",
+        model.to_str().unwrap(),
+        "--patches",
+        patches.to_str().unwrap(),
+        "--max-model",
+        "225000",
+        "--max-scratch",
+        "8192",
+    ];
+    let Some(core) = firmware(&arguments) else {
+        return;
+    };
+    let bytes = std::fs::metadata(&model).unwrap().len() as f64;
+    assert!(
+        (bytes..=225_000.0).contains(&number(&core, "/model_bytes")),
+        "{core}: the file has {bytes} bytes"
+    );
+    assert!(number(&core, "/scratch_bytes") <= 8192.0, "{core}");
+
+    let refused = cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--", "firmware"])
+        .args(["--core", "m4f", "--json", "--max-scratch", "100"])
+        .output()
+        .expect("cargo runs");
+    let text = String::from_utf8_lossy(&refused.stdout);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("scratch") && text.contains("limit"), "{text}");
+}
+
+/// A 784→128 model in i8 and two patches for it: the papers' VDL and noisy digits where the shared data are, else made up.
+fn mnist_sized(model: &Path, patches: &Path) {
+    let made_up = || {
+        eprintln!("the model of 784 to 128 is made up");
+        (made_up_model(), samples(|i| ((i * 37) % 101) as f32 / 101.0))
+    };
+    let (bytes, samples) = papers_model().unwrap_or_else(made_up);
+    write_file(model, &bytes).unwrap();
+    write_npy_f32(patches, &[2, 2, 784], &samples).unwrap();
+}
+
+/// Noisy samples, then clean ones.
+fn samples(clean: impl Fn(usize) -> f32) -> Vec<f32> {
+    let clean: Vec<f32> = (0..2 * 784).map(clean).collect();
+    // Any disturbance will do; this one needs no generator.
+    let noise = |i: usize| 0.2 * ((i * i) as f32 * 0.37).sin();
+    let noisy = clean.iter().enumerate().map(|(i, x)| x + noise(i));
+    noisy.chain(clean.iter().copied()).collect()
+}
+
+fn papers_model() -> Option<(Vec<u8>, Vec<f32>)> {
+    let golden = Golden::load("reference.safetensors")?;
+    let data = DataConfig::Mnist(MnistConfig {
+        train: Some(1),
+        validation: Some(1),
+        test: Some(2),
+        ..MnistConfig::default()
+    });
+    let test = data.load(Some(&shared("data")?), 31).unwrap().test;
+    let run = TrainedRun {
+        config: Config::preset("mnist/vdl").unwrap(),
+        model: golden.model("vdl"),
+        facts: DataFacts::mnist(),
+        epoch: 11,
+    };
+    let (mean, deviation) = (run.facts.mean, run.facts.deviation);
+    let bytes = run.export(WeightType::I8).unwrap().bytes;
+    Some((bytes, samples(|i| test.samples[i] * deviation + mean)))
+}
+
+fn made_up_model() -> Vec<u8> {
+    let weights = |count: usize, step: usize| -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * step) % 211) as f32 / 211.0 - 0.5)
+            .collect()
+    };
+    let model = OwnedModel {
+        spec: OwnedSpec {
+            variant: Variant::Vdl,
+            input_shape: InputShape {
+                height: 28,
+                width: 28,
+            },
+            code_dim: 128,
+            hidden_dim: 0,
+            lista_iterations: Some(3),
+            lambda: 0.02,
+            preprocessing: Preprocessing {
+                mean: 0.5,
+                deviation: 0.3,
+                contrast: Contrast::None,
+            },
+            peak: 1.0,
+            provenance: OwnedProvenance {
+                data: "made up".to_owned(),
+                ..OwnedProvenance::default()
+            },
+        },
+        encoder: Some(OwnedEncoder {
+            input: weights(128 * 784, 53).iter().map(|w| w / 28.0).collect(),
+            bias: vec![0.0; 128],
+            recurrent: weights(128 * 128, 29).iter().map(|w| w / 40.0).collect(),
+        }),
+        decoder: OwnedDecoder::Linear {
+            dictionary: weights(128 * 784, 71),
+        },
+    };
+    write(&model, WeightType::I8).unwrap()
+}

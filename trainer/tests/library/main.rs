@@ -1,0 +1,7 @@
+//! The trainer's library against plain-loop references written from the formulas, and as a program uses it.
+
+mod adam;
+mod fista;
+mod gradients;
+mod reference;
+mod training;
