@@ -67,8 +67,20 @@ pub(crate) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the length, checks the text, and fills the tables. Nothing is compared with the format's rules yet.
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
+    /// A header with nothing in it, to [`read`](Self::read) into. A constant: `const fn new` would build it twice on the stack.
+    pub(crate) const EMPTY: Self = Self {
+        tensors: [None; TENSORS.len()],
+        unknown_tensor: None,
+        metadata: [None; KEYS.len()],
+        len: 0,
+        data: &[],
+    };
+
+    /// Reads the length, checks the text, and fills the tables, which must be empty. Nothing is compared with the format's
+    /// rules yet.
+    // Into a place that is there, and in a frame of its own: the tables take most of the stack that loading needs.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, bytes: &'a [u8]) -> Result<(), ReadError> {
         let truncated = |needed| ReadError::Truncated {
             needed,
             found: bytes.len(),
@@ -84,13 +96,8 @@ impl<'a> Header<'a> {
             position: error.valid_up_to(),
         })?;
 
-        let mut header = Self {
-            tensors: [None; TENSORS.len()],
-            unknown_tensor: None,
-            metadata: [None; KEYS.len()],
-            len: 8 + length,
-            data,
-        };
+        self.len = 8 + length;
+        self.data = data;
         let mut has_metadata = false;
         let mut scanner = Scanner::new(text);
         scanner.object(|scanner, key| {
@@ -102,9 +109,9 @@ impl<'a> Header<'a> {
                     });
                 }
                 has_metadata = true;
-                header.read_metadata(scanner)
+                self.read_metadata(scanner)
             } else {
-                header.read_tensor(scanner, key)
+                self.read_tensor(scanner, key)
             }
         })?;
         scanner.end()?;
@@ -114,7 +121,7 @@ impl<'a> Header<'a> {
                 field: "__metadata__",
             });
         }
-        Ok(header)
+        Ok(())
     }
 
     fn read_metadata(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ReadError> {
@@ -156,10 +163,10 @@ impl<'a> Header<'a> {
     fn text(&self, key: &'static str) -> Result<&'a str, ReadError> {
         let found = KEYS
             .iter()
-            .zip(self.metadata)
+            .zip(&self.metadata)
             .find(|(known, _)| **known == key);
         found
-            .and_then(|(_, value)| value)
+            .and_then(|(_, value)| *value)
             .ok_or(ReadError::MissingMetadata { key })
     }
 
@@ -187,6 +194,7 @@ impl<'a> Header<'a> {
     }
 
     /// The metadata, every value in its range.
+    #[inline(never)] // gives its stack back before the tensors are looked at
     pub(crate) fn spec(&self) -> Result<ModelSpec<'a>, ReadError> {
         let float = |key| self.value(key, "a finite decimal number", real);
         let dimension = |key| self.value(key, "an integer of 0 to 65535", integer::<u16>);

@@ -230,7 +230,8 @@ impl<'a> ModelFile<'a> {
     /// As [`ModelFile::read`], without [`ReadError::TrailingData`].
     pub fn read_slot(slot: &'a [u8]) -> Result<Self, ReadError> {
         // The header first: an empty buffer has no address worth reporting.
-        let header = Header::read(slot)?;
+        let mut header = Header::EMPTY;
+        header.read(slot)?;
         let address = slot.as_ptr().addr();
         if !address.is_multiple_of(MIN_ALIGNMENT) {
             return Err(ReadError::MisalignedBuffer {
@@ -404,7 +405,10 @@ impl<'a> Tensors<'_, 'a> {
         dtype: &'static str,
         shape: Dims,
     ) -> Result<&'a [T], ReadError> {
-        let mut slots = TENSORS.iter().zip(self.header.tensors).zip(&mut self.taken);
+        let mut slots = TENSORS
+            .iter()
+            .zip(&self.header.tensors)
+            .zip(&mut self.taken);
         let info = match slots.find(|((known, _), _)| **known == tensor) {
             Some(((_, Some(info)), taken)) => {
                 *taken = true;
@@ -436,7 +440,7 @@ impl<'a> Tensors<'_, 'a> {
             .and_then(|count| count.checked_mul(size_of::<T>()))
             .unwrap_or(usize::MAX);
         let data = self.header.data;
-        let bytes = range(&info)
+        let bytes = range(info)
             .and_then(|range| data.get(range))
             .filter(|bytes| bytes.len() == expected);
         let bytes = bytes.ok_or(ReadError::Offsets {
@@ -455,11 +459,12 @@ impl<'a> Tensors<'_, 'a> {
     /// Demands that no tensor is left over and that the tensors fill the data without gap or overlap.
     /// Returns the length of the data.
     fn finish(&self) -> Result<usize, ReadError> {
-        let all = || TENSORS.iter().zip(self.header.tensors).zip(self.taken);
-        if let Some(((tensor, _), _)) = all().find(|((_, info), taken)| info.is_some() && !taken) {
+        let all = || TENSORS.iter().zip(&self.header.tensors).zip(&self.taken);
+        if let Some(((tensor, _), _)) = all().find(|((_, info), taken)| info.is_some() && !**taken)
+        {
             return Err(ReadError::UnexpectedTensor { tensor });
         }
-        let placed = || all().filter_map(|((name, info), _)| Some((*name, range(&info?)?)));
+        let placed = || all().filter_map(|((name, info), _)| Some((*name, range(info.as_ref()?)?)));
         for (index, (tensor, range)) in placed().enumerate() {
             let mut others = placed().take(index);
             if let Some((other, _)) =

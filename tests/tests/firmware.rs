@@ -100,7 +100,10 @@ fn the_firmware_computes_what_the_host_does() {
 fn mnist_sized(model: &Path, patches: &Path) {
     let made_up = || {
         eprintln!("the model of 784 to 128 is made up");
-        (made_up_model(), samples(|i| ((i * 37) % 101) as f32 / 101.0))
+        (
+            made_up_model(),
+            samples(|i| ((i * 37) % 101) as f32 / 101.0),
+        )
     };
     let (bytes, samples) = papers_model().unwrap_or_else(made_up);
     write_file(model, &bytes).unwrap();

@@ -46,8 +46,8 @@ fn each_model(mut check: impl FnMut(&str, &AlignedBytes, &str, &str, &Tensors)) 
             for weights in WEIGHTS {
                 let key = format!("{name}-{weights}");
                 let path = folder.join(format!("{key}.safetensors"));
-                let bytes = AlignedBytes::read(&path)
-                    .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                let bytes =
+                    AlignedBytes::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
                 check(&path.display().to_string(), &bytes, name, &key, &tensors);
             }
         }
@@ -73,10 +73,8 @@ fn the_runtime_meets_them() {
             values.chunks_exact(width).collect()
         };
         let (codes, refined) = (get("codes", l), get("refined", l));
-        let (reconstructions, cleaned) = (
-            get("reconstructions", d),
-            get("refined_reconstructions", d),
-        );
+        let (reconstructions, cleaned) =
+            (get("reconstructions", d), get("refined_reconstructions", d));
         let near = |row: usize, what: &str, ours: &[f32], theirs: &[f32]| {
             let difference = max_difference(ours, theirs);
             assert!(
@@ -87,16 +85,32 @@ fn the_runtime_meets_them() {
         let inputs = &tensors[&format!("{name}.inputs")].1;
         for (row, input) in inputs.chunks_exact(d).enumerate() {
             let code = runner.encode(input);
-            assert!(code.iter().any(|z| *z > 0.0), "{label}, sample {row}: an empty code");
+            assert!(
+                code.iter().any(|z| *z > 0.0),
+                "{label}, sample {row}: an empty code"
+            );
             near(row, "codes", &code, codes[row]);
-            near(row, "reconstructions", &runner.decode(&code), reconstructions[row]);
+            near(
+                row,
+                "reconstructions",
+                &runner.decode(&code),
+                reconstructions[row],
+            );
             let (code, _) = runner.refine(input, &refine);
             near(row, "refined", &code, refined[row]);
-            near(row, "refined_reconstructions", &runner.decode(&code), cleaned[row]);
+            near(
+                row,
+                "refined_reconstructions",
+                &runner.decode(&code),
+                cleaned[row],
+            );
         }
         // Refinement must do something, or meeting it says nothing.
         let moved = max_difference(&codes.concat(), &refined.concat());
-        assert!(moved > 100.0 * REFINED, "{label}: refinement moves codes by {moved}");
+        assert!(
+            moved > 100.0 * REFINED,
+            "{label}: refinement moves codes by {moved}"
+        );
     });
     assert!(models >= 4);
 }
@@ -151,7 +165,11 @@ fn writing_them_again_gives_them_again() {
             let quantile = differences[differences.len() * 99 / 100];
             let largest = differences[differences.len() - 1];
             // One level of i8 is about 0.01 of the largest weight; six steps move a weight by 0.006 at most.
-            let limit = if weights == WeightType::I8 { 2e-2 } else { 6e-3 };
+            let limit = if weights == WeightType::I8 {
+                2e-2
+            } else {
+                6e-3
+            };
             assert!(
                 old.len() == new.len() && quantile < 1e-5 && largest < limit,
                 "{file}: 99 % within {quantile}, all within {largest}"
@@ -188,7 +206,11 @@ fn they_say_where_they_come_from_and_stay_small() {
         let device = folder.file_name().unwrap().to_str().unwrap();
         for key in ["command", "device"] {
             let value = provenance[key].as_str().unwrap_or_default();
-            assert!(value.contains(device), "{}: {key} is '{value}'", path.display());
+            assert!(
+                value.contains(device),
+                "{}: {key} is '{value}'",
+                path.display()
+            );
         }
         assert!(
             provenance["commit"].as_str().is_some_and(|c| !c.is_empty()),

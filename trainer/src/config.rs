@@ -161,7 +161,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
-        Self::from_table(parse_table(&text, &name)?)
+        Self::from_table(parse_table(&text, &name)?, &name)
     }
 
     /// Lays a TOML document and then single `table.key=value` settings over this configuration.
@@ -181,17 +181,17 @@ impl Config {
             let text =
                 std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
             merge(&mut table, parse_table(&text, &name)?);
+            // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
+            parse_config(table.clone(), &name)?;
         }
         for setting in settings {
             merge(&mut table, parse_setting(setting)?);
         }
-        Self::from_table(table)
+        Self::from_table(table, "")
     }
 
-    fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
-        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            ConfigError::Toml(String::new(), e.to_string().trim().replace('\n', " "))
-        })?;
+    fn from_table(table: toml::Table, name: &str) -> Result<Self, ConfigError> {
+        let config = parse_config(table, name)?;
         config.validate()?;
         Ok(config)
     }
@@ -506,6 +506,18 @@ impl Row {
 fn parse_table(text: &str, name: &str) -> Result<toml::Table, ConfigError> {
     text.parse()
         .map_err(|e: toml::de::Error| ConfigError::Toml(format!(" {name}"), e.to_string()))
+}
+
+/// The configuration in a table, which came from the file `name` or, if that is empty, from settings.
+fn parse_config(table: toml::Table, name: &str) -> Result<Config, ConfigError> {
+    table.try_into().map_err(|e: toml::de::Error| {
+        let place = if name.is_empty() {
+            String::new()
+        } else {
+            format!(" {name}")
+        };
+        ConfigError::Toml(place, e.to_string().trim().replace('\n', " "))
+    })
 }
 
 /// `a.b=value` as a document. A value that is not TOML is taken as a string, so that paths need no quotes.

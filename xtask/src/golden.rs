@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut writer = cargo();
     writer.args(["run", "--quiet", "--package", "sparsecode-tests"]);
     if arguments.device == "cuda" {
-        writer.args(["--features", "sparsecode-trainer/cuda"]);
+        writer.args(["--features", "cuda"]);
     }
     succeed(writer.args(["--bin", "write-golden", "--", "--device", &arguments.device]))?;
     print!("{}", differences(&before, &contents(&folder)?));

@@ -6,6 +6,7 @@ use crate::data::fetch::{FetchEvent, fetch_mnist};
 
 /// Get public data sets
 #[derive(Args)]
+#[command(after_help = "Example:\n  sparsecode data fetch mnist --output data")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::check_extension;
@@ -41,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .zip(samples.chunks_exact_mut(d))
         .enumerate()
     {
-        host.decode_dense(row, code, sample)?;
+        host.decode_dense(row, code, sample)
+            .with_context(|| arguments.input.display().to_string())?;
     }
     write_npy_f32(&arguments.output, &[count, d], &samples)?;
     println!("{}: {count} samples of {d}", arguments.output.display());

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use sparsecode_formats::Contrast;
 use sparsecode_runtime::Refine;
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
     /// What to clean
     #[arg(long)]
     input: PathBuf,
-    /// Where to write it: .png for an image, .npy or .csv for a signal, .npy for an array
+    /// Where to write it: .png for an image, .npy, .csv or .wav for a signal, .npy for an array
     #[arg(long)]
     output: PathBuf,
     /// Refine each code with at most so many FISTA iterations
@@ -69,7 +70,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 .map_err(|e| anyhow::anyhow!("{}: {e}", arguments.input.display()))?
                 .to_luma32f();
             let (width, height) = (image.width() as usize, image.height() as usize);
-            let clean = denoise_image(&mut host, image.as_raw(), width, height, hop, refine)?;
+            let clean = denoise_image(&mut host, image.as_raw(), width, height, hop, refine)
+                .with_context(|| arguments.input.display().to_string())?;
             Picture::from_levels(width, height, &clean)?.save(&arguments.output)?;
             println!("{}: {width}x{height}", arguments.output.display());
         }
@@ -130,26 +132,52 @@ impl Arguments {
         hop: usize,
         refine: Option<&Refine>,
     ) -> anyhow::Result<()> {
-        check_extension(&self.output, &["npy", "csv"])?;
+        check_extension(&self.output, &["npy", "csv", "wav"])?;
         let column = self.column.as_deref().map(|text| match text.parse() {
             Ok(index) => Column::Index(index),
             Err(_) => Column::Name(text.to_owned()),
         });
         let signal = read_signal(&self.input, column.as_ref())?;
-        let clean = denoise_signal(host, &signal.values, hop, refine)?;
-        write_signal(&self.output, &clean)?;
+        let clean = denoise_signal(host, &signal.values, hop, refine)
+            .with_context(|| self.input.display().to_string())?;
+        write_signal(&self.output, &clean, signal.sample_rate)?;
         println!("{}: {} samples", self.output.display(), clean.len());
         Ok(())
     }
 }
 
-fn write_signal(path: &Path, values: &[f32]) -> anyhow::Result<()> {
-    if path
+fn write_signal(path: &Path, values: &[f32], sample_rate: Option<f32>) -> anyhow::Result<()> {
+    let extension = path
         .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
-    {
-        return Ok(write_npy_f32(path, &[values.len()], values)?);
+        .map(|extension| extension.to_ascii_lowercase());
+    match extension.as_ref().and_then(|extension| extension.to_str()) {
+        Some("npy") => Ok(write_npy_f32(path, &[values.len()], values)?),
+        Some("wav") => Ok(write_atomic(path, &wav(values, sample_rate)?)?),
+        _ => {
+            let lines: String = values.iter().map(|value| format!("{value}\n")).collect();
+            Ok(write_atomic(path, lines.as_bytes())?)
+        }
     }
-    let lines: String = values.iter().map(|value| format!("{value}\n")).collect();
-    Ok(write_atomic(path, lines.as_bytes())?)
+}
+
+/// A `.wav` of 32-bit floats.
+fn wav(values: &[f32], sample_rate: Option<f32>) -> anyhow::Result<Vec<u8>> {
+    let Some(sample_rate) = sample_rate else {
+        return Err(usage(
+            "--output .wav: the input does not say its sample rate; write .npy or .csv",
+        ));
+    };
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: sample_rate.round() as u32,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec)?;
+    for &value in values {
+        writer.write_sample(value)?;
+    }
+    writer.finalize()?;
+    Ok(bytes.into_inner())
 }

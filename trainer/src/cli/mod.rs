@@ -28,7 +28,7 @@ use crate::train::TrainError;
 
 /// Learns sparse codes on a workstation and runs them on a microcontroller.
 #[derive(Parser)]
-#[command(name = "sparsecode", version, about, max_term_width = 100)]
+#[command(name = "sparsecode", version, max_term_width = 100)]
 #[command(
     after_help = "Example:\n  sparsecode quickstart\n\nExit status: 0 done, 1 failed, 2 used wrongly."
 )]

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_signal};
 use crate::denoise::{denoise_image, denoise_signal};
-use crate::evaluate::deployed::measure;
+use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
 use crate::export::{HostModel, TrainedRun, read_model};
 use crate::inference::PlainFista;
@@ -125,7 +125,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         refine,
         peak,
     };
-    let rows = demo.measure(&mut host)?;
+    let (rows, usage) = demo.measure(&mut host)?;
 
     let spec = *host.view().spec();
     let (height, width) = (
@@ -138,15 +138,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         picture("patches.png"),
         picture("scenes.png"),
     ];
-    let dictionary = features::atoms(&trained.model, &[])?;
-    gallery(
-        &dictionary,
-        spec.code_dim(),
-        height,
-        width,
-        &GalleryOptions::default(),
-    )?
-    .save(&pictures[0])?;
+    draw_atoms(&trained, &usage, height, width)?.save(&pictures[0])?;
     demo.draw_patches(&mut host, height, width)?
         .save(&pictures[1])?;
     let raw_sigma = sigma * spec.preprocessing.deviation;
@@ -251,21 +243,21 @@ impl Demo<'_> {
             / count as f64
     }
 
-    fn measure(&self, host: &mut HostModel<'_>) -> anyhow::Result<Vec<Row>> {
-        let methods = [
-            ("encoder", None),
-            ("encoder + refinement", Some(&self.refine)),
+    /// The table's rows, and how often the encoder uses each atom.
+    fn measure(&self, host: &mut HostModel<'_>) -> anyhow::Result<(Vec<Row>, Vec<u32>)> {
+        let row = |method: &str, figures: &Deployed| Row {
+            method: method.to_owned(),
+            psnr: figures.psnr,
+            sparsity: figures.sparsity,
+            seconds_per_patch: figures.seconds,
+        };
+        let encoder = measure(host, &self.noisy, self.test, self.peak, None)?;
+        let refined = measure(host, &self.noisy, self.test, self.peak, Some(&self.refine))?;
+        let rows = vec![
+            row("encoder", &encoder),
+            row("encoder + refinement", &refined),
         ];
-        let rows = methods.map(|(method, refine)| {
-            let figures = measure(host, &self.noisy, self.test, self.peak, refine)?;
-            Ok(Row {
-                method: method.to_owned(),
-                psnr: figures.psnr,
-                sparsity: figures.sparsity,
-                seconds_per_patch: figures.seconds,
-            })
-        });
-        rows.into_iter().collect()
+        Ok((rows, encoder.usage))
     }
 
     /// Samples spread over the set.
@@ -321,6 +313,33 @@ impl Demo<'_> {
             &values,
         )?)
     }
+}
+
+/// The atoms, the most used first.
+fn draw_atoms(
+    trained: &TrainedRun,
+    usage: &[u32],
+    height: usize,
+    width: usize,
+) -> anyhow::Result<Picture> {
+    let atoms = features::atoms(&trained.model, &[])?;
+    let mut order: Vec<usize> = (0..usage.len()).collect();
+    order.sort_by_key(|&atom| std::cmp::Reverse(usage[atom]));
+    let sorted: Vec<f32> = order
+        .iter()
+        .flat_map(|&atom| {
+            atoms[atom * height * width..][..height * width]
+                .iter()
+                .copied()
+        })
+        .collect();
+    Ok(gallery(
+        &sorted,
+        usage.len(),
+        height,
+        width,
+        &GalleryOptions::default(),
+    )?)
 }
 
 /// Whole pictures or stretches of signal from further seeds, denoised patch by overlapping patch.

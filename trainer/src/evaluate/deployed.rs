@@ -7,7 +7,7 @@ use crate::export::{HostError, HostModel};
 use sparsecode_runtime::{CodeBuffer, Refine};
 
 /// Figures of a model file on some samples, means over them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Deployed {
     /// Samples measured.
     pub samples: usize,
@@ -15,6 +15,8 @@ pub struct Deployed {
     pub psnr: f64,
     /// Fraction of code components that are exactly 0.
     pub sparsity: f64,
+    /// For each atom, in how many samples it is active.
+    pub usage: Vec<u32>,
     /// Wall time for a sample on this machine: encode, refine, decode.
     pub seconds: f64,
 }
@@ -32,24 +34,28 @@ pub fn measure(
     peak: f64,
     refine: Option<&Refine>,
 ) -> std::result::Result<Deployed, HostError> {
-    let code_dim = host.view().spec().code_dim() as f64;
+    let mut usage = vec![0u32; host.view().spec().code_dim()];
     let mut output = vec![0.0; clean.dim];
     let mut sums = (0.0, 0.0);
     let mut seconds = 0.0;
     let count = clean.len();
     for (index, input) in inputs.chunks_exact(clean.dim).take(count).enumerate() {
         let started = std::time::Instant::now();
-        let active = host.encode(input, refine)?.active();
+        host.encode(input, refine)?;
         host.reconstruct(&mut output)?;
         seconds += started.elapsed().as_secs_f64();
         sums.0 += super::psnr(&output, clean.sample(index), &clean.restore, index, peak);
-        sums.1 += 1.0 - active as f64 / code_dim;
+        sums.1 += 1.0 - host.code().active() as f64 / usage.len() as f64;
+        for &atom in host.code().indices() {
+            usage[usize::from(atom)] += 1;
+        }
     }
     let mean = |sum: f64| sum / count.max(1) as f64;
     Ok(Deployed {
         samples: count,
         psnr: mean(sums.0),
         sparsity: mean(sums.1),
+        usage,
         seconds: mean(seconds),
     })
 }

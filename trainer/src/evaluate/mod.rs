@@ -53,7 +53,7 @@ impl Samples {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CodeSource {
-    /// The encoder alone.
+    /// The encoder alone; FISTA for a model that has none.
     Encoder,
     /// FISTA on reconstruction and ℓ1 alone (β = γ = 0), from the encoder's code where there is one.
     Fista,
@@ -145,7 +145,10 @@ pub fn evaluate(
     let count = samples.len().max(1) as f64;
     Ok(Evaluation {
         samples: samples.len(),
-        codes: source,
+        codes: match model.encoder {
+            Some(_) => source,
+            None => CodeSource::Fista,
+        },
         noise: noise.map(|noise| noise.sigma),
         psnr_input: noise.map(|_| sums.psnr_input / count),
         psnr: sums.psnr / count,

@@ -41,6 +41,14 @@ pub fn import_torch(path: &Path, config: &mut Config) -> Result<(Autoencoder, us
             ),
         ));
     }
+    if names.contains(&"decoder.decoder.weight")
+        && let Some(other) = names.iter().find(|name| name.starts_with("decoder.layer"))
+    {
+        return Err(problem(
+            path,
+            &format!("tensors 'decoder.decoder.weight' and '{other}' belong to different decoders"),
+        ));
+    }
     let get = |name: &str| -> Result<Tensor, ExportError> {
         let view = file
             .tensor(name)
@@ -124,6 +132,8 @@ pub fn import_torch(path: &Path, config: &mut Config) -> Result<(Autoencoder, us
             ));
         }
     };
+    // Sizes of 0, or more than a configuration can hold.
+    *config = config.with_overrides(None, &[])?;
     Ok((Autoencoder { encoder, decoder }, input_dim))
 }
 

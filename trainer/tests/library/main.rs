@@ -1,6 +1,8 @@
 //! The trainer's library against plain-loop references written from the formulas, and as a program uses it.
 
 mod adam;
+mod config;
+mod evaluate;
 mod fista;
 mod gradients;
 mod reference;

@@ -324,10 +324,11 @@ fn the_ablation_collapses_and_the_hinge_prevents_it() {
     let run = |variant| {
         let settings = [
             "epochs=25",
-            "inference.lambda=0.05",
-            "inference.step_size=0.05",
+            "inference.lambda=0.2",
+            "inference.step_size=0.002",
+            "inference.max_iterations=60",
             "inference.encoder_weight=1",
-            "optimizer.decoder_learning_rate=0.02",
+            "optimizer.decoder_learning_rate=0.2",
             "optimizer.encoder_learning_rate=0.001",
         ];
         train(&small(variant, &settings)).1
@@ -335,25 +336,18 @@ fn the_ablation_collapses_and_the_hinge_prevents_it() {
     let (free, hinged) = (run("none"), run("vdl"));
     let l1 = |records: &[EpochRecord]| records.iter().map(|r| r.train.code_l1).collect::<Vec<_>>();
     let norm = |records: &[EpochRecord]| records.iter().map(|r| r.decoder_norm).collect::<Vec<_>>();
-    println!(
-        "{:?}\n{:?}\n{:?}\n{:?}",
-        l1(&free),
-        norm(&free),
-        l1(&hinged),
-        norm(&hinged)
-    );
     let (free_l1, free_norm) = (l1(&free), norm(&free));
     let (hinged_l1, hinged_norm) = (l1(&hinged), norm(&hinged));
-    assert!(free_l1[24] < 0.1 * free_l1[0], "{free_l1:?}");
+    assert!(free_l1[24] < 0.2 * free_l1[0], "{free_l1:?}");
     assert!(
-        free_l1[24] < free_l1[12] && free_l1[12] < free_l1[3],
+        free_l1[24] < free_l1[12] && free_l1[12] < free_l1[6],
         "{free_l1:?}"
     );
-    assert!(free_norm[24] > 2.0 * free_norm[0], "{free_norm:?}");
+    assert!(free_norm[24] > 3.0 * free_norm[0], "{free_norm:?}");
     assert!(free_norm.is_sorted(), "{free_norm:?}");
     assert!(hinged_l1[24] > 0.5 * hinged_l1[0], "{hinged_l1:?}");
     assert!(
-        hinged_l1[24] > 10.0 * free_l1[24],
+        hinged_l1[24] > 4.0 * free_l1[24],
         "{hinged_l1:?} {free_l1:?}"
     );
     assert!(

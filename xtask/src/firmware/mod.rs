@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -208,29 +209,27 @@ impl Job {
         })
     }
 
-    /// Builds, runs and checks one core.
-    fn run(&self, setup: &Setup) -> Row {
-        let row = |toolchain: String, outcome| Row {
-            core: setup.name,
-            toolchain,
-            outcome,
-        };
-        let Some(toolchain) = toolchain::choose(setup.target) else {
-            return row(
-                String::new(),
-                Outcome::Skipped(toolchain::remedy(setup.target)),
-            );
-        };
-        eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
-        let outcome = self.build(setup, &toolchain).and_then(|elf| {
-            if setup.machine.is_installed() {
-                self.emulate(setup, &elf)
-            } else {
-                Ok(Outcome::Skipped(setup.machine.remedy()))
-            }
+    /// Builds one core; what comes back runs and checks it.
+    fn start(&self, setup: Setup) -> impl FnOnce() -> Row + Send {
+        let toolchain = toolchain::choose(setup.target);
+        let built = toolchain.as_ref().map(|toolchain| {
+            eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
+            self.build(&setup, toolchain)
         });
-        let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
-        row(toolchain.to_string(), outcome)
+        move || {
+            let outcome = match built {
+                None => Ok(Outcome::Skipped(toolchain::remedy(setup.target))),
+                Some(Ok(_)) if !setup.machine.is_installed() => {
+                    Ok(Outcome::Skipped(setup.machine.remedy()))
+                }
+                Some(built) => built.and_then(|elf| self.emulate(&setup, &elf)),
+            };
+            Row {
+                core: setup.name,
+                toolchain: toolchain.map_or_else(String::new, |toolchain| toolchain.to_string()),
+                outcome: outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"))),
+            }
+        }
     }
 
     /// Builds the firmware and, where asked, the proof that nothing panics; returns the firmware's ELF.
@@ -400,7 +399,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         &arguments.core
     };
-    let rows: Vec<Row> = cores.iter().map(|core| job.run(&core.setup())).collect();
+    // While one core runs in its emulator, the next is built.
+    let rows: Vec<Row> = thread::scope(|scope| {
+        let running: Vec<_> = cores
+            .iter()
+            .map(|core| scope.spawn(job.start(core.setup())))
+            .collect();
+        running
+            .into_iter()
+            .map(|core| core.join().expect("a thread that does not panic"))
+            .collect()
+    });
     if arguments.json {
         println!("{:#}", report::json(&rows));
     } else {
