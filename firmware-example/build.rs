@@ -63,7 +63,7 @@ fn input(variable: &str, default: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is.
+/// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is.
 fn write_patches(path: &Path, to: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=SPARSECODE_PATCH_LIMIT");
     let limit = env::var("SPARSECODE_PATCH_LIMIT")
@@ -72,6 +72,11 @@ fn write_patches(path: &Path, to: &Path) -> Result<()> {
         .transpose()?;
     let patches = npy::Patches::parse(&fs::read(path)?, limit).map_err(anyhow::Error::msg)?;
     let mut source = String::new();
+    writeln!(
+        source,
+        "pub(crate) const NOISE: f32 = f32::from_bits({:#x});",
+        patches.noise().to_bits()
+    )?;
     for (name, samples) in [("NOISY", &patches.noisy), ("CLEAN", &patches.clean)] {
         writeln!(
             source,

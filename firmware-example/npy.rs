@@ -14,6 +14,13 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
+    /// Standard deviation of the noise, in raw samples. A sensor's is known from its data sheet, or from a still scene.
+    pub(crate) fn noise(&self) -> f32 {
+        let pairs = self.noisy.iter().zip(&self.clean);
+        let sum: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        (sum / self.noisy.len() as f64).sqrt() as f32
+    }
+
     /// Reads a file's bytes; keeps the first `limit` patches.
     pub(crate) fn parse(bytes: &[u8], limit: Option<usize>) -> Result<Self, String> {
         let (header, data) = split(bytes).ok_or("not an .npy file of version 1 or 2")?;

@@ -25,7 +25,7 @@ use checksum::Checksum;
 use defmt::{error, info};
 use defmt_semihosting as _;
 use model::INPUT_DIM;
-use patches::{CLEAN, NOISY};
+use patches::{CLEAN, NOISE, NOISY};
 use sparsecode_runtime::{CodeBuffer as _, LoadError, Refine, mean_squared_error, psnr_db};
 use static_cell::ConstStaticCell;
 
@@ -87,7 +87,8 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     let spec = network.spec();
     let settings = Refine {
         max_iterations: BUDGET,
-        ..Refine::for_model(spec)
+        // λ follows the noise, in the unit of the preprocessed patch.
+        ..Refine::for_noise(spec, NOISE / spec.preprocessing.deviation)
     };
     let quality =
         |patch: &[f32], clean: &[f32]| psnr_db(mean_squared_error(patch, clean), spec.peak);

@@ -76,9 +76,9 @@ impl From<&TensorReport> for TensorCost {
         Self {
             tensor: report.tensor,
             shape: report.shape,
-            max_error: f64::from(cost.max_abs_error),
-            rms_error: f64::from(cost.rms_error),
-            sqnr_db: f64::from(cost.sqnr_db),
+            max_error: cost.max_abs_error,
+            rms_error: cost.rms_error,
+            sqnr_db: cost.sqnr_db,
         }
     }
 }

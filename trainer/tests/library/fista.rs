@@ -174,7 +174,7 @@ fn orthonormal_dictionary_has_a_closed_form() {
     // A Hadamard matrix of order 8, scaled; six of its columns.
     let (d, l) = (8, 6);
     let sign = |i: usize, j: usize| {
-        if (i & j).count_ones() % 2 == 0 {
+        if (i & j).count_ones().is_multiple_of(2) {
             1.0
         } else {
             -1.0

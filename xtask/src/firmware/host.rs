@@ -70,7 +70,7 @@ pub(crate) fn reference(model: &[u8], patches: &Patches, budget: u32) -> Result<
     let mut workspace = WorkspaceBuf::new(spec.input_dim(), spec.code_dim(), spec.hidden_dim());
     let settings = Refine {
         max_iterations: budget,
-        ..Refine::for_model(spec)
+        ..Refine::for_noise(spec, patches.noise() / spec.preprocessing.deviation)
     };
 
     let mut stages: [crc32fast::Hasher; 4] = Default::default();
