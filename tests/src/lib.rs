@@ -24,12 +24,19 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     if path.exists() {
         Some(path)
     } else {
-        eprintln!(
-            "skipped: {} is not there (set SPARSECODE_SHARED to its folder)",
+        skipped(&format!(
+            "{} is not there (set SPARSECODE_SHARED to its folder)",
             path.display()
-        );
+        ));
         None
     }
+}
+
+/// Says that a test, or part of one, is skipped, and why. Goes past the test harness, which would hide it.
+pub fn skipped(reason: &str) {
+    use std::io::Write;
+    // Nothing to be done if even standard error is closed.
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
 /// A cargo command that builds into the folder, and with the profile, of these tests.

@@ -940,7 +940,8 @@ fn torch_weights_are_imported() {
         ("decoder.layer1.bias", vector(m)),
         ("decoder.layer2.weight", matrix(d, m, 19)),
     ];
-    let make = |parts: &[(&str, (Vec<usize>, Vec<f32>))]| -> Tensors {
+    type Part = (&'static str, (Vec<usize>, Vec<f32>));
+    let make = |parts: &[Part]| -> Tensors {
         let named = |(name, tensor): &(&str, _)| ((*name).to_owned(), Clone::clone(tensor));
         encoder.iter().chain(parts).map(named).collect()
     };

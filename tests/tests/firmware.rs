@@ -8,7 +8,7 @@ use sparsecode_formats::{
     Preprocessing, Variant, WeightType, write, write_file,
 };
 use sparsecode_tests::papers::Golden;
-use sparsecode_tests::{cargo, shared};
+use sparsecode_tests::{cargo, shared, skipped};
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::npy::write_npy_f32;
 use sparsecode_trainer::data::{DataConfig, MnistConfig};
@@ -33,7 +33,7 @@ fn firmware(arguments: &[&str]) -> Option<serde_json::Value> {
     let core = report["cores"][0].clone();
     assert_eq!(core["core"], "m4f", "{report}");
     if output.status.code() == Some(SKIPPED) {
-        eprintln!("skipped: the firmware on m4f: {}", core["reason"]);
+        skipped(&format!("the firmware on m4f: {}", core["reason"]));
         return None;
     }
     assert_eq!(output.status.code(), Some(0), "{report}\n{errors}");

@@ -273,7 +273,7 @@ impl Demo<'_> {
         height: usize,
         width: usize,
     ) -> anyhow::Result<Picture> {
-        let mut states = ["clean", "noisy", "encoder", "refined"].map(|name| State::new(name));
+        let mut states = ["clean", "noisy", "encoder", "refined"].map(State::new);
         for index in self.shown() {
             let mut reconstruct = |refine: Option<&Refine>| -> anyhow::Result<Vec<f32>> {
                 let mut output = vec![0.0; self.test.dim];
@@ -349,7 +349,7 @@ fn draw_scenes(
     sigma: f32,
     refine: &Refine,
 ) -> anyhow::Result<Picture> {
-    let mut states = ["clean", "noisy", "denoised"].map(|name| State::new(name));
+    let mut states = ["clean", "noisy", "denoised"].map(State::new);
     let peak = f64::from(host.view().spec().peak);
     let hop = usize::from(host.view().spec().input_shape.width).div_ceil(4);
     let (scenes, height, width) = match arguments.signal {
