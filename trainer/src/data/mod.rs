@@ -9,7 +9,7 @@
 //! | `mnist` | the four idx files, gzipped or not: [`mnist`] |
 //! | `images` | patches of a folder of images, local contrast normalised: [`images`] |
 //! | `signal` | windows of a 1-D signal in `.npy`, `.csv` or `.wav`: [`signal`] |
-//! | `npy` | rows of an array N×d or N×h×w: [`array`] |
+//! | `npy` | rows of an array N×d or N×h×w: [`mod@array`] |
 //! | `dead-leaves`, `vibration`, `ecg` | generated: [`generate`] |
 
 pub mod array;
