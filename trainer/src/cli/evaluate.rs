@@ -12,7 +12,8 @@ use crate::train::RunFolder;
 /// Measure a run's best model: sparsity, PSNR, energy, dead atoms, denoising
 ///
 /// PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
-/// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA.
+/// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA. The energy is
+/// the training's, variance hinge included, which FISTA's codes here do not minimise.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data ../shared/data

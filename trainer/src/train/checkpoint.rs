@@ -61,6 +61,9 @@ pub struct DataFacts {
     pub peak: f32,
     /// What the data are, in a line.
     pub description: String,
+    /// CRC-32 of the training and validation samples, so that a run is not continued on other data; empty where weights were
+    /// imported.
+    pub digest: String,
 }
 
 impl DataFacts {
@@ -73,6 +76,7 @@ impl DataFacts {
             contrast: splits.preprocessing.contrast.to_string(),
             peak: splits.peak,
             description: splits.description.clone(),
+            digest: digest([&splits.train.samples, &splits.validation.samples]),
         }
     }
 
@@ -85,6 +89,7 @@ impl DataFacts {
             contrast: Contrast::None.to_string(),
             peak: 1.0,
             description: "MNIST".to_owned(),
+            digest: String::new(),
         }
     }
 
@@ -102,6 +107,15 @@ impl DataFacts {
         };
         Ok((self.input_shape.parse()?, preprocessing))
     }
+}
+
+fn digest(sets: [&[f32]; 2]) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    for chunk in sets.into_iter().flat_map(|set| set.chunks(4096)) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    format!("{:08x}", hasher.finalize())
 }
 
 /// Parameters alone, with what is needed to use them: `best.safetensors`.
@@ -258,8 +272,11 @@ impl Checkpoint {
         }
         if self.state.data != *facts {
             let problem = format!(
-                "made on '{}', but the data are '{}'",
-                self.state.data.description, facts.description
+                "made on '{}' (samples {}), but the data are '{}' (samples {})",
+                self.state.data.description,
+                self.state.data.digest,
+                facts.description,
+                facts.digest
             );
             return Err(field(file, "data", &problem));
         }

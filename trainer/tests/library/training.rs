@@ -494,9 +494,16 @@ fn another_configuration_or_other_data_are_refused() {
     let other_data = load(&small("vdl", &["seed=32"]));
     let (ours, theirs) = (load(&config).description, other_data.description.clone());
     assert_ne!(ours, theirs);
-    let mut other = Trainer::new(config, other_data, &PlainFista, &CPU).unwrap();
+    let mut other = Trainer::new(config.clone(), other_data, &PlainFista, &CPU).unwrap();
     let error = other.restore(&checkpoint).unwrap_err().to_string();
     assert!(error.contains(&ours) && error.contains(&theirs), "{error}");
+
+    // The same description, one sample changed: a file that was replaced.
+    let mut replaced = load(&config);
+    replaced.train.samples[17] += 0.5;
+    let mut other = Trainer::new(config, replaced, &PlainFista, &CPU).unwrap();
+    let error = other.restore(&checkpoint).unwrap_err().to_string();
+    assert!(error.contains("samples"), "{error}");
 }
 
 /// Replaces text of the same length in a file's header.
