@@ -13,7 +13,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sparsecode_formats::{AlignedBytes, ModelFile, WeightType};
 use sparsecode_runtime::Refine;
-use sparsecode_trainer::export::COMMIT;
+use sparsecode_trainer::COMMIT;
 use sparsecode_trainer::storage::write_atomic;
 
 use crate::deployed::{autoencoder, trainer_refine};

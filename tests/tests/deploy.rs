@@ -70,6 +70,7 @@ fn papers_run(golden: &Golden, prefix: &str, preset: &str) -> (TrainedRun, Tenso
         model,
         facts: DataFacts::mnist(),
         epoch: 11,
+        commit: sparsecode_trainer::COMMIT.to_owned(),
     };
     (run, golden.inputs.narrow(0, 0, 24).unwrap())
 }

@@ -133,6 +133,7 @@ fn papers_model() -> Option<(Vec<u8>, Vec<f32>)> {
         model: golden.model("vdl"),
         facts: DataFacts::mnist(),
         epoch: 11,
+        commit: sparsecode_trainer::COMMIT.to_owned(),
     };
     let (mean, deviation) = (run.facts.mean, run.facts.deviation);
     let bytes = run.export(WeightType::I8).unwrap().bytes;

@@ -184,9 +184,12 @@ impl Config {
             // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
             parse_config(table.clone(), &name)?;
         }
+        // All settings together, so that their order does not matter: one may choose a source, another set its keys.
+        let mut upper = toml::Table::new();
         for setting in settings {
-            merge(&mut table, parse_setting(setting)?);
+            merge(&mut upper, parse_setting(setting)?);
         }
+        merge(&mut table, upper);
         Self::from_table(table, "")
     }
 
@@ -221,6 +224,14 @@ impl Config {
             "seed",
             self.seed.to_string(),
             "at most 9223372036854775807 (TOML's integers are signed)",
+        )?;
+        let has_gradient =
+            self.has_encoder() || self.model.hidden_dim == 0 || inference.initial_code > 0.0;
+        check(
+            has_gradient,
+            "inference.initial_code",
+            inference.initial_code.to_string(),
+            "above 0 for a one-hidden decoder without an encoder (presets end in do-nl)",
         )?;
         check(
             self.epochs > 0,
@@ -543,8 +554,10 @@ fn merge(lower: &mut toml::Table, upper: toml::Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
-                let other_source =
-                    above.contains_key("source") && above.get("source") != below.get("source");
+                let other_source = matches!(
+                    (above.get("source"), below.get("source")),
+                    (Some(above), Some(below)) if above != below
+                );
                 if other_source {
                     *below = above;
                 } else {

@@ -3,6 +3,9 @@
 //! [`config`] says what a run is, [`data`] loads samples, [`model`] holds the networks, [`inference`] finds codes, [`train`]
 //! learns, [`evaluate`] measures, [`export`] writes the file that `sparsecode-runtime` runs, [`report`] shows it.
 
+/// The commit that this program was built from; `unknown` outside a checkout.
+pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
+
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -25,12 +25,7 @@ struct Fetch {
     #[arg(value_enum)]
     set: Set,
     /// Folder to put it in
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "SPARSECODE_DATA",
-        default_value = "data"
-    )]
+    #[arg(long, value_name = "DIR", default_value = "data")]
     output: PathBuf,
     /// Where to download from, instead of the public mirrors
     #[arg(long, value_name = "URL")]

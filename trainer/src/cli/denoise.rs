@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     /// Distance between neighbouring patches [default: a quarter of the patch]
     #[arg(long)]
     hop: Option<usize>,
-    /// Column of a .csv, by name or index from 0
+    /// Column of a .csv or channel of a .wav, by name or index from 0 [default: the first]
     #[arg(long)]
     column: Option<String>,
 }
@@ -82,6 +82,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 arguments.signal(&mut host, hop, refine)?;
             } else {
                 check_extension(&arguments.output, &["npy"])?;
+                if matches!(spec.preprocessing.contrast, Contrast::Local { .. }) {
+                    return Err(usage(
+                        "--input: this model normalises local contrast, which needs a patch's surroundings; give a whole image",
+                    ));
+                }
                 let (count, mut samples) = super::read_rows(&arguments.input, spec.input_dim())?;
                 for sample in samples.chunks_exact_mut(spec.input_dim()) {
                     host.denoise(sample, refine)?;

@@ -1,16 +1,18 @@
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 use sparsecode_runtime::CodeBuffer;
 
-use super::check_extension;
+use super::{check_extension, print_json};
 use crate::data::npy::write_npy_f32;
 use crate::export::{HostModel, read_model};
 use crate::report::table::percent;
 
 /// Encode raw samples (.npy, N×d or N×h×w) into codes (.npy, N×l)
 ///
-/// The preprocessing recorded in the model file is applied, by the code that runs on the device. Models without an encoder are encoded
+/// The preprocessing recorded in the model file is applied. Models with local contrast normalisation take crops with their
+/// surroundings, N×52×52 for patches of 28×28 and a window of 13. Models without an encoder are encoded
 /// by FISTA.
 #[derive(Args)]
 #[command(
@@ -28,6 +30,9 @@ pub(super) struct Arguments {
     /// Refine each code with at most so many FISTA iterations
     #[arg(long, value_name = "ITERATIONS")]
     refine: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -35,27 +40,34 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["npy"])?;
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
-    let (d, l) = (
-        host.view().spec().input_dim(),
-        host.view().spec().code_dim(),
-    );
-    let (count, mut samples) = super::read_rows(&arguments.input, d)?;
+    let l = host.view().spec().code_dim();
+    let (height, width) = host.raw_shape();
+    let (count, samples) = super::read_rows(&arguments.input, height * width)
+        .with_context(|| format!("the model takes raw samples of {height}x{width}"))?;
     let refine = arguments
         .refine
         .map(|iterations| host.refinement(iterations));
     let mut codes = vec![0.0f32; count * l];
     let mut active = 0usize;
-    for (sample, code) in samples.chunks_exact_mut(d).zip(codes.chunks_exact_mut(l)) {
+    for (sample, code) in samples
+        .chunks_exact(height * width)
+        .zip(codes.chunks_exact_mut(l))
+    {
         host.encode_raw(sample, refine.as_ref())?;
         host.code().to_dense(code);
         active += host.code().active();
     }
     write_npy_f32(&arguments.output, &[count, l], &codes)?;
-    let zeros = 1.0 - active as f64 / codes.len().max(1) as f64;
+    let sparsity = 1.0 - active as f64 / codes.len().max(1) as f64;
+    if arguments.json {
+        return print_json(&serde_json::json!({
+            "output": arguments.output, "samples": count, "code_dim": l, "sparsity": sparsity
+        }));
+    }
     println!(
         "{}: {count} codes of {l}, {} zeros",
         arguments.output.display(),
-        percent(zeros)
+        percent(sparsity)
     );
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::train::RunFolder;
 /// the training's, variance hinge included, which FISTA's codes here do not minimise.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  sparsecode evaluate runs/vdl --noise 1.0,1.5 --data ../shared/data
+  sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR
   sparsecode evaluate runs/vdl --fista --json")]
 pub(super) struct Arguments {
     /// Folder of the run
@@ -59,9 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let device = arguments.device.open()?;
     let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &device)?;
-    let splits = arguments
-        .data
-        .load(&trained.config.data, trained.config.seed)?;
+    let splits = arguments.data.load_for(&trained)?;
     let dataset = match arguments.split {
         Split::Train => splits.train,
         Split::Validation => splits.validation,

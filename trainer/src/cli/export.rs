@@ -89,10 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let written = trained.export(arguments.weights.into())?;
     write_atomic(&arguments.output, &written.bytes)?;
 
-    let measured = match arguments
-        .data
-        .load(&trained.config.data, trained.config.seed)
-    {
+    let measured = match arguments.data.load_for(&trained) {
         Ok(splits) => Some(compare(&trained, &written.bytes, head(splits.validation))?),
         Err(error) => {
             eprintln!("note: PSNR and sparsity are not measured: {error:#}");

@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let largest = if config.model.hidden_dim == 0 {
                 Vec::new()
             } else {
-                let splits = arguments.data.load(&config.data, config.seed)?;
+                let splits = arguments.data.load_for(&trained)?;
                 let samples = Samples::new(splits.validation, &candle_core::Device::Cpu)?;
                 features::largest_codes(&trained.model, &samples, config, &PlainFista)?
             };

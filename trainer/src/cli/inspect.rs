@@ -74,6 +74,10 @@ struct MultiplyAdds {
     encode_first_layer: usize,
     encode_per_active_atom: usize,
     decode_per_active_atom: usize,
+    /// For each active hidden unit; 0 for a linear decoder.
+    decode_per_active_unit: usize,
+    /// One FISTA iteration, on top of decoding (for a one-hidden decoder: twice its active units).
+    refine_iteration: usize,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -125,6 +129,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             },
             encode_per_active_atom: iterations * l,
             decode_per_active_atom: if m == 0 { d } else { m },
+            decode_per_active_unit: if m == 0 { 0 } else { d },
+            refine_iteration: l * if m == 0 { d } else { m },
         },
         checksum: "ok".to_owned(),
     };
@@ -181,7 +187,7 @@ fn print(report: &Report) {
     row("flash for the model", bytes(report.flash_bytes as u64));
     let ram = &report.ram;
     row(
-        "RAM to encode, refine, decode",
+        "RAM to encode, refine, decode (without stack)",
         format!(
             "{} = patch {} + code {} + workspace {}",
             bytes(ram.total as u64),
@@ -191,14 +197,27 @@ fn print(report: &Report) {
         ),
     );
     let cost = &report.multiply_adds;
-    row(
-        "multiply-adds",
-        format!(
-            "{} + {} an active atom to encode, {} an active atom to decode",
-            thousands(cost.encode_first_layer as u64),
-            thousands(cost.encode_per_active_atom as u64),
-            thousands(cost.decode_per_active_atom as u64)
+    let count = |n: usize| thousands(n as u64);
+    let encode = match report.lista_iterations {
+        Some(_) => format!(
+            "{} + {} an active atom",
+            count(cost.encode_first_layer),
+            count(cost.encode_per_active_atom)
         ),
+        None => "by refinement from zero, up to 200 iterations".to_owned(),
+    };
+    row("multiply-adds to encode", encode);
+    let mut decode = format!("{} an active atom", count(cost.decode_per_active_atom));
+    if cost.decode_per_active_unit > 0 {
+        decode += &format!(
+            " + {} an active hidden unit",
+            count(cost.decode_per_active_unit)
+        );
+    }
+    row("multiply-adds to decode", decode);
+    row(
+        "multiply-adds of a refinement step",
+        format!("{} + those of decoding", count(cost.refine_iteration)),
     );
     row("checksum", report.checksum.clone());
     print!("{table}");

@@ -22,9 +22,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sparsecode_formats::WeightType;
 
 use crate::config::ConfigError;
-use crate::data::{DataConfig, Splits};
-use crate::export::ExportError;
-use crate::train::TrainError;
+use crate::data::{DataConfig, DataError, Splits};
+use crate::export::{ExportError, TrainedRun};
+use crate::train::{DataFacts, TrainError};
 
 /// Learns sparse codes on a workstation and runs them on a microcontroller.
 #[derive(Parser)]
@@ -94,6 +94,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
     let config = |error: &ConfigError| !matches!(error, ConfigError::Io(..));
     error.chain().any(|cause| {
         cause.is::<Usage>()
+            || matches!(cause.downcast_ref(), Some(DataError::Config { .. }))
             || cause.downcast_ref::<ConfigError>().is_some_and(config)
             || matches!(cause.downcast_ref(), Some(TrainError::Config(error)) if config(error))
             || matches!(cause.downcast_ref(), Some(ExportError::Config(error)) if config(error))
@@ -138,13 +139,36 @@ impl DeviceChoice {
 #[derive(Args)]
 struct DataFlags {
     /// Folder (or file) with the data; built-in data need none.
-    #[arg(long, value_name = "DIR", env = "SPARSECODE_DATA")]
+    ///
+    /// Without it, the environment variable SPARSECODE_DATA names it.
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
 impl DataFlags {
     fn load(&self, config: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
-        Ok(config.load(self.data.as_deref(), seed)?)
+        let named = std::env::var_os("SPARSECODE_DATA").filter(|name| !name.is_empty());
+        let folder = self.data.clone().or_else(|| named.map(PathBuf::from));
+        Ok(config.load(folder.as_deref(), seed)?)
+    }
+
+    /// Loads the data of a run, and says so if they are others than it was trained on.
+    fn load_for(&self, run: &TrainedRun) -> anyhow::Result<Splits> {
+        let splits = self.load(&run.config.data, run.config.seed)?;
+        let found = DataFacts::of(&splits);
+        if found.input_shape != run.facts.input_shape {
+            return Err(usage(format!(
+                "--data: samples are {}, but the run was trained on {} ({})",
+                found.input_shape, run.facts.input_shape, run.facts.description
+            )));
+        }
+        if !run.facts.digest.is_empty() && found.digest != run.facts.digest {
+            eprintln!(
+                "note: these are not the samples that the run was trained on ({}), but {}",
+                run.facts.description, found.description
+            );
+        }
+        Ok(splits)
     }
 }
 

@@ -19,8 +19,8 @@ use crate::train::{Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolde
 /// validation energy), metrics.jsonl and TensorBoard events.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  sparsecode train --preset mnist/vdl --epochs 5 --data ../shared/data --out runs/vdl
-  sparsecode train --preset mnist/vdl --epochs 5 --data ../shared/data --out runs/vdl --resume
+  sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
+  sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
   sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
 
 Presets are DATA/MODEL: mnist, patches (a folder of images), dead-leaves, vibration, ecg (generated) with
@@ -104,10 +104,6 @@ impl Arguments {
                 ));
             }
         };
-        let base = match self.lambda {
-            Some(lambda) => base.at_lambda(lambda),
-            None => base,
-        };
         let mut settings = self.set.clone();
         let mut short = |key: &str, value: Option<String>| {
             settings.extend(value.map(|value| format!("{key}={value}")));
@@ -128,7 +124,15 @@ impl Arguments {
             "inference.encoder_weight",
             self.encoder_weight.map(|v| v.to_string()),
         );
-        Ok(base.with_overrides(self.config.as_deref(), &settings)?)
+        let file = self.config.as_deref();
+        let resolved = base.with_overrides(file, &settings)?;
+        if self.preset.is_none() {
+            return Ok(resolved);
+        }
+        // A preset may depend on λ, wherever λ was set.
+        Ok(base
+            .at_lambda(resolved.inference.lambda)
+            .with_overrides(file, &settings)?)
     }
 }
 
@@ -186,9 +190,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ),
         Ending::Finished => {}
     }
-    if let (true, Some(record)) = (arguments.json, &last) {
-        print_json(record)?;
-    } else if let (false, Some(best)) = (arguments.json, trainer.position().best()) {
+    if arguments.json {
+        // A run that was finished already has its last figures in the log.
+        let record = match &last {
+            Some(record) => Some(serde_json::to_value(record)?),
+            None => crate::report::metrics::read(folder.metrics())?.pop(),
+        };
+        print_json(&record)?;
+    } else if let Some(best) = trainer.position().best() {
         println!(
             "best: epoch {}, validation energy {:.4}; {}",
             best.epoch,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::{
-    Contrast, Dataset, Preprocessing, Restore, Splits, checked_counts, checked_shape,
+    Contrast, Dataset, Preprocessing, Restore, Splits, checked_made_counts, checked_shape,
     chosen_folder, display_name, has_extension, part_generator, split_generator,
 };
 use crate::rng::Stream;
@@ -88,7 +88,7 @@ impl ImagesConfig {
     }
 
     pub(super) fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
-        checked_counts(self.train, self.validation, self.test)?;
+        checked_made_counts(self.train, self.validation, self.test)?;
         check_window(self.window, self.sigma)?;
         let shape = checked_shape(self.patch, self.patch, "patch")?;
         if self.crop() > SIDE as usize {

@@ -347,6 +347,24 @@ fn checked_shape(
         })
 }
 
+/// The most samples that are generated or cropped for one split: a count that is larger is a slip, and would only fill the memory.
+const MAX_SAMPLES: usize = 10_000_000;
+
+/// [`checked_counts`] for samples that are made, not read.
+fn checked_made_counts(train: usize, validation: usize, test: usize) -> Result<(), DataError> {
+    checked_counts(train, validation, test)?;
+    for (field, count) in [("train", train), ("validation", validation), ("test", test)] {
+        if count > MAX_SAMPLES {
+            return Err(DataError::config(
+                field,
+                format!("{count} samples are too many"),
+                format!("give at most {MAX_SAMPLES}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Checks that no count of samples is 0.
 fn checked_counts(train: usize, validation: usize, test: usize) -> Result<(), DataError> {
     for (field, count) in [("train", train), ("validation", validation), ("test", test)] {

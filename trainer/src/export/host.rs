@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use crate::data::local_contrast;
+
 use sparsecode_formats::{AlignedBytes, Contrast, ReadError};
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, ModelView, Normalisation, Refine, SparseCodeBuf, Start,
@@ -109,18 +111,62 @@ impl<'a> HostModel<'a> {
         Ok(&self.code)
     }
 
-    /// Encodes a raw sample, which is preprocessed in place.
+    /// Height and width of the raw sample that a code is made of: the model's input shape, or, with local contrast normalisation, a
+    /// crop around it that holds the surroundings which the normalisation needs.
+    pub fn raw_shape(&self) -> (usize, usize) {
+        let spec = self.view.spec();
+        let (height, width) = (
+            usize::from(spec.input_shape.height),
+            usize::from(spec.input_shape.width),
+        );
+        let margin = match spec.preprocessing.contrast {
+            Contrast::Local { window, .. } => 2 * (usize::from(window) - 1),
+            _ => 0,
+        };
+        (height + margin, width + margin)
+    }
+
+    /// Encodes a raw sample of [`HostModel::raw_shape`], preprocessed as the file says.
     ///
     /// # Errors
     ///
-    /// If the sample's length is not the model's.
-    pub fn encode_raw(
-        &mut self,
-        sample: &mut [f32],
-        refine: Option<&Refine>,
-    ) -> Result<(), HostError> {
-        let _ = self.view.preprocess(sample)?;
-        self.encode(sample, refine)?;
+    /// If the sample's length is not that shape's.
+    pub fn encode_raw(&mut self, raw: &[f32], refine: Option<&Refine>) -> Result<(), HostError> {
+        let spec = *self.view.spec();
+        let (height, width) = self.raw_shape();
+        if raw.len() != height * width {
+            return Err(DimensionError {
+                field: "sample",
+                expected: height * width,
+                found: raw.len(),
+            }
+            .into());
+        }
+        let mut sample = raw.to_vec();
+        if let Contrast::Local {
+            window,
+            sigma,
+            floor,
+        } = spec.preprocessing.contrast
+        {
+            let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
+            sample.iter_mut().for_each(|x| *x = (*x - mean) / deviation);
+            let contrast =
+                local_contrast(&sample, width, height, usize::from(window), sigma, floor);
+            // Far enough from the crop's border, the padding there does not count.
+            let border = usize::from(window) - 1;
+            let rows = contrast
+                .normalised
+                .chunks_exact(width)
+                .skip(border)
+                .take(height - 2 * border);
+            sample = rows
+                .flat_map(|row| row[border..width - border].iter().copied())
+                .collect();
+        } else {
+            let _ = self.view.preprocess(&mut sample)?;
+        }
+        self.encode(&sample, refine)?;
         Ok(())
     }
 

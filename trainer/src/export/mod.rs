@@ -18,9 +18,6 @@ use crate::config::{Config, ConfigError};
 use crate::model::{Autoencoder, Decoder};
 use crate::train::{CheckpointError, DataFacts, RunFolder, Weights};
 
-/// The commit that this program was built from; `unknown` outside a checkout.
-pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
-
 /// Why a run cannot be exported or weights cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -59,6 +56,8 @@ pub struct TrainedRun {
     pub facts: DataFacts,
     /// The epoch that the model was kept after; 0 for imported weights.
     pub epoch: u32,
+    /// The commit of the program that trained it.
+    pub commit: String,
 }
 
 impl TrainedRun {
@@ -76,6 +75,7 @@ impl TrainedRun {
             model,
             facts: weights.data().clone(),
             epoch: weights.epoch(),
+            commit: weights.commit().to_owned(),
         })
     }
 
@@ -110,7 +110,7 @@ impl TrainedRun {
                 data: self.facts.description.clone(),
                 seed: self.config.seed,
                 epoch: self.epoch,
-                commit: COMMIT.to_owned(),
+                commit: self.commit.clone(),
                 config_hash: self.config.hash(),
             },
         };

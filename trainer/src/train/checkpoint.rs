@@ -127,6 +127,7 @@ pub struct Weights {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct WeightsState {
     version: u32,
+    commit: String,
     config_hash: String,
     epoch: u32,
     data: DataFacts,
@@ -137,6 +138,7 @@ impl Weights {
     pub fn of(model: &Autoencoder, config: &Config, facts: &DataFacts, epoch: u32) -> Self {
         let state = WeightsState {
             version: VERSION,
+            commit: crate::COMMIT.to_owned(),
             config_hash: config.hash(),
             epoch,
             data: facts.clone(),
@@ -169,6 +171,11 @@ impl Weights {
     /// The epoch (from 1) after which these parameters were kept; 0 for imported ones.
     pub fn epoch(&self) -> u32 {
         self.state.epoch
+    }
+
+    /// The commit of the program that trained (or imported) them.
+    pub fn commit(&self) -> &str {
+        &self.state.commit
     }
 
     /// What is known of the data that they were trained on.

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Contrast, DataError, Preprocessing, Splits, checked_counts, checked_shape, globally_normalised,
-    mean_and_deviation, part_generator,
+    Contrast, DataError, Preprocessing, Splits, checked_made_counts, checked_shape,
+    globally_normalised, mean_and_deviation, part_generator,
 };
 use super::DEMONSTRATION;
 use crate::rng::Stream;
@@ -63,7 +63,7 @@ impl Default for DeadLeavesConfig {
 impl DeadLeavesConfig {
     pub(in super::super) fn load(&self, seed: u64) -> Result<Splits, DataError> {
         let shape = checked_shape(self.height, self.width, "height")?;
-        checked_counts(self.train, self.validation, self.test)?;
+        checked_made_counts(self.train, self.validation, self.test)?;
         for (field, side) in [("height", self.height), ("width", self.width)] {
             if side > PICTURE {
                 return Err(DataError::config(

@@ -15,7 +15,7 @@ pub use vibration::{VIBRATION_RATE, vibration_signal};
 use super::error::DataError;
 use super::signal::{checked_window, cut};
 use super::{
-    Contrast, Preprocessing, Splits, checked_counts, globally_normalised, mean_and_deviation,
+    Contrast, Preprocessing, Splits, checked_made_counts, globally_normalised, mean_and_deviation,
     part_generator, range,
 };
 use crate::rng::Stream;
@@ -76,7 +76,7 @@ impl GeneratedSignalConfig {
         signal: impl Fn(usize, Stream) -> Vec<f32>,
     ) -> Result<Splits, DataError> {
         let shape = checked_window(self.window, self.hop)?;
-        checked_counts(self.train, self.validation, self.test)?;
+        checked_made_counts(self.train, self.validation, self.test)?;
         let part = |field: &'static str, count: usize, stream: Stream| {
             let samples = (count - 1)
                 .checked_mul(self.hop)
