@@ -298,3 +298,146 @@ fn wrong_arrays_and_files_are_named() {
         &["best.safetensors"],
     );
 }
+
+/// Crops with their surroundings are normalised as the model's patches were, checked against the formula in f64.
+#[test]
+fn local_contrast_needs_the_surroundings() {
+    const WINDOW: usize = 5;
+    const PATCH: usize = 8;
+    const CROP: usize = PATCH + 2 * (WINDOW - 1);
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let images = path("images");
+    std::fs::create_dir(&images).unwrap();
+    for seed in 0..12 {
+        let picture = dead_leaves_image(256, 256, seed);
+        save_png(&images.join(format!("{seed}.png")), 256, 256, &picture);
+    }
+    let (run, file) = (path("run"), path("model.safetensors"));
+    let more = [
+        "--set",
+        "data.patch=8",
+        "--set",
+        "data.window=5",
+        "--set",
+        "model.code_dim=24",
+        "--data",
+        text(&images),
+    ];
+    assert!(train("patches/vdl", &run, 1, &more).status.success());
+    done(&[
+        "export",
+        text(&run),
+        "--output",
+        text(&file),
+        "--weights",
+        "f32",
+        "--data",
+        text(&images),
+    ]);
+
+    let picture = dead_leaves_image(64, 64, 77);
+    let crop = |top: usize, left: usize| -> Vec<f32> {
+        (0..CROP * CROP)
+            .map(|p| picture[(top + p / CROP) * 64 + left + p % CROP])
+            .collect()
+    };
+    let crops = [crop(0, 0), crop(9, 30), crop(40, 17)];
+    let (input, output) = (path("x.npy"), path("z.npy"));
+    write_npy_f32(&input, &[3, CROP, CROP], &crops.concat()).unwrap();
+    let report = json(&[
+        "encode",
+        text(&file),
+        "--input",
+        text(&input),
+        "--output",
+        text(&output),
+        "--json",
+    ]);
+    assert_eq!(report["samples"], 3);
+    let (_, codes) = read_npy_f32(&output).unwrap();
+
+    let bytes = AlignedBytes::read(&file).unwrap();
+    let mut host = HostModel::new(&bytes, "model").unwrap();
+    let preprocessing = host.view().spec().preprocessing;
+    let Contrast::Local { sigma, floor, .. } = preprocessing.contrast else {
+        panic!("{preprocessing:?}");
+    };
+    let weight = |i: usize, j: usize| {
+        let square = |x: usize| (x as f64 - (WINDOW / 2) as f64).powi(2);
+        (-(square(i) + square(j)) / (2.0 * f64::from(sigma).powi(2))).exp()
+    };
+    let total: f64 = (0..WINDOW * WINDOW)
+        .map(|k| weight(k / WINDOW, k % WINDOW))
+        .sum();
+    let blur = |image: &[f64], side: usize| -> Vec<f64> {
+        let out = side - WINDOW + 1;
+        let at = |p: usize| {
+            let taps = (0..WINDOW * WINDOW).map(|k| {
+                weight(k / WINDOW, k % WINDOW) / total
+                    * image[(p / out + k / WINDOW) * side + p % out + k % WINDOW]
+            });
+            taps.sum::<f64>()
+        };
+        (0..out * out).map(at).collect()
+    };
+    let inner = |image: &[f64], side: usize| -> Vec<f64> {
+        let (out, border) = (side - WINDOW + 1, WINDOW / 2);
+        (0..out * out)
+            .map(|p| image[(p / out + border) * side + p % out + border])
+            .collect()
+    };
+    for (crop, code) in crops.iter().zip(codes.chunks_exact(24)) {
+        let scaled: Vec<f64> = crop
+            .iter()
+            .map(|&x| f64::from((x - preprocessing.mean) / preprocessing.deviation))
+            .collect();
+        let mean = blur(&scaled, CROP);
+        let centred: Vec<f64> = inner(&scaled, CROP)
+            .iter()
+            .zip(&mean)
+            .map(|(x, m)| x - m)
+            .collect();
+        let side = CROP - WINDOW + 1;
+        let squares: Vec<f64> = centred.iter().map(|x| x * x).collect();
+        let deviation = blur(&squares, side);
+        let patch: Vec<f32> = inner(&centred, side)
+            .iter()
+            .zip(&deviation)
+            .map(|(x, v)| (x / v.sqrt().max(f64::from(floor))) as f32)
+            .collect();
+        let mut expected = vec![0.0; 24];
+        sparsecode_runtime::CodeBuffer::to_dense(host.encode(&patch, None).unwrap(), &mut expected);
+        assert!(
+            max_difference(code, &expected) < 1e-4,
+            "{code:?}\n{expected:?}"
+        );
+    }
+
+    // A patch without its surroundings is not enough, neither to encode nor to denoise.
+    write_npy_f32(&input, &[3, PATCH, PATCH], &[0.5; 3 * PATCH * PATCH]).unwrap();
+    refused(
+        1,
+        &[
+            "encode",
+            text(&file),
+            "--input",
+            text(&input),
+            "--output",
+            text(&output),
+        ],
+        &["16x16", "x.npy"],
+    );
+    refused(
+        2,
+        &[
+            "denoise",
+            text(&file),
+            "--input",
+            text(&input),
+            "--output",
+            text(&output),
+        ],
+        &["whole image"],
+    );
+}

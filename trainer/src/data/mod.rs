@@ -478,16 +478,15 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `SPARSECODE_DATA`, or
-    /// `shared/data` beside the workspace.
+    /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `data/` in `SPARSECODE_SHARED`, or in
+    /// `shared/` beside the workspace.
     pub(crate) fn shared_data() -> Option<PathBuf> {
-        let named = std::env::var_os("SPARSECODE_DATA").map(PathBuf::from);
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-        let found = named.into_iter().chain([beside]).find(|path| path.is_dir());
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+        let folder = std::env::var_os("SPARSECODE_SHARED").map_or_else(beside, PathBuf::from);
+        let found = Some(folder.join("data")).filter(|path| path.is_dir());
         if found.is_none() {
             // Past the test harness, which would hide it.
-            let line =
-                b"skipped: tests on real data: no data folder (SPARSECODE_DATA is not set)\n";
+            let line = b"skipped: tests on real data: no data folder (set SPARSECODE_SHARED)\n";
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
         }
         found

@@ -535,3 +535,37 @@ fn hash_changes_with_any_value() {
         );
     }
 }
+
+#[test]
+fn the_order_of_settings_does_not_matter() {
+    let settings = ["data.window=32", "data.source=vibration", "data.hop=8"].map(str::to_owned);
+    let mut reversed = settings.clone();
+    reversed.reverse();
+    let base = Config::preset("ecg/vdl").unwrap();
+    let config = base.with_overrides(None, &settings).unwrap();
+    assert_eq!(config, base.with_overrides(None, &reversed).unwrap());
+    let text = config.to_toml();
+    assert!(
+        text.contains("vibration") && text.contains("window = 32") && text.contains("hop = 8"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_start_without_a_gradient_is_refused() {
+    let hidden = ["model.hidden_dim=32".to_owned()];
+    let error = Config::preset("mnist/do")
+        .unwrap()
+        .with_overrides(None, &hidden)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("inference.initial_code"),
+        "{error}"
+    );
+    assert!(
+        Config::preset("mnist/do-nl")
+            .unwrap()
+            .with_overrides(None, &hidden)
+            .is_ok()
+    );
+}
