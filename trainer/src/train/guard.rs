@@ -11,7 +11,7 @@ const LIMIT: f64 = 1e3;
 
 /// What is no longer a usable number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} of {tensor}; {remedy}")]
+#[error("{tensor}: {what}; {remedy}")]
 pub struct Divergence {
     /// The tensor.
     pub tensor: String,
