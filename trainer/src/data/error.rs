@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::storage::StorageError;
+
 /// An error of loading, generating, downloading or writing data. Every message names the file or the field and, where
 /// one is known, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +28,9 @@ pub enum DataError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The operating system refused to write.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A file whose content is not what its format or its use demands.
     #[error("{}: {reason}; {remedy}", .path.display())]
     Malformed {
@@ -70,11 +67,6 @@ impl DataError {
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Read { path, source }
-    }
-
-    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Write { path, source }
     }
 
     pub(crate) fn malformed(

@@ -1,6 +1,6 @@
 //! Downloading MNIST, with checksums.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::error::DataError;
-use super::files::write_whole;
+use crate::storage::write_atomic;
 
 /// Where MNIST is downloaded from, one after the other until a file arrives whole.
 pub const MNIST_MIRRORS: [&str; 2] = [
@@ -117,8 +117,7 @@ fn fetch(
         let downloaded = download(&url).and_then(|bytes| check(&bytes, file).map(|()| bytes));
         match downloaded {
             Ok(bytes) => {
-                write_whole(&path, |target| target.write_all(&bytes))
-                    .map_err(DataError::write(&path))?;
+                write_atomic(&path, &bytes)?;
                 report(FetchEvent::Finished {
                     path,
                     bytes: bytes.len() as u64,
@@ -227,6 +226,8 @@ mod tests {
 
     use super::super::mnist::tests::gzip;
     use super::super::tests::shared_data;
+    use std::io::Write;
+
     use super::*;
 
     /// Answers each request for a path with what `answer` makes of it, and counts requests. The thread ends with the test program.

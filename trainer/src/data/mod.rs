@@ -15,7 +15,6 @@
 pub mod array;
 mod error;
 pub mod fetch;
-mod files;
 pub mod generate;
 pub mod images;
 pub mod mnist;

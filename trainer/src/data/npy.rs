@@ -4,11 +4,11 @@
 //! `shape`, then the values. candle reads only some of the number types (16-bit integers are missing, for one), and
 //! trusts the header; this reader takes every real number type in either byte order and trusts nothing.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::error::DataError;
-use super::files::write_whole;
+use crate::storage::write_atomic_with;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 const REMEDY: &str = "save it again with numpy.save";
@@ -128,7 +128,8 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
     );
     header.push(b'\n');
     let length = u16::try_from(header.len()).expect("a shape has few axes");
-    write_whole(path, |file| {
+    write_atomic_with(path, |file| {
+        let mut file = BufWriter::new(file);
         file.write_all(MAGIC)?;
         file.write_all(&[1, 0])?;
         file.write_all(&length.to_le_bytes())?;
@@ -136,9 +137,9 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
         for value in values {
             file.write_all(&value.to_le_bytes())?;
         }
-        Ok(())
-    })
-    .map_err(DataError::write(path))
+        file.flush()
+    })?;
+    Ok(())
 }
 
 type Reason = (String, String);

@@ -89,7 +89,7 @@ impl GeneratedSignalConfig {
                         format!("stay within {MAX_SAMPLES} samples"),
                     )
                 })?;
-            Ok(signal(samples, stream))
+            Ok::<_, DataError>(signal(samples, stream))
         };
         let train = part("train", self.train, Stream::TrainData)?;
         let validation = part("validation", self.validation, Stream::ValidationData)?;
