@@ -90,7 +90,7 @@ pub fn trainer_refine(model: &Autoencoder, inputs: &Tensor, refine: &Refine) -> 
                 .to_dtype(DType::F32)?
         }
     };
-    PlainFista.infer(&Energy::new(&model.decoder, inputs, None, &config)?, &start)
+    PlainFista.infer(&Energy::new(&model.decoder, inputs, None, &config), &start)
 }
 
 /// The runtime's view of a file with its buffers.

@@ -181,7 +181,7 @@ impl Golden {
             Start::Encoder => codes.clone(),
             Start::Zero => codes.zeros_like().unwrap(),
         };
-        let energy = Energy::new(&model.decoder, &self.inputs, Some(&codes), config).unwrap();
+        let energy = Energy::new(&model.decoder, &self.inputs, Some(&codes), config);
         let inference = PlainFista.infer(&energy, &start).unwrap();
         let value = energy.value(&inference.codes).unwrap().total();
         (inference, value)

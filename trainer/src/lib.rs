@@ -13,6 +13,7 @@ pub mod denoise;
 pub mod evaluate;
 pub mod export;
 pub mod inference;
+mod kernels;
 pub mod model;
 pub mod report;
 pub mod rng;

@@ -134,7 +134,7 @@ pub fn evaluate(
         if rng.is_some() {
             sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start.., peak)?;
         }
-        sums.energy += Energy::new(&model.decoder, &inputs, None, &config.inference)?
+        sums.energy += Energy::new(&model.decoder, &inputs, None, &config.inference)
             .value(&codes)?
             .total();
         let (zeros, l1) = count_zeros(&codes, &mut used)?;
@@ -193,7 +193,7 @@ pub fn codes_of(
                 ..config.inference.clone()
             };
             Ok(engine
-                .infer(&Energy::new(&model.decoder, inputs, None, &plain)?, &start)?
+                .infer(&Energy::new(&model.decoder, inputs, None, &plain), &start)?
                 .codes)
         }
     }

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use candle_core::{DType, Result, Tensor};
 
 use super::InferenceConfig;
@@ -9,24 +11,28 @@ pub struct Energy<'a> {
     inputs: &'a Tensor,
     encoder_codes: Option<&'a Tensor>,
     config: &'a InferenceConfig,
-    reconstruction: Reconstruction<'a>,
+    /// Made when the first gradient is asked for: the value does not need it.
+    quadratic: OnceLock<Quadratic>,
 }
 
 /// How the reconstruction's gradient is computed.
-enum Reconstruction<'a> {
+pub(super) enum Reconstruction<'a> {
     /// `z G − c` for a linear decoder: n·l² operations an iteration instead of 2·n·d·l.
-    Quadratic {
-        /// G = (2/d) WᵀW, `code_dim × code_dim`.
-        gram: Tensor,
-        /// c = (2/d) Y W, `batch × code_dim`.
-        correlation: Tensor,
-    },
+    Quadratic(&'a Quadratic),
     /// Through both layers of a one-hidden decoder.
     OneHidden {
         hidden: &'a Tensor,
         hidden_bias: &'a Tensor,
         output: &'a Tensor,
     },
+}
+
+/// A linear decoder's reconstruction term: its gradient is `z G − c`.
+pub(super) struct Quadratic {
+    /// G = (2/d) WᵀW, `code_dim × code_dim`.
+    pub(super) gram: Tensor,
+    /// c = (2/d) Y W, `batch × code_dim`.
+    pub(super) correlation: Tensor,
 }
 
 /// The value of the energy, term by term, summed over the batch.
@@ -53,47 +59,63 @@ impl<'a> Energy<'a> {
     /// The energy of `inputs` (`batch × input_dim`) under `decoder`. `encoder_codes` (`batch × code_dim`) are the E(y) of the γ
     /// term; without them the term is absent.
     ///
-    /// Cost for a linear decoder: the products G and c, once.
-    ///
-    /// # Errors
-    ///
-    /// Fails if shapes, dtypes or devices disagree.
+    /// Cost for a linear decoder: the products G and c, once, with the first gradient.
     pub fn new(
         decoder: &'a Decoder,
         inputs: &'a Tensor,
         encoder_codes: Option<&'a Tensor>,
         config: &'a InferenceConfig,
-    ) -> Result<Self> {
-        let reconstruction = match decoder {
-            Decoder::Linear { dictionary } => {
-                let scale = 2.0 / inputs.dim(1)? as f64;
-                Reconstruction::Quadratic {
-                    gram: (dictionary.t()?.matmul(dictionary)? * scale)?,
-                    correlation: (inputs.matmul(dictionary)? * scale)?,
-                }
-            }
-            Decoder::OneHidden {
-                hidden,
-                hidden_bias,
-                output,
-            } => Reconstruction::OneHidden {
-                hidden,
-                hidden_bias,
-                output,
-            },
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             decoder,
             inputs,
             encoder_codes,
             config,
-            reconstruction,
-        })
+            quadratic: OnceLock::new(),
+        }
     }
 
     /// The settings that this energy was made with.
     pub fn config(&self) -> &InferenceConfig {
         self.config
+    }
+
+    /// Y, `batch × input_dim`.
+    pub(super) fn inputs(&self) -> &Tensor {
+        self.inputs
+    }
+
+    /// E(Y), `batch × code_dim`, where the γ term is there.
+    pub(super) fn encoder_codes(&self) -> Option<&Tensor> {
+        self.encoder_codes
+            .filter(|_| self.config.encoder_weight != 0.0)
+    }
+
+    pub(super) fn reconstruction(&self) -> Result<Reconstruction<'_>> {
+        match self.decoder {
+            Decoder::Linear { dictionary } => {
+                if let Some(quadratic) = self.quadratic.get() {
+                    return Ok(Reconstruction::Quadratic(quadratic));
+                }
+                let scale = 2.0 / self.inputs.dim(1)? as f64;
+                let quadratic = Quadratic {
+                    gram: (dictionary.t()?.matmul(dictionary)? * scale)?,
+                    correlation: (self.inputs.matmul(dictionary)? * scale)?,
+                };
+                Ok(Reconstruction::Quadratic(
+                    self.quadratic.get_or_init(|| quadratic),
+                ))
+            }
+            Decoder::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => Ok(Reconstruction::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            }),
+        }
     }
 
     /// ∇f at `codes` (`batch × code_dim`), which may have negative components (FISTA's momentum point).
@@ -106,9 +128,7 @@ impl<'a> Energy<'a> {
         if let Some(hinge) = self.hinge_gradient(codes)? {
             gradient = (gradient + hinge)?;
         }
-        if let Some(encoder_codes) = self.encoder_codes
-            && self.config.encoder_weight != 0.0
-        {
+        if let Some(encoder_codes) = self.encoder_codes() {
             let scale = 2.0 * self.config.encoder_weight / codes.dim(1)? as f64;
             gradient = (gradient + ((codes - encoder_codes)? * scale)?)?;
         }
@@ -116,8 +136,10 @@ impl<'a> Energy<'a> {
     }
 
     fn reconstruction_gradient(&self, codes: &Tensor) -> Result<Tensor> {
-        match &self.reconstruction {
-            Reconstruction::Quadratic { gram, correlation } => codes.matmul(gram)? - correlation,
+        match self.reconstruction()? {
+            Reconstruction::Quadratic(quadratic) => {
+                codes.matmul(&quadratic.gram)? - &quadratic.correlation
+            }
             Reconstruction::OneHidden {
                 hidden,
                 hidden_bias,
@@ -161,6 +183,15 @@ impl<'a> Energy<'a> {
     /// Fails if shapes, dtypes or devices disagree.
     pub fn value(&self, codes: &Tensor) -> Result<EnergyTerms> {
         let error = (self.decoder.forward(codes)? - self.inputs)?;
+        self.value_given_error(codes, &error)
+    }
+
+    /// The same, where the error `D(codes) − y` (`batch × input_dim`) is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Energy::value`].
+    pub fn value_given_error(&self, codes: &Tensor, error: &Tensor) -> Result<EnergyTerms> {
         let reconstruction = total(&error.sqr()?)? / self.inputs.dim(1)? as f64;
         let variance = if self.config.variance_weight == 0.0 || codes.dim(0)? < 2 {
             0.0

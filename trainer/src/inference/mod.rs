@@ -7,11 +7,13 @@
 //! g(Z) = λ Σ_i ‖z_i‖₁,   z ≥ 0
 //! ```
 //!
-//! An [`Engine`] minimises f + g. [`PlainFista`] is the definition; a faster engine must reproduce its iterates.
+//! An [`Engine`] minimises f + g. [`PlainFista`] is the definition; a faster engine, as [`CpuEngine`], must reproduce its iterates.
 
+mod cpu;
 mod energy;
 mod fista;
 
+pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
 

@@ -1,5 +1,6 @@
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Error, Result, Shape, Tensor};
 
+use crate::kernels::adam::AdamUpdate;
 use crate::model::Named;
 
 const BETA_1: f64 = 0.9;
@@ -20,8 +21,16 @@ pub struct Adam {
 struct Slot {
     name: &'static str,
     weight_decay: f64,
-    first_moment: Tensor,
-    second_moment: Tensor,
+    /// Both moments, 2 × count.
+    moments: Tensor,
+    shape: Shape,
+}
+
+impl Slot {
+    /// The first (0) or second (1) moment, in the parameter's shape.
+    fn moment(&self, index: usize) -> Result<Tensor> {
+        self.moments.get(index)?.reshape(&self.shape)
+    }
 }
 
 impl Adam {
@@ -37,8 +46,12 @@ impl Adam {
                 Ok(Slot {
                     name,
                     weight_decay: weight_decay(name),
-                    first_moment: parameter.zeros_like()?,
-                    second_moment: parameter.zeros_like()?,
+                    moments: Tensor::zeros(
+                        (2, parameter.elem_count()),
+                        parameter.dtype(),
+                        parameter.device(),
+                    )?,
+                    shape: parameter.shape().clone(),
                 })
             })
             .collect::<Result<_>>()?;
@@ -58,8 +71,14 @@ impl Adam {
     ) -> Result<()> {
         self.steps += 1;
         // torch's order of operations: bias corrections enter the step size and the denominator.
-        let correction_1 = 1.0 - BETA_1.powf(self.steps as f64);
-        let correction_2 = (1.0 - BETA_2.powf(self.steps as f64)).sqrt();
+        let update = AdamUpdate {
+            beta_1: BETA_1,
+            beta_2: BETA_2,
+            epsilon: EPSILON,
+            correction: 1.0 / (1.0 - BETA_2.powf(self.steps as f64)).sqrt(),
+            step: learning_rate / (1.0 - BETA_1.powf(self.steps as f64)),
+            weight_decay: 0.0,
+        };
         for (name, parameter) in parameters {
             let Some((_, gradient)) = gradients.iter().find(|(other, _)| *other == name) else {
                 continue;
@@ -67,20 +86,25 @@ impl Adam {
             let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == name) else {
                 continue;
             };
-            let gradient = if slot.weight_decay == 0.0 {
-                gradient.clone()
-            } else {
-                (gradient + (&*parameter * slot.weight_decay)?)?
+            if gradient.shape() != parameter.shape() {
+                return Err(Error::Msg(format!(
+                    "gradient of {name}: shape {:?}, expected {:?}",
+                    gradient.shape(),
+                    parameter.shape()
+                )));
+            }
+            let update = AdamUpdate {
+                weight_decay: slot.weight_decay,
+                ..update
             };
-            slot.first_moment = ((&slot.first_moment * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
-            slot.second_moment =
-                ((&slot.second_moment * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
-            let denominator = slot
-                .second_moment
-                .sqrt()?
-                .affine(1.0 / correction_2, EPSILON)?;
-            let update = (&slot.first_moment / denominator)?;
-            *parameter = (&*parameter - (update * (learning_rate / correction_1))?)?;
+            let next = match parameter.dtype() {
+                DType::F32 if parameter.device().is_cpu() => parameter
+                    .contiguous()?
+                    .apply_op3_no_bwd(&slot.moments, &gradient.contiguous()?, &update)?,
+                _ => plain(parameter, &slot.moments, gradient, &update)?,
+            };
+            *parameter = next.get(0)?.reshape(&slot.shape)?;
+            slot.moments = next.narrow(0, 1, 2)?;
         }
         Ok(())
     }
@@ -90,11 +114,16 @@ impl Adam {
         self.steps
     }
 
-    /// The moments by parameter: `(name, first, second)`.
-    pub fn moments(&self) -> impl Iterator<Item = (&'static str, &Tensor, &Tensor)> {
+    /// The moments by parameter, `(name, first, second)`, each of the parameter's shape.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device fails.
+    pub fn moments(&self) -> Result<Vec<(&'static str, Tensor, Tensor)>> {
         self.slots
             .iter()
-            .map(|slot| (slot.name, &slot.first_moment, &slot.second_moment))
+            .map(|slot| Ok((slot.name, slot.moment(0)?, slot.moment(1)?)))
+            .collect()
     }
 
     /// Takes back the state of an earlier run: its `steps`, and for each parameter both moments as `moments(name)` gives them.
@@ -110,20 +139,74 @@ impl Adam {
         for slot in &mut self.slots {
             let (first, second) = moments(slot.name)?;
             for moment in [&first, &second] {
-                if moment.shape() != slot.first_moment.shape() {
+                if *moment.shape() != slot.shape {
                     let message = format!(
                         "Adam moment of {}: shape {:?}, expected {:?}",
                         slot.name,
                         moment.shape(),
-                        slot.first_moment.shape()
+                        slot.shape
                     );
-                    return Err(E::from(candle_core::Error::Msg(message)));
+                    return Err(E::from(Error::Msg(message)));
                 }
             }
-            slot.first_moment = first;
-            slot.second_moment = second;
+            slot.moments = Tensor::stack(&[first.flatten_all()?, second.flatten_all()?], 0)?;
         }
         self.steps = steps;
+        Ok(())
+    }
+}
+
+/// [`AdamUpdate`] by tensor operations, for any float type and device: the definition.
+fn plain(
+    parameter: &Tensor,
+    moments: &Tensor,
+    gradient: &Tensor,
+    update: &AdamUpdate,
+) -> Result<Tensor> {
+    let parameter = parameter.flatten_all()?;
+    let decay = (&parameter * update.weight_decay)?;
+    let gradient = (gradient.flatten_all()? + decay)?;
+    let (beta_1, beta_2) = (update.beta_1, update.beta_2);
+    let first = ((moments.get(0)? * beta_1)? + (&gradient * (1.0 - beta_1))?)?;
+    let second = ((moments.get(1)? * beta_2)? + (gradient.sqr()? * (1.0 - beta_2))?)?;
+    let denominator = second.sqrt()?.affine(update.correction, update.epsilon)?;
+    let step = ((&first / denominator)? * update.step)?;
+    Tensor::stack(&[(parameter - step)?, first, second], 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// The fused update is the plain one, bit for bit, over steps in which the moments build up.
+    #[test]
+    fn fused_update_is_the_plain_one() -> Result<()> {
+        let count = 40_000;
+        let wave = |phase: f32| -> Result<Tensor> {
+            let values = (0..count).map(|i| (i as f32 * 0.37 + phase).sin() * 0.1);
+            Tensor::from_iter(values, &Device::Cpu)
+        };
+        let mut fused = (wave(0.0)?, Tensor::zeros((2, count), DType::F32, &Device::Cpu)?);
+        let mut by_tensors = fused.clone();
+        for step in 1..=4 {
+            let update = AdamUpdate {
+                beta_1: BETA_1,
+                beta_2: BETA_2,
+                epsilon: EPSILON,
+                correction: 1.0 / (1.0 - BETA_2.powi(step)).sqrt(),
+                step: 1e-3 / (1.0 - BETA_1.powi(step)),
+                weight_decay: 0.02,
+            };
+            let gradient = wave(step as f32)?;
+            let next = fused.0.apply_op3_no_bwd(&fused.1, &gradient, &update)?;
+            fused = (next.get(0)?, next.narrow(0, 1, 2)?);
+            let next = plain(&by_tensors.0, &by_tensors.1, &gradient, &update)?;
+            by_tensors = (next.get(0)?, next.narrow(0, 1, 2)?);
+            assert_eq!(fused.0.to_vec1::<f32>()?, by_tensors.0.to_vec1::<f32>()?);
+            assert_eq!(fused.1.to_vec2::<f32>()?, by_tensors.1.to_vec2::<f32>()?);
+        }
+        assert_ne!(fused.0.to_vec1::<f32>()?, wave(0.0)?.to_vec1::<f32>()?);
         Ok(())
     }
 }

@@ -221,12 +221,21 @@ struct CheckpointState {
 
 impl Checkpoint {
     /// The state of a run.
-    pub fn of(learner: &Learner, config: &Config, facts: &DataFacts, position: &Position) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device fails.
+    pub fn of(
+        learner: &Learner,
+        config: &Config,
+        facts: &DataFacts,
+        position: &Position,
+    ) -> candle_core::Result<Self> {
         let mut tensors = named(&learner.model);
         for adam in [&learner.decoder_adam, &learner.encoder_adam] {
-            for (name, first, second) in adam.moments() {
-                tensors.insert(format!("adam.first.{name}"), first.clone());
-                tensors.insert(format!("adam.second.{name}"), second.clone());
+            for (name, first, second) in adam.moments()? {
+                tensors.insert(format!("adam.first.{name}"), first);
+                tensors.insert(format!("adam.second.{name}"), second);
             }
         }
         let state = CheckpointState {
@@ -238,7 +247,7 @@ impl Checkpoint {
             encoder_steps: learner.encoder_adam.steps(),
             position: position.clone(),
         };
-        Self { tensors, state }
+        Ok(Self { tensors, state })
     }
 
     /// Writes the file whole or not at all.

@@ -473,7 +473,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&self, folder: &RunFolder) -> Result<(), TrainError> {
-        Checkpoint::of(&self.learner, &self.config, &self.facts, &self.position)
+        Checkpoint::of(&self.learner, &self.config, &self.facts, &self.position)?
             .write(&folder.checkpoint())?;
         Ok(())
     }

@@ -90,13 +90,13 @@ impl Learner {
             inputs,
             encoder_codes.as_ref(),
             &config.inference,
-        )?;
+        );
         let inference = engine.infer(&energy, &start)?;
         let codes = &inference.codes;
-        let terms = energy.value(codes)?;
+        let (decoder_gradients, error) = self.model.decoder.gradients(codes, inputs)?;
+        let terms = energy.value_given_error(codes, &error)?;
         guard::check_energy(&terms, inputs)?;
 
-        let (decoder_gradients, error) = self.model.decoder.gradients(codes, inputs)?;
         let mut encoder_gradients: Vec<Named<Tensor>> = Vec::new();
         let mut encoder_loss = 0.0;
         if let (Some(encoder), Some(trace)) = (&self.model.encoder, &trace) {

@@ -137,7 +137,7 @@ fn restored_moments_continue_bit_for_bit() {
 
     let (mut first, mut parameter) = (new(), start.clone());
     run(&mut first, &mut parameter, &gradients[..5]);
-    let (_, m, v) = first.moments().next().unwrap();
+    let (_, m, v) = first.moments().unwrap()[0].clone();
     let (m, v) = (m.clone(), v.clone());
     let mut second = new();
     let restored = second.restore::<candle_core::Error>(first.steps(), |asked| {

@@ -39,7 +39,7 @@ impl Case {
     fn infer(&self, config: &InferenceConfig, dtype: DType) -> (Matrix, Inference) {
         let decoder = self.decoder.tensors(dtype);
         let (y, e) = (self.inputs.tensor(dtype), self.encoder_codes.tensor(dtype));
-        let energy = Energy::new(&decoder, &y, Some(&e), config).unwrap();
+        let energy = Energy::new(&decoder, &y, Some(&e), config);
         let inference = PlainFista.infer(&energy, &e).unwrap();
         (Matrix::from_tensor(&inference.codes), inference)
     }
@@ -198,7 +198,7 @@ fn orthonormal_dictionary_has_a_closed_form() {
     assert!(expected.values.iter().any(|&z| z > 0.0) && expected.values.contains(&0.0));
     let decoder = Decoder::Linear(dictionary).tensors(DType::F64);
     let y = inputs.tensor(DType::F64);
-    let energy = Energy::new(&decoder, &y, None, &config).unwrap();
+    let energy = Energy::new(&decoder, &y, None, &config);
     let start = Matrix::from_fn(5, l, |_, _| 0.0).tensor(DType::F64);
     let codes = Matrix::from_tensor(&PlainFista.infer(&energy, &start).unwrap().codes);
     assert!(codes.distance(&expected) < 1e-8, "{codes:?} {expected:?}");
@@ -267,7 +267,7 @@ fn nothing_over_nothing_is_not_convergence() {
         };
         let decoder = case.decoder.tensors(DType::F64);
         let y = case.inputs.tensor(DType::F64);
-        let energy = Energy::new(&decoder, &y, None, &config).unwrap();
+        let energy = Energy::new(&decoder, &y, None, &config);
         let start = Matrix::from_fn(BATCH, CODE_DIM, |_, _| 0.0).tensor(DType::F64);
         let inference = PlainFista.infer(&energy, &start).unwrap();
         assert_eq!(inference.iterations, 23);
@@ -298,7 +298,7 @@ fn overflow_is_not_hidden() {
                 let decoder = case.decoder.tensors(DType::F32);
                 let y = case.inputs.tensor(DType::F32);
                 let e = case.encoder_codes.tensor(DType::F32);
-                let energy = Energy::new(&decoder, &y, Some(&e), &config).unwrap();
+                let energy = Energy::new(&decoder, &y, Some(&e), &config);
                 let inference = PlainFista.infer(&energy, &e).unwrap();
                 let value = energy.value(&inference.codes).unwrap().total();
                 assert!(

@@ -107,7 +107,7 @@ fn energy_terms_are_the_formulas() {
                 encoder_codes: with_encoder.then_some(&encoder_codes),
                 config: &config,
             };
-            let energy = Energy::new(&tensors, &y, with_encoder.then_some(&e), &config).unwrap();
+            let energy = Energy::new(&tensors, &y, with_encoder.then_some(&e), &config);
             let found = energy.value(&z).unwrap();
             let expected = problem.energy(&codes);
             let terms = [
@@ -144,7 +144,7 @@ fn energy_gradient_is_that_of_the_energy() {
     for decoder in decoders(14) {
         let tensors = decoder.tensors(DType::F64);
         for (config, with_encoder) in configs() {
-            let energy = Energy::new(&tensors, &y, with_encoder.then_some(&e), &config).unwrap();
+            let energy = Energy::new(&tensors, &y, with_encoder.then_some(&e), &config);
             let gradient = Matrix::from_tensor(&energy.gradient(&z).unwrap());
             let problem = |config| Problem {
                 decoder: &decoder,
@@ -201,7 +201,7 @@ fn hinge_does_not_move_a_constant_component() {
                         variance_weight,
                         ..inference_config()
                     };
-                    let energy = Energy::new(&tensors, &y, None, &config).unwrap();
+                    let energy = Energy::new(&tensors, &y, None, &config);
                     Matrix::from_tensor(&energy.gradient(&z).unwrap())
                 };
                 let (with, without) = (gradient(1e3), gradient(0.0));
@@ -222,7 +222,7 @@ fn a_batch_of_one_has_no_hinge() {
     let [linear, _] = decoders(20);
     let tensors = linear.tensors(DType::F64);
     let config = inference_config();
-    let energy = Energy::new(&tensors, &y, None, &config).unwrap();
+    let energy = Energy::new(&tensors, &y, None, &config);
     assert_eq!(energy.value(&z).unwrap().variance, 0.0);
     let problem = Problem {
         decoder: &linear,
@@ -455,7 +455,7 @@ fn relu_at_zero_passes_no_gradient() {
         variance_weight: 0.0,
         ..inference_config()
     };
-    let energy = Energy::new(&tensors, &y, None, &config).unwrap();
+    let energy = Energy::new(&tensors, &y, None, &config);
     let gradient = Matrix::from_tensor(&energy.gradient(&z).unwrap());
     assert!(gradient.values.iter().all(|&g| g == 0.0), "{gradient:?}");
     let (gradients, error) = tensors.gradients(&z, &y).unwrap();

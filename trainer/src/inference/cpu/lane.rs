@@ -1,0 +1,335 @@
+//! The loop, as one thread runs it on its samples.
+
+use std::sync::{PoisonError, RwLockReadGuard};
+
+use super::hidden::Scratch;
+use super::team::Barrier;
+use super::{Constants, Gradient, Problem, TILE};
+use crate::kernels::fista::{
+    Form, GramProduct, Hinge, Iteration, JoinMoments, Moments, Sample, Support, TileMoments,
+    UpdateTile, stride,
+};
+
+/// The samples of one thread and their state. Rows are padded to [`stride`].
+pub(super) struct Lane {
+    tiles: Vec<Tile>,
+    points: Vec<f32>,
+    codes: Vec<f32>,
+    constants: Vec<f32>,
+    products: Vec<f32>,
+    samples: Vec<Sample>,
+    moving: Vec<usize>,
+    support: Support,
+    hidden: Scratch,
+    mean: Vec<f32>,
+    factor: Vec<f32>,
+    stride: usize,
+    code_dim: usize,
+    iterations: usize,
+}
+
+/// Samples `first..first + rows` of the batch, which are rows `at..at + rows` of the lane.
+#[derive(Clone, Copy)]
+struct Tile {
+    first: usize,
+    at: usize,
+    rows: usize,
+}
+
+/// What a thread tells the others after an iteration.
+#[derive(Default)]
+pub(super) struct Report {
+    moving: usize,
+    overflowed: bool,
+    /// For each of its tiles: samples, and by component the mean and the squared deviations of x.
+    rows: Vec<usize>,
+    means: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+impl Report {
+    pub(super) fn new(tiles: usize, stride: usize) -> Self {
+        Self {
+            rows: vec![0; tiles],
+            means: vec![0.0; tiles * stride],
+            squares: vec![0.0; tiles * stride],
+            ..Self::default()
+        }
+    }
+}
+
+/// What all threads together found.
+struct Joint {
+    moving: usize,
+    overflowed: bool,
+}
+
+impl Lane {
+    pub(super) fn new(
+        tiles: impl Iterator<Item = usize>,
+        batch: usize,
+        code_dim: usize,
+        start: &[f32],
+        constants: &Constants<'_>,
+    ) -> Self {
+        let stride = stride(code_dim);
+        let mut lane = Self {
+            tiles: Vec::new(),
+            points: Vec::new(),
+            codes: Vec::new(),
+            constants: Vec::new(),
+            products: Vec::new(),
+            samples: Vec::new(),
+            moving: Vec::new(),
+            support: Support::default(),
+            hidden: Scratch::default(),
+            mean: vec![0.0; stride],
+            factor: vec![0.0; stride],
+            stride,
+            code_dim,
+            iterations: 0,
+        };
+        let mut at = 0;
+        for tile in tiles {
+            let first = tile * TILE;
+            let rows = TILE.min(batch - first);
+            lane.tiles.push(Tile { first, at, rows });
+            at += rows;
+        }
+        for field in [&mut lane.points, &mut lane.constants, &mut lane.products] {
+            field.resize(at * stride, 0.0);
+        }
+        lane.samples.resize(at, Sample::default());
+        for tile in &lane.tiles {
+            for row in 0..tile.rows {
+                let from = (tile.first + row) * code_dim..(tile.first + row + 1) * code_dim;
+                let to = (tile.at + row) * stride..(tile.at + row) * stride + code_dim;
+                let start = &start[from.clone()];
+                lane.samples[tile.at + row].norm_squared = start.iter().map(|v| v * v).sum();
+                lane.points[to.clone()].copy_from_slice(start);
+                let constant = &mut lane.constants[to];
+                if let Some(correlation) = constants.correlation {
+                    constant.copy_from_slice(&correlation[from.clone()]);
+                }
+                if let Some(codes) = constants.encoder_codes {
+                    for (constant, code) in constant.iter_mut().zip(&codes[from]) {
+                        *constant += constants.pull * code;
+                    }
+                }
+            }
+        }
+        lane.codes.clone_from(&lane.points);
+        lane
+    }
+
+    /// Iterations done.
+    pub(super) fn iterations(&self) -> usize {
+        self.iterations
+    }
+
+    /// Puts codes (`batch × code_dim`) and steps of its samples where they belong.
+    pub(super) fn collect(&self, codes: &mut [f32], steps: &mut [u32]) {
+        for tile in &self.tiles {
+            for row in 0..tile.rows {
+                let (sample, at) = (tile.first + row, (tile.at + row) * self.stride);
+                codes[sample * self.code_dim..][..self.code_dim]
+                    .copy_from_slice(&self.codes[at..at + self.code_dim]);
+                steps[sample] = self.samples[tile.at + row].steps;
+            }
+        }
+    }
+
+    /// Iterates until all threads agree that the batch is done.
+    pub(super) fn run(&mut self, problem: &Problem<'_>, member: usize, barrier: &Barrier) {
+        let config = problem.energy.config();
+        let has_hinge = config.variance_weight != 0.0 && problem.batch > 1;
+        let pull = match problem.energy.encoder_codes() {
+            Some(_) => 2.0 * config.encoder_weight / problem.code_dim as f64,
+            None => 0.0,
+        };
+        if has_hinge {
+            self.meet(problem, member, barrier, 0, has_hinge, (0, false));
+        }
+        let mut t = 1.0f64;
+        while self.iterations < config.max_iterations {
+            self.iterations += 1;
+            let t_next = (1.0 + (1.0 + 4.0 * t * t).sqrt()) / 2.0;
+            let iteration = Iteration {
+                step_size: config.step_size as f32,
+                threshold: (config.lambda * config.step_size) as f32,
+                momentum: ((t - 1.0) / t_next) as f32,
+                pull: pull as f32,
+                tolerance_squared: config.tolerance * config.tolerance,
+                stopping: config.stopping,
+            };
+            t = t_next;
+            let found = match &problem.gradient {
+                Gradient::Linear { gram } => self.linear(gram, iteration, has_hinge),
+                Gradient::OneHidden(layers) => {
+                    self.moving.clear();
+                    let rows = 0..self.samples.len();
+                    self.moving
+                        .extend(rows.filter(|&row| !self.samples[row].converged));
+                    layers.gradient(
+                        &mut self.hidden,
+                        &self.points,
+                        &self.moving,
+                        |row| sample_of(&self.tiles, row),
+                        &mut self.products,
+                        self.stride,
+                    );
+                    self.update(iteration, has_hinge)
+                }
+            };
+            let joint = self.meet(problem, member, barrier, self.iterations, has_hinge, found);
+            if joint.overflowed || joint.moving == 0 {
+                break;
+            }
+            if let Gradient::OneHidden(layers) = &problem.gradient {
+                let samples = (0..self.samples.len()).map(|row| sample_of(&self.tiles, row));
+                layers.count(&mut self.hidden, joint.moving, member, barrier, samples);
+            }
+        }
+    }
+
+    /// One iteration with a linear decoder, tile by tile.
+    fn linear(&mut self, gram: &[f32], iteration: Iteration, has_hinge: bool) -> (usize, bool) {
+        let (mut moving, mut overflowed) = (0, false);
+        for index in 0..self.tiles.len() {
+            let tile = self.tiles[index];
+            let samples = &self.samples[tile.at..tile.at + tile.rows];
+            self.moving.clear();
+            self.moving
+                .extend((0..tile.rows).filter(|&row| !samples[row].converged));
+            GramProduct {
+                gram,
+                stride: self.stride,
+                points: &self.points[tile.at * self.stride..][..tile.rows * self.stride],
+                moving: &self.moving,
+                products: &mut self.products[..tile.rows * self.stride],
+                support: &mut self.support,
+                form: Form::Auto,
+            }
+            .run();
+            let outcome = self.update_tile(tile, 0, iteration, has_hinge);
+            moving += outcome.0;
+            overflowed |= outcome.1;
+        }
+        (moving, overflowed)
+    }
+
+    /// The rest of an iteration, for products of all moving samples.
+    fn update(&mut self, iteration: Iteration, has_hinge: bool) -> (usize, bool) {
+        let (mut moving, mut overflowed, mut product) = (0, false, 0);
+        for index in 0..self.tiles.len() {
+            let tile = self.tiles[index];
+            let samples = &self.samples[tile.at..tile.at + tile.rows];
+            let wanted = samples.iter().filter(|sample| !sample.converged).count();
+            let outcome = self.update_tile(tile, product, iteration, has_hinge);
+            product += wanted;
+            moving += outcome.0;
+            overflowed |= outcome.1;
+        }
+        (moving, overflowed)
+    }
+
+    /// The fused pass over a tile, whose products begin at row `product`.
+    fn update_tile(
+        &mut self,
+        tile: Tile,
+        product: usize,
+        iteration: Iteration,
+        has_hinge: bool,
+    ) -> (usize, bool) {
+        let range = tile.at * self.stride..(tile.at + tile.rows) * self.stride;
+        let outcome = UpdateTile {
+            iteration,
+            hinge: has_hinge.then_some(Hinge {
+                mean: &self.mean,
+                factor: &self.factor,
+            }),
+            stride: self.stride,
+            products: &self.products[product * self.stride..],
+            constants: &self.constants[range.clone()],
+            points: &mut self.points[range.clone()],
+            codes: &mut self.codes[range],
+            samples: &mut self.samples[tile.at..tile.at + tile.rows],
+        }
+        .run();
+        (outcome.moving, outcome.overflowed)
+    }
+
+    /// Tells the others what was found, waits for them, and joins what all found; with a hinge, into its mean and factor.
+    fn meet(
+        &mut self,
+        problem: &Problem<'_>,
+        member: usize,
+        barrier: &Barrier,
+        iteration: usize,
+        has_hinge: bool,
+        (moving, overflowed): (usize, bool),
+    ) -> Joint {
+        // Two sets of reports in turn: a thread that is ahead does not overwrite what others still read.
+        let reports = &problem.reports[iteration % 2];
+        {
+            let mut report = reports[member]
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            report.moving = moving;
+            report.overflowed = overflowed;
+            if has_hinge {
+                let report = &mut *report;
+                for (index, tile) in self.tiles.iter().enumerate() {
+                    report.rows[index] = tile.rows;
+                    let columns = index * self.stride..(index + 1) * self.stride;
+                    TileMoments {
+                        stride: self.stride,
+                        rows: tile.rows,
+                        points: &self.points[tile.at * self.stride..],
+                        mean: &mut report.means[columns.clone()],
+                        squares: &mut report.squares[columns],
+                    }
+                    .run();
+                }
+            }
+        }
+        barrier.meet();
+        let reports: Vec<RwLockReadGuard<'_, Report>> = reports
+            .iter()
+            .map(|report| report.read().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        if has_hinge {
+            let tiles: Vec<Moments<'_>> = (0..problem.batch.div_ceil(TILE))
+                .map(|tile| {
+                    let (report, index) = (&reports[tile % reports.len()], tile / reports.len());
+                    let columns = index * self.stride..(index + 1) * self.stride;
+                    Moments {
+                        rows: report.rows[index],
+                        mean: &report.means[columns.clone()],
+                        squares: &report.squares[columns],
+                    }
+                })
+                .collect();
+            let config = problem.energy.config();
+            JoinMoments {
+                tiles: &tiles,
+                batch: problem.batch,
+                weight: config.variance_weight,
+                threshold: config.variance_threshold as f32,
+                mean: &mut self.mean,
+                factor: &mut self.factor,
+            }
+            .run();
+        }
+        Joint {
+            moving: reports.iter().map(|report| report.moving).sum(),
+            overflowed: reports.iter().any(|report| report.overflowed),
+        }
+    }
+}
+
+/// The sample of the batch that a row of the lane is.
+fn sample_of(tiles: &[Tile], row: usize) -> usize {
+    let tile = &tiles[row / TILE];
+    tile.first + row - tile.at
+}

@@ -1,0 +1,250 @@
+//! FISTA for training on a processor: the iterates of [`PlainFista`](super::PlainFista), in a fraction of its time.
+//!
+//! Threads own tiles of samples for the whole loop; codes, momentum points and constants of a tile stay in the cache of its core.
+//! An iteration is a product and one fused pass over the tile, after which the threads meet once: to add up the column statistics
+//! of the hinge, and to agree on the end. A sample that has converged takes no gradient, so none is computed for it.
+
+mod hidden;
+mod lane;
+mod team;
+
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
+
+use super::energy::Reconstruction;
+use super::{Energy, Engine, Inference};
+use crate::kernels::fista::stride;
+use hidden::OneHidden;
+use lane::{Lane, Report};
+use team::Team;
+
+/// Samples that are worked on together. Fixed, so that sums have the same order whatever the number of threads.
+const TILE: usize = 16;
+
+/// The engine for f32 tensors in main memory.
+///
+/// A linear decoder gives the same bits with any number of threads; beside [`PlainFista`](super::PlainFista) it differs by the
+/// rounding of f32. Threads are of use up to one for 16 samples of a batch.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use sparsecode_trainer::config::Config;
+/// use sparsecode_trainer::inference::{CpuEngine, Energy, Engine, PlainFista};
+/// use sparsecode_trainer::model::Decoder;
+///
+/// let dictionary = Tensor::new(&[[1f32, 0.], [0., 1.], [0.5, 0.5]], &Device::Cpu)?;
+/// let decoder = Decoder::Linear { dictionary };
+/// let inputs = Tensor::new(&[[1f32, 0., 0.5], [0., 2., 1.]], &Device::Cpu)?;
+/// let mut settings = Config::preset("mnist/sdl")?.inference;
+/// settings.tolerance = 0.0;
+/// let energy = Energy::new(&decoder, &inputs, None, &settings)?;
+/// let start = Tensor::zeros((2, 2), candle_core::DType::F32, &Device::Cpu)?;
+/// let (fast, plain) = (CpuEngine::new(1).infer(&energy, &start)?, PlainFista.infer(&energy, &start)?);
+/// let distance = (fast.codes - plain.codes)?.abs()?.max_all()?.to_scalar::<f32>()?;
+/// assert!(distance < 1e-5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct CpuEngine {
+    team: Team,
+}
+
+impl CpuEngine {
+    /// An engine with `threads` threads (at least one) of its own.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            team: Team::new(threads.max(1)),
+        }
+    }
+
+    /// Threads that it works with.
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+}
+
+impl Default for CpuEngine {
+    /// As many threads as rayon has: `RAYON_NUM_THREADS`, else one for each core.
+    fn default() -> Self {
+        Self::new(rayon::current_num_threads())
+    }
+}
+
+/// The decoder's part of the gradient.
+enum Gradient<'a> {
+    /// G, rows padded.
+    Linear { gram: Vec<f32> },
+    /// Both layers.
+    OneHidden(OneHidden<'a>),
+}
+
+/// What all threads read.
+struct Problem<'a> {
+    energy: &'a Energy<'a>,
+    gradient: Gradient<'a>,
+    /// n.
+    batch: usize,
+    /// l.
+    code_dim: usize,
+    /// What the threads tell each other: one report each, of this iteration and of the last one.
+    reports: [Vec<RwLock<Report>>; 2],
+}
+
+impl Engine for CpuEngine {
+    fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
+        let (batch, code_dim) = start.dims2()?;
+        let tiles = batch.div_ceil(TILE);
+        let members = self.team.threads().min(tiles).max(1);
+        let reconstruction = energy.reconstruction()?;
+        let starts = HostMatrix::of(start)?;
+        let pull = 2.0 * energy.config().encoder_weight / code_dim as f64;
+        let encoder_codes = energy
+            .encoder_codes()
+            .map(|codes| matrix(codes, batch, code_dim, "the encoder's codes"))
+            .transpose()?;
+
+        let correlation;
+        let (gradient, constant) = match &reconstruction {
+            Reconstruction::Quadratic(quadratic) => {
+                let gram = matrix(&quadratic.gram, code_dim, code_dim, "G")?;
+                correlation = matrix(&quadratic.correlation, batch, code_dim, "c")?;
+                let mut padded = vec![0.0; code_dim * stride(code_dim)];
+                for (row, values) in padded
+                    .chunks_exact_mut(stride(code_dim))
+                    .zip(gram.chunks_exact(code_dim))
+                {
+                    row[..code_dim].copy_from_slice(values);
+                }
+                (Gradient::Linear { gram: padded }, Some(&correlation))
+            }
+            Reconstruction::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => {
+                let layers = OneHidden::new(
+                    hidden,
+                    hidden_bias,
+                    output,
+                    energy.inputs(),
+                    code_dim,
+                    members,
+                )?;
+                (Gradient::OneHidden(layers), None)
+            }
+        };
+
+        let constants = Constants {
+            correlation: constant.map(|matrix| &**matrix),
+            encoder_codes: encoder_codes.as_deref(),
+            pull: pull as f32,
+        };
+        let lanes: Vec<Mutex<Lane>> = (0..members)
+            .map(|member| {
+                let owned = (member..tiles).step_by(members);
+                Mutex::new(Lane::new(owned, batch, code_dim, &starts, &constants))
+            })
+            .collect();
+        let hinge = energy.config().variance_weight != 0.0 && batch > 1;
+        let report = |_| {
+            (0..members)
+                .map(|member| {
+                    let owned = (member..tiles).step_by(members).count();
+                    RwLock::new(Report::new(if hinge { owned } else { 0 }, stride(code_dim)))
+                })
+                .collect()
+        };
+        let problem = Problem {
+            energy,
+            gradient,
+            batch,
+            code_dim,
+            reports: [0, 1].map(report),
+        };
+        self.team.run(members, |member, barrier| {
+            let mut lane = lanes[member].lock().unwrap_or_else(PoisonError::into_inner);
+            lane.run(&problem, member, barrier);
+        });
+
+        let mut codes = vec![0.0; batch * code_dim];
+        let mut steps = vec![0; batch];
+        let mut iterations = 0;
+        for lane in lanes {
+            let lane = lane.into_inner().unwrap_or_else(PoisonError::into_inner);
+            iterations = lane.iterations();
+            lane.collect(&mut codes, &mut steps);
+        }
+        Ok(Inference {
+            codes: Tensor::from_vec(codes, (batch, code_dim), &Device::Cpu)?,
+            iterations,
+            steps,
+        })
+    }
+}
+
+/// What the gradient's constant part `c + (2γ/l) E(y)` is made of, `batch × code_dim` each.
+struct Constants<'a> {
+    correlation: Option<&'a [f32]>,
+    encoder_codes: Option<&'a [f32]>,
+    /// `2γ/l`.
+    pull: f32,
+}
+
+/// The numbers of a contiguous f32 tensor in main memory, where they lie.
+struct HostMatrix<'a> {
+    /// Candle's read guard, whose type it does not name.
+    storage: Box<dyn Deref<Target = Storage> + Sync + 'a>,
+    first: usize,
+    count: usize,
+}
+
+impl<'a> HostMatrix<'a> {
+    fn of(tensor: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let range = layout.contiguous_offsets();
+        match (&*storage, range) {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((first, end))) => Ok(Self {
+                storage: Box::new(storage),
+                first,
+                count: end - first,
+            }),
+            (_, None) => Err(Error::Msg(
+                "the processor's engine takes contiguous tensors: call contiguous()".into(),
+            )),
+            _ => Err(Error::Msg(format!(
+                "the processor's engine takes f32 tensors in main memory, not {:?} on {:?}: PlainFista takes any",
+                tensor.dtype(),
+                tensor.device().location()
+            ))),
+        }
+    }
+}
+
+impl Deref for HostMatrix<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &**self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.first..][..self.count],
+            _ => &[],
+        }
+    }
+}
+
+/// A tensor of this shape, or an error that names it.
+fn matrix<'a>(
+    tensor: &'a Tensor,
+    rows: usize,
+    columns: usize,
+    name: &str,
+) -> Result<HostMatrix<'a>> {
+    if tensor.dims() != [rows, columns] {
+        return Err(Error::Msg(format!(
+            "{name}: shape {:?}, expected [{rows}, {columns}]",
+            tensor.dims()
+        )));
+    }
+    HostMatrix::of(tensor)
+}
