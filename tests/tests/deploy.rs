@@ -207,7 +207,7 @@ fn f32_refinement_is_the_trainers() {
         let theirs = trainer_refine(&subject.run.model, &subject.inputs, &until).unwrap();
         let settings = inference_config(&until);
         let energy = Energy::new(&subject.run.model.decoder, &subject.inputs, None, &settings);
-        let their_energy = energy.unwrap().value(&theirs.codes).unwrap().total();
+        let their_energy = energy.value(&theirs.codes).unwrap().total();
         let codes: Vec<Vec<f32>> = theirs.codes.to_vec2().unwrap();
         let (mut same_stop, mut our_energy) = (0, 0.0);
         for (row, input) in rows.iter().enumerate() {

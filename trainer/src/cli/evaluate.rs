@@ -5,7 +5,7 @@ use clap::Args;
 use super::{DataFlags, DeviceChoice, print_json};
 use crate::evaluate::{self, CodeSource, Evaluation, Noise, Samples};
 use crate::export::TrainedRun;
-use crate::inference::PlainFista;
+use crate::inference::engine_for;
 use crate::report::table::{Table, decibels, percent};
 use crate::train::RunFolder;
 
@@ -72,6 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else if arguments.fista {
         sources.push(CodeSource::Fista);
     }
+    let engine = engine_for(&device);
     let mut results = Vec::new();
     for &source in &sources {
         let levels = (0..)
@@ -85,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 &samples,
                 config,
                 peak,
-                &PlainFista,
+                engine.as_ref(),
                 source,
                 noise,
             )?);

@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{self, CodeSource, Samples};
 use crate::export::{HostModel, TrainedRun};
-use crate::inference::PlainFista;
+use crate::inference::CpuEngine;
 use crate::report::table::{Table, bytes, decibels, percent};
 use crate::storage::write_atomic;
 use crate::train::RunFolder;
@@ -146,7 +146,7 @@ fn compare(
         &set,
         config,
         peak,
-        &PlainFista,
+        &CpuEngine::default(),
         CodeSource::Encoder,
         None,
     )?;

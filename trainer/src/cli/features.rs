@@ -5,7 +5,7 @@ use clap::Args;
 use super::{DataFlags, check_extension, usage};
 use crate::evaluate::{Samples, features};
 use crate::export::TrainedRun;
-use crate::inference::PlainFista;
+use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Scaling, gallery};
 use crate::train::RunFolder;
 
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             } else {
                 let splits = arguments.data.load_for(&trained)?;
                 let samples = Samples::new(splits.validation, &candle_core::Device::Cpu)?;
-                features::largest_codes(&trained.model, &samples, config, &PlainFista)?
+                features::largest_codes(&trained.model, &samples, config, &CpuEngine::default())?
             };
             features::atoms(&trained.model, &largest)?
         }

@@ -18,7 +18,7 @@ use crate::denoise::{denoise_image, denoise_signal};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
 use crate::export::{HostModel, TrainedRun, read_model};
-use crate::inference::PlainFista;
+use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
 use crate::report::table::{Table, bytes, decibels, duration, percent};
@@ -194,7 +194,7 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
                 .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", file.display()))?;
         }
     }
-    let engine = PlainFista;
+    let engine = CpuEngine::default();
     let mut trainer = Trainer::new(config.clone(), splits, &engine, &Device::Cpu)?;
     write_atomic(folder.config(), config.to_toml().as_bytes())?;
     let mut console = Console::new(folder, config, &trainer, false, ProgressMode::detect(quiet))?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{DataFlags, DeviceChoice, print_json, usage};
 use crate::config::Config;
-use crate::inference::PlainFista;
+use crate::inference::engine_for;
 use crate::report::metrics::MetricsWriter;
 use crate::report::progress::{Progress, ProgressMode};
 use crate::report::tensorboard::EventWriter;
@@ -162,8 +162,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             splits.description
         );
     }
-    let engine = PlainFista;
-    let mut trainer = Trainer::new(config.clone(), splits, &engine, &device)?;
+    let engine = engine_for(&device);
+    let mut trainer = Trainer::new(config.clone(), splits, engine.as_ref(), &device)?;
     if arguments.resume {
         trainer.restore(&Checkpoint::read(&folder.checkpoint(), &device)?)?;
     }

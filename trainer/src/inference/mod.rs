@@ -17,7 +17,7 @@ pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// When a sample that meets the tolerance stops moving.
@@ -85,4 +85,12 @@ pub trait Engine {
     ///
     /// Fails if shapes, dtypes or devices disagree, or the device runs out of memory.
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference>;
+}
+
+/// The fastest engine for tensors on `device`: [`CpuEngine`] in main memory, [`PlainFista`] elsewhere.
+pub fn engine_for(device: &Device) -> Box<dyn Engine + Sync> {
+    match device {
+        Device::Cpu => Box::new(CpuEngine::default()),
+        _ => Box::new(PlainFista),
+    }
 }

@@ -128,7 +128,14 @@ mod tests {
     #[test]
     fn products_are_those_of_three_loops() {
         let mut rng = generator(5, Stream::Weights);
-        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (16, 33, 20), (125, 40, 65), (2, 0, 3), (0, 4, 4)] {
+        for (m, k, n) in [
+            (1, 1, 1),
+            (3, 5, 7),
+            (16, 33, 20),
+            (125, 40, 65),
+            (2, 0, 3),
+            (0, 4, 4),
+        ] {
             for (left_transposed, right_transposed) in
                 [(false, false), (true, false), (false, true), (true, true)]
             {
@@ -138,7 +145,9 @@ mod tests {
                         if t { (columns, rows) } else { (rows, columns) }
                     };
                     let mut matrix = |rows: usize, columns: usize| -> Vec<f32> {
-                        (0..rows * (columns + gap)).map(|_| rng.random_range(-1.0..1.0)).collect()
+                        (0..rows * (columns + gap))
+                            .map(|_| rng.random_range(-1.0..1.0))
+                            .collect()
                     };
                     let (lr, lc) = stored(m, k, left_transposed);
                     let (rr, rc) = stored(k, n, right_transposed);
@@ -155,7 +164,10 @@ mod tests {
                     let base = if accumulate { 1.0 } else { 0.0 };
                     plain(&mut expected, n + gap, base, 0.5, a, b);
                     for (found, expected) in found.iter().zip(&expected) {
-                        assert!((found - expected).abs() < 1e-5, "{m}×{k}×{n}: {found} {expected}");
+                        assert!(
+                            (found - expected).abs() < 1e-5,
+                            "{m}×{k}×{n}: {found} {expected}"
+                        );
                     }
                 }
             }
@@ -166,7 +178,14 @@ mod tests {
     #[should_panic(expected = "right matrix")]
     fn a_slice_that_is_too_short_is_refused() {
         let mut out = [0.0; 4];
-        matmul(&mut out, 2, false, 1.0, Matrix::new(&[0.0; 4], 2, 2, 2), Matrix::new(&[0.0; 3], 2, 2, 2));
+        matmul(
+            &mut out,
+            2,
+            false,
+            1.0,
+            Matrix::new(&[0.0; 4], 2, 2, 2),
+            Matrix::new(&[0.0; 3], 2, 2, 2),
+        );
     }
 
     #[test]
@@ -174,6 +193,13 @@ mod tests {
     fn a_result_that_is_too_short_is_refused() {
         let mut out = [0.0; 3];
         let a = [0.0; 4];
-        matmul(&mut out, 2, false, 1.0, Matrix::new(&a, 2, 2, 2), Matrix::new(&a, 2, 2, 2));
+        matmul(
+            &mut out,
+            2,
+            false,
+            1.0,
+            Matrix::new(&a, 2, 2, 2),
+            Matrix::new(&a, 2, 2, 2),
+        );
     }
 }

@@ -187,7 +187,10 @@ mod tests {
             let values = (0..count).map(|i| (i as f32 * 0.37 + phase).sin() * 0.1);
             Tensor::from_iter(values, &Device::Cpu)
         };
-        let mut fused = (wave(0.0)?, Tensor::zeros((2, count), DType::F32, &Device::Cpu)?);
+        let mut fused = (
+            wave(0.0)?,
+            Tensor::zeros((2, count), DType::F32, &Device::Cpu)?,
+        );
         let mut by_tensors = fused.clone();
         for step in 1..=4 {
             let update = AdamUpdate {

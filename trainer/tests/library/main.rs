@@ -2,6 +2,7 @@
 
 mod adam;
 mod config;
+mod cpu_engine;
 mod evaluate;
 mod fista;
 mod gradients;

@@ -93,7 +93,10 @@ impl<'a> OneHidden<'a> {
         }
         let points = Matrix::new(&scratch.points, rows, l, l);
         matmul(&mut scratch.units, m, true, 1.0, points, hidden.t());
-        scratch.units.iter_mut().for_each(|unit| *unit = unit.max(0.0));
+        scratch
+            .units
+            .iter_mut()
+            .for_each(|unit| *unit = unit.max(0.0));
         let units = Matrix::new(&scratch.units, rows, m, m);
 
         if scratch.uses_gram {
