@@ -6,11 +6,14 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cuda;
 mod firmware;
 mod golden;
 mod no_std;
 mod parity;
+mod results;
+mod table1;
 mod toolchain;
 
 #[derive(Parser)]
@@ -35,6 +38,11 @@ enum Task {
     CheckCuda,
     /// Train on MNIST and compare each epoch with the published code's
     Parity(parity::Arguments),
+    /// Train on MNIST to the end and compare with the paper's Table 1
+    Table1(table1::Arguments),
+    /// Measure how fast training is
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Write the golden files anew and say what changed
     Golden(golden::Arguments),
 }
@@ -51,6 +59,8 @@ fn main() -> ExitCode {
         Task::NoStd(arguments) => no_std::run(&arguments),
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),
+        Task::Table1(arguments) => table1::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Golden(arguments) => golden::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

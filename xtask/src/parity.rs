@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{SKIPPED, cargo, root, succeed, target_dir};
+use crate::results::write_page;
+use crate::{SKIPPED, cargo, succeed, target_dir};
 
 /// Trains VDL λ = 0.02 and SDL λ = 0.005 on MNIST and compares each epoch with the curves of the papers' code.
 #[derive(clap::Args, Debug, Clone)]
@@ -141,13 +142,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     );
     println!("{verdict}");
     if let Some(path) = &arguments.markdown {
-        write_markdown(path, arguments, &verdict, &report)?;
+        write_page(
+            path,
+            "MNIST: the first epochs beside the papers' code",
+            &format!("{verdict} Energies are sums over batches of 250."),
+            &command_line(arguments),
+            &arguments.device,
+            &report,
+        )?;
         println!("written to {}", path.display());
     }
     Ok(ExitCode::from(u8::from(!agrees)))
 }
 
-fn skip(path: &Path, why: &str, remedy: &str) -> Result<ExitCode> {
+pub(crate) fn skip(path: &Path, why: &str, remedy: &str) -> Result<ExitCode> {
     println!(
         "skipped: {}: {why}; name another with {remedy}",
         path.display()
@@ -156,7 +164,7 @@ fn skip(path: &Path, why: &str, remedy: &str) -> Result<ExitCode> {
 }
 
 /// Whether the training images are in `folder` or in its `mnist`, packed or not.
-fn has_mnist(folder: &Path) -> bool {
+pub(crate) fn has_mnist(folder: &Path) -> bool {
     [folder.to_path_buf(), folder.join("mnist")]
         .iter()
         .any(|folder| {
@@ -317,24 +325,6 @@ fn table(setup: &Setup, epochs: &[Epoch]) -> String {
     text
 }
 
-fn write_markdown(path: &Path, arguments: &Arguments, verdict: &str, tables: &str) -> Result<()> {
-    let text = format!(
-        "# MNIST: the first epochs beside the papers' code\n\n\
-         {verdict} Energies are sums over batches of 250.\n\n\
-         - command: `{}`\n- commit: {}\n- machine: {}\n\n{tables}",
-        command_line(arguments),
-        commit(),
-        machine(&arguments.device)
-    );
-    let write = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        sparsecode_formats::write_file(path, (text.trim_end().to_owned() + "\n").as_bytes())
-    };
-    write().with_context(|| path.display().to_string())
-}
-
 /// The command that makes the same table, wherever the data lie.
 fn command_line(arguments: &Arguments) -> String {
     let mut line = format!(
@@ -348,48 +338,6 @@ fn command_line(arguments: &Arguments) -> String {
         }
     }
     line
-}
-
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .current_dir(root())
-            .args(arguments)
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(hash) = git(&["rev-parse", "--short=12", "HEAD"]) else {
-        return "unknown".into();
-    };
-    match git(&["status", "--porcelain", "--untracked-files=no"]) {
-        Some(changes) if changes.is_empty() => hash,
-        _ => format!("{hash}, with changes"),
-    }
-}
-
-/// The processor and the number of its cores, and the GPU if that did the work.
-fn machine(device: &str) -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let processor = fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        })
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let mut text = format!("{processor}, {cores} cores");
-    if device != "cpu" {
-        let graphics = Command::new("nvidia-smi")
-            .args(["--query-gpu=name", "--format=csv,noheader"])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        let _ = write!(text, ", {}", graphics.as_deref().unwrap_or("no GPU"));
-    }
-    text
 }
 
 #[cfg(test)]
