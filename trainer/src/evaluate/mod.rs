@@ -130,13 +130,17 @@ pub fn evaluate(
         };
         let codes = codes_of(model, &inputs, config, engine, source)?;
         let reconstruction = model.decoder.forward(&codes)?;
-        sums.psnr += psnr_sum(&(reconstruction - &clean)?, &samples.restore, start.., peak)?;
+        // Of what was encoded, for the energy; of the clean samples, for the PSNR.
+        let error = (&reconstruction - &inputs)?;
+        let energy = Energy::new(&model.decoder, &inputs, None, &config.inference);
+        sums.energy += energy.value_given_error(&codes, &error)?.total();
         if rng.is_some() {
+            let clean_error = (reconstruction - &clean)?;
+            sums.psnr += psnr_sum(&clean_error, &samples.restore, start.., peak)?;
             sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start.., peak)?;
+        } else {
+            sums.psnr += psnr_sum(&error, &samples.restore, start.., peak)?;
         }
-        sums.energy += Energy::new(&model.decoder, &inputs, None, &config.inference)
-            .value(&codes)?
-            .total();
         let (zeros, l1) = count_zeros(&codes, &mut used)?;
         sums.zeros += zeros;
         sums.l1 += l1;
