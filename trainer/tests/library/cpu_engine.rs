@@ -276,6 +276,26 @@ fn overflow_is_not_hidden() {
     }
 }
 
+/// The loop ends where numbers leave the floats, as the plain one does; the rest of 10,000 iterations would be for nothing.
+#[test]
+fn an_overflow_ends_the_loop() {
+    for sizes in [(40, 10, 7, 0), (40, 10, 7, 9)] {
+        let case = Case::new(78, sizes);
+        let config = InferenceConfig {
+            step_size: 1e8,
+            max_iterations: 10_000,
+            tolerance: 0.0,
+            ..inference_config()
+        };
+        let found = case.infer(&CpuEngine::new(2), &config).iterations;
+        let plain = case.infer(&PlainFista, &config).iterations;
+        assert!(
+            found <= plain.max(100),
+            "{sizes:?}: {found} iterations, plain {plain}"
+        );
+    }
+}
+
 #[test]
 fn two_threads_may_share_an_engine() {
     let engine = CpuEngine::new(2);

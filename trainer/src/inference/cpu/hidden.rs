@@ -141,7 +141,8 @@ impl<'a> OneHidden<'a> {
         samples: impl Iterator<Item = usize>,
     ) {
         scratch.work += moving;
-        if scratch.uses_gram || !self.gram_pays(scratch.work) {
+        let sizes = (self.input_dim, self.hidden_dim, self.batch);
+        if scratch.uses_gram || !gram_pays(sizes, scratch.work) {
             return;
         }
         scratch.uses_gram = true;
@@ -169,17 +170,33 @@ impl<'a> OneHidden<'a> {
         barrier.meet();
     }
 
-    /// Whether the Gram form would have saved by now what it costs to set up.
-    fn gram_pays(&self, work: usize) -> bool {
-        let (d, m, n) = (self.input_dim, self.hidden_dim, self.batch);
-        let saving = (2 * d * m).saturating_sub(m * m);
-        work * saving >= m * m * d + n * d * m
-    }
-
     /// The first column and the number of columns of a thread's block of H.
     fn columns(&self, member: usize) -> (usize, usize) {
         let share = self.hidden_dim.div_ceil(self.gram.len());
         let first = (member * share).min(self.hidden_dim);
         (first, share.min(self.hidden_dim - first))
+    }
+}
+
+/// Whether the Gram form would by now have saved what it costs to set up, for sizes (d, m, n) and this number of samples times
+/// iterations done directly.
+fn gram_pays((d, m, n): (usize, usize, usize), work: usize) -> bool {
+    let saving = (2 * d * m).saturating_sub(m * m);
+    saving > 0 && work * saving >= m * m * d + n * d * m
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// MNIST's decoder: H costs as much as seven direct iterations more than its own; the patches' decoder is wider than twice the
+    /// input, so that H is never cheaper.
+    #[test]
+    fn the_gram_form_is_for_long_loops_and_narrow_layers() {
+        let mnist = (784, 1024, 250);
+        assert!(!gram_pays(mnist, 7 * 250));
+        assert!(gram_pays(mnist, 8 * 250));
+        assert!(!gram_pays((784, 2048, 250), 200 * 250));
+        assert!(!gram_pays((784, 2 * 784, 250), usize::MAX / 2));
     }
 }
