@@ -221,7 +221,7 @@ pub(crate) fn growth(effort: Effort) -> anyhow::Result<()> {
     println!("| decoder | size | value | ms, 1 thread |");
     println!("|---|---|---:|---:|");
     let one = CpuEngine::new(1);
-    let mut row = |sizes: Dimensions, size: &str, value: usize| -> anyhow::Result<()> {
+    let row = |sizes: Dimensions, size: &str, value: usize| -> anyhow::Result<()> {
         let is_linear = sizes.hidden_dim == 0;
         let iterations = effort.of(if is_linear { 200 } else { 60 });
         let problem = MadeUp::new(sizes, iterations)?;
