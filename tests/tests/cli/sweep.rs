@@ -56,6 +56,11 @@ impl Sweep {
             .collect()
     }
 
+    /// The log of a run as it is now.
+    pub(super) fn log(&self, out: &str, index: usize) -> String {
+        std::fs::read_to_string(self.run_folder(out, &self.ids()[index]).metrics()).unwrap()
+    }
+
     pub(super) fn run_folder(&self, out: &str, id: &str) -> RunFolder {
         RunFolder::new(self.path(out).join(id))
     }
@@ -299,6 +304,25 @@ fn a_plan_is_run_and_collected() {
 }
 
 #[test]
+fn the_example_grids_are_the_papers() {
+    for (name, runs, first) in [
+        ("mnist", 180, "31"),
+        ("mnist-table1", 10, "31"),
+        ("patches", 155, "31"),
+    ] {
+        let grid = sparsecode_tests::workspace().join(format!("examples/grids/{name}.toml"));
+        let plan = done(&["sweep", "plan", text(&grid)]);
+        assert_eq!(plan.lines().count(), runs, "{name}");
+        // A fifth of it is the whole grid.
+        let seed = format!("\"seed\":{first},");
+        assert!(
+            plan.lines().take(runs / 5).all(|line| line.contains(&seed)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn what_fails_is_listed_and_does_not_stop_the_others() {
     // The second diverges; the third has fewer samples than a batch.
     let blocks =
@@ -499,7 +523,10 @@ fn ctrl_c_saves_and_the_same_command_ends_where_an_undisturbed_one_does() {
         &sweep.collect("out", "md"),
         &["unfinished", "of 8 epochs"],
     );
+    let begun = sweep.log("out", 0);
     succeeded(&sweep.run("out", &["--jobs", "1", "--threads", "1"]));
+    // Gone on with, not begun again: the log has wall times that no second run would have.
+    assert!(!begun.is_empty() && sweep.log("out", 0).starts_with(&begun));
     sweep.is_whole("out");
     assert_eq!(sweep.tables("out"), sweep.tables("straight"));
     sweep.same_models("out", "straight");

@@ -87,16 +87,28 @@ impl Supervisor<'_> {
         std::fs::create_dir_all(self.folder.path())
             .map_err(|source| StorageError::new("create the folder", self.folder.path(), source))?;
         let mut state = State::new(self)?;
+        let worked = self.work(&mut state, stop);
+        if worked.is_err() {
+            state.stop_workers();
+            for job in &mut state.jobs {
+                // Its state is saved or not; there is nobody left to be told.
+                let _ = job.child.wait();
+            }
+        }
+        worked.map(|()| state.finish())
+    }
+
+    fn work(&self, state: &mut State<'_>, stop: &AtomicBool) -> Result<(), SweepError> {
         let (sender, reports) = channel();
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             if stopping {
-                state.jobs.iter_mut().for_each(|job| job.stdin = None);
+                state.stop_workers();
             } else {
                 state.start_due(&sender)?;
             }
             if state.jobs.is_empty() && (stopping || state.queue.is_empty()) {
-                break;
+                return Ok(());
             }
             match reports.recv_timeout(TICK) {
                 Ok(report) => {
@@ -110,7 +122,6 @@ impl Supervisor<'_> {
             state.reap(stopping)?;
             state.show();
         }
-        Ok(state.finish())
     }
 }
 
@@ -168,6 +179,10 @@ impl<'a> State<'a> {
         };
         state.show();
         Ok(state)
+    }
+
+    fn stop_workers(&mut self) {
+        self.jobs.iter_mut().for_each(|job| job.stdin = None);
     }
 
     fn entry(&self, index: usize) -> &'a Entry {
@@ -269,17 +284,20 @@ impl<'a> State<'a> {
 
     /// Sees to the workers that ended. What the folder holds decides, not what they say.
     fn reap(&mut self, stopping: bool) -> Result<(), SweepError> {
-        let mut running = Vec::new();
-        for mut job in std::mem::take(&mut self.jobs) {
-            let ended = job.child.try_wait();
-            match ended
-                .map_err(|source| StorageError::new("wait for", &self.supervisor.program, source))?
-            {
-                None => running.push(job),
-                Some(status) => self.ended(&job, status, stopping)?,
+        let mut place = 0;
+        while place < self.jobs.len() {
+            let ended = self.jobs[place].child.try_wait();
+            let ended = ended.map_err(|source| {
+                StorageError::new("wait for", &self.supervisor.program, source)
+            })?;
+            match ended {
+                None => place += 1,
+                Some(status) => {
+                    let job = self.jobs.remove(place);
+                    self.ended(&job, status, stopping)?;
+                }
             }
         }
-        self.jobs.append(&mut running);
         Ok(())
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -53,6 +54,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.output {
         Some(path) => write_atomic(path, text.as_bytes())?,
         None => print!("{text}"),
+    }
+    let outcomes = collected.rows.iter().filter_map(|row| row.outcome());
+    let commits: BTreeSet<&str> = outcomes.map(|outcome| outcome.commit.as_str()).collect();
+    if commits.len() > 1 {
+        let commits: Vec<&str> = commits.into_iter().collect();
+        eprintln!(
+            "note: several versions of this program finished runs: {}",
+            commits.join(", ")
+        );
     }
     let unfinished: Vec<String> = collected.unfinished().map(|row| row.line()).collect();
     if unfinished.is_empty() {
