@@ -261,14 +261,14 @@ fn a_plan_is_run_and_collected() {
 
     // One run by its index, or handed over as HyperQueue does, is the same run.
     let plan = sweep.path("plan.jsonl");
-    for index in 0..6 {
+    for (index, entry) in entries.iter().enumerate() {
         let mut command = sweep.command("single", &["--index", &index.to_string(), "--quiet"]);
         if index % 2 == 1 {
             command = sparsecode();
             command
                 .args(["sweep", "run", "--entry", "--quiet", "--out"])
                 .arg(sweep.path("single"));
-            command.env("HQ_ENTRY", entries[index].to_string());
+            command.env("HQ_ENTRY", entry.to_string());
         }
         succeeded(&command.output().unwrap());
     }

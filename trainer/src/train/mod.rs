@@ -357,9 +357,11 @@ impl<'a> Trainer<'a> {
             }
             let record = self.finish_epoch(folder)?;
             // The log before the checkpoint: a run killed between them does the epoch again, and its log is cut to the
-            // checkpoint first. The other way round the epoch would be missing from the log.
-            observer.epoch(&record).map_err(TrainError::Log)?;
+            // checkpoint first. The other way round the epoch would be missing from the log. A log that cannot be written does
+            // not cost the epoch.
+            let logged = observer.epoch(&record);
             self.save(folder)?;
+            logged.map_err(TrainError::Log)?;
         }
         Ok(Ending::Finished)
     }
