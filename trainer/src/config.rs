@@ -174,8 +174,7 @@ impl Config {
         file: Option<&Path>,
         settings: &[String],
     ) -> Result<Self, ConfigError> {
-        let mut table = toml::Table::try_from(self)
-            .map_err(|e| ConfigError::Toml(String::new(), e.to_string()))?;
+        let mut table = self.to_table();
         if let Some(path) = file {
             let name = path.display().to_string();
             let text =
@@ -191,6 +190,31 @@ impl Config {
         }
         merge(&mut table, upper);
         Self::from_table(table, "")
+    }
+
+    /// Lays the keys of a table, those of `config.toml`, over this configuration.
+    ///
+    /// ```
+    /// use sparsecode_trainer::config::Config;
+    ///
+    /// let table = "epochs = 3\ninference.lambda = 0.01".parse().unwrap();
+    /// let config = Config::preset("ecg/vdl")?.with_table(table)?;
+    /// assert_eq!((config.epochs, config.inference.lambda), (3, 0.01));
+    /// # Ok::<(), sparsecode_trainer::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is unknown, of the wrong type or out of range.
+    pub fn with_table(&self, settings: toml::Table) -> Result<Self, ConfigError> {
+        let mut table = self.to_table();
+        merge(&mut table, settings);
+        Self::from_table(table, "")
+    }
+
+    /// The configuration as the table that `config.toml` holds.
+    pub fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("a configuration holds only numbers, strings and tables")
     }
 
     fn from_table(table: toml::Table, name: &str) -> Result<Self, ConfigError> {
@@ -550,7 +574,7 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
 }
 
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
-fn merge(lower: &mut toml::Table, upper: toml::Table) {
+pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {

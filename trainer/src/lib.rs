@@ -1,7 +1,8 @@
 //! Trains sparse autoencoders and exports them for microcontrollers: the library behind the `sparsecode` program.
 //!
 //! [`config`] says what a run is, [`data`] loads samples, [`model`] holds the networks, [`inference`] finds codes, [`train`]
-//! learns, [`evaluate`] measures, [`export`] writes the file that `sparsecode-runtime` runs, [`report`] shows it.
+//! learns, [`evaluate`] measures, [`export`] writes the file that `sparsecode-runtime` runs, [`report`] shows it, [`sweep`] does many
+//! runs.
 
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
@@ -18,4 +19,5 @@ pub mod model;
 pub mod report;
 pub mod rng;
 pub mod storage;
+pub mod sweep;
 pub mod train;

@@ -2,6 +2,9 @@
 
 mod finished_runs;
 mod samples;
+#[cfg(target_os = "linux")]
+mod slurm;
+mod sweep;
 mod training;
 mod usage;
 mod whole;
@@ -17,7 +20,7 @@ use candle_core::Device;
 use sparsecode_formats::{AlignedBytes, Contrast, ModelFile};
 use sparsecode_tests::golden::{Tensors, read_tensors, write_tensors};
 use sparsecode_tests::papers::flat;
-use sparsecode_tests::{max_difference, program, runs, shared};
+use sparsecode_tests::{max_difference, program, runs, shared, skipped};
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::npy::{read_npy_f32, write_npy_f32};
 use sparsecode_trainer::data::{dead_leaves_image, ecg_signal};
@@ -25,10 +28,15 @@ use sparsecode_trainer::export::{HostModel, TrainedRun};
 use sparsecode_trainer::train::{Checkpoint, RunFolder, Weights};
 use tempfile::TempDir;
 
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["quickstart"],
     &["train"],
+    &["sweep"],
+    &["sweep", "plan"],
+    &["sweep", "run"],
+    &["sweep", "slurm"],
+    &["sweep", "collect"],
     &["evaluate"],
     &["features"],
     &["export"],

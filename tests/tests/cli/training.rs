@@ -119,7 +119,7 @@ fn start(out: &Path, epochs: u32, more: &[&str]) -> Child {
         .expect("it starts")
 }
 
-fn wait_for(path: &Path) {
+pub(super) fn wait_for(path: &Path) {
     let started = Instant::now();
     while !path.exists() {
         assert!(

@@ -1,6 +1,6 @@
 //! The command line: one file a command, thin over the library.
 //!
-//! Exit status: 0 done, 1 failed, 2 used wrongly.
+//! Exit status: 0 done, 1 failed, 2 used wrongly; `sweep run` has two more.
 
 mod data;
 mod decode;
@@ -12,6 +12,7 @@ mod features;
 mod import;
 mod inspect;
 mod quickstart;
+mod sweep;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use sparsecode_formats::WeightType;
 use crate::config::ConfigError;
 use crate::data::{DataConfig, DataError, Splits};
 use crate::export::{ExportError, TrainedRun};
+use crate::sweep::SweepError;
 use crate::train::{DataFacts, TrainError};
 
 /// Learns sparse codes on a workstation and runs them on a microcontroller.
@@ -41,6 +43,7 @@ struct Cli {
 enum Command {
     Quickstart(quickstart::Arguments),
     Train(train::Arguments),
+    Sweep(sweep::Arguments),
     Evaluate(evaluate::Arguments),
     Features(features::Arguments),
     Export(export::Arguments),
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
@@ -70,6 +74,10 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(Exit(status, message)) = error.downcast_ref() {
+                eprintln!("{message}");
+                return ExitCode::from(*status);
+            }
             eprintln!("error: {error:#}");
             if is_usage(&error) {
                 ExitCode::from(2)
@@ -89,12 +97,22 @@ fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
+/// An end that is neither success nor failure, with an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{1}")]
+struct Exit(u8, String);
+
+fn exit_with(status: u8, message: impl Into<String>) -> anyhow::Error {
+    Exit(status, message.into()).into()
+}
+
 fn is_usage(error: &anyhow::Error) -> bool {
     // What a file holds is not the command line's fault; what a preset, flag or setting says is.
     let config = |error: &ConfigError| !matches!(error, ConfigError::Io(..));
     error.chain().any(|cause| {
         cause.is::<Usage>()
             || matches!(cause.downcast_ref(), Some(DataError::Config { .. }))
+            || cause.downcast_ref().is_some_and(SweepError::is_usage)
             || cause.downcast_ref::<ConfigError>().is_some_and(config)
             || matches!(cause.downcast_ref(), Some(TrainError::Config(error)) if config(error))
             || matches!(cause.downcast_ref(), Some(ExportError::Config(error)) if config(error))
@@ -113,6 +131,15 @@ enum DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// The flag's value.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Auto => "auto",
+        }
+    }
+
     fn open(self) -> anyhow::Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
@@ -147,9 +174,12 @@ struct DataFlags {
 
 impl DataFlags {
     fn load(&self, config: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
+        Ok(config.load(self.folder().as_deref(), seed)?)
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
         let named = std::env::var_os("SPARSECODE_DATA").filter(|name| !name.is_empty());
-        let folder = self.data.clone().or_else(|| named.map(PathBuf::from));
-        Ok(config.load(folder.as_deref(), seed)?)
+        self.data.clone().or_else(|| named.map(PathBuf::from))
     }
 
     /// Loads the data of a run, and says so if they are others than it was trained on.

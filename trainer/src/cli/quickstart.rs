@@ -24,7 +24,7 @@ use crate::report::progress::ProgressMode;
 use crate::report::table::{Table, bytes, decibels, duration, percent};
 use crate::rng::{Stream, generator};
 use crate::storage::write_atomic;
-use crate::train::{RunFolder, Trainer};
+use crate::train::{RunFolder, Session};
 
 /// Samples shown in the strip, and written for the firmware.
 const SHOWN: usize = 12;
@@ -194,11 +194,15 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
                 .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", file.display()))?;
         }
     }
-    let engine = CpuEngine::default();
-    let mut trainer = Trainer::new(config.clone(), splits, &engine, &Device::Cpu)?;
-    write_atomic(folder.config(), config.to_toml().as_bytes())?;
-    let mut console = Console::new(folder, config, &trainer, false, ProgressMode::detect(quiet))?;
-    trainer.run(folder, &mut console, &AtomicBool::new(false))?;
+    let mut console = Console::new(config, ProgressMode::detect(quiet));
+    let session = Session {
+        folder,
+        config,
+        engine: &CpuEngine::default(),
+        device: &Device::Cpu,
+        resume: false,
+    };
+    session.run(splits, &mut console, &AtomicBool::new(false))?;
     console.finish();
     Ok(())
 }

@@ -7,11 +7,8 @@ use clap::Args;
 use super::{DataFlags, DeviceChoice, print_json, usage};
 use crate::config::Config;
 use crate::inference::engine_for;
-use crate::report::metrics::MetricsWriter;
 use crate::report::progress::{Progress, ProgressMode};
-use crate::report::tensorboard::EventWriter;
-use crate::storage::write_atomic;
-use crate::train::{Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolder, Trainer};
+use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
 
 /// Train a sparse autoencoder
 ///
@@ -162,24 +159,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             splits.description
         );
     }
-    let engine = engine_for(&device);
-    let mut trainer = Trainer::new(config.clone(), splits, engine.as_ref(), &device)?;
-    if arguments.resume {
-        trainer.restore(&Checkpoint::read(&folder.checkpoint(), &device)?)?;
-    }
-    write_atomic(folder.config(), config.to_toml().as_bytes())?;
-
     let stop = stop_flag()?;
-    let mut console = Console::new(
-        &folder,
-        &config,
-        &trainer,
-        arguments.resume,
-        ProgressMode::detect(arguments.quiet),
-    )?;
-    let ending = trainer.run(&folder, &mut console, &stop)?;
-    let last = console.finish();
-    match ending {
+    let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
+    let session = Session {
+        folder: &folder,
+        config: &config,
+        engine: engine_for(&device).as_ref(),
+        device: &device,
+        resume: arguments.resume,
+    };
+    let trained = session.run(splits, &mut console, &stop)?;
+    console.finish();
+    match trained.ending {
         Ending::Interrupted => eprintln!(
             "interrupted: {} holds the state; the same command with --resume goes on from here",
             folder.checkpoint().display()
@@ -192,12 +183,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if arguments.json {
         // A run that was finished already has its last figures in the log.
-        let record = match &last {
+        let record = match &trained.last {
             Some(record) => Some(serde_json::to_value(record)?),
             None => crate::report::metrics::read(folder.metrics())?.pop(),
         };
         print_json(&record)?;
-    } else if let Some(best) = trainer.position().best() {
+    } else if let Some(best) = trained.best {
         println!(
             "best: epoch {}, validation energy {:.4}; {}",
             best.epoch,
@@ -209,7 +200,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// A flag that Ctrl-C (and a polite kill) raises; a second Ctrl-C ends the program at once.
-fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -221,84 +212,41 @@ fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Shows and logs how a run goes.
+/// Shows how a run goes.
 pub(super) struct Console {
-    progress: Progress,
-    metrics: MetricsWriter,
-    events: EventWriter,
+    model: &'static str,
     epochs: u32,
-    last: Option<EpochRecord>,
+    mode: ProgressMode,
+    progress: Progress,
 }
 
 impl Console {
-    pub(super) fn new(
-        folder: &RunFolder,
-        config: &Config,
-        trainer: &Trainer<'_>,
-        resume: bool,
-        mode: ProgressMode,
-    ) -> anyhow::Result<Self> {
-        let epoch = trainer.position().epoch();
-        let (metrics, events) = if resume {
-            let metrics = MetricsWriter::resume(folder.metrics(), u64::from(epoch))?;
-            (
-                metrics,
-                EventWriter::resume(folder.path(), u64::from(epoch) + 1)?,
-            )
-        } else {
-            (
-                MetricsWriter::create(folder.metrics())?,
-                EventWriter::create(folder.path())?,
-            )
-        };
-        let batches = trainer.batches_per_epoch() as u64;
-        let progress = Progress::resume(
-            config.model_name(),
-            trainer.batches_done() as u64,
-            u64::from(config.epochs) * batches,
-            "batches",
-            mode,
-        );
-        Ok(Self {
-            progress,
-            metrics,
-            events,
+    pub(super) fn new(config: &Config, mode: ProgressMode) -> Self {
+        Self {
+            model: config.model_name(),
             epochs: config.epochs,
-            last: None,
-        })
+            mode,
+            // The amount of work is known when training begins.
+            progress: Progress::new("", 0, "", ProgressMode::Quiet),
+        }
     }
 
-    pub(super) fn finish(self) -> Option<EpochRecord> {
+    pub(super) fn finish(self) {
         self.progress.finish();
-        self.last
     }
 }
 
 impl Observer for Console {
+    fn begin(&mut self, _epochs_done: u32, done: usize, all: usize) {
+        self.progress = Progress::resume(self.model, done as u64, all as u64, "batches", self.mode);
+    }
+
     fn batch(&mut self, _epoch: u32, _done: usize, _all: usize) {
         self.progress.advance(1);
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
-        self.metrics.write(&serde_json::to_value(record)?)?;
         let (train, validation) = (&record.train, &record.validation);
-        let values = [
-            ("train/psnr", train.psnr),
-            ("train/sparsity", train.sparsity),
-            ("train/code_l1", train.code_l1),
-            ("train/energy", train.energy),
-            ("train/encoder_loss", train.encoder_loss),
-            ("train/fista_steps", train.fista_steps),
-            ("validation/psnr", validation.psnr),
-            ("validation/sparsity", validation.sparsity),
-            ("validation/energy", validation.energy),
-            ("validation/dead_atoms", validation.dead_atoms as f64),
-            ("decoder_norm", record.decoder_norm),
-        ];
-        self.events.scalars(
-            u64::from(record.epoch),
-            &values.map(|(tag, value)| (tag, value as f32)),
-        )?;
         self.progress.message(format!(
             "epoch {}/{}: {:.2} dB, {:.1} % zeros",
             record.epoch,
@@ -319,7 +267,6 @@ impl Observer for Console {
             validation.dead_atoms,
             record.seconds,
         ));
-        self.last = Some(record.clone());
         Ok(())
     }
 }

@@ -3,12 +3,14 @@
 mod adam;
 mod checkpoint;
 mod guard;
+mod session;
 mod step;
 
 pub use adam::Adam;
 pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, DataFacts, Weights};
 pub use guard::Divergence;
+pub use session::{Session, Trained};
 pub use step::{Learner, StepError, StepOutcome};
 
 use std::path::{Path, PathBuf};
@@ -169,9 +171,11 @@ pub type LogError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Told how training goes: a progress bar, a log, a dashboard.
 pub trait Observer {
+    /// Before the first batch: epochs and batches that a resumed run has behind it, and batches of the whole run.
+    fn begin(&mut self, _epochs_done: u32, _done: usize, _all: usize) {}
     /// After every batch: batches done and in all, of this epoch (from 1).
     fn batch(&mut self, epoch: u32, done: usize, all: usize);
-    /// After every epoch.
+    /// After every epoch, before its checkpoint.
     ///
     /// # Errors
     ///
@@ -352,7 +356,12 @@ impl<'a> Trainer<'a> {
                 return Ok(Ending::Interrupted);
             }
             let record = self.finish_epoch(folder)?;
-            observer.epoch(&record).map_err(TrainError::Log)?;
+            // The log before the checkpoint: a run killed between them does the epoch again, and its log is cut to the
+            // checkpoint first. The other way round the epoch would be missing from the log. A log that cannot be written does
+            // not cost the epoch.
+            let logged = observer.epoch(&record);
+            self.save(folder)?;
+            logged.map_err(TrainError::Log)?;
         }
         Ok(Ending::Finished)
     }
@@ -421,7 +430,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Validates, keeps the best, saves.
+    /// Validates and keeps the best.
     fn finish_epoch(&mut self, folder: &RunFolder) -> Result<EpochRecord, TrainError> {
         let started = Instant::now();
         let validation = evaluate::evaluate(
@@ -460,7 +469,6 @@ impl<'a> Trainer<'a> {
             Weights::of(&self.learner.model, &self.config, &self.facts, epoch + 1)
                 .write(&folder.best())?;
         }
-        self.save(folder)?;
         Ok(EpochRecord {
             epoch: epoch + 1,
             train: sums.figures(self.config.model.code_dim),

@@ -1,0 +1,232 @@
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+
+use crate::cli::train::{Console, stop_flag};
+use crate::cli::{DataFlags, DeviceChoice, exit_with, usage};
+use crate::report::progress::ProgressMode;
+use crate::sweep::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor, Tally};
+use crate::sweep::worker::{Work, Worker};
+use crate::sweep::{Entry, Plan, SweepFolder};
+use crate::train::{EpochRecord, LogError, Observer};
+
+/// Work through a plan on this machine, or do one run of it
+///
+/// Each run is a process of its own, several at a time. What is finished is passed over, what was interrupted goes on from its
+/// checkpoint, and a run that another runner (here or on a cluster) works on is left to it. Ctrl-C saves all and ends. A run that
+/// fails does not stop the others; one that diverged is tried again only with --retry-failed.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sparsecode sweep run plan.jsonl --out sweep --data DIR
+  sparsecode sweep run plan.jsonl --out sweep --jobs 4 --threads 2
+  sparsecode sweep run plan.jsonl --out sweep --index 3
+  hq submit --from-json plan.json -- sparsecode sweep run --entry --out sweep
+
+Exit status: 0 all finished, 1 a run failed, 2 used wrongly, 75 another process has the run (one run only), 130 stopped.")]
+pub(super) struct Arguments {
+    /// Plan, as `sweep plan` wrote it
+    #[arg(required_unless_present = "entry")]
+    plan: Option<PathBuf>,
+    /// Folder of the sweep: each run's is OUT/ID
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Do this run of the plan alone (from 0), in this process
+    #[arg(long, value_name = "N")]
+    index: Option<usize>,
+    /// Do the run that the environment variable HQ_ENTRY holds: HyperQueue's way to hand it over
+    #[arg(long, conflicts_with_all = ["plan", "index"])]
+    entry: bool,
+    /// Runs at a time [default: the number of cores; with a GPU, 1]
+    #[arg(long, conflicts_with_all = ["index", "entry"])]
+    jobs: Option<usize>,
+    /// Threads of each run [default: cores / jobs]
+    #[arg(long, conflicts_with_all = ["index", "entry"])]
+    threads: Option<usize>,
+    /// Try again the runs that failed and would fail again
+    #[arg(long)]
+    retry_failed: bool,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceChoice,
+    /// No progress
+    #[arg(long)]
+    quiet: bool,
+    /// Tell progress on standard output, and stop when standard input ends
+    #[arg(long, hide = true, requires = "entry")]
+    supervised: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let folder = SweepFolder::new(&arguments.out);
+    if arguments.entry {
+        let text = std::env::var(ENTRY_VARIABLE).map_err(|_| {
+            usage(format!(
+                "--entry: the environment variable {ENTRY_VARIABLE} holds no run; HyperQueue sets it with --from-json or --each-line"
+            ))
+        })?;
+        return arguments.one(&Entry::parse(&text, ENTRY_VARIABLE)?, &folder);
+    }
+    // Clap has seen to it that there is a plan without --entry.
+    let path = arguments.plan.as_deref().unwrap_or(Path::new(""));
+    let plan = Plan::read(path)?;
+    match arguments.index {
+        Some(index) => arguments.one(plan.entry(index)?, &folder),
+        None => arguments.all(path, &plan, &folder),
+    }
+}
+
+impl Arguments {
+    fn one(&self, entry: &Entry, folder: &SweepFolder) -> anyhow::Result<()> {
+        let run = folder.run(entry);
+        let name = format!("run {} {}", entry.index, entry.id);
+        let data = self.data.folder();
+        let device = self.device.open()?;
+        let worker = Worker {
+            data: data.as_deref(),
+            device: &device,
+            retry_failed: self.retry_failed,
+        };
+        let work = if self.supervised {
+            let stop = stop_with_supervisor()?;
+            worker.work(&run, &mut Reporter, &stop)?
+        } else {
+            let mode = ProgressMode::detect(self.quiet);
+            let mut console = Console::new(&entry.config, mode);
+            let stop = stop_flag()?;
+            let work = worker.work(&run, &mut console, &stop)?;
+            console.finish();
+            work
+        };
+        match work {
+            Work::Finished(outcome) => {
+                if !self.supervised && !self.quiet {
+                    eprintln!(
+                        "{name}: finished, best of {} epochs: {}",
+                        outcome.epochs, outcome.best_epoch
+                    );
+                }
+                Ok(())
+            }
+            Work::Failed(failure) => {
+                let again = match failure.repeats {
+                    true => "; --retry-failed tries again",
+                    false => "",
+                };
+                anyhow::bail!("{name}: {}{again}", failure.message)
+            }
+            Work::Interrupted => Err(exit_with(
+                STOPPED,
+                format!("{name}: stopped; the same command goes on from here"),
+            )),
+            Work::Held => Err(exit_with(
+                HELD,
+                format!("{name}: another process works on it"),
+            )),
+        }
+    }
+
+    fn all(&self, path: &Path, plan: &Plan, folder: &SweepFolder) -> anyhow::Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let default_jobs = match self.device.open()?.is_cpu() {
+            true => cores,
+            false => 1,
+        };
+        let jobs = self.jobs.unwrap_or(default_jobs);
+        let threads = self.threads.unwrap_or((cores / jobs.max(1)).max(1));
+        for (flag, value) in [("--jobs", jobs), ("--threads", threads)] {
+            if value == 0 {
+                return Err(usage(format!("{flag}: at least 1")));
+            }
+        }
+        let mut arguments: Vec<OsString> = vec!["--device".into(), self.device.name().into()];
+        if let Some(data) = self.data.folder() {
+            arguments.extend(["--data".into(), data.into_os_string()]);
+        }
+        if self.retry_failed {
+            arguments.push("--retry-failed".into());
+        }
+        let stop = stop_flag()?;
+        let supervisor = Supervisor {
+            plan,
+            folder,
+            program: std::env::current_exe()?,
+            arguments,
+            jobs,
+            threads,
+            retry_failed: self.retry_failed,
+            mode: ProgressMode::detect(self.quiet),
+        };
+        let tally = supervisor.run(&stop)?;
+        let all = plan.entries().len();
+        for (index, message) in &tally.failed {
+            let id = &plan.entries()[*index].id;
+            eprintln!("run {index} {id} failed: {message}");
+        }
+        let Tally {
+            finished,
+            failed,
+            left,
+        } = &tally;
+        let mut said = format!("{finished} of {all} runs finished");
+        if !failed.is_empty() {
+            said += &format!(", {} failed", failed.len());
+        }
+        if *left > 0 {
+            said += &format!(", {left} left");
+        }
+        if stop.load(Ordering::Relaxed) && *left > 0 {
+            let message = format!("stopped: {said}; the same command goes on from here");
+            return Err(exit_with(STOPPED, message));
+        }
+        if !failed.is_empty() || *left > 0 {
+            anyhow::bail!("{said}; `sweep collect` lists them");
+        }
+        let (path, out) = (path.display(), folder.path().display());
+        println!("{said}; table: sparsecode sweep collect {path} --out {out}");
+        Ok(())
+    }
+}
+
+/// Tells the supervisor of epochs.
+struct Reporter;
+
+impl Reporter {
+    fn tell(epochs: u32) {
+        // Without a supervisor there is nobody to be told; standard input says so too.
+        let _ = writeln!(std::io::stdout(), "{epochs}");
+    }
+}
+
+impl Observer for Reporter {
+    fn begin(&mut self, epochs_done: u32, _done: usize, _all: usize) {
+        Self::tell(epochs_done);
+    }
+
+    fn batch(&mut self, _epoch: u32, _done: usize, _all: usize) {}
+
+    fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
+        Self::tell(record.epoch);
+        Ok(())
+    }
+}
+
+/// A flag that is raised when standard input ends (the supervisor is gone, or wants it), or by a signal.
+fn stop_with_supervisor() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed))?;
+    let raised = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        let mut input = std::io::stdin().lock();
+        let mut byte = [0];
+        while matches!(input.read(&mut byte), Ok(1..)) {}
+        raised.store(true, Ordering::Relaxed);
+    });
+    Ok(stop)
+}

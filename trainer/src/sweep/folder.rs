@@ -1,0 +1,311 @@
+//! What a sweep has done, as its folder holds it: `OUT/ID/` for each run.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, SweepError};
+use crate::evaluate::Evaluation;
+use crate::report::metrics;
+use crate::storage::{StorageError, create_parent, write_atomic};
+use crate::train::RunFolder;
+
+const VERSION: u32 = 1;
+
+/// How long a worker tries to lock: someone who only looks holds a lock for no longer than a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The folder of a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepFolder(PathBuf);
+
+impl SweepFolder {
+    /// The sweep in this folder, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of a run.
+    pub fn run<'a>(&self, entry: &'a Entry) -> SweptRun<'a> {
+        SweptRun {
+            entry,
+            files: RunFolder::new(self.0.join(&entry.id)),
+        }
+    }
+}
+
+/// A run of a plan and its folder.
+#[derive(Clone, Debug)]
+pub struct SweptRun<'a> {
+    /// What is to be done.
+    pub entry: &'a Entry,
+    /// Where it is done.
+    pub files: RunFolder,
+}
+
+/// Figures of a model on a set; see [`Evaluation`], whose fields they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Standard deviation of the noise added to preprocessed inputs; `None` for clean ones.
+    pub noise: Option<f64>,
+    /// PSNR of the inputs themselves against the clean ones, in dB.
+    pub psnr_input: Option<f64>,
+    /// PSNR of the reconstructions against the clean inputs, in dB.
+    pub psnr: f64,
+    /// Fraction of code components that are exactly 0.
+    pub sparsity: f64,
+    /// ‖z‖₁.
+    pub code_l1: f64,
+    /// f + g of a batch of the training's size.
+    pub energy: f64,
+    /// Code components that are 0 for every sample.
+    pub dead_atoms: usize,
+    /// Samples measured.
+    pub samples: usize,
+}
+
+impl From<&Evaluation> for Figures {
+    fn from(evaluation: &Evaluation) -> Self {
+        Self {
+            noise: evaluation.noise,
+            psnr_input: evaluation.psnr_input,
+            psnr: evaluation.psnr,
+            sparsity: evaluation.sparsity,
+            code_l1: evaluation.code_l1,
+            energy: evaluation.energy,
+            dead_atoms: evaluation.dead_atoms,
+            samples: evaluation.samples,
+        }
+    }
+}
+
+impl Figures {
+    pub(super) fn are_finite(&self) -> bool {
+        let numbers = [self.psnr, self.sparsity, self.code_l1, self.energy];
+        numbers.iter().all(|x| x.is_finite()) && self.psnr_input.is_none_or(f64::is_finite)
+    }
+}
+
+/// `result.json`: what a finished run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Version of this file's form.
+    pub version: u32,
+    /// The run's id.
+    pub id: String,
+    /// The commit of the program that finished it.
+    pub commit: String,
+    /// Epochs trained; fewer than asked for if it was stopped early.
+    pub epochs: u32,
+    /// The epoch (from 1) of the best model, which is the one measured.
+    pub best_epoch: u32,
+    /// The best model on the validation set.
+    pub validation: Figures,
+    /// The best model on the test set.
+    pub test: Figures,
+    /// The same with noise, a level each.
+    pub denoising: Vec<Figures>,
+    /// Wall time of all epochs.
+    pub seconds: f64,
+}
+
+impl Outcome {
+    pub(super) const VERSION: u32 = VERSION;
+
+    /// Whether this answers an entry as it stands: other noise levels are measured anew.
+    fn answers(&self, entry: &Entry) -> bool {
+        let levels = self.denoising.iter().filter_map(|figures| figures.noise);
+        self.version == VERSION && self.id == entry.id && levels.eq(entry.noise.iter().copied())
+    }
+}
+
+/// `failed.json`: why a run's last attempt failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The run's id.
+    pub id: String,
+    /// What was wrong, and the remedy.
+    pub message: String,
+    /// From 1.
+    pub attempt: u32,
+    /// When, in seconds since 1970.
+    pub unix_time: u64,
+    /// Whether the run itself is at fault, and would fail again: it diverged, or its settings do not fit its data. Otherwise (a disk
+    /// that was full, data that were missing, a process that was killed) the next runner tries again by itself.
+    pub repeats: bool,
+}
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// Trained and measured.
+    Finished(Box<Outcome>),
+    /// The last attempt failed.
+    Failed(Failure),
+    /// A process works on it.
+    Running,
+    /// Begun, to be resumed.
+    Interrupted {
+        /// Epochs done.
+        epochs: u32,
+    },
+    /// Nothing is there.
+    Missing,
+}
+
+/// The right to work on a run. Released when dropped, and by the system however the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl SweptRun<'_> {
+    fn result_path(&self) -> PathBuf {
+        self.files.path().join("result.json")
+    }
+
+    fn failure_path(&self) -> PathBuf {
+        self.files.path().join("failed.json")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.files.path().join("lock")
+    }
+
+    /// The result, if the run is finished. A result that cannot be read, or was made for other noise levels, is none.
+    pub fn outcome(&self) -> Option<Outcome> {
+        let outcome: Outcome = read_json(&self.result_path())?;
+        outcome.answers(self.entry).then_some(outcome)
+    }
+
+    /// The failure of the last attempt.
+    pub fn failure(&self) -> Option<Failure> {
+        read_json(&self.failure_path())
+    }
+
+    /// How the run stands.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError::Lock`] if the file system has no locks.
+    pub fn status(&self) -> Result<Status, SweepError> {
+        if let Some(outcome) = self.outcome() {
+            return Ok(Status::Finished(Box::new(outcome)));
+        }
+        if self.is_held()? {
+            return Ok(Status::Running);
+        }
+        // It may have been finished, and let go, since it was looked at.
+        if let Some(outcome) = self.outcome() {
+            return Ok(Status::Finished(Box::new(outcome)));
+        }
+        if let Some(failure) = self.failure() {
+            return Ok(Status::Failed(failure));
+        }
+        if self.files.checkpoint().exists() || self.files.config().exists() {
+            let epochs = self.epochs();
+            return Ok(Status::Interrupted { epochs });
+        }
+        Ok(Status::Missing)
+    }
+
+    /// Epochs in the log.
+    pub fn epochs(&self) -> u32 {
+        let records = metrics::read(self.files.metrics()).unwrap_or_default();
+        u32::try_from(records.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Wall time of the epochs in the log.
+    pub(super) fn seconds(&self) -> f64 {
+        let records = metrics::read(self.files.metrics()).unwrap_or_default();
+        records
+            .iter()
+            .filter_map(|record| record["seconds"].as_f64())
+            .sum()
+    }
+
+    fn is_held(&self) -> Result<bool, SweepError> {
+        let path = self.lock_path();
+        let Ok(file) = File::open(&path) else {
+            return Ok(false);
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(reason)) => Err(SweepError::Lock { path, reason }),
+        }
+    }
+
+    /// Takes the run, or `None` if another process has it.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError::Storage`] if the folder cannot be written; [`SweepError::Lock`] if the file system has no locks.
+    pub fn lock(&self) -> Result<Option<Lock>, SweepError> {
+        let path = self.lock_path();
+        create_parent(&path)?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|source| StorageError::new("open", &path, source))?;
+        let started = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Lock { _file: file })),
+                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => return Ok(None),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::Error(reason)) => return Err(SweepError::Lock { path, reason }),
+            }
+        }
+    }
+
+    /// Records the result; whoever calls holds the lock.
+    pub(super) fn finish(&self, outcome: &Outcome, _lock: &Lock) -> Result<(), SweepError> {
+        write_json(&self.result_path(), outcome)?;
+        match fs::remove_file(self.failure_path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(StorageError::new("remove", &self.failure_path(), error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records a failed attempt; whoever calls holds the lock.
+    pub(super) fn fail(
+        &self,
+        message: String,
+        repeats: bool,
+        _lock: &Lock,
+    ) -> Result<Failure, SweepError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let failure = Failure {
+            id: self.entry.id.clone(),
+            message,
+            attempt: self.failure().map_or(0, |failure| failure.attempt) + 1,
+            unix_time: now.map_or(0, |now| now.as_secs()),
+            repeats,
+        };
+        write_json(&self.failure_path(), &failure)?;
+        Ok(failure)
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SweepError> {
+    let mut text = serde_json::to_string_pretty(value).expect("figures and texts are JSON");
+    text.push('\n');
+    Ok(write_atomic(path, text.as_bytes())?)
+}

@@ -1,0 +1,276 @@
+//! A plan: the runs of a sweep, each a whole configuration.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::SweepError;
+use crate::config::Config;
+
+/// One run of a plan, as it stands on its line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The place in the plan, from 0.
+    pub index: usize,
+    /// The hash of the configuration, [`Config::hash`]; the run's folder has this name.
+    pub id: String,
+    /// Noise levels (σ, preprocessed units) at which denoising is measured when the run is trained.
+    pub noise: Vec<f64>,
+    /// The whole configuration.
+    pub config: Config,
+}
+
+impl Entry {
+    /// The entry of a configuration.
+    pub fn new(index: usize, config: Config, noise: Vec<f64>) -> Self {
+        Self {
+            index,
+            id: config.hash(),
+            noise,
+            config,
+        }
+    }
+
+    /// Reads one entry from the JSON that a plan has on a line.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError::Line`] if it is not an entry, holds a value out of range, or was edited.
+    pub fn parse(text: &str, file: &str) -> Result<Self, SweepError> {
+        let at = Place { file, line: 1 };
+        let value = serde_json::from_str(text).map_err(|error| at.not_json(&error))?;
+        at.entry(value)
+    }
+
+    fn to_line(&self) -> String {
+        serde_json::to_string(self).expect("an entry holds only numbers, texts and tables")
+    }
+}
+
+/// The runs of a sweep, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    entries: Vec<Entry>,
+}
+
+impl Plan {
+    pub(super) fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// The runs.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The run at a place.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError::Index`] says how many there are.
+    pub fn entry(&self, index: usize) -> Result<&Entry, SweepError> {
+        self.entries.get(index).ok_or(SweepError::Index {
+            index,
+            runs: self.entries.len(),
+        })
+    }
+
+    /// One line a run: the form that can be cut, counted and read with line tools.
+    pub fn to_lines(&self) -> String {
+        self.entries
+            .iter()
+            .map(|entry| entry.to_line() + "\n")
+            .collect()
+    }
+
+    /// The same as one JSON array, an item a line: the form that HyperQueue's `--from-json` takes.
+    pub fn to_json(&self) -> String {
+        let lines: Vec<String> = self.entries.iter().map(Entry::to_line).collect();
+        format!("[\n{}\n]\n", lines.join(",\n"))
+    }
+
+    /// Reads a plan in either form.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError::Read`], or as [`Plan::parse`].
+    pub fn read(path: &Path) -> Result<Self, SweepError> {
+        let text = std::fs::read_to_string(path).map_err(|reason| SweepError::Read {
+            path: path.to_path_buf(),
+            reason,
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads the text of a plan; `file` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError::Line`] names the line that is no entry, was edited, stands twice or in another place;
+    /// [`SweepError::Empty`].
+    pub fn parse(text: &str, file: &str) -> Result<Self, SweepError> {
+        let mut values: Vec<(usize, Value)> = Vec::new();
+        if text.trim_start().starts_with('[') {
+            let items: Vec<Value> = serde_json::from_str(text).map_err(|error| {
+                Place {
+                    file,
+                    line: error.line(),
+                }
+                .not_json(&error)
+            })?;
+            values.extend((1..).zip(items));
+        } else {
+            for (line, text) in (1..).zip(text.lines()) {
+                if !text.trim().is_empty() {
+                    let value = serde_json::from_str(text)
+                        .map_err(|error| Place { file, line }.not_json(&error))?;
+                    values.push((line, value));
+                }
+            }
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut lines = std::collections::BTreeMap::new();
+        for (line, value) in values {
+            let at = Place { file, line };
+            let entry = at.entry(value)?;
+            if let Some(first) = lines.insert(entry.id.clone(), line) {
+                return Err(at.refuse(
+                    format!("the same run as line {first}"),
+                    "delete one of them and plan again",
+                ));
+            }
+            if entry.index != entries.len() {
+                return Err(at.refuse(
+                    format!("index is {}, but this is run {}", entry.index, entries.len()),
+                    "a plan's runs are numbered from 0 without gaps: make it anew with `sparsecode sweep plan`",
+                ));
+            }
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            return Err(SweepError::Empty(file.to_owned()));
+        }
+        Ok(Self { entries })
+    }
+}
+
+/// A line of a file, for errors.
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+}
+
+impl Place<'_> {
+    fn refuse(&self, problem: String, remedy: &'static str) -> SweepError {
+        SweepError::Line {
+            file: self.file.to_owned(),
+            line: self.line,
+            problem,
+            remedy,
+        }
+    }
+
+    fn not_json(&self, error: &serde_json::Error) -> SweepError {
+        self.refuse(
+            format!("not JSON ({error})"),
+            "a plan is what `sparsecode sweep plan` writes",
+        )
+    }
+
+    fn entry(&self, value: Value) -> Result<Entry, SweepError> {
+        let entry: Entry = serde_json::from_value(value).map_err(|error| {
+            self.refuse(
+                format!("not a run of a plan ({error})"),
+                "a plan is what `sparsecode sweep plan` writes",
+            )
+        })?;
+        entry
+            .config
+            .validate()
+            .map_err(|error| self.refuse(error.to_string(), "change the grid and plan again"))?;
+        if let Some(level) = entry
+            .noise
+            .iter()
+            .find(|level| !(level.is_finite() && **level > 0.0))
+        {
+            return Err(self.refuse(
+                format!("noise {level} is not positive"),
+                "change the grid and plan again",
+            ));
+        }
+        let hash = entry.config.hash();
+        if entry.id != hash {
+            return Err(self.refuse(
+                format!("id is {}, but the configuration's hash is {hash}", entry.id),
+                "a planned run is not edited, nor carried to a version with other settings: change the grid and plan again",
+            ));
+        }
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Grid;
+    use super::*;
+
+    fn plan() -> Plan {
+        let text =
+            "preset = [\"patches/sdl\", \"mnist/vdl-nl\"]\ninference.lambda = [1e-4, 0.1, 0.3]";
+        Grid::parse(text, "grid.toml").unwrap().plan().unwrap()
+    }
+
+    #[test]
+    fn both_forms_are_read_back() {
+        let plan = plan();
+        for text in [
+            plan.to_lines(),
+            plan.to_json(),
+            plan.to_lines().replace('\n', "\r\n\n"),
+        ] {
+            assert_eq!(Plan::parse(&text, "plan").unwrap(), plan, "{text}");
+        }
+        assert_eq!(plan.to_lines().lines().count(), 6);
+        // An item of the array is what HyperQueue hands to a task.
+        let items: Vec<Value> = serde_json::from_str(&plan.to_json()).unwrap();
+        let entry = Entry::parse(&items[4].to_string(), "HQ_ENTRY").unwrap();
+        assert_eq!(&entry, plan.entry(4).unwrap());
+        let message = plan.entry(6).unwrap_err().to_string();
+        assert!(message.contains("6 runs, 0 to 5"), "{message}");
+    }
+
+    #[test]
+    fn what_is_not_as_planned_is_named_with_its_line() {
+        let text = plan().to_lines();
+        let lines: Vec<&str> = text.lines().collect();
+        let changed = |line: usize, to: &str| {
+            let mut lines = lines.clone();
+            lines[line - 1] = to;
+            lines.join("\n")
+        };
+        let edited = lines[2].replace("\"epochs\":100", "\"epochs\":1");
+        let unknown = lines[2].replace("\"epochs\"", "\"epoch\"");
+        let range = lines[2].replace("\"epochs\":100", "\"epochs\":0");
+        let noise = lines[2].replace("[1.0,1.5]", "[-1.0]");
+        assert!(edited != lines[2] && noise != lines[2]);
+        for (text, words) in [
+            (changed(3, &edited), ["plan:3", "hash"]),
+            (changed(3, &unknown), ["plan:3", "epoch"]),
+            (changed(3, &range), ["plan:3", "epochs is 0"]),
+            (changed(3, &noise), ["plan:3", "noise"]),
+            (changed(3, "{\"index\":2,"), ["plan:3", "not JSON"]),
+            (changed(3, "[]"), ["plan:3", "not a run"]),
+            (changed(4, lines[0]), ["plan:4", "line 1"]),
+            (lines[1..].join("\n"), ["plan:1", "index is 1"]),
+            (String::new(), ["plan", "no runs"]),
+            ("[".to_owned(), ["plan:1", "not JSON"]),
+        ] {
+            let message = Plan::parse(&text, "plan").unwrap_err().to_string();
+            for word in words {
+                assert!(message.contains(word), "'{word}' is not in: {message}");
+            }
+        }
+    }
+}

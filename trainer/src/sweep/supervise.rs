@@ -1,0 +1,402 @@
+//! Works through a plan on this machine: a process a run, as many at a time as there are jobs.
+//!
+//! A process each, so that one that crashes or runs out of memory leaves the others. A worker holds on to its supervisor by its
+//! standard input: at its end (the supervisor stops, or is killed) the worker saves its state and goes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::folder::{Outcome, Status, SweepFolder};
+use super::{Entry, Plan, SweepError};
+use crate::report::progress::{Progress, ProgressMode};
+use crate::report::table::{decibels, percent};
+use crate::storage::StorageError;
+
+/// Environment variable that hands a worker its entry: the one that HyperQueue sets.
+pub const ENTRY_VARIABLE: &str = "HQ_ENTRY";
+/// Exit status of a worker that another process keeps from its run.
+pub const HELD: u8 = 75;
+/// Exit status of a worker, or of a supervisor, that was stopped.
+pub const STOPPED: u8 = 130;
+
+/// How often children are looked after.
+const TICK: Duration = Duration::from_millis(50);
+/// How often a run is looked at that another process works on.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A plan to be worked through here.
+pub struct Supervisor<'a> {
+    /// The runs.
+    pub plan: &'a Plan,
+    /// Where they are done.
+    pub folder: &'a SweepFolder,
+    /// This program.
+    pub program: PathBuf,
+    /// What a worker is called with.
+    pub arguments: Vec<OsString>,
+    /// Runs at a time.
+    pub jobs: usize,
+    /// Threads of each.
+    pub threads: usize,
+    /// Try again what failed and would fail again.
+    pub retry_failed: bool,
+    /// How progress is shown.
+    pub mode: ProgressMode,
+}
+
+/// What came of a plan, or of one sitting of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Runs finished, before and now.
+    pub finished: usize,
+    /// Index and message of runs that failed, before and now, in order.
+    pub failed: BTreeMap<usize, String>,
+    /// Runs that were not finished when it was stopped.
+    pub left: usize,
+}
+
+struct Job {
+    index: usize,
+    child: Child,
+    /// Held open while the worker shall work.
+    stdin: Option<ChildStdin>,
+    /// Attempts on record before this one.
+    attempts: u32,
+    /// Last words on standard error.
+    stderr: Receiver<String>,
+}
+
+struct Report {
+    index: usize,
+    epochs: u32,
+}
+
+impl Supervisor<'_> {
+    /// Works until all runs are finished or failed, or `stop` is raised; then tells the workers, and waits until they have saved.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError`] if the folder cannot be used or a worker cannot be started.
+    pub fn run(&self, stop: &AtomicBool) -> Result<Tally, SweepError> {
+        std::fs::create_dir_all(self.folder.path())
+            .map_err(|source| StorageError::new("create the folder", self.folder.path(), source))?;
+        let mut state = State::new(self)?;
+        let worked = self.work(&mut state, stop);
+        if worked.is_err() {
+            state.stop_workers();
+            for job in &mut state.jobs {
+                // Its state is saved or not; there is nobody left to be told.
+                let _ = job.child.wait();
+            }
+        }
+        worked.map(|()| state.finish())
+    }
+
+    fn work(&self, state: &mut State<'_>, stop: &AtomicBool) -> Result<(), SweepError> {
+        let (sender, reports) = channel();
+        loop {
+            let stopping = stop.load(Ordering::Relaxed);
+            if stopping {
+                state.stop_workers();
+            } else {
+                state.start_due(&sender)?;
+            }
+            if state.jobs.is_empty() && (stopping || state.queue.is_empty()) {
+                return Ok(());
+            }
+            match reports.recv_timeout(TICK) {
+                Ok(report) => {
+                    state.note_epochs(&report);
+                    while let Ok(report) = reports.try_recv() {
+                        state.note_epochs(&report);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            state.reap(stopping)?;
+            state.show();
+        }
+    }
+}
+
+struct State<'a> {
+    supervisor: &'a Supervisor<'a>,
+    /// Runs to be done, and from when on.
+    queue: VecDeque<(usize, Instant)>,
+    jobs: Vec<Job>,
+    /// Epochs of each run that progress has counted.
+    counted: Vec<u32>,
+    tally: Tally,
+    progress: Progress,
+}
+
+impl<'a> State<'a> {
+    fn new(supervisor: &'a Supervisor<'a>) -> Result<Self, SweepError> {
+        let now = Instant::now();
+        let entries = supervisor.plan.entries();
+        let mut tally = Tally::default();
+        let mut queue = VecDeque::new();
+        let mut counted = Vec::new();
+        for entry in entries {
+            let all = entry.config.epochs;
+            let run = supervisor.folder.run(entry);
+            counted.push(match run.status()? {
+                Status::Finished(_) => {
+                    tally.finished += 1;
+                    all
+                }
+                Status::Failed(failure) if failure.repeats && !supervisor.retry_failed => {
+                    tally.failed.insert(entry.index, failure.message);
+                    all
+                }
+                _ => {
+                    queue.push_back((entry.index, now));
+                    run.epochs().min(all)
+                }
+            });
+        }
+        let sum = |epochs: &mut dyn Iterator<Item = u32>| epochs.map(u64::from).sum::<u64>();
+        let progress = Progress::resume(
+            "sweep",
+            sum(&mut counted.iter().copied()),
+            sum(&mut entries.iter().map(|entry| entry.config.epochs)),
+            "epochs",
+            supervisor.mode,
+        );
+        let mut state = Self {
+            supervisor,
+            queue,
+            jobs: Vec::new(),
+            counted,
+            tally,
+            progress,
+        };
+        state.show();
+        Ok(state)
+    }
+
+    fn stop_workers(&mut self) {
+        self.jobs.iter_mut().for_each(|job| job.stdin = None);
+    }
+
+    fn entry(&self, index: usize) -> &'a Entry {
+        &self.supervisor.plan.entries()[index]
+    }
+
+    /// Starts workers while there is room and a run whose time has come.
+    fn start_due(&mut self, sender: &Sender<Report>) -> Result<(), SweepError> {
+        let now = Instant::now();
+        for _ in 0..self.queue.len() {
+            if self.jobs.len() >= self.supervisor.jobs {
+                break;
+            }
+            let Some((index, due)) = self.queue.pop_front() else {
+                break;
+            };
+            if due > now {
+                self.queue.push_back((index, due));
+                continue;
+            }
+            let run = self.supervisor.folder.run(self.entry(index));
+            match run.status()? {
+                Status::Finished(outcome) => self.finished(index, &outcome),
+                Status::Running => self.queue.push_back((index, now + LOOK_AGAIN)),
+                // Of another runner: ours are counted when they end.
+                Status::Failed(failure) if failure.repeats && !self.supervisor.retry_failed => {
+                    self.failed(index, failure.message);
+                }
+                _ => {
+                    let attempts = run.failure().map_or(0, |failure| failure.attempt);
+                    let job = self.start(index, attempts, sender)?;
+                    self.jobs.push(job);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        index: usize,
+        attempts: u32,
+        sender: &Sender<Report>,
+    ) -> Result<Job, SweepError> {
+        let entry = self.entry(index);
+        let text = serde_json::to_string(entry).expect("an entry holds only numbers and texts");
+        let program = &self.supervisor.program;
+        let mut command = Command::new(program);
+        command
+            .args(["sweep", "run", "--entry", "--supervised", "--out"])
+            .arg(self.supervisor.folder.path())
+            .args(&self.supervisor.arguments)
+            .env(ENTRY_VARIABLE, text)
+            .env("RAYON_NUM_THREADS", self.supervisor.threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // Ctrl-C is the supervisor's, which then tells its workers.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
+            .spawn()
+            .map_err(|source| StorageError::new("start", program, source))?;
+        if let Some(stdout) = child.stdout.take() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if let Ok(epochs) = line.trim().parse() {
+                        // Nobody listens any more: the sweep is over.
+                        let _ = sender.send(Report { index, epochs });
+                    }
+                }
+            });
+        }
+        let (words, stderr) = channel();
+        if let Some(mut pipe) = child.stderr.take() {
+            std::thread::spawn(move || {
+                let mut text = Vec::new();
+                let _ = pipe.read_to_end(&mut text);
+                let _ = words.send(String::from_utf8_lossy(&text).trim().to_owned());
+            });
+        }
+        Ok(Job {
+            index,
+            stdin: child.stdin.take(),
+            child,
+            attempts,
+            stderr,
+        })
+    }
+
+    fn note_epochs(&mut self, report: &Report) {
+        let counted = &mut self.counted[report.index];
+        if report.epochs > *counted {
+            self.progress.advance(u64::from(report.epochs - *counted));
+            *counted = report.epochs;
+        }
+    }
+
+    /// Sees to the workers that ended. What the folder holds decides, not what they say.
+    fn reap(&mut self, stopping: bool) -> Result<(), SweepError> {
+        let mut place = 0;
+        while place < self.jobs.len() {
+            let ended = self.jobs[place].child.try_wait();
+            let ended = ended.map_err(|source| {
+                StorageError::new("wait for", &self.supervisor.program, source)
+            })?;
+            match ended {
+                None => place += 1,
+                Some(status) => {
+                    let job = self.jobs.remove(place);
+                    self.ended(&job, status, stopping)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, job: &Job, status: ExitStatus, stopping: bool) -> Result<(), SweepError> {
+        let run = self.supervisor.folder.run(self.entry(job.index));
+        if let Some(outcome) = run.outcome() {
+            self.finished(job.index, &outcome);
+            return Ok(());
+        }
+        if let Some(failure) = run
+            .failure()
+            .filter(|failure| failure.attempt > job.attempts)
+        {
+            self.failed(job.index, failure.message);
+            return Ok(());
+        }
+        if status.code() == Some(i32::from(HELD)) {
+            self.queue
+                .push_back((job.index, Instant::now() + LOOK_AGAIN));
+            return Ok(());
+        }
+        if stopping || status.code() == Some(i32::from(STOPPED)) {
+            self.tally.left += 1;
+            return Ok(());
+        }
+        let words = job.stderr.recv_timeout(LOOK_AGAIN).unwrap_or_default();
+        let message = match words.as_str() {
+            "" => format!("the process ended with {status}"),
+            words => format!("the process ended with {status}: {words}"),
+        };
+        // On record, so that the table says why there is nothing. Not if another process has taken it up already.
+        if let Some(lock) = run.lock()?
+            && run.outcome().is_none()
+        {
+            run.fail(message.clone(), false, &lock)?;
+        }
+        self.failed(job.index, message);
+        Ok(())
+    }
+
+    fn finished(&mut self, index: usize, outcome: &Outcome) {
+        self.tally.finished += 1;
+        self.settle(index);
+        let entry = self.entry(index);
+        self.progress.note(&format!(
+            "run {index} {}: {}: {}, {} zeros (best of {} epochs: {})",
+            entry.id,
+            named(entry),
+            decibels(outcome.test.psnr),
+            percent(outcome.test.sparsity),
+            outcome.epochs,
+            outcome.best_epoch,
+        ));
+    }
+
+    fn failed(&mut self, index: usize, message: String) {
+        self.settle(index);
+        let entry = self.entry(index);
+        self.progress.note(&format!(
+            "run {index} {}: {}: failed: {message}",
+            entry.id,
+            named(entry)
+        ));
+        self.tally.failed.insert(index, message);
+    }
+
+    /// Counts the epochs that a run will not do any more.
+    fn settle(&mut self, index: usize) {
+        let epochs = self.entry(index).config.epochs;
+        self.note_epochs(&Report { index, epochs });
+    }
+
+    fn show(&mut self) {
+        let (finished, failed) = (self.tally.finished, self.tally.failed.len());
+        let all = self.supervisor.plan.entries().len();
+        let running = self.jobs.len();
+        self.progress.message(format!(
+            "{finished} finished, {failed} failed, {running} running of {all} runs"
+        ));
+        // For the log's lines, which come with time, not with work.
+        self.progress.advance(0);
+    }
+
+    fn finish(mut self) -> Tally {
+        self.show();
+        self.tally.left += self.queue.len();
+        self.progress.finish();
+        self.tally
+    }
+}
+
+/// What a person calls a run: data and model, λ, seed.
+fn named(entry: &Entry) -> String {
+    let config = &entry.config;
+    format!(
+        "{}/{}, λ {}, seed {}",
+        config.data.source(),
+        config.model_name(),
+        config.inference.lambda,
+        config.seed
+    )
+}

@@ -1,0 +1,186 @@
+//! One run of a sweep: train into its folder, measure the best model, record the result.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
+
+use super::SweepError;
+use super::folder::{Failure, Figures, Lock, Outcome, SweptRun};
+use crate::data::DataError;
+use crate::evaluate::{CodeSource, Evaluation, Noise, Samples, evaluate};
+use crate::export::{ExportError, TrainedRun};
+use crate::inference::engine_for;
+use crate::train::{DataFacts, Ending, Observer, Session, TrainError};
+
+/// How work on a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Trained and measured, now or before.
+    Finished(Box<Outcome>),
+    /// This attempt failed; or an earlier one did, which would be repeated.
+    Failed(Failure),
+    /// The stop flag was raised; the folder holds the state.
+    Interrupted,
+    /// Another process works on it.
+    Held,
+}
+
+/// Where and how runs are worked on.
+#[derive(Clone, Copy)]
+pub struct Worker<'a> {
+    /// Folder of the data, where the configuration does not name it.
+    pub data: Option<&'a Path>,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Try again what failed and would fail again.
+    pub retry_failed: bool,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Open(#[from] ExportError),
+    #[error("evaluation: {0}")]
+    Evaluate(#[from] candle_core::Error),
+    #[error("the test set is empty: give more data")]
+    NoTest,
+    #[error("evaluation on the {0} set gave a figure that is not finite; lower the learning rates")]
+    NotFinite(&'static str),
+}
+
+impl AttemptError {
+    /// Whether the same configuration on the same data would fail again.
+    fn repeats(&self) -> bool {
+        match self {
+            Self::Data(DataError::Config { .. }) | Self::NoTest | Self::NotFinite(_) => true,
+            Self::Train(error) => matches!(
+                error,
+                TrainError::Diverged { .. }
+                    | TrainError::TooFewSamples { .. }
+                    | TrainError::NoValidation
+                    | TrainError::Config(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Does a run, or what is left of it, unless it is done or another process is at it. May be killed at any time: what is done
+    /// again then comes to the same.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError`] if the folder cannot be locked or written. What goes wrong with the run itself is recorded in its folder, and
+    /// returned as [`Work::Failed`].
+    pub fn work(
+        &self,
+        run: &SweptRun<'_>,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Work, SweepError> {
+        if let Some(outcome) = run.outcome() {
+            return Ok(Work::Finished(Box::new(outcome)));
+        }
+        let Some(lock) = run.lock()? else {
+            return Ok(Work::Held);
+        };
+        // Only under the lock is it certain that nobody has just finished it.
+        if let Some(outcome) = run.outcome() {
+            return Ok(Work::Finished(Box::new(outcome)));
+        }
+        if let Some(failure) = run.failure().filter(|failure| failure.repeats)
+            && !self.retry_failed
+        {
+            return Ok(Work::Failed(failure));
+        }
+        match self.attempt(run, observer, stop) {
+            Ok(Some(outcome)) => {
+                run.finish(&outcome, &lock)?;
+                Ok(Work::Finished(Box::new(outcome)))
+            }
+            Ok(None) => Ok(Work::Interrupted),
+            Err(error) => failed(run, &error, &lock),
+        }
+    }
+
+    fn attempt(
+        &self,
+        run: &SweptRun<'_>,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Option<Outcome>, AttemptError> {
+        let (config, files) = (&run.entry.config, &run.files);
+        let splits = config.data.load(self.data, config.seed)?;
+        let peak = f64::from(DataFacts::of(&splits).peak);
+        let (validation, test) = (splits.validation.clone(), splits.test.clone());
+        if test.is_empty() {
+            return Err(AttemptError::NoTest);
+        }
+        let engine = engine_for(self.device);
+        let session = Session {
+            folder: files,
+            config,
+            engine: engine.as_ref(),
+            device: self.device,
+            resume: files.checkpoint().exists(),
+        };
+        let trained = session.run(splits, observer, stop)?;
+        if trained.ending == Ending::Interrupted {
+            return Ok(None);
+        }
+
+        let best = TrainedRun::open(files, self.device)?;
+        let measure = |samples: &Samples, noise| -> Result<Figures, AttemptError> {
+            let evaluation: Evaluation = evaluate(
+                &best.model,
+                samples,
+                config,
+                peak,
+                engine.as_ref(),
+                CodeSource::Encoder,
+                noise,
+            )?;
+            Ok(Figures::from(&evaluation))
+        };
+        let validation = measure(&Samples::new(validation, self.device)?, None)?;
+        let samples = Samples::new(test, self.device)?;
+        let test = measure(&samples, None)?;
+        let mut denoising = Vec::new();
+        for (level, &sigma) in (0..).zip(&run.entry.noise) {
+            // FISTA on a large set takes minutes; to begin again with it is no loss.
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            denoising.push(measure(&samples, Some(Noise { sigma, level }))?);
+        }
+        if !validation.are_finite() {
+            return Err(AttemptError::NotFinite("validation"));
+        }
+        if !denoising.iter().chain([&test]).all(Figures::are_finite) {
+            return Err(AttemptError::NotFinite("test"));
+        }
+        Ok(Some(Outcome {
+            version: Outcome::VERSION,
+            id: run.entry.id.clone(),
+            commit: crate::COMMIT.to_owned(),
+            epochs: trained.epochs,
+            best_epoch: best.epoch,
+            validation,
+            test,
+            denoising,
+            seconds: run.seconds(),
+        }))
+    }
+}
+
+fn failed(run: &SweptRun<'_>, error: &AttemptError, lock: &Lock) -> Result<Work, SweepError> {
+    let message = error.to_string();
+    Ok(Work::Failed(run.fail(message, error.repeats(), lock)?))
+}
