@@ -161,10 +161,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let stop = stop_flag()?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
+    let engine = engine_for(&device);
     let session = Session {
         folder: &folder,
         config: &config,
-        engine: engine_for(&device).as_ref(),
+        engine: engine.as_ref(),
         device: &device,
         resume: arguments.resume,
     };
