@@ -549,7 +549,7 @@ fn results(sweep: &Sweep, out: &str) -> std::collections::BTreeMap<String, Vec<u
 fn kill_9_of_the_runner_loses_nothing_and_does_nothing_twice() {
     let sweep = Sweep::plan(
         "preset = [\"ecg/vdl\", \"dead-leaves/sdl\"]\nseed = [1, 2, 3, 4]\n",
-        "[[grid]]\ninference.lambda = [0.005, 0.01, 0.02]\ndata.train = 3000\n",
+        "[[grid]]\ninference.lambda = [0.005, 0.01, 0.02]\ndata.train = 2000\n",
     );
     assert_eq!(sweep.ids().len(), 24);
     let flags = ["--jobs", "2", "--threads", "1"];
