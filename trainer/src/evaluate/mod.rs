@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::data::{Dataset, Restore};
 use crate::inference::{Energy, Engine, InferenceConfig};
+use crate::kernels::elementwise::difference;
 use crate::model::Autoencoder;
 use crate::rng::{Stream, generator};
 
@@ -131,11 +132,11 @@ pub fn evaluate(
         let codes = codes_of(model, &inputs, config, engine, source)?;
         let reconstruction = model.decoder.forward(&codes)?;
         // Of what was encoded, for the energy; of the clean samples, for the PSNR.
-        let error = (&reconstruction - &inputs)?;
+        let error = difference(&reconstruction, &inputs)?;
         let energy = Energy::new(&model.decoder, &inputs, None, &config.inference);
         sums.energy += energy.value_given_error(&codes, &error)?.total();
         if rng.is_some() {
-            let clean_error = (reconstruction - &clean)?;
+            let clean_error = difference(&reconstruction, &clean)?;
             sums.psnr += psnr_sum(&clean_error, &samples.restore, start.., peak)?;
             sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start.., peak)?;
         } else {

@@ -3,7 +3,8 @@ use std::sync::OnceLock;
 use candle_core::{DType, Result, Tensor};
 
 use super::InferenceConfig;
-use crate::model::{Decoder, column_sums, hidden_units, positive_mask};
+use crate::kernels::elementwise::{difference, sum_of_squares, where_positive};
+use crate::model::{Decoder, column_sums, hidden_units};
 
 /// The energy f + g of one mini-batch, with what is constant during inference computed once.
 pub struct Energy<'a> {
@@ -146,9 +147,9 @@ impl<'a> Energy<'a> {
                 output,
             } => {
                 let units = hidden_units(hidden, hidden_bias, codes)?;
-                let error = (units.matmul(&output.t()?)? - self.inputs)?;
+                let error = difference(&units.matmul(&output.t()?)?, self.inputs)?;
                 let scale = 2.0 / self.inputs.dim(1)? as f64;
-                (error.matmul(output)? * positive_mask(&units)?)?.matmul(hidden)? * scale
+                where_positive(&error.matmul(output)?, &units)?.matmul(hidden)? * scale
             }
         }
     }
@@ -182,7 +183,7 @@ impl<'a> Energy<'a> {
     ///
     /// Fails if shapes, dtypes or devices disagree.
     pub fn value(&self, codes: &Tensor) -> Result<EnergyTerms> {
-        let error = (self.decoder.forward(codes)? - self.inputs)?;
+        let error = difference(&self.decoder.forward(codes)?, self.inputs)?;
         self.value_given_error(codes, &error)
     }
 
@@ -192,7 +193,7 @@ impl<'a> Energy<'a> {
     ///
     /// As [`Energy::value`].
     pub fn value_given_error(&self, codes: &Tensor, error: &Tensor) -> Result<EnergyTerms> {
-        let reconstruction = total(&error.sqr()?)? / self.inputs.dim(1)? as f64;
+        let reconstruction = sum_of_squares(error)? / self.inputs.dim(1)? as f64;
         let variance = if self.config.variance_weight == 0.0 || codes.dim(0)? < 2 {
             0.0
         } else {
@@ -200,12 +201,12 @@ impl<'a> Energy<'a> {
             let shortfall = deviation
                 .affine(-1.0, self.config.variance_threshold)?
                 .relu()?;
-            self.config.variance_weight * total(&shortfall.sqr()?)?
+            self.config.variance_weight * sum_of_squares(&shortfall)?
         };
         let encoder = match self.encoder_codes {
             Some(encoder_codes) => {
                 self.config.encoder_weight / codes.dim(1)? as f64
-                    * total(&(codes - encoder_codes)?.sqr()?)?
+                    * sum_of_squares(&difference(codes, encoder_codes)?)?
             }
             None => 0.0,
         };

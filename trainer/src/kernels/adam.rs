@@ -4,8 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Numbers of parameters that one thread updates at a time.
-const CHUNK: usize = 1 << 14;
+use super::elementwise::{CHUNK, slice};
 
 /// The constants of one update, as torch orders its operations.
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +83,5 @@ impl AdamUpdate {
             v_out[i] = second;
             p_out[i] = p[i] - first / (second.sqrt() * correction + epsilon) * step;
         }
-    }
-}
-
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((first, end))) => Ok(&values[first..end]),
-        _ => Err(Error::Msg("adam: takes contiguous f32 tensors".into())),
     }
 }

@@ -4,5 +4,6 @@
 //! those of `gemm`. The one `unsafe` block of the trainer is the call of the latter, in [`matmul`].
 
 pub(crate) mod adam;
+pub(crate) mod elementwise;
 pub(crate) mod fista;
 pub(crate) mod matmul;

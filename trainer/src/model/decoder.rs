@@ -1,6 +1,9 @@
 use candle_core::{Result, Tensor};
 
-use super::{Named, column_sums, positive_mask};
+use super::{Named, column_sums};
+use crate::kernels::elementwise::{
+    column_norms, difference, rectified, scaled, unit_columns, where_positive,
+};
 
 /// D: turns codes (`batch × code_dim`) into reconstructions (`batch × input_dim`).
 #[derive(Clone, Debug)]
@@ -51,8 +54,9 @@ impl Decoder {
         let scale = 2.0 / targets.elem_count() as f64;
         match self {
             Self::Linear { .. } => {
-                let error = (self.forward(codes)? - targets)?;
-                let dictionary = (error.t()?.matmul(codes)? * scale)?;
+                let error = difference(&self.forward(codes)?, targets)?;
+                // The factor on the smaller operand.
+                let dictionary = error.t()?.matmul(&scaled(codes, scale)?)?;
                 Ok((vec![("decoder.dictionary", dictionary)], error))
             }
             Self::OneHidden {
@@ -61,13 +65,13 @@ impl Decoder {
                 output,
             } => {
                 let units = hidden_units(hidden, hidden_bias, codes)?;
-                let error = (units.matmul(&output.t()?)? - targets)?;
-                let output_gradient = (error.t()?.matmul(&units)? * scale)?;
-                let delta = ((error.matmul(output)? * positive_mask(&units)?)? * scale)?;
+                let error = difference(&units.matmul(&output.t()?)?, targets)?;
+                let scaled_error = scaled(&error, scale)?;
+                let delta = where_positive(&scaled_error.matmul(output)?, &units)?;
                 let gradients = vec![
                     ("decoder.hidden", delta.t()?.matmul(codes)?),
                     ("decoder.hidden_bias", column_sums(&delta)?.squeeze(0)?),
-                    ("decoder.output", output_gradient),
+                    ("decoder.output", scaled_error.t()?.matmul(&units)?),
                 ];
                 Ok((gradients, error))
             }
@@ -85,9 +89,7 @@ impl Decoder {
             Self::OneHidden { hidden, output, .. } => vec![hidden, output],
         };
         for matrix in matrices {
-            let norms = column_sums(&matrix.sqr()?)?.sqrt()?;
-            let safe = norms.eq(0.0)?.where_cond(&norms.ones_like()?, &norms)?;
-            *matrix = matrix.broadcast_div(&safe)?;
+            *matrix = unit_columns(matrix)?;
         }
         Ok(())
     }
@@ -102,8 +104,7 @@ impl Decoder {
             Self::Linear { dictionary } => dictionary,
             Self::OneHidden { output, .. } => output,
         };
-        column_sums(&matrix.sqr()?)?
-            .sqrt()?
+        column_norms(matrix)?
             .mean_all()?
             .to_dtype(candle_core::DType::F64)?
             .to_scalar()
@@ -155,8 +156,5 @@ pub(crate) fn hidden_units(
     hidden_bias: &Tensor,
     codes: &Tensor,
 ) -> Result<Tensor> {
-    codes
-        .matmul(&hidden.t()?)?
-        .broadcast_add(hidden_bias)?
-        .relu()
+    rectified(&codes.matmul(&hidden.t()?)?, hidden_bias)
 }

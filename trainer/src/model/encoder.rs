@@ -1,6 +1,7 @@
 use candle_core::{Result, Tensor};
 
-use super::{Named, column_sums, positive_mask};
+use super::{Named, column_sums};
+use crate::kernels::elementwise::where_positive;
 
 /// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
 #[derive(Clone, Debug)]
@@ -70,11 +71,11 @@ impl Encoder {
         code_gradient: &Tensor,
     ) -> Result<Vec<Named<Tensor>>> {
         let mut recurrent = self.recurrent.zeros_like()?;
-        let mut delta = (code_gradient * positive_mask(trace.code())?)?;
+        let mut delta = where_positive(code_gradient, trace.code())?;
         let mut drive = delta.clone();
         for previous in trace.codes[..self.iterations].iter().rev() {
             recurrent = (recurrent + delta.t()?.matmul(previous)?)?;
-            delta = (delta.matmul(&self.recurrent)? * positive_mask(previous)?)?;
+            delta = where_positive(&delta.matmul(&self.recurrent)?, previous)?;
             drive = (drive + &delta)?;
         }
         Ok(vec![

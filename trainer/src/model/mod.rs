@@ -108,11 +108,6 @@ fn uniform(
     Tensor::from_vec(values, (rows, columns), device)?.to_dtype(dtype)
 }
 
-/// 1 where `x > 0`, else 0: the derivative of ReLU, 0 at 0 (candle's own gives 1 there).
-pub(crate) fn positive_mask(x: &Tensor) -> Result<Tensor> {
-    x.gt(0.0)?.to_dtype(x.dtype())
-}
-
 /// The sum over the rows of a matrix, as a product with ones: faster than candle's strided reduction, and as exact.
 pub(crate) fn column_sums(x: &Tensor) -> Result<Tensor> {
     Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?.matmul(x)

@@ -1,9 +1,10 @@
 //! Stops a run whose numbers have left the floats, and says where.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::Tensor;
 
 use super::step::StepError;
 use crate::inference::EnergyTerms;
+use crate::kernels::elementwise::sum_of_squares;
 use crate::model::Named;
 
 /// A reconstruction this many times worse than answering 0 is taken for divergence: FISTA's step is too large for the decoder.
@@ -87,8 +88,4 @@ fn diverged(tensor: &str, what: &'static str, remedy: &'static str) -> Divergenc
         what,
         remedy,
     }
-}
-
-fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    x.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar()
 }

@@ -1,10 +1,11 @@
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::adam::Adam;
 use super::guard::{self, Divergence};
 use crate::config::Config;
 use crate::evaluate::initial_codes;
 use crate::inference::{Energy, EnergyTerms, Engine, Inference};
+use crate::kernels::elementwise::{difference, scaled, sum_of_squares};
 use crate::model::{Autoencoder, Named};
 
 /// Learns from one mini-batch at a time: a model and its two optimisers.
@@ -100,15 +101,11 @@ impl Learner {
         let mut encoder_gradients: Vec<Named<Tensor>> = Vec::new();
         let mut encoder_loss = 0.0;
         if let (Some(encoder), Some(trace)) = (&self.model.encoder, &trace) {
-            let difference = (trace.code() - codes)?;
+            let difference = difference(trace.code(), codes)?;
             let count = difference.elem_count() as f64;
-            encoder_loss = difference
-                .sqr()?
-                .sum_all()?
-                .to_dtype(DType::F64)?
-                .to_scalar::<f64>()?
-                / count;
-            encoder_gradients = encoder.gradients(inputs, trace, &(difference * (2.0 / count))?)?;
+            encoder_loss = sum_of_squares(&difference)? / count;
+            encoder_gradients =
+                encoder.gradients(inputs, trace, &scaled(&difference, 2.0 / count)?)?;
         }
         guard::check_gradients(decoder_gradients.iter().chain(&encoder_gradients))?;
 

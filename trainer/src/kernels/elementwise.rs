@@ -1,0 +1,331 @@
+//! Passes over whole tensors: fused where several tensor operations would each go through memory.
+//!
+//! On f32 in main memory they run on rayon's threads, as the products do. Candle's own element by element operations keep a second
+//! pool of threads, which spin for about a millisecond after each and take the cores from the products. For other types and devices
+//! the same is done by tensor operations: that is the definition.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// Numbers that one thread takes at a time.
+pub(super) const CHUNK: usize = 1 << 14;
+
+/// Whether the fused form is there for this tensor.
+fn is_host(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// `a − b`, element by element.
+pub(crate) fn difference(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !is_host(a) || a.shape() != b.shape() {
+        return a - b;
+    }
+    map2("difference", a, b, |a, b| a - b)
+}
+
+/// `x` where `gate > 0`, else 0: the gradient through a ReLU whose output is `gate`, 0 at 0 (candle's own passes it there).
+pub(crate) fn where_positive(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    if !is_host(x) || x.shape() != gate.shape() {
+        return x * gate.gt(0.0)?.to_dtype(gate.dtype())?;
+    }
+    map2(
+        "where_positive",
+        x,
+        gate,
+        |x, gate| if gate > 0.0 { x } else { 0.0 },
+    )
+}
+
+/// `relu(x + bias)`, the bias added to each row.
+pub(crate) fn rectified(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if !is_host(x) || x.dim(1)? != bias.elem_count() {
+        return x.broadcast_add(bias)?.relu();
+    }
+    map2("rectified", x, bias, |x, bias| (x + bias).max(0.0))
+}
+
+/// `factor · x`.
+pub(crate) fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
+    if !is_host(x) {
+        return x * factor;
+    }
+    x.contiguous()?.apply_op1_no_bwd(&Scaled(factor as f32))
+}
+
+/// Columns of a matrix divided by their ℓ2 norms; a zero column stays.
+pub(crate) fn unit_columns(matrix: &Tensor) -> Result<Tensor> {
+    if !is_host(matrix) {
+        let norms = column_norms(matrix)?;
+        let safe = norms.eq(0.0)?.where_cond(&norms.ones_like()?, &norms)?;
+        return matrix.broadcast_div(&safe);
+    }
+    matrix.contiguous()?.apply_op1_no_bwd(&UnitColumns)
+}
+
+/// The ℓ2 norms of a matrix's columns, `1 × columns`.
+pub(crate) fn column_norms(matrix: &Tensor) -> Result<Tensor> {
+    let ones = Tensor::ones((1, matrix.dim(0)?), matrix.dtype(), matrix.device())?;
+    ones.matmul(&matrix.sqr()?)?.sqrt()
+}
+
+/// Σ x² over all elements.
+pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
+    if !is_host(x) {
+        return x.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar();
+    }
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else {
+        return Err(Error::Msg("a tensor in main memory that is not".into()));
+    };
+    let chunks = slice(storage, layout)?.par_chunks(CHUNK);
+    // Collected, so that the order of the sum does not depend on the threads.
+    let sums: Vec<f64> = chunks
+        .map(|chunk| Arch::new().dispatch(|| squares(chunk)))
+        .collect();
+    Ok(sums.iter().sum())
+}
+
+#[inline(always)]
+fn squares(values: &[f32]) -> f64 {
+    let (rows, rest) = values.as_chunks::<16>();
+    let mut lanes = [0.0f32; 16];
+    for row in rows {
+        for (lane, value) in lanes.iter_mut().zip(row) {
+            *lane += value * value;
+        }
+    }
+    let rest: f64 = rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+    rest + lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>()
+}
+
+/// `f` of two tensors of the same shape, or of each row of a matrix and one row.
+fn map2(
+    name: &'static str,
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(f32, f32) -> f32 + Send + Sync,
+) -> Result<Tensor> {
+    a.contiguous()?
+        .apply_op2_no_bwd(&b.contiguous()?, &Map2 { name, f })
+}
+
+struct Map2<F> {
+    name: &'static str,
+    f: F,
+}
+
+impl<F: Fn(f32, f32) -> f32 + Send + Sync> CustomOp2 for Map2<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (a, b) = (slice(a, a_layout)?, slice(b, b_layout)?);
+        let mut out = vec![0.0; a.len()];
+        if b.is_empty() || a.is_empty() {
+            return Ok((CpuStorage::F32(out), a_layout.shape().clone()));
+        }
+        // Whole rows in a chunk where b is one row.
+        let chunk = if a.len() == b.len() {
+            CHUNK
+        } else {
+            CHUNK.div_ceil(b.len()) * b.len()
+        };
+        out.par_chunks_mut(chunk)
+            .zip(a.par_chunks(chunk))
+            .enumerate()
+            .for_each(|(index, (out, a))| {
+                let b = if a_layout.shape().elem_count() == b.len() {
+                    &b[index * chunk..][..a.len()]
+                } else {
+                    b
+                };
+                Arch::new().dispatch(|| {
+                    for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
+                        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                            *out = (self.f)(a, b);
+                        }
+                    }
+                });
+            });
+        Ok((CpuStorage::F32(out), a_layout.shape().clone()))
+    }
+}
+
+struct Scaled(f32);
+
+impl CustomOp1 for Scaled {
+    fn name(&self) -> &'static str {
+        "scaled"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, layout)?;
+        let mut out = vec![0.0; x.len()];
+        out.par_chunks_mut(CHUNK)
+            .zip(x.par_chunks(CHUNK))
+            .for_each(|(out, x)| {
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out = self.0 * x;
+                }
+            });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+struct UnitColumns;
+
+impl CustomOp1 for UnitColumns {
+    fn name(&self) -> &'static str {
+        "unit_columns"
+    }
+
+    fn cpu_fwd(&self, matrix: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, columns) = layout.shape().dims2()?;
+        let matrix = slice(matrix, layout)?;
+        let mut scales = vec![0.0f32; columns];
+        let mut out = vec![0.0; matrix.len()];
+        if columns == 0 {
+            return Ok((CpuStorage::F32(out), layout.shape().clone()));
+        }
+        Arch::new().dispatch(|| {
+            for row in matrix.chunks_exact(columns) {
+                for (sum, value) in scales.iter_mut().zip(row) {
+                    *sum += value * value;
+                }
+            }
+        });
+        for scale in &mut scales {
+            *scale = if *scale == 0.0 { 1.0 } else { scale.sqrt() };
+        }
+        let rows = CHUNK.div_ceil(columns) * columns;
+        out.par_chunks_mut(rows)
+            .zip(matrix.par_chunks(rows))
+            .for_each(|(out, matrix)| {
+                Arch::new().dispatch(|| {
+                    for (out, row) in out
+                        .chunks_exact_mut(columns)
+                        .zip(matrix.chunks_exact(columns))
+                    {
+                        for ((out, value), scale) in out.iter_mut().zip(row).zip(&scales) {
+                            *out = value / scale;
+                        }
+                    }
+                });
+            });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+/// The numbers of a contiguous f32 tensor.
+pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((first, end))) => Ok(&values[first..end]),
+        _ => Err(Error::Msg(
+            "a fused pass takes contiguous f32 tensors".into(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// Numbers of both signs and zeros; more than one chunk where it matters.
+    fn matrix(rows: usize, columns: usize, phase: f32) -> Tensor {
+        let values = (0..rows * columns).map(|i| match i % 7 {
+            0 => 0.0,
+            _ => (i as f32 * 0.37 + phase).sin(),
+        });
+        Tensor::from_iter(values, &Device::Cpu)
+            .unwrap()
+            .reshape((rows, columns))
+            .unwrap()
+    }
+
+    fn double(x: &Tensor) -> Tensor {
+        x.to_dtype(DType::F64).unwrap()
+    }
+
+    fn assert_close(fused: &Tensor, plain: &Tensor) {
+        assert_eq!(fused.dtype(), DType::F32);
+        assert_eq!(fused.shape(), plain.shape());
+        let difference = (double(fused) - plain).unwrap().abs().unwrap();
+        let largest: f64 = difference.max_all().unwrap().to_scalar().unwrap();
+        assert!(largest < 1e-6, "{largest}");
+    }
+
+    /// Each fused pass beside its definition, in f64.
+    #[test]
+    fn fused_passes_are_the_tensor_operations() {
+        for (rows, columns) in [(1, 1), (3, 5), (250, 131), (40, 1000)] {
+            let (a, b) = (matrix(rows, columns, 0.0), matrix(rows, columns, 1.0));
+            let (a64, b64) = (double(&a), double(&b));
+            let bias = b.get(0).unwrap();
+            assert_close(
+                &difference(&a, &b).unwrap(),
+                &difference(&a64, &b64).unwrap(),
+            );
+            assert_close(
+                &where_positive(&a, &b).unwrap(),
+                &where_positive(&a64, &b64).unwrap(),
+            );
+            assert_close(
+                &rectified(&a, &bias).unwrap(),
+                &rectified(&a64, &double(&bias)).unwrap(),
+            );
+            assert_close(&scaled(&a, 0.3).unwrap(), &scaled(&a64, 0.3).unwrap());
+            assert_close(&unit_columns(&a).unwrap(), &unit_columns(&a64).unwrap());
+            let (fused, plain) = (sum_of_squares(&a).unwrap(), sum_of_squares(&a64).unwrap());
+            assert!((fused - plain).abs() <= 1e-5 * plain, "{fused} {plain}");
+        }
+    }
+
+    /// Views with an offset, and transposed ones, are taken as what they show.
+    #[test]
+    fn views_are_read_where_they_lie() {
+        let whole = matrix(9, 6, 0.5);
+        let part = whole.narrow(0, 2, 4).unwrap();
+        let turned = whole.t().unwrap();
+        for view in [&part, &turned] {
+            let plain = scaled(&double(view), 2.0).unwrap();
+            assert_close(&scaled(view, 2.0).unwrap(), &plain);
+            let (fused, plain) = (
+                sum_of_squares(view).unwrap(),
+                sum_of_squares(&double(view)).unwrap(),
+            );
+            assert!((fused - plain).abs() < 1e-5 * plain);
+        }
+        let plain = unit_columns(&double(&turned)).unwrap();
+        assert_close(&unit_columns(&turned).unwrap(), &plain);
+    }
+
+    #[test]
+    fn gates_and_zero_columns_are_exact() {
+        let gate = Tensor::new(&[[0f32, -1., 2., f32::MIN_POSITIVE]], &Device::Cpu).unwrap();
+        let x = Tensor::new(&[[5f32, 6., 7., 8.]], &Device::Cpu).unwrap();
+        let gated = where_positive(&x, &gate).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(gated, [[0.0, 0.0, 7.0, 8.0]]);
+        let matrix = Tensor::new(&[[0f32, 3.], [0., 4.]], &Device::Cpu).unwrap();
+        let unit = unit_columns(&matrix).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(unit, [[0.0, 0.6], [0.0, 0.8]]);
+    }
+
+    #[test]
+    fn nan_is_not_hidden() {
+        let x = Tensor::new(&[[f32::NAN, 1.0]], &Device::Cpu).unwrap();
+        assert!(sum_of_squares(&x).unwrap().is_nan());
+        let zero = x.zeros_like().unwrap();
+        let difference = difference(&x, &zero).unwrap().to_vec2::<f32>().unwrap();
+        assert!(difference[0][0].is_nan());
+    }
+}
