@@ -1,7 +1,7 @@
 //! Sweeps: many runs from one file, worked through on a machine or a cluster, and one table at the end.
 //!
 //! A [`Grid`] (a TOML file) says which settings are combined; [`Plan`] is what it resolves to, one whole configuration a line,
-//! named by its hash. [`worker::work`] does one of them into `OUT/ID/`, a run's folder as any other with a `result.json`
+//! named by its hash. [`worker::Worker`] does one of them into `OUT/ID/`, a run's folder as any other with a `result.json`
 //! when all is done; [`supervise`] keeps a machine busy with workers; [`slurm`] writes the script that lets Slurm do it; [`collect`]
 //! makes the table.
 //!
