@@ -425,6 +425,13 @@ fn plans_and_grids_that_are_wrong_are_refused() {
         &["sweep", "run", plan, "--out", out, "--jobs", "0"],
         &["--jobs"],
     );
+    for threads in ["0", "100000"] {
+        refused(
+            2,
+            &["sweep", "run", plan, "--out", out, "--threads", threads],
+            &["--threads"],
+        );
+    }
     refused(2, &["sweep", "run", "--out", out], &["PLAN"]);
     refused(2, &["sweep", "run", "--entry", "--out", out], &["HQ_ENTRY"]);
     let slurm = |more: &[&str], words: &[&str]| {

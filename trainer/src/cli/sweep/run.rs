@@ -40,10 +40,10 @@ pub(super) struct Arguments {
     /// Do the run that the environment variable HQ_ENTRY holds: HyperQueue's way to hand it over
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
-    /// Runs at a time [default: the number of cores; with a GPU, 1]
+    /// Runs at a time [default: the number of cores or of runs; with a GPU, 1]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
-    /// Threads of each run [default: cores / jobs]
+    /// Threads of each run, at most the number of cores [default: cores / jobs]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     threads: Option<usize>,
     /// Try again the runs that failed and would fail again
@@ -137,12 +137,19 @@ impl Arguments {
             true => cores,
             false => 1,
         };
-        let jobs = self.jobs.unwrap_or(default_jobs);
+        // A plan of few runs has several cores for each.
+        let runs = plan.entries().len();
+        let jobs = self.jobs.unwrap_or(default_jobs.min(runs).max(1));
         let threads = self.threads.unwrap_or((cores / jobs.max(1)).max(1));
         for (flag, value) in [("--jobs", jobs), ("--threads", threads)] {
             if value == 0 {
                 return Err(usage(format!("{flag}: at least 1")));
             }
+        }
+        if threads > cores {
+            return Err(usage(format!(
+                "--threads {threads}: this machine has {cores} cores, and more threads would wait for one another"
+            )));
         }
         let mut arguments: Vec<OsString> = vec!["--device".into(), self.device.name().into()];
         if let Some(data) = self.data.folder() {
