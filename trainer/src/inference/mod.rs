@@ -78,7 +78,7 @@ impl Inference {
 /// Minimises the energy of one mini-batch.
 ///
 /// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time.
-pub trait Engine {
+pub trait Engine: Sync {
     /// Minimises `energy` from `start` (`batch × code_dim`).
     ///
     /// # Errors
@@ -88,7 +88,7 @@ pub trait Engine {
 }
 
 /// The fastest engine for tensors on `device`: [`CpuEngine`] in main memory, [`PlainFista`] elsewhere.
-pub fn engine_for(device: &Device) -> Box<dyn Engine + Sync> {
+pub fn engine_for(device: &Device) -> Box<dyn Engine> {
     match device {
         Device::Cpu => Box::new(CpuEngine::default()),
         _ => Box::new(PlainFista),

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::elementwise::{CHUNK, slice};
+use super::elementwise::{share, slice};
 
 /// The constants of one update, as torch orders its operations.
 #[derive(Clone, Copy, Debug)]
@@ -50,17 +50,22 @@ impl CustomOp3 for AdamUpdate {
         let mut next = vec![0.0; 3 * count];
         let (next_parameter, next_moments) = next.split_at_mut(count);
         let (next_first, next_second) = next_moments.split_at_mut(count);
-        next_parameter
-            .par_chunks_mut(CHUNK)
-            .zip(next_first.par_chunks_mut(CHUNK))
-            .zip(next_second.par_chunks_mut(CHUNK))
-            .zip(parameter.par_chunks(CHUNK))
-            .zip(first.par_chunks(CHUNK))
-            .zip(second.par_chunks(CHUNK))
-            .zip(gradient.par_chunks(CHUNK))
-            .for_each(|((((((p_out, m_out), v_out), p), m), v), g)| {
-                Arch::new().dispatch(|| self.chunk([p, m, v, g], [p_out, m_out, v_out]));
-            });
+        let chunk = share(count, 1);
+        let update = |first_number: usize, out: [&mut [f32]; 3]| {
+            let numbers = first_number..first_number + out[0].len();
+            let from = [parameter, first, second, gradient].map(|from| &from[numbers.clone()]);
+            Arch::new().dispatch(|| self.chunk(from, out));
+        };
+        if count <= chunk {
+            update(0, [next_parameter, next_first, next_second]);
+        } else {
+            next_parameter
+                .par_chunks_mut(chunk)
+                .zip(next_first.par_chunks_mut(chunk))
+                .zip(next_second.par_chunks_mut(chunk))
+                .enumerate()
+                .for_each(|(index, ((p, m), v))| update(index * chunk, [p, m, v]));
+        }
         Ok((CpuStorage::F32(next), Shape::from((3, count))))
     }
 }

@@ -1,15 +1,39 @@
 //! Passes over whole tensors: fused where several tensor operations would each go through memory.
 //!
-//! On f32 in main memory they run on rayon's threads, as the products do. Candle's own element by element operations keep a second
-//! pool of threads, which spin for about a millisecond after each and take the cores from the products. For other types and devices
-//! the same is done by tensor operations: that is the definition.
+//! On f32 in main memory they run on the calling thread, or on rayon's, as the products do, where there is enough to do. Candle's own
+//! element by element operations keep a second pool of threads, which spin for about a millisecond after each and take the cores
+//! from the products. For other types and devices the same is done by tensor operations: that is the definition.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 /// Numbers that one thread takes at a time.
-pub(super) const CHUNK: usize = 1 << 14;
+const CHUNK: usize = 1 << 15;
+
+/// Below this many numbers, handing work to other threads takes longer than doing it.
+const PARALLEL_FROM: usize = 1 << 19;
+
+/// How many numbers one thread is to take of `count`: all, or whole `rows` of about [`CHUNK`].
+pub(super) fn share(count: usize, row: usize) -> usize {
+    if count < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+        count.max(1)
+    } else {
+        CHUNK.div_ceil(row.max(1)) * row.max(1)
+    }
+}
+
+/// Fills `out` part by part: `work` gets where a part begins, and the part.
+fn fill(out: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32]) + Send + Sync) {
+    let share = share(out.len(), row);
+    if out.len() <= share {
+        Arch::new().dispatch(|| work(0, out));
+    } else {
+        out.par_chunks_mut(share)
+            .enumerate()
+            .for_each(|(index, out)| Arch::new().dispatch(|| work(index * share, out)));
+    }
+}
 
 /// Whether the fused form is there for this tensor.
 fn is_host(tensor: &Tensor) -> bool {
@@ -79,11 +103,14 @@ pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     let candle_core::Storage::Cpu(storage) = &*storage else {
         return Err(Error::Msg("a tensor in main memory that is not".into()));
     };
-    let chunks = slice(storage, layout)?.par_chunks(CHUNK);
-    // Collected, so that the order of the sum does not depend on the threads.
-    let sums: Vec<f64> = chunks
-        .map(|chunk| Arch::new().dispatch(|| squares(chunk)))
-        .collect();
+    let x = slice(storage, layout)?;
+    let sum = |chunk: &[f32]| Arch::new().dispatch(|| squares(chunk));
+    // In parts of the same size, added in their order, whoever computes them.
+    let sums: Vec<f64> = if x.len() < PARALLEL_FROM {
+        x.chunks(CHUNK).map(sum).collect()
+    } else {
+        x.par_chunks(CHUNK).map(sum).collect()
+    };
     Ok(sums.iter().sum())
 }
 
@@ -133,30 +160,26 @@ impl<F: Fn(f32, f32) -> f32 + Send + Sync> CustomOp2 for Map2<F> {
         if b.is_empty() || a.is_empty() {
             return Ok((CpuStorage::F32(out), a_layout.shape().clone()));
         }
-        // Whole rows in a chunk where b is one row.
-        let chunk = if a.len() == b.len() {
-            CHUNK
-        } else {
-            CHUNK.div_ceil(b.len()) * b.len()
-        };
-        out.par_chunks_mut(chunk)
-            .zip(a.par_chunks(chunk))
-            .enumerate()
-            .for_each(|(index, (out, a))| {
-                let b = if a_layout.shape().elem_count() == b.len() {
-                    &b[index * chunk..][..a.len()]
-                } else {
-                    b
-                };
-                Arch::new().dispatch(|| {
-                    for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
-                        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                            *out = (self.f)(a, b);
-                        }
-                    }
-                });
-            });
+        let is_row = b.len() < a.len();
+        let row = if is_row { b.len() } else { 1 };
+        fill(&mut out, row, |first, out| {
+            let a = &a[first..][..out.len()];
+            if is_row {
+                for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
+                    apply(&self.f, a, b, out);
+                }
+            } else {
+                apply(&self.f, a, &b[first..][..out.len()], out);
+            }
+        });
         Ok((CpuStorage::F32(out), a_layout.shape().clone()))
+    }
+}
+
+#[inline(always)]
+fn apply(f: impl Fn(f32, f32) -> f32, a: &[f32], b: &[f32], out: &mut [f32]) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = f(a, b);
     }
 }
 
@@ -170,13 +193,11 @@ impl CustomOp1 for Scaled {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
         let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK))
-            .for_each(|(out, x)| {
-                for (out, x) in out.iter_mut().zip(x) {
-                    *out = self.0 * x;
-                }
-            });
+        fill(&mut out, 1, |first, out| {
+            for (out, x) in out.iter_mut().zip(&x[first..]) {
+                *out = self.0 * x;
+            }
+        });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
@@ -206,21 +227,14 @@ impl CustomOp1 for UnitColumns {
         for scale in &mut scales {
             *scale = if *scale == 0.0 { 1.0 } else { scale.sqrt() };
         }
-        let rows = CHUNK.div_ceil(columns) * columns;
-        out.par_chunks_mut(rows)
-            .zip(matrix.par_chunks(rows))
-            .for_each(|(out, matrix)| {
-                Arch::new().dispatch(|| {
-                    for (out, row) in out
-                        .chunks_exact_mut(columns)
-                        .zip(matrix.chunks_exact(columns))
-                    {
-                        for ((out, value), scale) in out.iter_mut().zip(row).zip(&scales) {
-                            *out = value / scale;
-                        }
-                    }
-                });
-            });
+        fill(&mut out, columns, |first, out| {
+            let rows = matrix[first..].chunks_exact(columns);
+            for (out, row) in out.chunks_exact_mut(columns).zip(rows) {
+                for ((out, value), scale) in out.iter_mut().zip(row).zip(&scales) {
+                    *out = value / scale;
+                }
+            }
+        });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
@@ -267,7 +281,7 @@ mod tests {
     /// Each fused pass beside its definition, in f64.
     #[test]
     fn fused_passes_are_the_tensor_operations() {
-        for (rows, columns) in [(1, 1), (3, 5), (250, 131), (40, 1000)] {
+        for (rows, columns) in [(1, 1), (3, 5), (250, 131), (700, 1000)] {
             let (a, b) = (matrix(rows, columns, 0.0), matrix(rows, columns, 1.0));
             let (a64, b64) = (double(&a), double(&b));
             let bias = b.get(0).unwrap();

@@ -102,6 +102,24 @@ pub(crate) fn matmul(
     }
 }
 
+/// `out ← matrixᵀ`, its rows one after the other.
+pub(crate) fn transpose(matrix: Matrix<'_>, out: &mut [f32]) {
+    /// Rows and columns of a square that fits the first-level cache both ways.
+    const SIDE: usize = 32;
+    let (rows, columns) = (matrix.rows, matrix.columns);
+    assert_eq!(out.len(), rows * columns, "result");
+    for first_row in (0..rows).step_by(SIDE) {
+        for first_column in (0..columns).step_by(SIDE) {
+            for column in first_column..columns.min(first_column + SIDE) {
+                for row in first_row..rows.min(first_row + SIDE) {
+                    out[column * rows + row] =
+                        matrix.data[row * matrix.row_stride + column * matrix.column_stride];
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +188,22 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_transpose_has_rows_for_columns() {
+        let (rows, columns, stride) = (45, 70, 73);
+        let values: Vec<f32> = (0..rows * stride).map(|i| i as f32).collect();
+        let mut out = vec![f32::NAN; rows * 40];
+        transpose(
+            Matrix::new(&values, rows, columns, stride).columns(20, 40),
+            &mut out,
+        );
+        for column in 0..40 {
+            for row in 0..rows {
+                assert_eq!(out[column * rows + row], values[row * stride + 20 + column]);
             }
         }
     }

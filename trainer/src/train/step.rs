@@ -75,6 +75,20 @@ impl Learner {
         config: &Config,
         engine: &dyn Engine,
     ) -> std::result::Result<StepOutcome, StepError> {
+        if rayon::current_num_threads() == 1 {
+            return self.step_here(inputs, epoch, config, engine);
+        }
+        // On one of the threads that the products are divided among, so that not every product begins with waking it.
+        rayon::scope(|_| self.step_here(inputs, epoch, config, engine))
+    }
+
+    fn step_here(
+        &mut self,
+        inputs: &Tensor,
+        epoch: u32,
+        config: &Config,
+        engine: &dyn Engine,
+    ) -> std::result::Result<StepOutcome, StepError> {
         let trace = self
             .model
             .encoder

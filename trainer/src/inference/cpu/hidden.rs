@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor};
 
 use super::team::Barrier;
 use super::{HostMatrix, matrix};
-use crate::kernels::matmul::{Matrix, matmul};
+use crate::kernels::matmul::{Matrix, matmul, transpose};
 
 /// The decoder and what the threads share of its Gram matrix.
 pub(super) struct OneHidden<'a> {
@@ -27,6 +27,9 @@ pub(super) struct OneHidden<'a> {
     code_dim: usize,
     hidden_dim: usize,
     batch: usize,
+    /// W2ᵀ, m × d, by rows: one block for each thread. Products read it in this order; from W2 itself each of them, in each
+    /// thread, would make such a copy anew.
+    output_t: Vec<RwLock<Vec<f32>>>,
     /// H, m × m, by columns: one block for each thread, empty as long as the direct form is in use.
     gram: Vec<RwLock<Vec<f32>>>,
 }
@@ -65,8 +68,28 @@ impl<'a> OneHidden<'a> {
             code_dim,
             hidden_dim,
             batch,
+            output_t: (0..members).map(|_| RwLock::default()).collect(),
             gram: (0..members).map(|_| RwLock::default()).collect(),
         })
+    }
+
+    /// Makes what all threads share; each must call it before the first gradient.
+    pub(super) fn prepare(&self, member: usize, barrier: &Barrier) {
+        let (first, count) = self.share(member);
+        {
+            let mut block = self.output_t[member]
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            block.resize(count * self.input_dim, 0.0);
+            let part = Matrix::new(
+                &self.output,
+                self.input_dim,
+                self.hidden_dim,
+                self.hidden_dim,
+            );
+            transpose(part.columns(first, count), &mut block);
+        }
+        barrier.meet();
     }
 
     /// `products ← (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))` for the rows `moving` of `points`, one after the other. Rows of `points` and
@@ -107,7 +130,7 @@ impl<'a> OneHidden<'a> {
             }
             for (member, block) in self.gram.iter().enumerate() {
                 let block = block.read().unwrap_or_else(PoisonError::into_inner);
-                let (first, columns) = self.columns(member);
+                let (first, columns) = self.share(member);
                 let gram = Matrix::new(&block, m, columns, columns);
                 let delta = scratch.delta.get_mut(first..).unwrap_or_default();
                 matmul(delta, m, true, 1.0, units, gram);
@@ -118,7 +141,19 @@ impl<'a> OneHidden<'a> {
                 let input = &self.inputs[sample(row) * d..][..d];
                 scratch.errors.extend(input.iter().map(|value| -value));
             }
-            matmul(&mut scratch.errors, d, true, 1.0, units, output.t());
+            for (member, block) in self.output_t.iter().enumerate() {
+                let block = block.read().unwrap_or_else(PoisonError::into_inner);
+                let (first, count) = self.share(member);
+                let output_t = Matrix::new(&block, count, d, d);
+                matmul(
+                    &mut scratch.errors,
+                    d,
+                    true,
+                    1.0,
+                    units.columns(first, count),
+                    output_t,
+                );
+            }
             let errors = Matrix::new(&scratch.errors, rows, d, d);
             scratch.delta.resize(rows * m, 0.0);
             matmul(&mut scratch.delta, m, false, 1.0, errors, output);
@@ -149,7 +184,7 @@ impl<'a> OneHidden<'a> {
         let (d, m) = (self.input_dim, self.hidden_dim);
         let output = Matrix::new(&self.output, d, m, m);
         {
-            let (first, columns) = self.columns(member);
+            let (first, columns) = self.share(member);
             let mut block = self.gram[member]
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
@@ -170,8 +205,8 @@ impl<'a> OneHidden<'a> {
         barrier.meet();
     }
 
-    /// The first column and the number of columns of a thread's block of H.
-    fn columns(&self, member: usize) -> (usize, usize) {
+    /// The first hidden unit and the number of hidden units in a thread's blocks.
+    fn share(&self, member: usize) -> (usize, usize) {
         let share = self.hidden_dim.div_ceil(self.gram.len());
         let first = (member * share).min(self.hidden_dim);
         (first, share.min(self.hidden_dim - first))

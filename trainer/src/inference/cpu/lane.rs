@@ -147,6 +147,9 @@ impl Lane {
             Some(_) => 2.0 * config.encoder_weight / problem.code_dim as f64,
             None => 0.0,
         };
+        if let Gradient::OneHidden(layers) = &problem.gradient {
+            layers.prepare(member, barrier);
+        }
         if has_hinge {
             self.meet(problem, member, barrier, 0, has_hinge, (0, false));
         }

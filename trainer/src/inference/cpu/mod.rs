@@ -58,17 +58,13 @@ impl CpuEngine {
             team: Team::new(threads.max(1)),
         }
     }
-
-    /// Threads that it works with.
-    pub fn threads(&self) -> usize {
-        self.team.threads()
-    }
 }
 
 impl Default for CpuEngine {
-    /// As many threads as rayon has: `RAYON_NUM_THREADS`, else one for each core.
+    /// An engine on rayon's threads (`RAYON_NUM_THREADS`, else one for each core), as the rest of training. While another engine is
+    /// at work on them, it works alone on the caller's.
     fn default() -> Self {
-        Self::new(rayon::current_num_threads())
+        Self { team: Team::Shared }
     }
 }
 
@@ -96,7 +92,8 @@ impl Engine for CpuEngine {
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
         let (batch, code_dim) = start.dims2()?;
         let tiles = batch.div_ceil(TILE);
-        let members = self.team.threads().min(tiles).max(1);
+        let crew = self.team.gather(tiles);
+        let members = crew.members();
         let reconstruction = energy.reconstruction()?;
         let starts = HostMatrix::of(start)?;
         let pull = 2.0 * energy.config().encoder_weight / code_dim as f64;
@@ -163,7 +160,7 @@ impl Engine for CpuEngine {
             code_dim,
             reports: [0, 1].map(report),
         };
-        self.team.run(members, |member, barrier| {
+        crew.run(|member, barrier| {
             let mut lane = lanes[member].lock().unwrap_or_else(PoisonError::into_inner);
             lane.run(&problem, member, barrier);
         });

@@ -2,56 +2,102 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::yield_now;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuilder};
 
 /// Turns of a waiting thread before it lets others run. An iteration takes tens of microseconds, a sleeping thread takes as long
 /// to wake.
 const SPINS: u32 = 4096;
 
-/// A fixed number of threads.
+/// Threads to work with.
 #[derive(Debug)]
-pub(super) struct Team {
-    threads: usize,
-    /// Threads are only needed beside the caller's. The lock keeps two loops from waiting for each other's members.
-    pool: Option<Mutex<ThreadPool>>,
+pub(super) enum Team {
+    /// Rayon's, in which the rest of a training step runs too: one set of threads for all, none in another's way.
+    Shared,
+    /// The caller's thread alone.
+    Caller,
+    /// Its own. The lock is held while they work.
+    Own(Mutex<ThreadPool>),
 }
 
+/// Held by the crew that works on rayon's threads. Two crews there would wait for each other's members.
+static SHARED: Mutex<()> = Mutex::new(());
+
 impl Team {
+    /// As many threads as asked for, of its own.
     pub(super) fn new(threads: usize) -> Self {
         let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
         match pool {
-            Some(Ok(pool)) => Self {
-                threads,
-                pool: Some(Mutex::new(pool)),
-            },
+            Some(Ok(pool)) => Self::Own(Mutex::new(pool)),
             // A system that gives no threads still has this one.
-            Some(Err(_)) | None => Self {
-                threads: 1,
-                pool: None,
-            },
+            Some(Err(_)) | None => Self::Caller,
         }
     }
 
-    pub(super) fn threads(&self) -> usize {
-        self.threads
+    /// Up to `most` threads for one loop.
+    pub(super) fn gather(&self, most: usize) -> Crew<'_> {
+        let (pool, threads) = match self {
+            Self::Caller => (Pool::Caller, 1),
+            Self::Own(pool) => {
+                let pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
+                let threads = pool.current_num_threads();
+                (Pool::Own(pool), threads)
+            }
+            Self::Shared => {
+                let threads = rayon::current_num_threads();
+                let free = match SHARED.try_lock() {
+                    Ok(free) => Some(free),
+                    Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+                    // Not waited for: who holds it may be waiting for this very thread.
+                    Err(TryLockError::WouldBlock) => None,
+                };
+                match free {
+                    Some(free) if threads > 1 => (Pool::Shared(free), threads),
+                    _ => (Pool::Caller, 1),
+                }
+            }
+        };
+        Crew {
+            pool,
+            members: threads.min(most).max(1),
+        }
+    }
+}
+
+/// The members of a team that do one loop together.
+pub(super) struct Crew<'a> {
+    pool: Pool<'a>,
+    members: usize,
+}
+
+enum Pool<'a> {
+    Caller,
+    Own(MutexGuard<'a, ThreadPool>),
+    Shared(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>),
+}
+
+impl Crew<'_> {
+    pub(super) fn members(&self) -> usize {
+        self.members
     }
 
-    /// Runs `work(member, barrier)` for each of the first `members` threads at the same time.
-    pub(super) fn run(&self, members: usize, work: impl Fn(usize, &Barrier) + Sync) {
-        let members = members.min(self.threads);
-        let barrier = Barrier::new(members);
+    /// Runs `work(member, barrier)` for each member at the same time.
+    pub(super) fn run(self, work: impl Fn(usize, &Barrier) + Sync) {
+        let barrier = Barrier::new(self.members);
+        let member = |context: BroadcastContext<'_>| {
+            if context.index() < self.members {
+                let _alarm = Alarm(&barrier);
+                work(context.index(), &barrier);
+            }
+        };
         match &self.pool {
-            Some(pool) if members > 1 => {
-                let pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-                pool.broadcast(|context| {
-                    if context.index() < members {
-                        let _alarm = Alarm(&barrier);
-                        work(context.index(), &barrier);
-                    }
-                });
+            Pool::Own(pool) if self.members > 1 => {
+                pool.broadcast(member);
+            }
+            Pool::Shared(_) if self.members > 1 => {
+                rayon::broadcast(member);
             }
             _ => work(0, &barrier),
         }
@@ -127,7 +173,7 @@ mod tests {
         let team = Team::new(3);
         let counters: Vec<AtomicUsize> = (0..3).map(|_| AtomicUsize::new(0)).collect();
         let wrong = AtomicUsize::new(0);
-        team.run(3, |member, barrier| {
+        team.gather(3).run(|member, barrier| {
             for round in 1..=500 {
                 counters[member].store(round, Ordering::Relaxed);
                 barrier.meet();
@@ -144,7 +190,7 @@ mod tests {
     fn a_smaller_group_leaves_the_others_out() {
         let team = Team::new(3);
         let seen = AtomicUsize::new(0);
-        team.run(2, |member, barrier| {
+        team.gather(2).run(|member, barrier| {
             seen.fetch_add(1 << (8 * member), Ordering::Relaxed);
             barrier.meet();
         });
@@ -155,13 +201,34 @@ mod tests {
     fn a_panic_reaches_the_caller_instead_of_hanging() {
         let team = Team::new(2);
         let result = std::panic::catch_unwind(|| {
-            team.run(2, |member, barrier| {
+            team.gather(2).run(|member, barrier| {
                 assert!(member == 0, "on purpose");
                 barrier.meet();
             });
         });
         assert!(result.is_err());
         // And the team is still of use.
-        team.run(2, |_, barrier| barrier.meet());
+        team.gather(2).run(|_, barrier| barrier.meet());
+    }
+
+    /// On rayon's own threads, from several of them at once: whoever comes second works alone instead of waiting.
+    #[test]
+    fn crews_on_shared_threads_do_not_wait_for_each_other() {
+        let pool = ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let seen = AtomicUsize::new(0);
+        let work = || {
+            for _ in 0..50 {
+                let crew = Team::Shared.gather(2);
+                let members = crew.members();
+                crew.run(|member, barrier| {
+                    barrier.meet();
+                    assert!(member < members);
+                    seen.fetch_add(usize::from(member == 0), Ordering::Relaxed);
+                    barrier.meet();
+                });
+            }
+        };
+        pool.join(work, work);
+        assert_eq!(seen.into_inner(), 100);
     }
 }
