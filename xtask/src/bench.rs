@@ -66,7 +66,7 @@ fn train(arguments: &Train) -> Result<()> {
             path,
             "How long training takes",
             "Measured in one run; times are the shortest of several repetitions.",
-            &format!("cargo xtask bench train{quick}"),
+            &format!("cargo xtask bench train --data DIR{quick}"),
             "cpu",
             &text,
         )?;

@@ -180,7 +180,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
         let seeds: Vec<String> = arguments.seed.iter().map(u64::to_string).collect();
         let command = format!(
-            "cargo xtask table1 --seed {} --device {}",
+            "cargo xtask table1 --data DIR --seed {} --device {}",
             seeds.join(","),
             arguments.device
         );

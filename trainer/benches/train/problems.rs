@@ -81,6 +81,11 @@ impl Models {
         })
     }
 
+    /// Whether this is what the reference learnt.
+    pub(crate) fn is_mnist(&self) -> bool {
+        self.is_mnist
+    }
+
     pub(crate) fn description(&self) -> String {
         let place = if self.is_mnist {
             "also for the sizes of the patches, whose pixels are as many"
