@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use crate::cli::train::{Console, stop_flag};
+use crate::cli::train::{Console, at_terminal, stop_flag};
 use crate::cli::{DataFlags, DeviceChoice, exit_with, usage};
 use crate::report::progress::ProgressMode;
 use crate::sweep::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor, Tally};
@@ -86,6 +86,11 @@ impl Arguments {
         let run = folder.run(entry);
         let name = format!("run {} {}", entry.index, entry.id);
         let data = self.data.folder();
+        // First of all: opening a device takes time.
+        let stop = match self.supervised {
+            true => stop_with_supervisor()?,
+            false => stop_flag(false)?,
+        };
         let device = self.device.open()?;
         let worker = Worker {
             data: data.as_deref(),
@@ -93,12 +98,10 @@ impl Arguments {
             retry_failed: self.retry_failed,
         };
         let work = if self.supervised {
-            let stop = stop_with_supervisor()?;
             worker.work(&run, &mut Reporter, &stop)?
         } else {
             let mode = ProgressMode::detect(self.quiet);
             let mut console = Console::new(&entry.config, mode);
-            let stop = stop_flag()?;
             let work = worker.work(&run, &mut console, &stop)?;
             console.finish();
             work
@@ -158,7 +161,7 @@ impl Arguments {
         if self.retry_failed {
             arguments.push("--retry-failed".into());
         }
-        let stop = stop_flag()?;
+        let stop = stop_flag(at_terminal())?;
         let supervisor = Supervisor {
             plan,
             folder,
