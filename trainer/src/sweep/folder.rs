@@ -192,14 +192,27 @@ impl SweptRun<'_> {
         read_json(&self.failure_path())
     }
 
-    /// How the run stands.
-    ///
-    /// # Errors
-    ///
-    /// [`SweepError::Lock`] if the file system has no locks.
-    pub fn status(&self) -> Result<Status, SweepError> {
+    /// How the run stands. A folder that cannot be used, a file in its place or a file system without locks, is a failure of the
+    /// run that does not repeat.
+    pub fn status(&self) -> Status {
+        self.look().unwrap_or_else(|error| {
+            Status::Failed(Failure {
+                id: self.entry.id.clone(),
+                message: error.to_string(),
+                attempt: 0,
+                unix_time: now(),
+                repeats: false,
+            })
+        })
+    }
+
+    fn look(&self) -> Result<Status, SweepError> {
         if let Some(outcome) = self.outcome() {
             return Ok(Status::Finished(Box::new(outcome)));
+        }
+        let folder = self.files.path();
+        if folder.exists() && !folder.is_dir() {
+            return Err(SweepError::NotFolder(folder.to_path_buf()));
         }
         if self.is_held()? {
             return Ok(Status::Running);
@@ -287,17 +300,22 @@ impl SweptRun<'_> {
         repeats: bool,
         _lock: &Lock,
     ) -> Result<Failure, SweepError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let failure = Failure {
             id: self.entry.id.clone(),
             message,
             attempt: self.failure().map_or(0, |failure| failure.attempt) + 1,
-            unix_time: now.map_or(0, |now| now.as_secs()),
+            unix_time: now(),
             repeats,
         };
         write_json(&self.failure_path(), &failure)?;
         Ok(failure)
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {

@@ -181,6 +181,13 @@ impl Worker<'_> {
 }
 
 fn failed(run: &SweptRun<'_>, error: &AttemptError, lock: &Lock) -> Result<Work, SweepError> {
-    let message = error.to_string();
-    Ok(Work::Failed(run.fail(message, error.repeats(), lock)?))
+    let (message, repeats) = (error.to_string(), error.repeats());
+    let recorded = run.fail(message.clone(), repeats, lock);
+    // What went wrong first is what has to be told.
+    recorded
+        .map(Work::Failed)
+        .map_err(|reason| SweepError::NotRecorded {
+            message,
+            reason: Box::new(reason),
+        })
 }
