@@ -38,6 +38,7 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
             "make room, or choose another disk"
         }
         io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::BrokenPipe => "whatever read it has ended: let it read to the end",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "a part of the path is a file: choose another name"
         }

@@ -2,6 +2,15 @@
 //!
 //! Exit status: 0 done, 1 failed, 2 used wrongly; `sweep run` has two more.
 
+/// As the standard library's, for all commands; but an output that is full or closed is an error, not a panic.
+macro_rules! print {
+    ($($words:tt)*) => { $crate::cli::write_out(&format!($($words)*)) };
+}
+macro_rules! println {
+    () => { $crate::cli::write_out("\n") };
+    ($($words:tt)*) => { $crate::cli::write_out(&(format!($($words)*) + "\n")) };
+}
+
 mod data;
 mod decode;
 mod denoise;
@@ -15,6 +24,7 @@ mod quickstart;
 mod sweep;
 mod train;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +35,7 @@ use sparsecode_formats::WeightType;
 use crate::config::ConfigError;
 use crate::data::{DataConfig, DataError, Splits};
 use crate::export::{ExportError, TrainedRun};
+use crate::storage::StorageError;
 use crate::sweep::SweepError;
 use crate::train::{DataFacts, TrainError};
 
@@ -220,6 +231,18 @@ impl From<Weights> for WeightType {
             Weights::I16 => Self::I16,
             Weights::I8 => Self::I8,
         }
+    }
+}
+
+/// Writes to standard output; where that fails, says so and ends the program with status 1.
+fn write_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(source) = written {
+        let error = StorageError::new("write to", Path::new("standard output"), source);
+        // There may be nobody for this either.
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        std::process::exit(1);
     }
 }
 
