@@ -121,6 +121,24 @@ pub fn write_atomic_with(
     Ok(())
 }
 
+/// Removes what a killed process left in `folder` of [`write_atomic`] to files of these names. Whoever calls is the only one that
+/// writes them. What cannot be removed stays: it does no harm but to the disk's room.
+pub(crate) fn remove_leftovers(folder: &Path, names: &[&str]) {
+    let Ok(files) = fs::read_dir(folder) else {
+        return;
+    };
+    let is_leftover = |file: &str| {
+        let rest = file.strip_prefix('.').and_then(|f| f.strip_suffix(".tmp"));
+        rest.and_then(|rest| rest.rsplit_once('.'))
+            .is_some_and(|(name, _)| names.contains(&name))
+    };
+    for file in files.flatten() {
+        if file.file_name().to_str().is_some_and(is_leftover) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
 /// Creates the folder that `path` will lie in, with its parents.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, SweepError};
 use crate::evaluate::Evaluation;
 use crate::report::metrics;
-use crate::storage::{StorageError, create_parent, write_atomic};
+use crate::storage::{StorageError, create_parent, remove_leftovers, write_atomic};
 use crate::train::RunFolder;
 
 const VERSION: u32 = 1;
@@ -280,6 +280,25 @@ impl SweptRun<'_> {
                 Err(TryLockError::Error(reason)) => return Err(SweepError::Lock { path, reason }),
             }
         }
+    }
+
+    /// Removes what a killed process left half written; whoever calls holds the lock.
+    pub(super) fn clean(&self, _lock: &Lock) {
+        let (result, failure) = (self.result_path(), self.failure_path());
+        let files = &self.files;
+        let written = [
+            files.config(),
+            files.checkpoint(),
+            files.best(),
+            files.metrics(),
+            result,
+            failure,
+        ];
+        let names: Vec<&str> = written
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str())
+            .collect();
+        remove_leftovers(files.path(), &names);
     }
 
     /// Records the result; whoever calls holds the lock.

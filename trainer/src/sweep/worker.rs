@@ -91,6 +91,7 @@ impl Worker<'_> {
         let Some(lock) = run.lock()? else {
             return Ok(Work::Held);
         };
+        run.clean(&lock);
         // Only under the lock is it certain that nobody has just finished it.
         if let Some(outcome) = run.outcome() {
             return Ok(Work::Finished(Box::new(outcome)));
