@@ -205,6 +205,7 @@ impl<'a> State<'a> {
             }
             let run = self.supervisor.folder.run(self.entry(index));
             match run.status() {
+                // By another runner: its epochs are no work of this one.
                 Status::Finished(outcome) => self.finished(index, &outcome),
                 Status::Running => self.queue.push_back((index, now + LOOK_AGAIN)),
                 // Of another runner: ours are counted when they end.
@@ -304,6 +305,11 @@ impl<'a> State<'a> {
     fn ended(&mut self, job: &Job, status: ExitStatus, stopping: bool) {
         let run = self.supervisor.folder.run(self.entry(job.index));
         if let Some(outcome) = run.outcome() {
+            // Its last words may be on their way still.
+            self.note_epochs(&Report {
+                index: job.index,
+                epochs: outcome.epochs,
+            });
             self.finished(job.index, &outcome);
             return;
         }
@@ -364,10 +370,12 @@ impl<'a> State<'a> {
         self.tally.failed.insert(index, message);
     }
 
-    /// Counts the epochs that a run will not do any more.
+    /// Takes the epochs that a run will not do any more, here, out of the total; as work done they would make the rate too high.
     fn settle(&mut self, index: usize) {
-        let epochs = self.entry(index).config.epochs;
-        self.note_epochs(&Report { index, epochs });
+        let all = self.entry(index).config.epochs;
+        let left = all.saturating_sub(self.counted[index]);
+        self.progress.shrink(u64::from(left));
+        self.counted[index] = all;
     }
 
     fn show(&mut self) {
