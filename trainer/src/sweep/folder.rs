@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -16,8 +17,8 @@ use crate::train::RunFolder;
 
 const VERSION: u32 = 1;
 
-/// How long a worker tries to lock: someone who only looks holds a lock for no longer than a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to try to lock at least: someone who only looks holds a lock for no longer than a moment.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The folder of a sweep.
 #[derive(Clone, Debug)]
@@ -258,12 +259,18 @@ impl SweptRun<'_> {
         }
     }
 
-    /// Takes the run, or `None` if another process has it.
+    /// Takes the run, or `None` if another process has it, and has it still after `patience` or when `stop` is raised; `waiting` is
+    /// called once when it has to be waited for.
     ///
     /// # Errors
     ///
     /// [`SweepError::Storage`] if the folder cannot be written; [`SweepError::Lock`] if the file system has no locks.
-    pub fn lock(&self) -> Result<Option<Lock>, SweepError> {
+    pub fn lock_within(
+        &self,
+        patience: Duration,
+        stop: &AtomicBool,
+        waiting: &dyn Fn(),
+    ) -> Result<Option<Lock>, SweepError> {
         let path = self.lock_path();
         create_parent(&path)?;
         let file = File::options()
@@ -272,14 +279,32 @@ impl SweptRun<'_> {
             .open(&path)
             .map_err(|source| StorageError::new("open", &path, source))?;
         let started = Instant::now();
+        let mut told = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(Lock { _file: file })),
-                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(reason)) => return Err(SweepError::Lock { path, reason }),
             }
+            let waited = started.elapsed();
+            if waited > patience || stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if waited > PATIENCE && !told {
+                told = true;
+                waiting();
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Takes the run, or `None` if another process has it for more than a moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`SweptRun::lock_within`].
+    pub fn lock(&self) -> Result<Option<Lock>, SweepError> {
+        self.lock_within(PATIENCE, &AtomicBool::new(false), &|| {})
     }
 
     /// Removes what a killed process left half written; whoever calls holds the lock.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use candle_core::Device;
 
@@ -35,6 +36,10 @@ pub struct Worker<'a> {
     pub device: &'a Device,
     /// Try again what failed and would fail again.
     pub retry_failed: bool,
+    /// How long to wait for a run that another process has: after the loss of a node its lock may linger.
+    pub patience: Duration,
+    /// Called once if it has to be waited for longer than a moment.
+    pub waiting: &'a dyn Fn(),
 }
 
 /// Why an attempt failed.
@@ -88,8 +93,11 @@ impl Worker<'_> {
         if let Some(outcome) = run.outcome() {
             return Ok(Work::Finished(Box::new(outcome)));
         }
-        let Some(lock) = run.lock()? else {
-            return Ok(Work::Held);
+        let Some(lock) = run.lock_within(self.patience, stop, self.waiting)? else {
+            return Ok(match stop.load(Ordering::Relaxed) {
+                true => Work::Interrupted,
+                false => Work::Held,
+            });
         };
         run.clean(&lock);
         // Only under the lock is it certain that nobody has just finished it.
