@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
                 eprintln!("{message}");
                 return ExitCode::from(*status);
             }
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             if is_usage(&error) {
                 ExitCode::from(2)
             } else {
@@ -97,6 +97,18 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// An error with its causes, without those that it says already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
 }
 
 /// A request that cannot be meant as it stands: exit status 2.
@@ -287,4 +299,24 @@ fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
         );
     }
     Ok((shape[0], values))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let storage = StorageError::new("write", Path::new("model"), full());
+        let said = storage.to_string();
+        let error = anyhow::Error::from(SweepError::from(storage)).context("sweep");
+        assert_eq!(told(&error), format!("sweep: {said}"));
+        let error = Err::<(), _>(full())
+            .context("cannot create logs")
+            .unwrap_err();
+        assert_eq!(told(&error), format!("cannot create logs: {}", full()));
+    }
 }
