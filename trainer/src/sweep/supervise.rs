@@ -82,7 +82,8 @@ impl Supervisor<'_> {
     ///
     /// # Errors
     ///
-    /// [`SweepError`] if the folder cannot be used or a worker cannot be started.
+    /// [`SweepError`] if the sweep's folder cannot be made or a worker cannot be started. What is wrong with one run's folder is that
+    /// run's failure.
     pub fn run(&self, stop: &AtomicBool) -> Result<Tally, SweepError> {
         std::fs::create_dir_all(self.folder.path())
             .map_err(|source| StorageError::new("create the folder", self.folder.path(), source))?;
