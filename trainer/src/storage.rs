@@ -38,6 +38,7 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
             "make room, or choose another disk"
         }
         io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::BrokenPipe => "whatever read it has ended: let it read to the end",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "a part of the path is a file: choose another name"
         }
@@ -50,7 +51,8 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 /// Writes `bytes` to `path` as one step: readers see the old content or the new, also after a crash.
 ///
 /// The bytes go to a temporary file in the same folder, are synced to the disk, and the file is renamed over `path`.
-/// Missing folders are created. A replaced file keeps its permissions, and a symbolic link is followed, not replaced.
+/// Missing folders are created. A replaced file keeps its permissions, and a symbolic link is followed, not replaced. A device or
+/// a pipe (`/dev/null`, `/dev/stdout`) is written into: it cannot be replaced, and there is no old content.
 ///
 /// # Errors
 /// [`StorageError`] with the path and the remedy; the temporary file is removed and `path` is as it was.
@@ -87,6 +89,11 @@ pub fn write_atomic_with(
     if named.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
+    // Before links are resolved: one of /dev may point to a pipe that has no path.
+    if fs::metadata(named).is_ok_and(|found| !found.is_file()) {
+        let mut file = File::options().write(true).open(named).map_err(failed)?;
+        return write(&mut file).map_err(failed);
+    }
     // A link is a person's choice of another disk: write where it points.
     let target = if named.is_symlink() {
         fs::canonicalize(named).map_err(failed)?
@@ -112,6 +119,24 @@ pub fn write_atomic_with(
         .map_err(|error| failed(error.error))?;
     sync_folder(folder_of(&target));
     Ok(())
+}
+
+/// Removes what a killed process left in `folder` of [`write_atomic`] to files of these names. Whoever calls is the only one that
+/// writes them. What cannot be removed stays: it does no harm but to the disk's room.
+pub(crate) fn remove_leftovers(folder: &Path, names: &[&str]) {
+    let Ok(files) = fs::read_dir(folder) else {
+        return;
+    };
+    let is_leftover = |file: &str| {
+        let rest = file.strip_prefix('.').and_then(|f| f.strip_suffix(".tmp"));
+        rest.and_then(|rest| rest.rsplit_once('.'))
+            .is_some_and(|(name, _)| names.contains(&name))
+    };
+    for file in files.flatten() {
+        if file.file_name().to_str().is_some_and(is_leftover) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
 }
 
 /// Creates the folder that `path` will lie in, with its parents.
@@ -220,6 +245,28 @@ mod tests {
 
         let message = write_atomic("/", b"x").unwrap_err().to_string();
         assert!(message.contains("give the name of a file"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_written_into_and_stays() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        symlink(&pipe, &link).unwrap();
+        for name in [&pipe, &link] {
+            let from = pipe.clone();
+            let (sender, read) = std::sync::mpsc::channel();
+            std::thread::spawn(move || sender.send(fs::read(from).unwrap()));
+            write_atomic(name, b"through").unwrap();
+            let is_pipe = fs::metadata(&pipe).unwrap().file_type().is_fifo();
+            assert!(is_pipe, "the pipe was replaced by a file");
+            let wait = std::time::Duration::from_secs(20);
+            assert_eq!(read.recv_timeout(wait).unwrap(), b"through");
+        }
+        assert_eq!(names(folder.path()), ["link", "pipe"]);
     }
 
     #[cfg(unix)]

@@ -117,6 +117,10 @@ impl Sweep {
                 .collect();
             assert_eq!(found, (1..=epochs).collect::<Vec<_>>(), "{}", entry["id"]);
             assert!(!files.path().join("failed.json").exists());
+            let names = std::fs::read_dir(files.path()).unwrap().flatten();
+            let names = names.map(|file| file.file_name().into_string().unwrap());
+            let left: Vec<String> = names.filter(|name| name.ends_with(".tmp")).collect();
+            assert!(left.is_empty(), "{}: {left:?}", entry["id"]);
         }
         let names = std::fs::read_dir(self.path(out)).unwrap().flatten();
         let runs = names.filter(|name| name.file_name() != "slurm");
@@ -455,6 +459,16 @@ fn plans_and_grids_that_are_wrong_are_refused() {
     for command in edited {
         refused(1, command, &["plan.jsonl:1", "hash"]);
     }
+    // Another noise level; and a plan cut at the end of a line.
+    std::fs::write(plan, planned.replacen("[1.0]", "[2.0]", 1)).unwrap();
+    for command in edited {
+        refused(1, command, &["plan.jsonl:1", "noise"]);
+    }
+    let cut = planned.lines().next().unwrap();
+    std::fs::write(plan, format!("{cut}\n")).unwrap();
+    for command in edited {
+        refused(1, command, &["plan.jsonl", "1 of 3 runs"]);
+    }
     assert!(!Path::new(out).exists(), "something was begun");
 }
 
@@ -490,8 +504,17 @@ fn a_run_that_is_held_is_left_to_its_holder() {
     wait_for(&sweep.run_folder("out", id).checkpoint());
     failed_with(
         75,
-        &sweep.run("out", &["--index", "0"]),
-        &["another process"],
+        &sweep.run("out", &["--index", "0", "--wait", "2"]),
+        &["another process", "waiting up to 2 s"],
+    );
+    // One that waits goes when it is asked to.
+    let waits = sweep.start("out", &["--index", "0"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(signal("-TERM", waits.id()));
+    failed_with(
+        130,
+        &waits.wait_with_output().unwrap(),
+        &["60 s", "stopped"],
     );
     failed_with(1, &sweep.collect("out", "md"), &["running"]);
     // A runner waits for it, and takes it up when it is let go: here by kill -9, which leaves no time to clean up.
@@ -537,6 +560,157 @@ fn ctrl_c_saves_and_the_same_command_ends_where_an_undisturbed_one_does() {
     sweep.is_whole("out");
     assert_eq!(sweep.tables("out"), sweep.tables("straight"));
     sweep.same_models("out", "straight");
+}
+
+/// Slurm's TERM reaches every process of a task, and the script passes on its own: two at once save the state, as one does.
+#[cfg(target_os = "linux")]
+#[test]
+fn terms_that_come_twice_save_the_state() {
+    use std::os::unix::process::CommandExt;
+    // An epoch of two batches, so long that it is met in its midst.
+    let sweep = Sweep::plan(
+        "preset = \"ecg/vdl\"\n",
+        "[[grid]]\nbatch_size = 8000\ndata.train = 16000\n",
+    );
+    let config = |out: &str| sweep.run_folder(out, &sweep.ids()[0]).config();
+    let saved = |out: &str| {
+        let checkpoint = sweep.run_folder(out, &sweep.ids()[0]).checkpoint();
+        let checkpoint = Checkpoint::read(&checkpoint, &Device::Cpu).unwrap();
+        assert!(checkpoint.position().epoch() < 8, "it was over before");
+    };
+
+    let child = sweep.start("direct", &["--index", "0", "--quiet"]);
+    wait_for(&config("direct"));
+    assert!(signal("-TERM", child.id()) && signal("-TERM", child.id()));
+    let output = child.wait_with_output().unwrap();
+    failed_with(130, &output, &["stopped", "goes on"]);
+    saved("direct");
+
+    let (plan, out) = (sweep.path("plan.jsonl"), sweep.path("group"));
+    let script = sweep.path("sweep.sbatch");
+    let (out, file) = (text(&out), text(&script));
+    let written = run(&[
+        "sweep",
+        "slurm",
+        text(&plan),
+        "--out",
+        out,
+        "--script",
+        file,
+    ]);
+    succeeded(&written);
+    let mut bash = Command::new("bash");
+    let bash = bash.arg(&script).env("SLURM_ARRAY_TASK_ID", "0");
+    let mut task = bash.stderr(Stdio::null()).process_group(0).spawn().unwrap();
+    wait_for(&config("group"));
+    let mut kill = Command::new("kill");
+    let group = format!("-{}", task.id());
+    assert!(
+        kill.args(["-TERM", "--", &group])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(task.wait().unwrap().code(), Some(1));
+    saved("group");
+}
+
+#[test]
+fn a_run_whose_folder_cannot_be_used_does_not_stop_the_others() {
+    let sweep = Sweep::plan("preset = \"ecg/sdl\"\nseed = [1, 2, 3]\n", "");
+    let ids = sweep.ids();
+    std::fs::create_dir(sweep.path("out")).unwrap();
+    std::fs::write(sweep.path("out").join(&ids[0]), "in the way").unwrap();
+    let output = sweep.run("out", &["--jobs", "1", "--quiet"]);
+    let words = ["2 of 3", "1 failed", &ids[0], "choose another name"];
+    failed_with(1, &output, &words);
+    let output = sweep.collect("out", "csv");
+    failed_with(1, &output, &["1 of 3", "failed: ", "is a file"]);
+    let table = stdout(&output);
+    let finished = table.lines().filter(|line| line.contains("finished"));
+    assert_eq!(finished.count(), 2, "{table}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let sweep = Sweep::plan("preset = \"ecg/sdl\"\n", "");
+    let (grid, plan) = (sweep.path("grid.toml"), sweep.path("plan.jsonl"));
+    let (grid, plan, out) = (text(&grid), text(&plan), sweep.path("out"));
+    let commands: [&[&str]; 3] = [
+        &["sweep", "plan", grid],
+        &["sweep", "slurm", plan, "--out", text(&out)],
+        &["sweep", "collect", plan, "--out", text(&out)],
+    ];
+    for command in commands {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = sparsecode().args(command).stdout(full.unwrap()).output();
+        let full = &output.unwrap();
+        failed_with(1, full, &["standard output", "make room"]);
+        // Said once.
+        let message = stderr(full);
+        assert_eq!(message.matches("No space left").count(), 1, "{message}");
+        // A pipe that nobody reads any more.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = sparsecode().args(command).stdout(writer).output();
+        failed_with(1, &output.unwrap(), &["standard output", "has ended"]);
+    }
+}
+
+#[test]
+fn what_a_kill_left_half_written_is_removed() {
+    let sweep = Sweep::plan("preset = \"ecg/sdl\"\n", "");
+    let folder = sweep.path("out").join(&sweep.ids()[0]);
+    std::fs::create_dir_all(&folder).unwrap();
+    let left = [
+        ".checkpoint.safetensors.a1B2c3.tmp",
+        ".best.safetensors.Zz9.tmp",
+        ".result.json.x.tmp",
+    ];
+    // Somebody else's may be in use.
+    let foreign = ".model.safetensors.a1B2c3.tmp";
+    for name in left.iter().chain([&foreign]) {
+        std::fs::write(folder.join(name), "half").unwrap();
+    }
+    succeeded(&sweep.run("out", &["--index", "0", "--quiet"]));
+    assert!(left.iter().all(|name| !folder.join(name).exists()));
+    std::fs::remove_file(folder.join(foreign)).unwrap();
+    sweep.is_whole("out");
+}
+
+#[test]
+fn slurm_options_that_contradict_are_refused() {
+    let sweep = Sweep::plan("preset = \"ecg/sdl\"\nseed = [1, 2, 3]\n", "");
+    let (plan, out) = (sweep.path("plan.jsonl"), sweep.path("out"));
+    let with = |more: &[&str]| {
+        run(&[&["sweep", "slurm", text(&plan), "--out", text(&out)], more].concat())
+    };
+    let says = |more: &[&str], words: &str| {
+        let output = with(more);
+        succeeded(&output);
+        assert!(
+            stdout(&output).contains(words),
+            "{words}: {}",
+            stdout(&output)
+        );
+    };
+    says(&["--gpus", "2"], "--device cuda");
+    says(&["--gpus", "2", "--device", "auto"], "--device auto");
+    says(&[], "--device cpu");
+    says(&["--chunk", "18446744073709551615"], "* 3))");
+    failed_with(
+        2,
+        &with(&["--gpus", "1", "--device", "cpu"]),
+        &["--gpus", "--device"],
+    );
+    for warning in ["0", "65536"] {
+        failed_with(
+            2,
+            &with(&["--warning", warning]),
+            &["--warning", "1 to 65535"],
+        );
+    }
 }
 
 /// The bytes of all results that are there.

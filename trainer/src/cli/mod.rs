@@ -2,6 +2,15 @@
 //!
 //! Exit status: 0 done, 1 failed, 2 used wrongly; `sweep run` has two more.
 
+/// As the standard library's, for all commands; but an output that is full or closed is an error, not a panic.
+macro_rules! print {
+    ($($words:tt)*) => { $crate::cli::write_out(&format!($($words)*)) };
+}
+macro_rules! println {
+    () => { $crate::cli::write_out("\n") };
+    ($($words:tt)*) => { $crate::cli::write_out(&(format!($($words)*) + "\n")) };
+}
+
 mod data;
 mod decode;
 mod denoise;
@@ -15,6 +24,7 @@ mod quickstart;
 mod sweep;
 mod train;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +35,7 @@ use sparsecode_formats::WeightType;
 use crate::config::ConfigError;
 use crate::data::{DataConfig, DataError, Splits};
 use crate::export::{ExportError, TrainedRun};
+use crate::storage::StorageError;
 use crate::sweep::SweepError;
 use crate::train::{DataFacts, TrainError};
 
@@ -78,7 +89,7 @@ pub fn main() -> ExitCode {
                 eprintln!("{message}");
                 return ExitCode::from(*status);
             }
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             if is_usage(&error) {
                 ExitCode::from(2)
             } else {
@@ -86,6 +97,18 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// An error with its causes, without those that it says already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
 }
 
 /// A request that cannot be meant as it stands: exit status 2.
@@ -223,6 +246,18 @@ impl From<Weights> for WeightType {
     }
 }
 
+/// Writes to standard output; where that fails, says so and ends the program with status 1.
+fn write_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(source) = written {
+        let error = StorageError::new("write to", Path::new("standard output"), source);
+        // There may be nobody for this either.
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        std::process::exit(1);
+    }
+}
+
 /// Prints a document as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(value)?);
@@ -264,4 +299,24 @@ fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
         );
     }
     Ok((shape[0], values))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let storage = StorageError::new("write", Path::new("model"), full());
+        let said = storage.to_string();
+        let error = anyhow::Error::from(SweepError::from(storage)).context("sweep");
+        assert_eq!(told(&error), format!("sweep: {said}"));
+        let error = Err::<(), _>(full())
+            .context("cannot create logs")
+            .unwrap_err();
+        assert_eq!(told(&error), format!("cannot create logs: {}", full()));
+    }
 }

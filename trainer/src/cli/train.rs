@@ -1,6 +1,8 @@
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -159,7 +161,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             splits.description
         );
     }
-    let stop = stop_flag()?;
+    let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
     let engine = engine_for(&device);
     let session = Session {
@@ -200,15 +202,35 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A flag that Ctrl-C (and a polite kill) raises; a second Ctrl-C ends the program at once.
-pub(super) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+/// Signals within this time are one request: a group of processes gets one from several sides.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// Whether a person is there to press Ctrl-C.
+pub(super) fn at_terminal() -> bool {
+    std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
+}
+
+/// A flag that Ctrl-C (and a polite kill) raises. If `impatient`, a later Ctrl-C ends the program at once; otherwise it always saves,
+/// as a batch system may ask twice: it sends TERM to all processes of a task, and its script passes it on.
+pub(super) fn stop_flag(impatient: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
+    let mut first: Option<Instant> = None;
     ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+        raised.store(true, Ordering::Relaxed);
+        match first {
+            None => {
+                first = Some(Instant::now());
+                let once_more = match impatient {
+                    true => "; once more to stop at once",
+                    false => "",
+                };
+                // Not `eprintln!`, which would panic where nobody reads any more.
+                let _ = writeln!(std::io::stderr(), "\nstopping after this batch{once_more}");
+            }
+            Some(first) if impatient && first.elapsed() > ONE_REQUEST => std::process::exit(130),
+            Some(_) => {}
         }
-        eprintln!("\nstopping after this batch; once more to stop at once");
     })?;
     Ok(stop)
 }

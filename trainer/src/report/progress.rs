@@ -79,6 +79,15 @@ impl Progress {
         }
     }
 
+    /// Takes `units` that nobody will do here out of the total: they count neither as work done nor as work left.
+    pub fn shrink(&mut self, units: u64) {
+        match &mut self.0 {
+            Shown::Bar(bar) => bar.set_length(bar.length().unwrap_or(0).saturating_sub(units)),
+            Shown::Lines(lines) => lines.total = lines.total.saturating_sub(units),
+            Shown::Quiet => {}
+        }
+    }
+
     /// Sets the short text behind the figures, for example the energy of the last batch.
     pub fn message(&mut self, text: impl Into<String>) {
         match &mut self.0 {
@@ -236,6 +245,23 @@ mod tests {
         );
         assert_eq!(lines.advance(1, at(19)), None);
         assert!(lines.advance(1, at(20)).is_some());
+    }
+
+    #[test]
+    fn work_that_leaves_the_total_is_not_done() {
+        let mut progress = Progress::new("sweep", 300, "epochs", ProgressMode::Lines);
+        progress.advance(100);
+        progress.shrink(100);
+        let Shown::Lines(mut lines) = progress.0 else {
+            panic!("lines were asked for");
+        };
+        let later = lines.started + Duration::from_secs(100);
+        let line = lines.advance(0, later).unwrap();
+        assert!(line.contains("50 %  100/200 epochs  1.00/s  ETA"), "{line}");
+        let bar = bar("sweep", 100, 300, "epochs");
+        let mut progress = Progress(Shown::Bar(bar.clone()));
+        progress.shrink(100);
+        assert_eq!((bar.position(), bar.length()), (100, Some(200)));
     }
 
     #[test]

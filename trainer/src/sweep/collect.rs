@@ -6,7 +6,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::folder::{Outcome, Status, SweepFolder};
-use super::{Entry, Plan, SweepError};
+use super::{Entry, Plan};
 
 /// Keys that the columns for data and model stand for.
 const NAMED: [&str; 2] = ["variant", "data.source"];
@@ -73,11 +73,7 @@ impl Spread {
 
 impl<'a> Collected<'a> {
     /// Reads what the folder holds of a plan. Nothing of the plan is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`SweepError::Lock`] if the file system has no locks.
-    pub fn of(plan: &'a Plan, folder: &SweepFolder) -> Result<Self, SweepError> {
+    pub fn of(plan: &'a Plan, folder: &SweepFolder) -> Self {
         let mut rows = Vec::new();
         let mut noise: Vec<f64> = Vec::new();
         for entry in plan.entries() {
@@ -85,7 +81,7 @@ impl<'a> Collected<'a> {
             flatten("", &entry.config.to_table(), &mut values);
             rows.push(Row {
                 entry,
-                status: folder.run(entry).status()?,
+                status: folder.run(entry).status(),
                 values,
             });
             for &level in &entry.noise {
@@ -96,11 +92,11 @@ impl<'a> Collected<'a> {
         }
         noise.sort_by(f64::total_cmp);
         let settings = telling(&rows);
-        Ok(Self {
+        Self {
             rows,
             settings,
             noise,
-        })
+        }
     }
 
     /// The runs without a result.
@@ -223,7 +219,7 @@ mod tests {
     fn settings(grid: &str) -> Vec<String> {
         let plan = Grid::parse(grid, "grid.toml").unwrap().plan().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let collected = Collected::of(&plan, &SweepFolder::new(folder.path())).unwrap();
+        let collected = Collected::of(&plan, &SweepFolder::new(folder.path()));
         collected.settings
     }
 
@@ -258,7 +254,7 @@ mod tests {
         let lock = run.lock().unwrap().unwrap();
         run.fail("it diverged".to_owned(), true, &lock).unwrap();
         let status = |index: usize| {
-            let collected = Collected::of(&plan, &sweep).unwrap();
+            let collected = Collected::of(&plan, &sweep);
             assert_eq!(collected.rows.len(), 3);
             assert_eq!(collected.unfinished().count(), 3);
             collected.rows[index].said().0
@@ -271,7 +267,7 @@ mod tests {
         assert!(run.lock().unwrap().is_none());
         drop(lock);
         assert_eq!(status(1), "failed");
-        let collected = Collected::of(&plan, &sweep).unwrap();
+        let collected = Collected::of(&plan, &sweep);
         for text in [
             collected.to_csv(false),
             collected.to_json(false),

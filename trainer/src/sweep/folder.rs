@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -11,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, SweepError};
 use crate::evaluate::Evaluation;
 use crate::report::metrics;
-use crate::storage::{StorageError, create_parent, write_atomic};
+use crate::storage::{StorageError, create_parent, remove_leftovers, write_atomic};
 use crate::train::RunFolder;
 
 const VERSION: u32 = 1;
 
-/// How long a worker tries to lock: someone who only looks holds a lock for no longer than a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to try to lock at least: someone who only looks holds a lock for no longer than a moment.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The folder of a sweep.
 #[derive(Clone, Debug)]
@@ -192,14 +193,27 @@ impl SweptRun<'_> {
         read_json(&self.failure_path())
     }
 
-    /// How the run stands.
-    ///
-    /// # Errors
-    ///
-    /// [`SweepError::Lock`] if the file system has no locks.
-    pub fn status(&self) -> Result<Status, SweepError> {
+    /// How the run stands. A folder that cannot be used, a file in its place or a file system without locks, is a failure of the
+    /// run that does not repeat.
+    pub fn status(&self) -> Status {
+        self.look().unwrap_or_else(|error| {
+            Status::Failed(Failure {
+                id: self.entry.id.clone(),
+                message: error.to_string(),
+                attempt: 0,
+                unix_time: now(),
+                repeats: false,
+            })
+        })
+    }
+
+    fn look(&self) -> Result<Status, SweepError> {
         if let Some(outcome) = self.outcome() {
             return Ok(Status::Finished(Box::new(outcome)));
+        }
+        let folder = self.files.path();
+        if folder.exists() && !folder.is_dir() {
+            return Err(SweepError::NotFolder(folder.to_path_buf()));
         }
         if self.is_held()? {
             return Ok(Status::Running);
@@ -245,12 +259,18 @@ impl SweptRun<'_> {
         }
     }
 
-    /// Takes the run, or `None` if another process has it.
+    /// Takes the run, or `None` if another process has it, and has it still after `patience` or when `stop` is raised; `waiting` is
+    /// called once when it has to be waited for.
     ///
     /// # Errors
     ///
     /// [`SweepError::Storage`] if the folder cannot be written; [`SweepError::Lock`] if the file system has no locks.
-    pub fn lock(&self) -> Result<Option<Lock>, SweepError> {
+    pub fn lock_within(
+        &self,
+        patience: Duration,
+        stop: &AtomicBool,
+        waiting: &dyn Fn(),
+    ) -> Result<Option<Lock>, SweepError> {
         let path = self.lock_path();
         create_parent(&path)?;
         let file = File::options()
@@ -259,14 +279,51 @@ impl SweptRun<'_> {
             .open(&path)
             .map_err(|source| StorageError::new("open", &path, source))?;
         let started = Instant::now();
+        let mut told = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(Lock { _file: file })),
-                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(reason)) => return Err(SweepError::Lock { path, reason }),
             }
+            let waited = started.elapsed();
+            if waited > patience || stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if waited > PATIENCE && !told {
+                told = true;
+                waiting();
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Takes the run, or `None` if another process has it for more than a moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`SweptRun::lock_within`].
+    pub fn lock(&self) -> Result<Option<Lock>, SweepError> {
+        self.lock_within(PATIENCE, &AtomicBool::new(false), &|| {})
+    }
+
+    /// Removes what a killed process left half written; whoever calls holds the lock.
+    pub(super) fn clean(&self, _lock: &Lock) {
+        let (result, failure) = (self.result_path(), self.failure_path());
+        let files = &self.files;
+        let written = [
+            files.config(),
+            files.checkpoint(),
+            files.best(),
+            files.metrics(),
+            result,
+            failure,
+        ];
+        let names: Vec<&str> = written
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str())
+            .collect();
+        remove_leftovers(files.path(), &names);
     }
 
     /// Records the result; whoever calls holds the lock.
@@ -287,17 +344,22 @@ impl SweptRun<'_> {
         repeats: bool,
         _lock: &Lock,
     ) -> Result<Failure, SweepError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let failure = Failure {
             id: self.entry.id.clone(),
             message,
             attempt: self.failure().map_or(0, |failure| failure.attempt) + 1,
-            unix_time: now.map_or(0, |now| now.as_secs()),
+            unix_time: now(),
             repeats,
         };
         write_json(&self.failure_path(), &failure)?;
         Ok(failure)
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {

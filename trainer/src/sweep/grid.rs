@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Entry, Plan, SweepError};
+use super::{Plan, SweepError};
 use crate::config::{Config, ConfigError, merge};
 
 /// The noise levels at which denoising is measured unless the grid says otherwise: those of the paper's Table 1.
@@ -207,19 +207,18 @@ impl Grid {
         // Stable: within a seed's place the order stays.
         combinations.sort_by_key(|(seed, _)| *seed);
         let mut seen = BTreeSet::new();
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut configs: Vec<Config> = Vec::new();
         for (_, settings) in combinations {
             let config = resolve(&settings).map_err(|reason| SweepError::Combination {
                 file: self.file.clone(),
                 settings: described(&settings),
                 reason,
             })?;
-            let entry = Entry::new(entries.len(), config, self.noise.clone());
-            if seen.insert(entry.id.clone()) {
-                entries.push(entry);
+            if seen.insert(config.hash()) {
+                configs.push(config);
             }
         }
-        Ok(Plan::new(entries))
+        Ok(Plan::new(configs, &self.noise))
     }
 
     /// Runs that the lists make, duplicates included.

@@ -86,6 +86,17 @@ pub enum SweepError {
     /// A file or folder that cannot be written.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A file where a run's folder should be.
+    #[error("{} is a file, but should be the run's folder: move it away, or choose another name for the sweep's folder", .0.display())]
+    NotFolder(PathBuf),
+    /// A failure of a run that could not be recorded.
+    #[error("{message} (and that is not on record: {reason})")]
+    NotRecorded {
+        /// Why the run failed.
+        message: String,
+        /// Why it could not be recorded.
+        reason: Box<SweepError>,
+    },
     /// A folder that cannot be locked.
     #[error(
         "cannot lock {}: {reason}; the file system of a sweep's folder must have file locks (on NFS, a lock service)",

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::SweepError;
 use crate::config::Config;
@@ -14,23 +15,37 @@ use crate::config::Config;
 pub struct Entry {
     /// The place in the plan, from 0.
     pub index: usize,
+    /// Runs in the plan, so that one that was cut is noticed.
+    pub of: usize,
     /// The hash of the configuration, [`Config::hash`]; the run's folder has this name.
     pub id: String,
     /// Noise levels (σ, preprocessed units) at which denoising is measured when the run is trained.
     pub noise: Vec<f64>,
     /// The whole configuration.
     pub config: Config,
+    /// The hash of all that the id does not say: place, runs in the plan, noise levels.
+    pub check: String,
 }
 
 impl Entry {
-    /// The entry of a configuration.
-    pub fn new(index: usize, config: Config, noise: Vec<f64>) -> Self {
-        Self {
+    fn new(index: usize, of: usize, config: Config, noise: Vec<f64>) -> Self {
+        let mut entry = Self {
             index,
+            of,
             id: config.hash(),
             noise,
             config,
-        }
+            check: String::new(),
+        };
+        entry.check = entry.sum();
+        entry
+    }
+
+    /// What [`Entry::check`] must be: the first 16 hexadecimal digits of a SHA-256.
+    fn sum(&self) -> String {
+        let text = format!("{} {} {} {:?}", self.id, self.index, self.of, self.noise);
+        let digits = Sha256::digest(text);
+        digits.iter().take(8).map(|b| format!("{b:02x}")).collect()
     }
 
     /// Reads one entry from the JSON that a plan has on a line.
@@ -56,8 +71,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(entries: Vec<Entry>) -> Self {
-        Self { entries }
+    /// The plan of these configurations, all different.
+    pub(super) fn new(configs: Vec<Config>, noise: &[f64]) -> Self {
+        let of = configs.len();
+        let entry = |(index, config)| Entry::new(index, of, config, noise.to_vec());
+        Self {
+            entries: configs.into_iter().enumerate().map(entry).collect(),
+        }
     }
 
     /// The runs.
@@ -108,8 +128,8 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`SweepError::Line`] names the line that is no entry, was edited, stands twice or in another place;
-    /// [`SweepError::Empty`].
+    /// [`SweepError::Line`] names the line that is no entry, was edited, stands twice or in another place, or the last one of a plan
+    /// that was cut; [`SweepError::Empty`].
     pub fn parse(text: &str, file: &str) -> Result<Self, SweepError> {
         let mut values: Vec<(usize, Value)> = Vec::new();
         if text.trim_start().starts_with('[') {
@@ -149,8 +169,15 @@ impl Plan {
             }
             entries.push(entry);
         }
-        if entries.is_empty() {
+        let Some(last) = entries.last() else {
             return Err(SweepError::Empty(file.to_owned()));
+        };
+        if let Some(entry) = entries.iter().find(|entry| entry.of != entries.len()) {
+            let line = lines.get(&last.id).copied().unwrap_or_default();
+            return Err(Place { file, line }.refuse(
+                format!("the plan ends here: {} of {} runs", entries.len(), entry.of),
+                "a part of it is missing, or plans were joined: make it anew with `sparsecode sweep plan`",
+            ));
         }
         Ok(Self { entries })
     }
@@ -207,6 +234,16 @@ impl Place<'_> {
                 "a planned run is not edited, nor carried to a version with other settings: change the grid and plan again",
             ));
         }
+        let sum = entry.sum();
+        if entry.check != sum {
+            return Err(self.refuse(
+                format!(
+                    "check is {}, but the hash of index, number of runs and noise levels is {sum}",
+                    entry.check
+                ),
+                "a planned run is not edited: change the grid and plan again",
+            ));
+        }
         Ok(entry)
     }
 }
@@ -254,12 +291,21 @@ mod tests {
         let unknown = lines[2].replace("\"epochs\"", "\"epoch\"");
         let range = lines[2].replace("\"epochs\":100", "\"epochs\":0");
         let noise = lines[2].replace("[1.0,1.5]", "[-1.0]");
-        assert!(edited != lines[2] && noise != lines[2]);
+        let louder = lines[2].replace("[1.0,1.5]", "[1.0,2.0]");
+        let fewer = lines[2].replace("\"of\":6", "\"of\":3");
+        assert!(
+            [&edited, &noise, &louder, &fewer]
+                .iter()
+                .all(|line| *line != lines[2])
+        );
         for (text, words) in [
             (changed(3, &edited), ["plan:3", "hash"]),
             (changed(3, &unknown), ["plan:3", "epoch"]),
             (changed(3, &range), ["plan:3", "epochs is 0"]),
             (changed(3, &noise), ["plan:3", "noise"]),
+            (changed(3, &louder), ["plan:3", "noise levels"]),
+            (changed(3, &fewer), ["plan:3", "number of runs"]),
+            (lines[..4].join("\n"), ["plan:4", "4 of 6 runs"]),
             (changed(3, "{\"index\":2,"), ["plan:3", "not JSON"]),
             (changed(3, "[]"), ["plan:3", "not a run"]),
             (changed(4, lines[0]), ["plan:4", "line 1"]),

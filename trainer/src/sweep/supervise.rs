@@ -82,11 +82,12 @@ impl Supervisor<'_> {
     ///
     /// # Errors
     ///
-    /// [`SweepError`] if the folder cannot be used or a worker cannot be started.
+    /// [`SweepError`] if the sweep's folder cannot be made or a worker cannot be started. What is wrong with one run's folder is that
+    /// run's failure.
     pub fn run(&self, stop: &AtomicBool) -> Result<Tally, SweepError> {
         std::fs::create_dir_all(self.folder.path())
             .map_err(|source| StorageError::new("create the folder", self.folder.path(), source))?;
-        let mut state = State::new(self)?;
+        let mut state = State::new(self);
         let worked = self.work(&mut state, stop);
         if worked.is_err() {
             state.stop_workers();
@@ -137,7 +138,7 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(supervisor: &'a Supervisor<'a>) -> Result<Self, SweepError> {
+    fn new(supervisor: &'a Supervisor<'a>) -> Self {
         let now = Instant::now();
         let entries = supervisor.plan.entries();
         let mut tally = Tally::default();
@@ -146,7 +147,7 @@ impl<'a> State<'a> {
         for entry in entries {
             let all = entry.config.epochs;
             let run = supervisor.folder.run(entry);
-            counted.push(match run.status()? {
+            counted.push(match run.status() {
                 Status::Finished(_) => {
                     tally.finished += 1;
                     all
@@ -178,7 +179,7 @@ impl<'a> State<'a> {
             progress,
         };
         state.show();
-        Ok(state)
+        state
     }
 
     fn stop_workers(&mut self) {
@@ -204,7 +205,8 @@ impl<'a> State<'a> {
                 continue;
             }
             let run = self.supervisor.folder.run(self.entry(index));
-            match run.status()? {
+            match run.status() {
+                // By another runner: its epochs are no work of this one.
                 Status::Finished(outcome) => self.finished(index, &outcome),
                 Status::Running => self.queue.push_back((index, now + LOOK_AGAIN)),
                 // Of another runner: ours are counted when they end.
@@ -294,48 +296,53 @@ impl<'a> State<'a> {
                 None => place += 1,
                 Some(status) => {
                     let job = self.jobs.remove(place);
-                    self.ended(&job, status, stopping)?;
+                    self.ended(&job, status, stopping);
                 }
             }
         }
         Ok(())
     }
 
-    fn ended(&mut self, job: &Job, status: ExitStatus, stopping: bool) -> Result<(), SweepError> {
+    fn ended(&mut self, job: &Job, status: ExitStatus, stopping: bool) {
         let run = self.supervisor.folder.run(self.entry(job.index));
         if let Some(outcome) = run.outcome() {
+            // Its last words may be on their way still.
+            self.note_epochs(&Report {
+                index: job.index,
+                epochs: outcome.epochs,
+            });
             self.finished(job.index, &outcome);
-            return Ok(());
+            return;
         }
         if let Some(failure) = run
             .failure()
             .filter(|failure| failure.attempt > job.attempts)
         {
             self.failed(job.index, failure.message);
-            return Ok(());
+            return;
         }
         if status.code() == Some(i32::from(HELD)) {
             self.queue
                 .push_back((job.index, Instant::now() + LOOK_AGAIN));
-            return Ok(());
+            return;
         }
         if stopping || status.code() == Some(i32::from(STOPPED)) {
             self.tally.left += 1;
-            return Ok(());
+            return;
         }
         let words = job.stderr.recv_timeout(LOOK_AGAIN).unwrap_or_default();
         let message = match words.as_str() {
             "" => format!("the process ended with {status}"),
             words => format!("the process ended with {status}: {words}"),
         };
-        // On record, so that the table says why there is nothing. Not if another process has taken it up already.
-        if let Some(lock) = run.lock()?
+        // On record, so that the table says why there is nothing. Not if another process has taken it up already. Where nothing can
+        // be recorded the message stands in the tally alone, and the other runs go on.
+        if let Ok(Some(lock)) = run.lock()
             && run.outcome().is_none()
         {
-            run.fail(message.clone(), false, &lock)?;
+            let _ = run.fail(message.clone(), false, &lock);
         }
         self.failed(job.index, message);
-        Ok(())
     }
 
     fn finished(&mut self, index: usize, outcome: &Outcome) {
@@ -364,10 +371,12 @@ impl<'a> State<'a> {
         self.tally.failed.insert(index, message);
     }
 
-    /// Counts the epochs that a run will not do any more.
+    /// Takes the epochs that a run will not do any more, here, out of the total; as work done they would make the rate too high.
     fn settle(&mut self, index: usize) {
-        let epochs = self.entry(index).config.epochs;
-        self.note_epochs(&Report { index, epochs });
+        let all = self.entry(index).config.epochs;
+        let left = all.saturating_sub(self.counted[index]);
+        self.progress.shrink(u64::from(left));
+        self.counted[index] = all;
     }
 
     fn show(&mut self) {

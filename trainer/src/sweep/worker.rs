@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use candle_core::Device;
 
@@ -35,6 +36,10 @@ pub struct Worker<'a> {
     pub device: &'a Device,
     /// Try again what failed and would fail again.
     pub retry_failed: bool,
+    /// How long to wait for a run that another process has: after the loss of a node its lock may linger.
+    pub patience: Duration,
+    /// Called once if it has to be waited for longer than a moment.
+    pub waiting: &'a dyn Fn(),
 }
 
 /// Why an attempt failed.
@@ -88,9 +93,13 @@ impl Worker<'_> {
         if let Some(outcome) = run.outcome() {
             return Ok(Work::Finished(Box::new(outcome)));
         }
-        let Some(lock) = run.lock()? else {
-            return Ok(Work::Held);
+        let Some(lock) = run.lock_within(self.patience, stop, self.waiting)? else {
+            return Ok(match stop.load(Ordering::Relaxed) {
+                true => Work::Interrupted,
+                false => Work::Held,
+            });
         };
+        run.clean(&lock);
         // Only under the lock is it certain that nobody has just finished it.
         if let Some(outcome) = run.outcome() {
             return Ok(Work::Finished(Box::new(outcome)));
@@ -181,6 +190,13 @@ impl Worker<'_> {
 }
 
 fn failed(run: &SweptRun<'_>, error: &AttemptError, lock: &Lock) -> Result<Work, SweepError> {
-    let message = error.to_string();
-    Ok(Work::Failed(run.fail(message, error.repeats(), lock)?))
+    let (message, repeats) = (error.to_string(), error.repeats());
+    let recorded = run.fail(message.clone(), repeats, lock);
+    // What went wrong first is what has to be told.
+    recorded
+        .map(Work::Failed)
+        .map_err(|reason| SweepError::NotRecorded {
+            message,
+            reason: Box::new(reason),
+        })
 }

@@ -44,7 +44,7 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = Plan::read(&arguments.plan)?;
-    let collected = Collected::of(&plan, &SweepFolder::new(&arguments.out))?;
+    let collected = Collected::of(&plan, &SweepFolder::new(&arguments.out));
     let seconds = arguments.seconds;
     let text = match arguments.format() {
         Format::Csv => collected.to_csv(seconds),

@@ -3,12 +3,14 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::train::{Console, stop_flag};
+use crate::cli::train::{Console, at_terminal, stop_flag};
 use crate::cli::{DataFlags, DeviceChoice, exit_with, usage};
 use crate::report::progress::ProgressMode;
+use crate::sweep::folder::PATIENCE;
 use crate::sweep::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor, Tally};
 use crate::sweep::worker::{Work, Worker};
 use crate::sweep::{Entry, Plan, SweepFolder};
@@ -46,6 +48,11 @@ pub(super) struct Arguments {
     /// Threads of each run, at most the number of cores [default: cores / jobs]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     threads: Option<usize>,
+    /// Seconds to wait for a run that another process has, with --index or --entry
+    ///
+    /// After the loss of a node its lock may linger for a while.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    wait: u32,
     /// Try again the runs that failed and would fail again
     #[arg(long)]
     retry_failed: bool,
@@ -86,19 +93,31 @@ impl Arguments {
         let run = folder.run(entry);
         let name = format!("run {} {}", entry.index, entry.id);
         let data = self.data.folder();
+        // First of all: opening a device takes time.
+        let stop = match self.supervised {
+            true => stop_with_supervisor()?,
+            false => stop_flag(false)?,
+        };
         let device = self.device.open()?;
+        // The supervisor itself looks again, and has other runs to do meanwhile.
+        let seconds = if self.supervised { 0 } else { self.wait };
+        let waiting = || {
+            if !self.supervised {
+                eprintln!("{name}: another process works on it; waiting up to {seconds} s");
+            }
+        };
         let worker = Worker {
+            patience: Duration::from_secs(u64::from(seconds)).max(PATIENCE),
+            waiting: &waiting,
             data: data.as_deref(),
             device: &device,
             retry_failed: self.retry_failed,
         };
         let work = if self.supervised {
-            let stop = stop_with_supervisor()?;
             worker.work(&run, &mut Reporter, &stop)?
         } else {
             let mode = ProgressMode::detect(self.quiet);
             let mut console = Console::new(&entry.config, mode);
-            let stop = stop_flag()?;
             let work = worker.work(&run, &mut console, &stop)?;
             console.finish();
             work
@@ -158,7 +177,7 @@ impl Arguments {
         if self.retry_failed {
             arguments.push("--retry-failed".into());
         }
-        let stop = stop_flag()?;
+        let stop = stop_flag(at_terminal())?;
         let supervisor = Supervisor {
             plan,
             folder,

@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     /// Most tasks that the cluster lets an array have (MaxArraySize in `scontrol show config`)
     #[arg(long, default_value_t = 1001, value_name = "TASKS")]
     max_array_size: usize,
-    /// Seconds before the time limit at which a task saves and queues itself again
+    /// Seconds before the time limit (1 to 65535) at which a task saves and queues itself again
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     warning: u32,
     /// A further option of sbatch, as --sbatch=--account=lab; may be repeated
@@ -56,9 +56,9 @@ pub(super) struct Arguments {
     sbatch: Vec<String>,
     #[command(flatten)]
     data: DataFlags,
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: DeviceChoice,
+    /// Where to compute [default: cpu; with --gpus, cuda]
+    #[arg(long, value_enum)]
+    device: Option<DeviceChoice>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -73,6 +73,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             return Err(usage(format!("{flag}: at least 1")));
         }
     }
+    // What Slurm's --signal takes; at 0 it would warn when it kills.
+    if !(1..=65535).contains(&arguments.warning) {
+        return Err(usage("--warning: 1 to 65535 seconds"));
+    }
+    let device = match (arguments.device, arguments.gpus) {
+        (Some(DeviceChoice::Cpu), 1..) => {
+            return Err(usage(
+                "--gpus: a run with --device cpu uses none; leave one of them out",
+            ));
+        }
+        (Some(device), _) => device,
+        (None, 0) => DeviceChoice::Cpu,
+        (None, _) => DeviceChoice::Cuda,
+    };
     let out = absolute(&arguments.out)?;
     let logs = out.join("slurm");
     let mut command = vec![
@@ -83,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "--out".to_owned(),
         text(&out)?,
         "--device".to_owned(),
-        arguments.device.name().to_owned(),
+        device.name().to_owned(),
     ];
     if let Some(data) = arguments.data.folder() {
         command.extend(["--data".to_owned(), text(&absolute(&data)?)?]);
@@ -91,7 +105,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let name = arguments.plan.file_stem().and_then(|name| name.to_str());
     let script = Script {
         runs,
-        chunk: arguments.chunk,
+        // The shell multiplies with it.
+        chunk: arguments.chunk.min(runs),
         at_a_time: arguments.at_a_time,
         name: name.unwrap_or("sweep").to_owned(),
         time: arguments.time.clone(),
