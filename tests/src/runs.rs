@@ -8,7 +8,7 @@ use candle_core::Device;
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::export::TrainedRun;
-use sparsecode_trainer::inference::PlainFista;
+use sparsecode_trainer::inference::{Engine, PlainFista};
 use sparsecode_trainer::storage::write_atomic;
 use sparsecode_trainer::train::{RunFolder, Silent, Trainer};
 
@@ -21,13 +21,28 @@ pub const FEW_STEPS: [&str; 5] = [
     "data.test=50",
 ];
 
-/// Trains `preset` with `settings` laid over it and over [`FEW_STEPS`], into `folder`. Returns the run as another program would
-/// open it, and its data.
+/// Trains `preset` with `settings` laid over it and over [`FEW_STEPS`], into `folder`, by the plain engine. Returns the run as
+/// another program would open it, and its data.
 ///
 /// # Errors
 ///
 /// What the trainer says.
 pub fn train(
+    preset: &str,
+    settings: &[&str],
+    folder: &Path,
+    device: &Device,
+) -> anyhow::Result<(TrainedRun, Splits)> {
+    train_with(&PlainFista, preset, settings, folder, device)
+}
+
+/// The same by another engine.
+///
+/// # Errors
+///
+/// What the trainer says.
+pub fn train_with(
+    engine: &dyn Engine,
     preset: &str,
     settings: &[&str],
     folder: &Path,
@@ -42,7 +57,7 @@ pub fn train(
     let splits = config.data.load(None, config.seed)?;
     let folder = RunFolder::new(folder);
     write_atomic(folder.config(), config.to_toml().as_bytes())?;
-    let mut trainer = Trainer::new(config, splits.clone(), &PlainFista, device)?;
+    let mut trainer = Trainer::new(config, splits.clone(), engine, device)?;
     trainer.run(&folder, &mut Silent, &AtomicBool::new(false))?;
     let run = TrainedRun::open(&folder, device).context("the run just trained")?;
     Ok((run, splits))

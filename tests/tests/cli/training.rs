@@ -205,7 +205,8 @@ fn few_steps_are_what_the_library_trains() {
     // The program and the library make the same run of the same configuration.
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (folder.path().join("library"), folder.path().join("program"));
-    runs::train("ecg/vdl", &[], &ours, &Device::Cpu).unwrap();
+    let engine = engine_for(&Device::Cpu);
+    runs::train_with(engine.as_ref(), "ecg/vdl", &[], &ours, &Device::Cpu).unwrap();
     let mut arguments = vec![
         "train",
         "--quiet",
