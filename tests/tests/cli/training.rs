@@ -1,5 +1,7 @@
 //! `train`: runs, resume, interruptions.
 
+use sparsecode_trainer::inference::engine_for;
+
 use super::*;
 
 #[test]
