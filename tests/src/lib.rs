@@ -63,14 +63,9 @@ pub fn program() -> PathBuf {
     PROGRAM
         .get_or_init(|| {
             let mut build = cargo();
-            build.args([
-                "build",
-                "--quiet",
-                "--package",
-                "sparsecode-trainer",
-                "--bin",
-                "sparsecode",
-            ]);
+            // With the features that `cargo test --workspace` chose for what they share, so that nothing is built twice.
+            build.args(["build", "--quiet", "--workspace", "--tests"]);
+            build.args(["--bin", "sparsecode"]);
             // Tests lie in <target>/<profile>/deps.
             let folder = std::env::current_exe().expect("a test has a path");
             let folder = folder

@@ -40,7 +40,7 @@ const TILE: usize = 16;
 /// let mut settings = Config::preset("mnist/sdl")?.inference;
 /// settings.tolerance = 0.0;
 /// let energy = Energy::new(&decoder, &inputs, None, &settings)?;
-/// let start = Tensor::zeros((2, 2), candle_core::DType::F32, &Device::Cpu)?;
+/// let start = Tensor::zeros((2, 2), candle_core::DType::F32, &Device::Cpu);
 /// let (fast, plain) = (CpuEngine::new(1).infer(&energy, &start)?, PlainFista.infer(&energy, &start)?);
 /// let distance = (fast.codes - plain.codes)?.abs()?.max_all()?.to_scalar::<f32>()?;
 /// assert!(distance < 1e-5);
