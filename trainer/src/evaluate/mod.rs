@@ -5,7 +5,7 @@ pub mod features;
 
 use candle_core::{Device, Result, Tensor};
 use rand_distr::{Distribution, StandardNormal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::data::{Dataset, Restore};
@@ -51,7 +51,7 @@ impl Samples {
 }
 
 /// Where codes come from in an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CodeSource {
     /// The encoder alone; FISTA for a model that has none.
@@ -61,7 +61,7 @@ pub enum CodeSource {
 }
 
 /// Figures of a model on a set, means over its samples unless said otherwise.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Samples measured.
     pub samples: usize,
@@ -81,6 +81,14 @@ pub struct Evaluation {
     pub energy: f64,
     /// Code components that are 0 for every sample of the set.
     pub dead_atoms: usize,
+}
+
+impl Evaluation {
+    /// Whether all figures are numbers: a model that has diverged has some that are not.
+    pub(crate) fn is_finite(&self) -> bool {
+        let numbers = [self.psnr, self.sparsity, self.code_l1, self.energy];
+        numbers.iter().all(|x| x.is_finite()) && self.psnr_input.is_none_or(f64::is_finite)
+    }
 }
 
 /// Noise for an evaluation: its deviation in preprocessed units, and which stream of random numbers it is.

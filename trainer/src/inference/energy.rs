@@ -3,8 +3,8 @@ use std::sync::OnceLock;
 use candle_core::{DType, Result, Tensor};
 
 use super::InferenceConfig;
-use crate::kernels::elementwise::{difference, sum_of_squares, where_positive};
-use crate::model::{Decoder, column_sums, hidden_units};
+use crate::kernels::elementwise::{column_sums, difference, sum_of_squares, where_positive};
+use crate::model::{Decoder, hidden_units};
 
 /// The energy f + g of one mini-batch, with what is constant during inference computed once.
 pub struct Energy<'a> {

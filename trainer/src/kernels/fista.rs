@@ -14,24 +14,11 @@ const PADDING: usize = 16;
 /// Fraction of atoms in use from which the dense product is faster, since it needs half the loads per multiply-add: found where the
 /// times of the two forms cross, at l = 128 on one core with AVX-512 (0.075 and 0.089 ms an iteration of 250 samples at 50 %, 0.105
 /// and 0.093 ms at 60 %).
-const DENSE_FROM: f64 = 0.55;
+pub(crate) const DENSE_FROM: f64 = 0.55;
 
 /// The distance of rows of `code_dim` components.
 pub(crate) fn stride(code_dim: usize) -> usize {
     code_dim.next_multiple_of(PADDING)
-}
-
-/// How a product with the Gram matrix is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The rows of active atoms only.
-    #[cfg(test)]
-    Sparse,
-    /// All rows, three samples at a time.
-    #[cfg(test)]
-    Dense,
-    /// Whichever is faster for the atoms in use.
-    Auto,
 }
 
 /// `products ← points · gram` for the moving rows of a tile, one after the other.
@@ -45,7 +32,8 @@ pub(crate) struct GramProduct<'a> {
     pub(crate) products: &'a mut [f32],
     /// Room for the numbers of the active atoms of one tile.
     pub(crate) support: &'a mut Support,
-    pub(crate) form: Form,
+    /// Fraction of atoms in use from which all are visited: [`DENSE_FROM`].
+    pub(crate) dense_from: f64,
 }
 
 /// Numbers of the components that are not 0, of several rows.
@@ -105,16 +93,8 @@ impl WithSimd for GramProduct<'_> {
         let point = |row: usize| &self.points[row * stride..][..stride];
         let rows = self.moving.iter().map(|&row| point(row));
         self.support.list(rows, self.moving.len() * stride);
-        let dense = match self.form {
-            #[cfg(test)]
-            Form::Dense => true,
-            #[cfg(test)]
-            Form::Sparse => false,
-            Form::Auto => {
-                let all = self.moving.len() * atoms;
-                self.support.count() as f64 > DENSE_FROM * all as f64
-            }
-        };
+        let all = self.moving.len() * atoms;
+        let dense = self.support.count() as f64 >= self.dense_from * all as f64;
         let gram = S::as_simd_f32s(self.gram).0;
         let products = S::as_mut_simd_f32s(self.products).0;
         if !dense {
@@ -292,6 +272,13 @@ pub(crate) struct Outcome {
     pub(crate) moving: usize,
     /// Whether the change of a sample is no finite number.
     pub(crate) overflowed: bool,
+}
+
+impl std::ops::AddAssign for Outcome {
+    fn add_assign(&mut self, other: Self) {
+        self.moving += other.moving;
+        self.overflowed |= other.overflowed;
+    }
 }
 
 impl UpdateTile<'_> {
@@ -558,7 +545,7 @@ mod tests {
     }
 
     fn product(
-        form: Form,
+        dense_from: f64,
         gram: &[f32],
         points: &[f32],
         moving: &[usize],
@@ -573,7 +560,7 @@ mod tests {
             moving,
             products: &mut products,
             support: &mut Support::default(),
-            form,
+            dense_from,
         }
         .run();
         products
@@ -587,10 +574,9 @@ mod tests {
                 let gram = rows(&mut rng, columns, columns, 1.0);
                 let points = rows(&mut rng, 16, columns, density);
                 let moving = [0, 1, 2, 3, 5, 9, 15];
-                let of = |form| product(form, &gram, &points, &moving, columns);
-                let (sparse, dense, auto) = (of(Form::Sparse), of(Form::Dense), of(Form::Auto));
+                let of = |from| product(from, &gram, &points, &moving, columns);
+                let (sparse, dense) = (of(f64::INFINITY), of(0.0));
                 assert_eq!(sparse, dense, "{columns} columns, density {density}");
-                assert_eq!(sparse, auto);
                 let stride = stride(columns);
                 for (index, &row) in moving.iter().enumerate() {
                     for column in 0..stride {

@@ -1,8 +1,8 @@
 use candle_core::{Result, Tensor};
 
-use super::{Named, column_sums};
+use super::Named;
 use crate::kernels::elementwise::{
-    column_norms, difference, rectified, scaled, unit_columns, where_positive,
+    column_norms, column_sums, difference, rectified, scaled, unit_columns, where_positive,
 };
 
 /// D: turns codes (`batch × code_dim`) into reconstructions (`batch × input_dim`).

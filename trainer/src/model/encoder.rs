@@ -1,7 +1,7 @@
 use candle_core::{Result, Tensor};
 
-use super::{Named, column_sums};
-use crate::kernels::elementwise::where_positive;
+use super::Named;
+use crate::kernels::elementwise::{column_sums, where_positive};
 
 /// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
 #[derive(Clone, Debug)]

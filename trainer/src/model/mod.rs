@@ -107,8 +107,3 @@ fn uniform(
         .collect();
     Tensor::from_vec(values, (rows, columns), device)?.to_dtype(dtype)
 }
-
-/// The sum over the rows of a matrix, as a product with ones: faster than candle's strided reduction, and as exact.
-pub(crate) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?.matmul(x)
-}

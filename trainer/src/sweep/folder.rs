@@ -53,49 +53,6 @@ pub struct SweptRun<'a> {
     pub files: RunFolder,
 }
 
-/// Figures of a model on a set; see [`Evaluation`], whose fields they are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
-    /// Standard deviation of the noise added to preprocessed inputs; `None` for clean ones.
-    pub noise: Option<f64>,
-    /// PSNR of the inputs themselves against the clean ones, in dB.
-    pub psnr_input: Option<f64>,
-    /// PSNR of the reconstructions against the clean inputs, in dB.
-    pub psnr: f64,
-    /// Fraction of code components that are exactly 0.
-    pub sparsity: f64,
-    /// ‖z‖₁.
-    pub code_l1: f64,
-    /// f + g of a batch of the training's size.
-    pub energy: f64,
-    /// Code components that are 0 for every sample.
-    pub dead_atoms: usize,
-    /// Samples measured.
-    pub samples: usize,
-}
-
-impl From<&Evaluation> for Figures {
-    fn from(evaluation: &Evaluation) -> Self {
-        Self {
-            noise: evaluation.noise,
-            psnr_input: evaluation.psnr_input,
-            psnr: evaluation.psnr,
-            sparsity: evaluation.sparsity,
-            code_l1: evaluation.code_l1,
-            energy: evaluation.energy,
-            dead_atoms: evaluation.dead_atoms,
-            samples: evaluation.samples,
-        }
-    }
-}
-
-impl Figures {
-    pub(super) fn are_finite(&self) -> bool {
-        let numbers = [self.psnr, self.sparsity, self.code_l1, self.energy];
-        numbers.iter().all(|x| x.is_finite()) && self.psnr_input.is_none_or(f64::is_finite)
-    }
-}
-
 /// `result.json`: what a finished run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -110,11 +67,11 @@ pub struct Outcome {
     /// The epoch (from 1) of the best model, which is the one measured.
     pub best_epoch: u32,
     /// The best model on the validation set.
-    pub validation: Figures,
+    pub validation: Evaluation,
     /// The best model on the test set.
-    pub test: Figures,
+    pub test: Evaluation,
     /// The same with noise, a level each.
-    pub denoising: Vec<Figures>,
+    pub denoising: Vec<Evaluation>,
     /// Wall time of all epochs.
     pub seconds: f64,
 }

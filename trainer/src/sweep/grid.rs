@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Plan, SweepError};
+use super::{Plan, SweepError, read_text};
 use crate::config::{Config, ConfigError, merge};
 
 /// The noise levels at which denoising is measured unless the grid says otherwise: those of the paper's Table 1.
@@ -70,11 +70,7 @@ impl Grid {
     ///
     /// [`SweepError::Read`], or as [`Grid::parse`].
     pub fn read(path: &Path) -> Result<Self, SweepError> {
-        let text = std::fs::read_to_string(path).map_err(|reason| SweepError::Read {
-            path: path.to_path_buf(),
-            reason,
-        })?;
-        Self::parse(&text, &path.display().to_string())
+        Self::parse(&read_text(path)?, &path.display().to_string())
     }
 
     /// Reads the text of a grid; `file` names it in errors.

@@ -18,11 +18,11 @@ pub mod supervise;
 pub mod table;
 pub mod worker;
 
-pub use folder::{Failure, Figures, Lock, Outcome, Status, SweepFolder, SweptRun};
+pub use folder::{Failure, Lock, Outcome, Status, SweepFolder, SweptRun};
 pub use grid::Grid;
 pub use plan::{Entry, Plan};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
 use crate::storage::StorageError;
@@ -108,6 +108,14 @@ pub enum SweepError {
         /// What the operating system said.
         reason: std::io::Error,
     },
+}
+
+/// The text of a grid or a plan.
+fn read_text(path: &Path) -> Result<String, SweepError> {
+    std::fs::read_to_string(path).map_err(|reason| SweepError::Read {
+        path: path.to_path_buf(),
+        reason,
+    })
 }
 
 impl SweepError {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::SweepError;
+use super::{SweepError, read_text};
 use crate::config::Config;
 
 /// One run of a plan, as it stands on its line.
@@ -117,11 +117,7 @@ impl Plan {
     ///
     /// [`SweepError::Read`], or as [`Plan::parse`].
     pub fn read(path: &Path) -> Result<Self, SweepError> {
-        let text = std::fs::read_to_string(path).map_err(|reason| SweepError::Read {
-            path: path.to_path_buf(),
-            reason,
-        })?;
-        Self::parse(&text, &path.display().to_string())
+        Self::parse(&read_text(path)?, &path.display().to_string())
     }
 
     /// Reads the text of a plan; `file` names it in errors.

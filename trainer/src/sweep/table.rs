@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::collect::{Collected, Group, Row, Spread};
-use super::folder::{Figures, Outcome};
+use super::folder::Outcome;
+use crate::evaluate::Evaluation;
 use crate::report::table::Table;
 
 impl Collected<'_> {
@@ -30,13 +31,7 @@ impl Collected<'_> {
         writer.write_record(&header).expect("memory takes it");
         for row in &self.rows {
             let (status, message) = row.said();
-            let mut cells = vec![
-                row.entry.index.to_string(),
-                row.entry.id.clone(),
-                row.data().to_owned(),
-                row.model().to_owned(),
-            ];
-            cells.extend(self.settings.iter().map(|key| row.setting(key)));
+            let mut cells = self.first_cells(row);
             cells.push(status.to_owned());
             let outcome = row.outcome();
             let text = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
@@ -144,6 +139,18 @@ impl Collected<'_> {
         text
     }
 
+    /// What names a run in both tables: index, id, data, model, settings.
+    fn first_cells(&self, row: &Row<'_>) -> Vec<String> {
+        let mut cells = vec![
+            row.entry.index.to_string(),
+            row.entry.id.clone(),
+            row.data().to_owned(),
+            row.model().to_owned(),
+        ];
+        cells.extend(self.settings.iter().map(|key| row.setting(key)));
+        cells
+    }
+
     /// The settings that runs of one group share.
     fn shared_settings(&self) -> &[String] {
         // The seed is the last.
@@ -171,7 +178,7 @@ impl Collected<'_> {
             cells.push(in_percent(group.spread(|o| Some(o.test.sparsity))));
             cells.push(in_decibels(group.spread(|o| Some(o.test.psnr))));
             for &level in &self.noise {
-                let figure = |of: fn(&Figures) -> Option<f64>| {
+                let figure = |of: fn(&Evaluation) -> Option<f64>| {
                     group.spread(|outcome| at_level(outcome, level).and_then(of))
                 };
                 cells.push(in_decibels(figure(|f| f.psnr_input)));
@@ -204,13 +211,7 @@ impl Collected<'_> {
         }
         let mut table = Table::new(header);
         for row in &self.rows {
-            let mut cells = vec![
-                row.entry.index.to_string(),
-                row.entry.id.clone(),
-                row.data().to_owned(),
-                row.model().to_owned(),
-            ];
-            cells.extend(self.settings.iter().map(|key| row.setting(key)));
+            let mut cells = self.first_cells(row);
             cells.push(row.said().0.to_owned());
             let outcome = row.outcome();
             let text = |decimals: usize, value: &dyn Fn(&Outcome) -> Option<f64>| {
@@ -261,7 +262,7 @@ impl Group<'_> {
     }
 }
 
-type Figure = (&'static str, fn(&Figures) -> Option<f64>);
+type Figure = (&'static str, fn(&Evaluation) -> Option<f64>);
 
 const CLEAN: [Figure; 5] = [
     ("psnr", |f| Some(f.psnr)),
@@ -277,7 +278,7 @@ const NOISY: [Figure; 3] = [
     ("psnr", |f| Some(f.psnr)),
 ];
 
-fn at_level(outcome: &Outcome, level: f64) -> Option<&Figures> {
+fn at_level(outcome: &Outcome, level: f64) -> Option<&Evaluation> {
     outcome
         .denoising
         .iter()

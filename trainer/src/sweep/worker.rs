@@ -7,7 +7,7 @@ use std::time::Duration;
 use candle_core::Device;
 
 use super::SweepError;
-use super::folder::{Failure, Figures, Lock, Outcome, SweptRun};
+use super::folder::{Failure, Lock, Outcome, SweptRun};
 use crate::data::DataError;
 use crate::evaluate::{CodeSource, Evaluation, Noise, Samples, evaluate};
 use crate::export::{ExportError, TrainedRun};
@@ -146,8 +146,8 @@ impl Worker<'_> {
         }
 
         let best = TrainedRun::open(files, self.device)?;
-        let measure = |samples: &Samples, noise| -> Result<Figures, AttemptError> {
-            let evaluation: Evaluation = evaluate(
+        let measure = |samples: &Samples, noise| -> Result<Evaluation, AttemptError> {
+            Ok(evaluate(
                 &best.model,
                 samples,
                 config,
@@ -155,8 +155,7 @@ impl Worker<'_> {
                 engine.as_ref(),
                 CodeSource::Encoder,
                 noise,
-            )?;
-            Ok(Figures::from(&evaluation))
+            )?)
         };
         let validation = measure(&Samples::new(validation, self.device)?, None)?;
         let samples = Samples::new(test, self.device)?;
@@ -169,10 +168,10 @@ impl Worker<'_> {
             }
             denoising.push(measure(&samples, Some(Noise { sigma, level }))?);
         }
-        if !validation.are_finite() {
+        if !validation.is_finite() {
             return Err(AttemptError::NotFinite("validation"));
         }
-        if !denoising.iter().chain([&test]).all(Figures::are_finite) {
+        if !denoising.iter().chain([&test]).all(Evaluation::is_finite) {
             return Err(AttemptError::NotFinite("test"));
         }
         Ok(Some(Outcome {

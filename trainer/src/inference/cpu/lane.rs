@@ -6,8 +6,8 @@ use super::hidden::Scratch;
 use super::team::Barrier;
 use super::{Constants, Gradient, Problem, TILE};
 use crate::kernels::fista::{
-    Form, GramProduct, Hinge, Iteration, JoinMoments, Moments, Sample, Support, TileMoments,
-    UpdateTile, stride,
+    DENSE_FROM, GramProduct, Hinge, Iteration, JoinMoments, Moments, Outcome, Sample, Support,
+    TileMoments, UpdateTile, stride,
 };
 
 /// The samples of one thread and their state. Rows are padded to [`stride`].
@@ -39,10 +39,8 @@ struct Tile {
 /// What a thread tells the others after an iteration.
 #[derive(Default)]
 pub(super) struct Report {
-    moving: usize,
-    overflowed: bool,
-    /// For each of its tiles: samples, and by component the mean and the squared deviations of x.
-    rows: Vec<usize>,
+    found: Outcome,
+    /// For each of its tiles, by component: the mean and the squared deviations of x.
     means: Vec<f32>,
     squares: Vec<f32>,
 }
@@ -50,18 +48,11 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(tiles: usize, stride: usize) -> Self {
         Self {
-            rows: vec![0; tiles],
             means: vec![0.0; tiles * stride],
             squares: vec![0.0; tiles * stride],
             ..Self::default()
         }
     }
-}
-
-/// What all threads together found.
-struct Joint {
-    moving: usize,
-    overflowed: bool,
 }
 
 impl Lane {
@@ -142,16 +133,11 @@ impl Lane {
     /// Iterates until all threads agree that the batch is done.
     pub(super) fn run(&mut self, problem: &Problem<'_>, member: usize, barrier: &Barrier) {
         let config = problem.energy.config();
-        let has_hinge = config.variance_weight != 0.0 && problem.batch > 1;
-        let pull = match problem.energy.encoder_codes() {
-            Some(_) => 2.0 * config.encoder_weight / problem.code_dim as f64,
-            None => 0.0,
-        };
         if let Gradient::OneHidden(layers) = &problem.gradient {
             layers.prepare(member, barrier);
         }
-        if has_hinge {
-            self.meet(problem, member, barrier, 0, has_hinge, (0, false));
+        if problem.has_hinge {
+            self.meet(problem, member, barrier, Outcome::default());
         }
         let mut t = 1.0f64;
         while self.iterations < config.max_iterations {
@@ -161,13 +147,13 @@ impl Lane {
                 step_size: config.step_size as f32,
                 threshold: (config.lambda * config.step_size) as f32,
                 momentum: ((t - 1.0) / t_next) as f32,
-                pull: pull as f32,
+                pull: problem.pull,
                 tolerance_squared: config.tolerance * config.tolerance,
                 stopping: config.stopping,
             };
             t = t_next;
             let found = match &problem.gradient {
-                Gradient::Linear { gram } => self.linear(gram, iteration, has_hinge),
+                Gradient::Linear { gram } => self.linear(gram, iteration, problem.has_hinge),
                 Gradient::OneHidden(layers) => {
                     self.moving.clear();
                     let rows = 0..self.samples.len();
@@ -181,10 +167,10 @@ impl Lane {
                         &mut self.products,
                         self.stride,
                     );
-                    self.update(iteration, has_hinge)
+                    self.update(iteration, problem.has_hinge)
                 }
             };
-            let joint = self.meet(problem, member, barrier, self.iterations, has_hinge, found);
+            let joint = self.meet(problem, member, barrier, found);
             if joint.overflowed || joint.moving == 0 {
                 break;
             }
@@ -196,8 +182,8 @@ impl Lane {
     }
 
     /// One iteration with a linear decoder, tile by tile.
-    fn linear(&mut self, gram: &[f32], iteration: Iteration, has_hinge: bool) -> (usize, bool) {
-        let (mut moving, mut overflowed) = (0, false);
+    fn linear(&mut self, gram: &[f32], iteration: Iteration, has_hinge: bool) -> Outcome {
+        let mut all = Outcome::default();
         for index in 0..self.tiles.len() {
             let tile = self.tiles[index];
             let samples = &self.samples[tile.at..tile.at + tile.rows];
@@ -211,29 +197,25 @@ impl Lane {
                 moving: &self.moving,
                 products: &mut self.products[..tile.rows * self.stride],
                 support: &mut self.support,
-                form: Form::Auto,
+                dense_from: DENSE_FROM,
             }
             .run();
-            let outcome = self.update_tile(tile, 0, iteration, has_hinge);
-            moving += outcome.0;
-            overflowed |= outcome.1;
+            all += self.update_tile(tile, 0, iteration, has_hinge);
         }
-        (moving, overflowed)
+        all
     }
 
     /// The rest of an iteration, for products of all moving samples.
-    fn update(&mut self, iteration: Iteration, has_hinge: bool) -> (usize, bool) {
-        let (mut moving, mut overflowed, mut product) = (0, false, 0);
+    fn update(&mut self, iteration: Iteration, has_hinge: bool) -> Outcome {
+        let (mut all, mut product) = (Outcome::default(), 0);
         for index in 0..self.tiles.len() {
             let tile = self.tiles[index];
             let samples = &self.samples[tile.at..tile.at + tile.rows];
             let wanted = samples.iter().filter(|sample| !sample.converged).count();
-            let outcome = self.update_tile(tile, product, iteration, has_hinge);
+            all += self.update_tile(tile, product, iteration, has_hinge);
             product += wanted;
-            moving += outcome.0;
-            overflowed |= outcome.1;
         }
-        (moving, overflowed)
+        all
     }
 
     /// The fused pass over a tile, whose products begin at row `product`.
@@ -243,9 +225,9 @@ impl Lane {
         product: usize,
         iteration: Iteration,
         has_hinge: bool,
-    ) -> (usize, bool) {
+    ) -> Outcome {
         let range = tile.at * self.stride..(tile.at + tile.rows) * self.stride;
-        let outcome = UpdateTile {
+        UpdateTile {
             iteration,
             hinge: has_hinge.then_some(Hinge {
                 mean: &self.mean,
@@ -258,8 +240,7 @@ impl Lane {
             codes: &mut self.codes[range],
             samples: &mut self.samples[tile.at..tile.at + tile.rows],
         }
-        .run();
-        (outcome.moving, outcome.overflowed)
+        .run()
     }
 
     /// Tells the others what was found, waits for them, and joins what all found; with a hinge, into its mean and factor.
@@ -268,22 +249,18 @@ impl Lane {
         problem: &Problem<'_>,
         member: usize,
         barrier: &Barrier,
-        iteration: usize,
-        has_hinge: bool,
-        (moving, overflowed): (usize, bool),
-    ) -> Joint {
+        found: Outcome,
+    ) -> Outcome {
         // Two sets of reports in turn: a thread that is ahead does not overwrite what others still read.
-        let reports = &problem.reports[iteration % 2];
+        let reports = &problem.reports[self.iterations % 2];
         {
             let mut report = reports[member]
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            report.moving = moving;
-            report.overflowed = overflowed;
-            if has_hinge {
+            report.found = found;
+            if problem.has_hinge {
                 let report = &mut *report;
                 for (index, tile) in self.tiles.iter().enumerate() {
-                    report.rows[index] = tile.rows;
                     let columns = index * self.stride..(index + 1) * self.stride;
                     TileMoments {
                         stride: self.stride,
@@ -301,13 +278,13 @@ impl Lane {
             .iter()
             .map(|report| report.read().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        if has_hinge {
+        if problem.has_hinge {
             let tiles: Vec<Moments<'_>> = (0..problem.batch.div_ceil(TILE))
                 .map(|tile| {
                     let (report, index) = (&reports[tile % reports.len()], tile / reports.len());
                     let columns = index * self.stride..(index + 1) * self.stride;
                     Moments {
-                        rows: report.rows[index],
+                        rows: TILE.min(problem.batch - tile * TILE),
                         mean: &report.means[columns.clone()],
                         squares: &report.squares[columns],
                     }
@@ -324,10 +301,9 @@ impl Lane {
             }
             .run();
         }
-        Joint {
-            moving: reports.iter().map(|report| report.moving).sum(),
-            overflowed: reports.iter().any(|report| report.overflowed),
-        }
+        let mut all = Outcome::default();
+        reports.iter().for_each(|report| all += report.found);
+        all
     }
 }
 

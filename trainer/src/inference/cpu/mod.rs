@@ -82,8 +82,10 @@ struct Problem<'a> {
     gradient: Gradient<'a>,
     /// n.
     batch: usize,
-    /// l.
-    code_dim: usize,
+    /// Whether the variance hinge acts.
+    has_hinge: bool,
+    /// `2γ/l`, 0 without the encoder's term.
+    pull: f32,
     /// What the threads tell each other: one report each, of this iteration and of the last one.
     reports: [Vec<RwLock<Report>>; 2],
 }
@@ -96,7 +98,10 @@ impl Engine for CpuEngine {
         let members = crew.members();
         let reconstruction = energy.reconstruction()?;
         let starts = HostMatrix::of(start)?;
-        let pull = 2.0 * energy.config().encoder_weight / code_dim as f64;
+        let pull = match energy.encoder_codes() {
+            Some(_) => (2.0 * energy.config().encoder_weight / code_dim as f64) as f32,
+            None => 0.0,
+        };
         let encoder_codes = energy
             .encoder_codes()
             .map(|codes| matrix(codes, batch, code_dim, "the encoder's codes"))
@@ -136,7 +141,7 @@ impl Engine for CpuEngine {
         let constants = Constants {
             correlation: constant.map(|matrix| &**matrix),
             encoder_codes: encoder_codes.as_deref(),
-            pull: pull as f32,
+            pull,
         };
         let lanes: Vec<Mutex<Lane>> = (0..members)
             .map(|member| {
@@ -144,12 +149,15 @@ impl Engine for CpuEngine {
                 Mutex::new(Lane::new(owned, batch, code_dim, &starts, &constants))
             })
             .collect();
-        let hinge = energy.config().variance_weight != 0.0 && batch > 1;
+        let has_hinge = energy.config().variance_weight != 0.0 && batch > 1;
         let report = |_| {
             (0..members)
                 .map(|member| {
                     let owned = (member..tiles).step_by(members).count();
-                    RwLock::new(Report::new(if hinge { owned } else { 0 }, stride(code_dim)))
+                    RwLock::new(Report::new(
+                        if has_hinge { owned } else { 0 },
+                        stride(code_dim),
+                    ))
                 })
                 .collect()
         };
@@ -157,7 +165,8 @@ impl Engine for CpuEngine {
             energy,
             gradient,
             batch,
-            code_dim,
+            has_hinge,
+            pull,
             reports: [0, 1].map(report),
         };
         crew.run(|member, barrier| {
