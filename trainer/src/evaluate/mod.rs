@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::data::{Dataset, Restore};
 use crate::inference::{Energy, Engine, InferenceConfig};
+use crate::kernels::awake::awake;
 use crate::kernels::elementwise::difference;
 use crate::model::Autoencoder;
 use crate::rng::{Stream, generator};
@@ -106,6 +107,18 @@ pub struct Noise {
 ///
 /// Fails if the samples' dimension is not the model's, or the device runs out of memory.
 pub fn evaluate(
+    model: &Autoencoder,
+    samples: &Samples,
+    config: &Config,
+    peak: f64,
+    engine: &dyn Engine,
+    source: CodeSource,
+    noise: Option<Noise>,
+) -> Result<Evaluation> {
+    awake(|| evaluate_awake(model, samples, config, peak, engine, source, noise))
+}
+
+fn evaluate_awake(
     model: &Autoencoder,
     samples: &Samples,
     config: &Config,

@@ -4,7 +4,8 @@ use candle_core::{DType, Result, Tensor};
 
 use super::InferenceConfig;
 use crate::kernels::elementwise::{column_sums, difference, sum_of_squares, where_positive};
-use crate::model::{Decoder, hidden_units};
+use crate::kernels::matmul::{product, turned};
+use crate::model::{Decoder, DecoderGradients, hidden_units};
 
 /// The energy f + g of one mini-batch, with what is constant during inference computed once.
 pub struct Energy<'a> {
@@ -14,6 +15,8 @@ pub struct Energy<'a> {
     config: &'a InferenceConfig,
     /// Made when the first gradient is asked for: the value does not need it.
     quadratic: OnceLock<Quadratic>,
+    /// W2ᵀ of a one-hidden decoder, likewise.
+    output_t: OnceLock<Tensor>,
 }
 
 /// How the reconstruction's gradient is computed.
@@ -25,6 +28,8 @@ pub(super) enum Reconstruction<'a> {
         hidden: &'a Tensor,
         hidden_bias: &'a Tensor,
         output: &'a Tensor,
+        /// W2ᵀ by rows, in the order in which `h W2ᵀ` reads it.
+        output_t: &'a Tensor,
     },
 }
 
@@ -73,6 +78,7 @@ impl<'a> Energy<'a> {
             encoder_codes,
             config,
             quadratic: OnceLock::new(),
+            output_t: OnceLock::new(),
         }
     }
 
@@ -100,8 +106,8 @@ impl<'a> Energy<'a> {
                 }
                 let scale = 2.0 / self.inputs.dim(1)? as f64;
                 let quadratic = Quadratic {
-                    gram: (dictionary.t()?.matmul(dictionary)? * scale)?,
-                    correlation: (self.inputs.matmul(dictionary)? * scale)?,
+                    gram: (product(&dictionary.t()?, dictionary)? * scale)?,
+                    correlation: (product(self.inputs, dictionary)? * scale)?,
                 };
                 Ok(Reconstruction::Quadratic(
                     self.quadratic.get_or_init(|| quadratic),
@@ -115,7 +121,28 @@ impl<'a> Energy<'a> {
                 hidden,
                 hidden_bias,
                 output,
+                output_t: self.output_t(output)?,
             }),
+        }
+    }
+
+    fn output_t(&self, output: &Tensor) -> Result<&Tensor> {
+        if let Some(output_t) = self.output_t.get() {
+            return Ok(output_t);
+        }
+        let output_t = turned(output)?;
+        Ok(self.output_t.get_or_init(|| output_t))
+    }
+
+    /// [`Decoder::gradients`] at `codes`, with what inference has made of the weights.
+    pub(crate) fn decoder_gradients(&self, codes: &Tensor) -> Result<DecoderGradients> {
+        match self.decoder {
+            Decoder::OneHidden { output, .. } => {
+                let output_t = self.output_t(output)?;
+                self.decoder
+                    .gradients_by(codes, self.inputs, Some(output_t))
+            }
+            Decoder::Linear { .. } => self.decoder.gradients(codes, self.inputs),
         }
     }
 
@@ -139,17 +166,18 @@ impl<'a> Energy<'a> {
     fn reconstruction_gradient(&self, codes: &Tensor) -> Result<Tensor> {
         match self.reconstruction()? {
             Reconstruction::Quadratic(quadratic) => {
-                codes.matmul(&quadratic.gram)? - &quadratic.correlation
+                product(codes, &quadratic.gram)? - &quadratic.correlation
             }
             Reconstruction::OneHidden {
                 hidden,
                 hidden_bias,
                 output,
+                output_t,
             } => {
                 let units = hidden_units(hidden, hidden_bias, codes)?;
-                let error = difference(&units.matmul(&output.t()?)?, self.inputs)?;
+                let error = difference(&product(&units, output_t)?, self.inputs)?;
                 let scale = 2.0 / self.inputs.dim(1)? as f64;
-                where_positive(&error.matmul(output)?, &units)?.matmul(hidden)? * scale
+                product(&where_positive(&product(&error, output)?, &units)?, hidden)? * scale
             }
         }
     }

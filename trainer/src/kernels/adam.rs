@@ -1,10 +1,13 @@
 //! Adam's update in one pass over memory.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape};
 use pulp::Arch;
-use rayon::prelude::*;
 
-use super::elementwise::{share, slice};
+use super::elementwise::{slice, threads_for};
+use super::team::{UNIT, divide, row_parts};
+use super::uninit::written;
 
 /// The constants of one update, as torch orders its operations.
 #[derive(Clone, Copy, Debug)]
@@ -47,46 +50,45 @@ impl CustomOp3 for AdamUpdate {
             )));
         }
         let (first, second) = moments.split_at(count);
-        let mut next = vec![0.0; 3 * count];
-        let (next_parameter, next_moments) = next.split_at_mut(count);
-        let (next_first, next_second) = next_moments.split_at_mut(count);
-        let chunk = share(count, 1);
-        let update = |first_number: usize, out: [&mut [f32]; 3]| {
-            let numbers = first_number..first_number + out[0].len();
-            let from = [parameter, first, second, gradient].map(|from| &from[numbers.clone()]);
-            Arch::new().dispatch(|| self.chunk(from, out));
+        let threads = threads_for(count);
+        // SAFETY: the parts of the three thirds are all of `next`, and `chunk` writes all of each.
+        #[allow(unsafe_code)]
+        let next = unsafe {
+            written(3 * count, |next| {
+                let (p, moments) = next.split_at_mut(count);
+                let (m, v) = moments.split_at_mut(count);
+                let [p, m, v] = [p, m, v].map(|out| row_parts(out, 1, threads, UNIT));
+                let parts = p.into_iter().zip(m).zip(v).collect();
+                divide(parts, |(((numbers, p), (_, m)), (_, v))| {
+                    let from =
+                        [parameter, first, second, gradient].map(|from| &from[numbers.clone()]);
+                    Arch::new().dispatch(|| self.chunk(from, [p, m, v]));
+                });
+            })
         };
-        if count <= chunk {
-            update(0, [next_parameter, next_first, next_second]);
-        } else {
-            next_parameter
-                .par_chunks_mut(chunk)
-                .zip(next_first.par_chunks_mut(chunk))
-                .zip(next_second.par_chunks_mut(chunk))
-                .enumerate()
-                .for_each(|(index, ((p, m), v))| update(index * chunk, [p, m, v]));
-        }
         Ok((CpuStorage::F32(next), Shape::from((3, count))))
     }
 }
 
 impl AdamUpdate {
+    /// Writes all of `out`.
     #[inline(always)]
-    fn chunk(&self, [p, m, v, g]: [&[f32]; 4], [p_out, m_out, v_out]: [&mut [f32]; 3]) {
+    fn chunk(&self, [p, m, v, g]: [&[f32]; 4], out: [&mut [MaybeUninit<f32>]; 3]) {
         let (beta_1, rest_1) = (self.beta_1 as f32, (1.0 - self.beta_1) as f32);
         let (beta_2, rest_2) = (self.beta_2 as f32, (1.0 - self.beta_2) as f32);
         let (correction, epsilon) = (self.correction as f32, self.epsilon as f32);
         let (step, decay) = (self.step as f32, self.weight_decay as f32);
-        let count = p.len();
-        let (m, v, g) = (&m[..count], &v[..count], &g[..count]);
+        let [p_out, m_out, v_out] = out;
+        let count = p_out.len();
+        let (p, m, v, g) = (&p[..count], &m[..count], &v[..count], &g[..count]);
         let (m_out, v_out) = (&mut m_out[..count], &mut v_out[..count]);
         for i in 0..count {
             let gradient = g[i] + p[i] * decay;
             let first = m[i] * beta_1 + gradient * rest_1;
             let second = v[i] * beta_2 + gradient * gradient * rest_2;
-            m_out[i] = first;
-            v_out[i] = second;
-            p_out[i] = p[i] - first / (second.sqrt() * correction + epsilon) * step;
+            m_out[i].write(first);
+            v_out[i].write(second);
+            p_out[i].write(p[i] - first / (second.sqrt() * correction + epsilon) * step);
         }
     }
 }

@@ -6,37 +6,34 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
 use pulp::Arch;
-use rayon::prelude::*;
 
-/// Numbers that one thread takes at a time.
+use super::matmul::product;
+use super::team::{UNIT, divide, row_parts};
+
+/// Numbers that are summed in f32.
 const CHUNK: usize = 1 << 15;
 
-/// Below this many numbers, handing work to other threads takes longer than doing it.
-const PARALLEL_FROM: usize = 1 << 19;
+/// Below this many numbers one thread does them alone: some ten microseconds.
+const PARALLEL_FROM: usize = 1 << 16;
 
-/// How many numbers one thread is to take of `count`: all, or whole `rows` of about [`CHUNK`].
-pub(super) fn share(count: usize, row: usize) -> usize {
-    if count < PARALLEL_FROM || rayon::current_num_threads() == 1 {
-        count.max(1)
-    } else {
-        CHUNK.div_ceil(row.max(1)) * row.max(1)
+/// Threads for a pass over `count` numbers.
+pub(super) fn threads_for(count: usize) -> usize {
+    match count {
+        0..PARALLEL_FROM => 1,
+        _ => rayon::current_num_threads(),
     }
 }
 
-/// Fills `out` part by part: `work` gets where a part begins, and the part.
+/// Fills `out` part by part, of whole rows: `work` gets where a part begins, and the part.
 fn fill(out: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32]) + Send + Sync) {
-    let share = share(out.len(), row);
-    if out.len() <= share {
-        Arch::new().dispatch(|| work(0, out));
-    } else {
-        out.par_chunks_mut(share)
-            .enumerate()
-            .for_each(|(index, out)| Arch::new().dispatch(|| work(index * share, out)));
-    }
+    let threads = threads_for(out.len());
+    divide(row_parts(out, row, threads, UNIT), |(rows, out)| {
+        Arch::new().dispatch(|| work(rows.start * row, out));
+    });
 }
 
 /// Whether the fused form is there for this tensor.
-fn is_host(tensor: &Tensor) -> bool {
+pub(super) fn is_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
@@ -94,7 +91,7 @@ pub(crate) fn column_norms(matrix: &Tensor) -> Result<Tensor> {
 
 /// The sum over the rows of a matrix, as a product with ones: faster than candle's strided reduction, and as exact.
 pub(crate) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?.matmul(x)
+    product(&Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?, x)
 }
 
 /// Σ x² over all elements.
@@ -108,13 +105,16 @@ pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
         return Err(Error::Msg("a tensor in main memory that is not".into()));
     };
     let x = slice(storage, layout)?;
-    let sum = |chunk: &[f32]| Arch::new().dispatch(|| squares(chunk));
     // In parts of the same size, added in their order, whoever computes them.
-    let sums: Vec<f64> = if x.len() < PARALLEL_FROM {
-        x.chunks(CHUNK).map(sum).collect()
-    } else {
-        x.par_chunks(CHUNK).map(sum).collect()
-    };
+    let chunks = x.len().div_ceil(CHUNK);
+    let mut sums = vec![0.0; chunks];
+    let threads = threads_for(x.len());
+    divide(row_parts(&mut sums, 1, threads, 1), |(part, sums)| {
+        let chunks = x.chunks(CHUNK).skip(part.start);
+        for (sum, chunk) in sums.iter_mut().zip(chunks) {
+            *sum = Arch::new().dispatch(|| squares(chunk));
+        }
+    });
     Ok(sums.iter().sum())
 }
 

@@ -1,6 +1,17 @@
-//! Products of dense matrices that lie in slices, on the calling thread.
+//! Products of dense matrices, by `gemm`.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
+
+use super::elementwise::{is_host, slice, threads_for};
+use super::team::{UNIT, divide, row_parts};
+use super::uninit::written;
+
+/// Operations of a product below which one thread does it alone: some ten microseconds.
+const PARALLEL_FROM: usize = 1 << 21;
 
 /// A matrix in a slice: element (i, j) at `i · row_stride + j · column_stride`.
 #[derive(Clone, Copy)]
@@ -35,14 +46,31 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Columns `first..first + count`.
-    pub(crate) fn columns(self, first: usize, count: usize) -> Self {
-        assert!(first + count <= self.columns);
+    /// A matrix as candle lays it out from the beginning of `data`.
+    fn of(data: &'a [f32], layout: &Layout) -> Result<Self> {
+        let (rows, columns) = layout.shape().dims2()?;
+        Ok(Self {
+            data: &data[layout.start_offset().min(data.len())..],
+            rows,
+            columns,
+            row_stride: layout.stride()[0],
+            column_stride: layout.stride()[1],
+        })
+    }
+
+    /// These columns alone.
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.columns);
         Self {
-            data: &self.data[(first * self.column_stride).min(self.data.len())..],
-            columns: count,
+            data: &self.data[(range.start * self.column_stride).min(self.data.len())..],
+            columns: range.len(),
             ..self
         }
+    }
+
+    /// These rows alone.
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        self.t().columns(range).t()
     }
 
     /// Elements from the first to the last, the gaps between rows included.
@@ -51,6 +79,59 @@ impl<'a> Matrix<'a> {
             return 0;
         }
         (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
+    }
+}
+
+/// `left · right`, of two tensors with two dimensions. On f32 in main memory each thread does its rows by itself: gemm's own
+/// division among threads gains little on products as small as those of a training step.
+pub(crate) fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    if !is_host(left) || !is_host(right) {
+        return left.matmul(right);
+    }
+    left.apply_op2_no_bwd(right, &Product)
+}
+
+struct Product;
+
+impl CustomOp2 for Product {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        left: &CpuStorage,
+        left_layout: &Layout,
+        right: &CpuStorage,
+        right_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (CpuStorage::F32(left), CpuStorage::F32(right)) = (left, right) else {
+            return Err(Error::Msg("product: takes f32 tensors".into()));
+        };
+        let left = Matrix::of(left, left_layout)?;
+        let right = Matrix::of(right, right_layout)?;
+        if left.columns != right.rows {
+            return Err(Error::Msg(format!(
+                "product of {:?} and {:?}",
+                left_layout.dims(),
+                right_layout.dims()
+            )));
+        }
+        let (rows, columns) = (left.rows, right.columns);
+        let threads = match 2 * rows * left.columns * columns {
+            0..PARALLEL_FROM => 1,
+            _ => rayon::current_num_threads(),
+        };
+        // SAFETY: the parts are all of `out`, and each is written wholly.
+        #[allow(unsafe_code)]
+        let out = unsafe {
+            written(rows * columns, |out| {
+                divide(row_parts(out, columns, threads, UNIT), |(part, out)| {
+                    matmul_into(out, left.rows(part), right);
+                });
+            })
+        };
+        Ok((CpuStorage::F32(out), Shape::from((rows, columns))))
     }
 }
 
@@ -64,25 +145,60 @@ pub(crate) fn matmul(
     left: Matrix<'_>,
     right: Matrix<'_>,
 ) {
+    let (m, n) = (left.rows, right.columns);
+    assert!(stride >= n, "rows of the result overlap");
+    assert!(
+        m == 0 || n == 0 || out.len() > (m - 1) * stride + n - 1,
+        "result"
+    );
+    // SAFETY: the asserts keep m×n numbers at `stride` inside `out`, without overlap.
+    #[allow(unsafe_code)]
+    unsafe {
+        multiply(out.as_mut_ptr(), stride, accumulate, scale, left, right);
+    }
+}
+
+/// `out ← left · right`, row after row; writes all of `out`.
+fn matmul_into(out: &mut [MaybeUninit<f32>], left: Matrix<'_>, right: Matrix<'_>) {
+    let n = right.columns;
+    assert_eq!(out.len(), left.rows * n, "result");
+    // SAFETY: `out` has exactly the m×n numbers; without `accumulate` they are written and not read.
+    #[allow(unsafe_code)]
+    unsafe {
+        multiply(out.as_mut_ptr().cast(), n, false, 1.0, left, right);
+    }
+}
+
+/// Calls gemm.
+///
+/// # Safety
+///
+/// `out` must be valid for writes of `left.rows` rows of `right.columns` numbers that are `stride` apart and do not overlap each
+/// other or an operand; with `accumulate` also for reads.
+#[allow(unsafe_code)]
+unsafe fn multiply(
+    out: *mut f32,
+    stride: usize,
+    accumulate: bool,
+    scale: f32,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     assert_eq!(right.rows, k, "inner dimensions");
     assert!(left.data.len() >= left.span(), "left matrix");
     assert!(right.data.len() >= right.span(), "right matrix");
-    assert!(stride >= n, "rows of the result overlap");
     if m == 0 || n == 0 {
         return;
     }
-    assert!(out.len() > (m - 1) * stride + n - 1, "result");
-    // SAFETY: the asserts above keep every element that gemm reads (left m×k, right k×n, at their strides) and writes
-    // (m×n at `stride`, without overlap) inside the three slices; `out` is borrowed mutably, so it overlaps neither operand.
-    // Strides fit isize because the slices do.
-    #[allow(unsafe_code)]
+    // SAFETY: the asserts above keep every element that gemm reads (left m×k, right k×n, at their strides) inside the slices; the
+    // caller answers for `out`. Strides fit isize because the slices do.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             stride as isize,
             accumulate,
@@ -102,18 +218,57 @@ pub(crate) fn matmul(
     }
 }
 
+/// A matrix's transpose, its rows one after the other.
+pub(crate) fn turned(matrix: &Tensor) -> Result<Tensor> {
+    if !is_host(matrix) {
+        return matrix.t()?.contiguous();
+    }
+    matrix.contiguous()?.apply_op1_no_bwd(&Turned)
+}
+
+struct Turned;
+
+impl CustomOp1 for Turned {
+    fn name(&self) -> &'static str {
+        "turned"
+    }
+
+    fn cpu_fwd(&self, matrix: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, columns) = layout.shape().dims2()?;
+        let matrix = Matrix::new(slice(matrix, layout)?, rows, columns, columns);
+        let mut out = vec![0.0; rows * columns];
+        let threads = threads_for(rows * columns);
+        divide(row_parts(&mut out, rows, threads, UNIT), |(part, out)| {
+            transpose(matrix.columns(part), out);
+        });
+        Ok((CpuStorage::F32(out), Shape::from((columns, rows))))
+    }
+}
+
 /// `out ← matrixᵀ`, its rows one after the other.
-pub(crate) fn transpose(matrix: Matrix<'_>, out: &mut [f32]) {
-    /// Rows and columns of a square that fits the first-level cache both ways.
-    const SIDE: usize = 32;
+fn transpose(matrix: Matrix<'_>, out: &mut [f32]) {
+    /// Few enough rows for the first-level cache to hold a line of each, also where they lie a power of two apart.
+    const ROWS: usize = 8;
+    const COLUMNS: usize = 64;
     let (rows, columns) = (matrix.rows, matrix.columns);
     assert_eq!(out.len(), rows * columns, "result");
-    for first_row in (0..rows).step_by(SIDE) {
-        for first_column in (0..columns).step_by(SIDE) {
-            for column in first_column..columns.min(first_column + SIDE) {
-                for row in first_row..rows.min(first_row + SIDE) {
-                    out[column * rows + row] =
-                        matrix.data[row * matrix.row_stride + column * matrix.column_stride];
+    assert_eq!(matrix.column_stride, 1, "a matrix by rows");
+    for first_column in (0..columns).step_by(COLUMNS) {
+        let block = first_column..columns.min(first_column + COLUMNS);
+        for first_row in (0..rows).step_by(ROWS) {
+            let lines: [&[f32]; ROWS] = std::array::from_fn(|row| {
+                let from = (first_row + row).min(rows - 1) * matrix.row_stride;
+                &matrix.data[from..][block.clone()]
+            });
+            let height = ROWS.min(rows - first_row);
+            for (column, out) in out[block.start * rows..block.end * rows]
+                .chunks_exact_mut(rows)
+                .enumerate()
+            {
+                let values = lines.map(|line| line[column]);
+                match out[first_row..].first_chunk_mut::<ROWS>() {
+                    Some(out) => *out = values,
+                    None => out[first_row..].copy_from_slice(&values[..height]),
                 }
             }
         }
@@ -198,7 +353,7 @@ mod tests {
         let values: Vec<f32> = (0..rows * stride).map(|i| i as f32).collect();
         let mut out = vec![f32::NAN; rows * 40];
         transpose(
-            Matrix::new(&values, rows, columns, stride).columns(20, 40),
+            Matrix::new(&values, rows, columns, stride).columns(20..60),
             &mut out,
         );
         for column in 0..40 {

@@ -4,6 +4,7 @@ use super::Named;
 use crate::kernels::elementwise::{
     column_norms, column_sums, difference, rectified, scaled, unit_columns, where_positive,
 };
+use crate::kernels::matmul::product;
 
 /// D: turns codes (`batch × code_dim`) into reconstructions (`batch × input_dim`).
 #[derive(Clone, Debug)]
@@ -24,6 +25,9 @@ pub enum Decoder {
     },
 }
 
+/// A gradient for each parameter, and the error that they are of.
+pub type DecoderGradients = (Vec<Named<Tensor>>, Tensor);
+
 impl Decoder {
     /// Reconstructs a batch of codes.
     ///
@@ -32,12 +36,12 @@ impl Decoder {
     /// Fails if shapes, dtypes or devices disagree.
     pub fn forward(&self, codes: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Linear { dictionary } => codes.matmul(&dictionary.t()?),
+            Self::Linear { dictionary } => product(codes, &dictionary.t()?),
             Self::OneHidden {
                 hidden,
                 hidden_bias,
                 output,
-            } => hidden_units(hidden, hidden_bias, codes)?.matmul(&output.t()?),
+            } => product(&hidden_units(hidden, hidden_bias, codes)?, &output.t()?),
         }
     }
 
@@ -46,17 +50,23 @@ impl Decoder {
     /// # Errors
     ///
     /// Fails if shapes, dtypes or devices disagree.
-    pub fn gradients(
+    pub fn gradients(&self, codes: &Tensor, targets: &Tensor) -> Result<DecoderGradients> {
+        self.gradients_by(codes, targets, None)
+    }
+
+    /// The same, where a one-hidden decoder's W2ᵀ is at hand by rows.
+    pub(crate) fn gradients_by(
         &self,
         codes: &Tensor,
         targets: &Tensor,
-    ) -> Result<(Vec<Named<Tensor>>, Tensor)> {
+        output_t: Option<&Tensor>,
+    ) -> Result<DecoderGradients> {
         let scale = 2.0 / targets.elem_count() as f64;
         match self {
             Self::Linear { .. } => {
                 let error = difference(&self.forward(codes)?, targets)?;
                 // The factor on the smaller operand.
-                let dictionary = error.t()?.matmul(&scaled(codes, scale)?)?;
+                let dictionary = product(&error.t()?, &scaled(codes, scale)?)?;
                 Ok((vec![("decoder.dictionary", dictionary)], error))
             }
             Self::OneHidden {
@@ -65,13 +75,17 @@ impl Decoder {
                 output,
             } => {
                 let units = hidden_units(hidden, hidden_bias, codes)?;
-                let error = difference(&units.matmul(&output.t()?)?, targets)?;
+                let estimate = match output_t {
+                    Some(output_t) => product(&units, output_t)?,
+                    None => product(&units, &output.t()?)?,
+                };
+                let error = difference(&estimate, targets)?;
                 let scaled_error = scaled(&error, scale)?;
-                let delta = where_positive(&scaled_error.matmul(output)?, &units)?;
+                let delta = where_positive(&product(&scaled_error, output)?, &units)?;
                 let gradients = vec![
-                    ("decoder.hidden", delta.t()?.matmul(codes)?),
+                    ("decoder.hidden", product(&delta.t()?, codes)?),
                     ("decoder.hidden_bias", column_sums(&delta)?.squeeze(0)?),
-                    ("decoder.output", scaled_error.t()?.matmul(&units)?),
+                    ("decoder.output", product(&scaled_error.t()?, &units)?),
                 ];
                 Ok((gradients, error))
             }
@@ -156,5 +170,5 @@ pub(crate) fn hidden_units(
     hidden_bias: &Tensor,
     codes: &Tensor,
 ) -> Result<Tensor> {
-    rectified(&codes.matmul(&hidden.t()?)?, hidden_bias)
+    rectified(&product(codes, &hidden.t()?)?, hidden_bias)
 }

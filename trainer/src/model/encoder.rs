@@ -2,6 +2,7 @@ use candle_core::{Result, Tensor};
 
 use super::Named;
 use crate::kernels::elementwise::{column_sums, where_positive};
+use crate::kernels::matmul::product;
 
 /// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
 #[derive(Clone, Debug)]
@@ -47,11 +48,11 @@ impl Encoder {
     ///
     /// As [`Encoder::forward`].
     pub fn forward_traced(&self, inputs: &Tensor) -> Result<ListaTrace> {
-        let drive = inputs.matmul(&self.input.t()?)?.broadcast_add(&self.bias)?;
+        let drive = product(inputs, &self.input.t()?)?.broadcast_add(&self.bias)?;
         let mut codes = Vec::with_capacity(self.iterations + 1);
         codes.push(drive.relu()?);
         for i in 0..self.iterations {
-            codes.push((codes[i].matmul(&self.recurrent.t()?)? + &drive)?.relu()?);
+            codes.push((product(&codes[i], &self.recurrent.t()?)? + &drive)?.relu()?);
         }
         Ok(ListaTrace { codes })
     }
@@ -74,12 +75,12 @@ impl Encoder {
         let mut delta = where_positive(code_gradient, trace.code())?;
         let mut drive = delta.clone();
         for previous in trace.codes[..self.iterations].iter().rev() {
-            recurrent = (recurrent + delta.t()?.matmul(previous)?)?;
-            delta = where_positive(&delta.matmul(&self.recurrent)?, previous)?;
+            recurrent = (recurrent + product(&delta.t()?, previous)?)?;
+            delta = where_positive(&product(&delta, &self.recurrent)?, previous)?;
             drive = (drive + &delta)?;
         }
         Ok(vec![
-            ("encoder.input", drive.t()?.matmul(inputs)?),
+            ("encoder.input", product(&drive.t()?, inputs)?),
             ("encoder.bias", column_sums(&drive)?.squeeze(0)?),
             ("encoder.recurrent", recurrent),
         ])

@@ -6,8 +6,8 @@
 mod decoder;
 mod encoder;
 
-pub use decoder::Decoder;
 pub(crate) use decoder::hidden_units;
+pub use decoder::{Decoder, DecoderGradients};
 pub use encoder::{Encoder, ListaTrace};
 
 use candle_core::{DType, Device, Result, Tensor};

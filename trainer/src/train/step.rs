@@ -5,6 +5,7 @@ use super::guard::{self, Divergence};
 use crate::config::Config;
 use crate::evaluate::initial_codes;
 use crate::inference::{Energy, EnergyTerms, Engine, Inference};
+use crate::kernels::awake::awake;
 use crate::kernels::elementwise::{difference, scaled, sum_of_squares};
 use crate::model::{Autoencoder, Named};
 
@@ -75,14 +76,10 @@ impl Learner {
         config: &Config,
         engine: &dyn Engine,
     ) -> std::result::Result<StepOutcome, StepError> {
-        if rayon::current_num_threads() == 1 {
-            return self.step_here(inputs, epoch, config, engine);
-        }
-        // On one of the threads that the products are divided among, so that not every product begins with waking it.
-        rayon::scope(|_| self.step_here(inputs, epoch, config, engine))
+        awake(|| self.step_awake(inputs, epoch, config, engine))
     }
 
-    fn step_here(
+    fn step_awake(
         &mut self,
         inputs: &Tensor,
         epoch: u32,
@@ -108,7 +105,7 @@ impl Learner {
         );
         let inference = engine.infer(&energy, &start)?;
         let codes = &inference.codes;
-        let (decoder_gradients, error) = self.model.decoder.gradients(codes, inputs)?;
+        let (decoder_gradients, error) = energy.decoder_gradients(codes)?;
         let terms = energy.value_given_error(codes, &error)?;
         guard::check_energy(&terms, inputs)?;
 

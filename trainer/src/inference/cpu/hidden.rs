@@ -4,16 +4,26 @@
 //! (m² a sample, after m²·d for H and d·m a sample for the constant). How many iterations a batch will take is not known before, so
 //! the loop begins directly and goes over to the Gram form when that would have paid: never more than twice the cost of the better
 //! one.
+//!
+//! Threads divide the products by columns: each holds its part of the weights in its own cache, reads them once for all samples
+//! that still move, and has as much to do as the others however many of its own samples have converged. In return they meet
+//! between the products.
 
-use std::sync::{PoisonError, RwLock};
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use candle_core::{Result, Tensor};
+use pulp::Arch;
 
-use super::team::Barrier;
 use super::{HostMatrix, matrix};
-use crate::kernels::matmul::{Matrix, matmul, transpose};
+use crate::kernels::matmul::{Matrix, matmul};
+use crate::kernels::team::{Barrier, UNIT, part};
 
-/// The decoder and what the threads share of its Gram matrix.
+/// Threads that divide columns. With more, groups of about so many divide the samples: columns a few vectors wide cost more in
+/// reading what multiplies them than in multiplying.
+const GROUP: usize = 8;
+
+/// The decoder and what the threads share.
 pub(super) struct OneHidden<'a> {
     /// W1, m × l.
     hidden: HostMatrix<'a>,
@@ -21,27 +31,41 @@ pub(super) struct OneHidden<'a> {
     hidden_bias: HostMatrix<'a>,
     /// W2, d × m.
     output: HostMatrix<'a>,
+    /// W2ᵀ, m × d.
+    output_t: HostMatrix<'a>,
     /// Y, n × d.
     inputs: HostMatrix<'a>,
     input_dim: usize,
     code_dim: usize,
     hidden_dim: usize,
     batch: usize,
-    /// W2ᵀ, m × d, by rows: one block for each thread. Products read it in this order; from W2 itself each of them, in each
-    /// thread, would make such a copy anew.
-    output_t: Vec<RwLock<Vec<f32>>>,
-    /// H, m × m, by columns: one block for each thread, empty as long as the direct form is in use.
-    gram: Vec<RwLock<Vec<f32>>>,
+    members: Vec<Shared>,
 }
 
-/// Buffers of one thread.
+/// What a thread tells the others of its group: of its samples the points, of all the group's samples its columns.
+#[derive(Default)]
+struct Shared {
+    points: RwLock<Moving>,
+    units: RwLock<Vec<f32>>,
+    errors: RwLock<Vec<f32>>,
+    delta: RwLock<Vec<f32>>,
+}
+
+/// Samples that still move, and their points one after the other.
+#[derive(Default)]
+struct Moving {
+    samples: Vec<usize>,
+    points: Vec<f32>,
+}
+
+/// What a thread has to itself.
 #[derive(Default)]
 pub(super) struct Scratch {
-    points: Vec<f32>,
-    units: Vec<f32>,
-    errors: Vec<f32>,
-    delta: Vec<f32>,
-    /// `W2ᵀ y` of the thread's samples, once the Gram form is in use.
+    /// The moving samples of the group.
+    moving: Moving,
+    /// Its columns of H (m × m), by rows; empty as long as the direct form is in use.
+    gram: Vec<f32>,
+    /// Its columns of `Y W2` (n × m), by rows, once the Gram form is in use.
     constants: Vec<f32>,
     uses_gram: bool,
     /// Samples times iterations of the batch so far.
@@ -53,6 +77,7 @@ impl<'a> OneHidden<'a> {
         hidden: &'a Tensor,
         hidden_bias: &'a Tensor,
         output: &'a Tensor,
+        output_t: &'a Tensor,
         inputs: &'a Tensor,
         code_dim: usize,
         members: usize,
@@ -63,154 +88,225 @@ impl<'a> OneHidden<'a> {
             hidden: matrix(hidden, hidden_dim, code_dim, "decoder.hidden")?,
             hidden_bias: HostMatrix::of(hidden_bias)?,
             output: matrix(output, input_dim, hidden_dim, "decoder.output")?,
+            output_t: matrix(
+                output_t,
+                hidden_dim,
+                input_dim,
+                "decoder.output's transpose",
+            )?,
             inputs: HostMatrix::of(inputs)?,
             input_dim,
             code_dim,
             hidden_dim,
             batch,
-            output_t: (0..members).map(|_| RwLock::default()).collect(),
-            gram: (0..members).map(|_| RwLock::default()).collect(),
+            members: (0..members).map(|_| Shared::default()).collect(),
         })
     }
 
-    /// Makes what all threads share; each must call it before the first gradient.
-    pub(super) fn prepare(&self, member: usize, barrier: &Barrier) {
-        let (first, count) = self.share(member);
-        {
-            let mut block = self.output_t[member]
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            block.resize(count * self.input_dim, 0.0);
-            let part = Matrix::new(
-                &self.output,
-                self.input_dim,
-                self.hidden_dim,
-                self.hidden_dim,
-            );
-            transpose(part.columns(first, count), &mut block);
-        }
-        barrier.meet();
-    }
-
     /// `products ← (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))` for the rows `moving` of `points`, one after the other. Rows of `points` and
-    /// `products` are `stride` apart; `sample` tells the sample of a row.
+    /// `products` are `stride` apart; `sample` tells the sample of a row. All threads must call it together.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a thread's state lies in several places"
+    )]
     pub(super) fn gradient(
         &self,
         scratch: &mut Scratch,
+        member: usize,
+        barrier: &Barrier,
         points: &[f32],
         moving: &[usize],
         sample: impl Fn(usize) -> usize,
         products: &mut [f32],
         stride: usize,
     ) {
-        let (d, l, m, rows) = (self.input_dim, self.code_dim, self.hidden_dim, moving.len());
-        let hidden = Matrix::new(&self.hidden, m, l, l);
-        let output = Matrix::new(&self.output, d, m, m);
-
-        scratch.points.clear();
-        scratch.units.clear();
-        for &row in moving {
-            let point = &points[row * stride..][..l];
-            scratch.points.extend_from_slice(point);
-            scratch.units.extend_from_slice(&self.hidden_bias);
-        }
-        let points = Matrix::new(&scratch.points, rows, l, l);
-        matmul(&mut scratch.units, m, true, 1.0, points, hidden.t());
-        scratch
-            .units
-            .iter_mut()
-            .for_each(|unit| *unit = unit.max(0.0));
-        let units = Matrix::new(&scratch.units, rows, m, m);
-
-        if scratch.uses_gram {
-            scratch.delta.clear();
+        let (d, l, m) = (self.input_dim, self.code_dim, self.hidden_dim);
+        let shared = &self.members[member];
+        {
+            let mut own = write(&shared.points);
+            let own = &mut *own;
+            own.samples.clear();
+            own.points.clear();
             for &row in moving {
-                let constant = &scratch.constants[row * m..][..m];
-                scratch.delta.extend(constant.iter().map(|value| -value));
+                own.samples.push(sample(row));
+                own.points.extend_from_slice(&points[row * stride..][..l]);
             }
-            for (member, block) in self.gram.iter().enumerate() {
-                let block = block.read().unwrap_or_else(PoisonError::into_inner);
-                let (first, columns) = self.share(member);
-                let gram = Matrix::new(&block, m, columns, columns);
-                let delta = scratch.delta.get_mut(first..).unwrap_or_default();
-                matmul(delta, m, true, 1.0, units, gram);
-            }
-        } else {
-            scratch.errors.clear();
-            for &row in moving {
-                let input = &self.inputs[sample(row) * d..][..d];
-                scratch.errors.extend(input.iter().map(|value| -value));
-            }
-            for (member, block) in self.output_t.iter().enumerate() {
-                let block = block.read().unwrap_or_else(PoisonError::into_inner);
-                let (first, count) = self.share(member);
-                let output_t = Matrix::new(&block, count, d, d);
-                matmul(
-                    &mut scratch.errors,
-                    d,
-                    true,
-                    1.0,
-                    units.columns(first, count),
-                    output_t,
-                );
-            }
-            let errors = Matrix::new(&scratch.errors, rows, d, d);
-            scratch.delta.resize(rows * m, 0.0);
-            matmul(&mut scratch.delta, m, false, 1.0, errors, output);
         }
-        for (delta, unit) in scratch.delta.iter_mut().zip(&scratch.units) {
-            *delta = if *unit > 0.0 { *delta } else { 0.0 };
+        barrier.meet();
+
+        // h of all the group's samples, this thread's hidden units.
+        let group = group(member, self.members.len());
+        let hidden_part = self.part(member, member, m);
+        scratch.moving.samples.clear();
+        scratch.moving.points.clear();
+        let mut first = 0;
+        for other in group.clone() {
+            if other == member {
+                first = scratch.moving.samples.len();
+            }
+            let other = read(&self.members[other].points);
+            scratch.moving.samples.extend_from_slice(&other.samples);
+            scratch.moving.points.extend_from_slice(&other.points);
         }
-        let delta = Matrix::new(&scratch.delta, rows, m, m);
-        matmul(products, stride, false, 2.0 / d as f32, delta, hidden);
+        let samples = &scratch.moving.samples;
+        let rows = samples.len();
+        {
+            let mut units = write(&shared.units);
+            units.clear();
+            for _ in samples {
+                units.extend_from_slice(&self.hidden_bias[hidden_part.clone()]);
+            }
+            let points = Matrix::new(&scratch.moving.points, rows, l, l);
+            let weights = self.hidden().rows(hidden_part.clone()).t();
+            matmul(&mut units, hidden_part.len(), true, 1.0, points, weights);
+            Arch::new().dispatch(|| {
+                for unit in units.iter_mut() {
+                    *unit = unit.max(0.0);
+                }
+            });
+        }
+        barrier.meet();
+
+        {
+            let mut delta = write(&shared.delta);
+            delta.clear();
+            if scratch.uses_gram {
+                for &sample in samples {
+                    let constant =
+                        &scratch.constants[sample * hidden_part.len()..][..hidden_part.len()];
+                    delta.extend(constant.iter().map(|value| -value));
+                }
+                let gram = Matrix::new(&scratch.gram, m, hidden_part.len(), hidden_part.len());
+                for other in group.clone() {
+                    let part = self.part(member, other, m);
+                    let units = read(&self.members[other].units);
+                    let units = Matrix::new(&units, rows, part.len(), part.len());
+                    matmul(
+                        &mut delta,
+                        hidden_part.len(),
+                        true,
+                        1.0,
+                        units,
+                        gram.rows(part),
+                    );
+                }
+            } else {
+                self.errors(scratch, member);
+                barrier.meet();
+                delta.resize(rows * hidden_part.len(), 0.0);
+                let output = self.output().columns(hidden_part.clone());
+                for (index, other) in group.clone().enumerate() {
+                    let part = self.part(member, other, d);
+                    let errors = read(&self.members[other].errors);
+                    let errors = Matrix::new(&errors, rows, part.len(), part.len());
+                    let weights = output.rows(part);
+                    matmul(
+                        &mut delta,
+                        hidden_part.len(),
+                        index > 0,
+                        1.0,
+                        errors,
+                        weights,
+                    );
+                }
+            }
+            let units = read(&shared.units);
+            Arch::new().dispatch(|| {
+                for (delta, unit) in delta.iter_mut().zip(units.iter()) {
+                    *delta = if *unit > 0.0 { *delta } else { 0.0 };
+                }
+            });
+        }
+        barrier.meet();
+
+        // Of its own samples, all components of the code.
+        for (index, other) in group.enumerate() {
+            let part = self.part(member, other, m);
+            let delta = read(&self.members[other].delta);
+            let delta = Matrix::new(&delta, rows, part.len(), part.len());
+            let delta = delta.rows(first..first + moving.len());
+            let weights = self.hidden().rows(part);
+            matmul(products, stride, index > 0, 2.0 / d as f32, delta, weights);
+        }
+    }
+
+    /// `W2 h − y` of the group's moving samples, the thread's columns.
+    fn errors(&self, scratch: &Scratch, member: usize) {
+        let (d, m) = (self.input_dim, self.hidden_dim);
+        let columns = self.part(member, member, d);
+        let samples = &scratch.moving.samples;
+        let mut errors = write(&self.members[member].errors);
+        errors.clear();
+        for &sample in samples {
+            let input = &self.inputs[sample * d..][columns.clone()];
+            errors.extend(input.iter().map(|value| -value));
+        }
+        let output_t = Matrix::new(&self.output_t, m, d, d).columns(columns.clone());
+        for other in group(member, self.members.len()) {
+            let part = self.part(member, other, m);
+            let units = read(&self.members[other].units);
+            let units = Matrix::new(&units, samples.len(), part.len(), part.len());
+            matmul(
+                &mut errors,
+                columns.len(),
+                true,
+                1.0,
+                units,
+                output_t.rows(part),
+            );
+        }
     }
 
     /// Counts an iteration in which `moving` samples of the batch were left, and goes over to the Gram form when that would have paid.
     /// All threads must call it with the same number.
-    pub(super) fn count(
-        &self,
-        scratch: &mut Scratch,
-        moving: usize,
-        member: usize,
-        barrier: &Barrier,
-        samples: impl Iterator<Item = usize>,
-    ) {
+    pub(super) fn count(&self, scratch: &mut Scratch, member: usize, moving: usize) {
         scratch.work += moving;
-        let sizes = (self.input_dim, self.hidden_dim, self.batch);
-        if scratch.uses_gram || !gram_pays(sizes, scratch.work) {
+        let (d, m) = (self.input_dim, self.hidden_dim);
+        if scratch.uses_gram || !gram_pays((d, m, self.batch), scratch.work) {
             return;
         }
         scratch.uses_gram = true;
-        let (d, m) = (self.input_dim, self.hidden_dim);
-        let output = Matrix::new(&self.output, d, m, m);
-        {
-            let (first, columns) = self.share(member);
-            let mut block = self.gram[member]
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            block.resize(m * columns, 0.0);
-            let right = output.columns(first, columns);
-            matmul(&mut block, columns, false, 1.0, output.t(), right);
-        }
-        scratch.errors.clear();
-        for sample in samples {
-            scratch
-                .errors
-                .extend_from_slice(&self.inputs[sample * d..][..d]);
-        }
-        let rows = scratch.errors.len() / d;
-        let inputs = Matrix::new(&scratch.errors, rows, d, d);
-        scratch.constants.resize(rows * m, 0.0);
-        matmul(&mut scratch.constants, m, false, 1.0, inputs, output);
-        barrier.meet();
+        let part = self.part(member, member, m);
+        let columns = part.len();
+        let output = self.output();
+        let weights = output.columns(part);
+        scratch.gram.resize(m * columns, 0.0);
+        matmul(&mut scratch.gram, columns, false, 1.0, output.t(), weights);
+        scratch.constants.resize(self.batch * columns, 0.0);
+        let inputs = Matrix::new(&self.inputs, self.batch, d, d);
+        matmul(&mut scratch.constants, columns, false, 1.0, inputs, weights);
     }
 
-    /// The first hidden unit and the number of hidden units in a thread's blocks.
-    fn share(&self, member: usize) -> (usize, usize) {
-        let share = self.hidden_dim.div_ceil(self.gram.len());
-        let first = (member * share).min(self.hidden_dim);
-        (first, share.min(self.hidden_dim - first))
+    fn hidden(&self) -> Matrix<'_> {
+        let (l, m) = (self.code_dim, self.hidden_dim);
+        Matrix::new(&self.hidden, m, l, l)
     }
+
+    fn output(&self) -> Matrix<'_> {
+        let (d, m) = (self.input_dim, self.hidden_dim);
+        Matrix::new(&self.output, d, m, m)
+    }
+
+    /// The part of `0..size` that thread `other` of `member`'s group has.
+    fn part(&self, member: usize, other: usize, size: usize) -> Range<usize> {
+        let group = group(member, self.members.len());
+        part(size, group.len(), other - group.start, UNIT)
+    }
+}
+
+/// The threads of a thread's group.
+fn group(member: usize, members: usize) -> Range<usize> {
+    let groups = members.div_ceil(GROUP);
+    let index = member * groups / members;
+    (index * members).div_ceil(groups)..((index + 1) * members).div_ceil(groups)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the Gram form would by now have saved what it costs to set up, for sizes (d, m, n) and this number of samples times
@@ -233,5 +329,26 @@ mod tests {
         assert!(gram_pays(mnist, 8 * 250));
         assert!(!gram_pays((784, 2048, 250), 200 * 250));
         assert!(!gram_pays((784, 2 * 784, 250), usize::MAX / 2));
+    }
+
+    /// Every thread is in one group, its own; groups are of nearly one size.
+    #[test]
+    fn groups_divide_the_threads() {
+        for members in 1..=70 {
+            let mut next = 0;
+            let mut sizes = Vec::new();
+            while next < members {
+                let group = group(next, members);
+                assert_eq!(group.start, next);
+                for member in group.clone() {
+                    assert_eq!(super::group(member, members), group);
+                }
+                sizes.push(group.len());
+                next = group.end;
+            }
+            assert_eq!(next, members);
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(most - least <= 1 && *most <= GROUP, "{members}: {sizes:?}");
+        }
     }
 }

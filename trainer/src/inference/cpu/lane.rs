@@ -1,14 +1,15 @@
 //! The loop, as one thread runs it on its samples.
 
+use std::ops::Range;
 use std::sync::{PoisonError, RwLockReadGuard};
 
 use super::hidden::Scratch;
-use super::team::Barrier;
 use super::{Constants, Gradient, Problem, TILE};
 use crate::kernels::fista::{
     DENSE_FROM, GramProduct, Hinge, Iteration, JoinMoments, Moments, Outcome, Sample, Support,
     TileMoments, UpdateTile, stride,
 };
+use crate::kernels::team::Barrier;
 
 /// The samples of one thread and their state. Rows are padded to [`stride`].
 pub(super) struct Lane {
@@ -57,7 +58,7 @@ impl Report {
 
 impl Lane {
     pub(super) fn new(
-        tiles: impl Iterator<Item = usize>,
+        tiles: Range<usize>,
         batch: usize,
         code_dim: usize,
         start: &[f32],
@@ -133,9 +134,6 @@ impl Lane {
     /// Iterates until all threads agree that the batch is done.
     pub(super) fn run(&mut self, problem: &Problem<'_>, member: usize, barrier: &Barrier) {
         let config = problem.energy.config();
-        if let Gradient::OneHidden(layers) = &problem.gradient {
-            layers.prepare(member, barrier);
-        }
         if problem.has_hinge {
             self.meet(problem, member, barrier, Outcome::default());
         }
@@ -161,6 +159,8 @@ impl Lane {
                         .extend(rows.filter(|&row| !self.samples[row].converged));
                     layers.gradient(
                         &mut self.hidden,
+                        member,
+                        barrier,
                         &self.points,
                         &self.moving,
                         |row| sample_of(&self.tiles, row),
@@ -175,8 +175,7 @@ impl Lane {
                 break;
             }
             if let Gradient::OneHidden(layers) = &problem.gradient {
-                let samples = (0..self.samples.len()).map(|row| sample_of(&self.tiles, row));
-                layers.count(&mut self.hidden, joint.moving, member, barrier, samples);
+                layers.count(&mut self.hidden, member, joint.moving);
             }
         }
     }
@@ -279,15 +278,18 @@ impl Lane {
             .map(|report| report.read().unwrap_or_else(PoisonError::into_inner))
             .collect();
         if problem.has_hinge {
-            let tiles: Vec<Moments<'_>> = (0..problem.batch.div_ceil(TILE))
-                .map(|tile| {
-                    let (report, index) = (&reports[tile % reports.len()], tile / reports.len());
-                    let columns = index * self.stride..(index + 1) * self.stride;
-                    Moments {
-                        rows: TILE.min(problem.batch - tile * TILE),
-                        mean: &report.means[columns.clone()],
-                        squares: &report.squares[columns],
-                    }
+            // The threads' tiles one after the other are the batch's.
+            let tiles: Vec<Moments<'_>> = reports
+                .iter()
+                .flat_map(|report| {
+                    let means = report.means.chunks_exact(self.stride);
+                    means.zip(report.squares.chunks_exact(self.stride))
+                })
+                .enumerate()
+                .map(|(tile, (mean, squares))| Moments {
+                    rows: TILE.min(problem.batch - tile * TILE),
+                    mean,
+                    squares,
                 })
                 .collect();
             let config = problem.energy.config();

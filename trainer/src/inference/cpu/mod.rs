@@ -6,7 +6,6 @@
 
 mod hidden;
 mod lane;
-mod team;
 
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -16,12 +15,12 @@ use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
 use super::energy::Reconstruction;
 use super::{Energy, Engine, Inference};
 use crate::kernels::fista::stride;
+use crate::kernels::team::{Team, UNIT, part};
 use hidden::OneHidden;
 use lane::{Lane, Report};
-use team::Team;
 
 /// Samples that are worked on together. Fixed, so that sums have the same order whatever the number of threads.
-const TILE: usize = 16;
+const TILE: usize = UNIT;
 
 /// The engine for f32 tensors in main memory.
 ///
@@ -94,9 +93,11 @@ impl Engine for CpuEngine {
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
         let (batch, code_dim) = start.dims2()?;
         let tiles = batch.div_ceil(TILE);
+        // Before the crew is gathered: its products take the same threads.
+        let reconstruction = energy.reconstruction()?;
         let crew = self.team.gather(tiles);
         let members = crew.members();
-        let reconstruction = energy.reconstruction()?;
+        let tiles_of = |member| part(tiles, members, member, 1);
         let starts = HostMatrix::of(start)?;
         let pull = match energy.encoder_codes() {
             Some(_) => (2.0 * energy.config().encoder_weight / code_dim as f64) as f32,
@@ -125,11 +126,13 @@ impl Engine for CpuEngine {
                 hidden,
                 hidden_bias,
                 output,
+                output_t,
             } => {
                 let layers = OneHidden::new(
                     hidden,
                     hidden_bias,
                     output,
+                    output_t,
                     energy.inputs(),
                     code_dim,
                     members,
@@ -145,19 +148,21 @@ impl Engine for CpuEngine {
         };
         let lanes: Vec<Mutex<Lane>> = (0..members)
             .map(|member| {
-                let owned = (member..tiles).step_by(members);
-                Mutex::new(Lane::new(owned, batch, code_dim, &starts, &constants))
+                Mutex::new(Lane::new(
+                    tiles_of(member),
+                    batch,
+                    code_dim,
+                    &starts,
+                    &constants,
+                ))
             })
             .collect();
         let has_hinge = energy.config().variance_weight != 0.0 && batch > 1;
         let report = |_| {
             (0..members)
                 .map(|member| {
-                    let owned = (member..tiles).step_by(members).count();
-                    RwLock::new(Report::new(
-                        if has_hinge { owned } else { 0 },
-                        stride(code_dim),
-                    ))
+                    let moments = if has_hinge { tiles_of(member).len() } else { 0 };
+                    RwLock::new(Report::new(moments, stride(code_dim)))
                 })
                 .collect()
         };

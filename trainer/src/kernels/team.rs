@@ -1,6 +1,9 @@
-//! Threads that work through a loop together and meet in every iteration.
+//! Threads that divide a piece of work, or work through a loop together and meet in every iteration.
+//!
+//! A part goes to the same thread in every piece of work, so that a thread finds the rows in its cache that it wrote before.
 
 use std::hint::spin_loop;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::yield_now;
@@ -11,9 +14,53 @@ use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuilder};
 /// to wake.
 const SPINS: u32 = 4096;
 
+/// Rows of a part are a multiple of this, where there are so many: of numbers a cache line, of samples a tile.
+pub(crate) const UNIT: usize = 16;
+
+/// Part `index` of `0..size`, divided evenly into `parts` that begin at multiples of `unit`.
+pub(crate) fn part(size: usize, parts: usize, index: usize, unit: usize) -> Range<usize> {
+    let units = size.div_ceil(unit);
+    let begin = |index: usize| (index * units / parts * unit).min(size);
+    begin(index)..begin(index + 1)
+}
+
+/// `out`, whose rows have `row` numbers, in as many parts of whole rows as there are `threads` to work on it, each with its rows.
+pub(crate) fn row_parts<T>(
+    mut out: &mut [T],
+    row: usize,
+    threads: usize,
+    unit: usize,
+) -> Vec<(Range<usize>, &mut [T])> {
+    let rows = out.len() / row.max(1);
+    (0..threads)
+        .map(|index| {
+            let part = part(rows, threads, index, unit);
+            let (own, rest) = std::mem::take(&mut out).split_at_mut(part.len() * row);
+            out = rest;
+            (part, own)
+        })
+        .collect()
+}
+
+/// Does `work` on each of the parts, by rayon's threads, at most as many as there are.
+pub(crate) fn divide<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
+    if parts.len() == 1 {
+        return parts.into_iter().for_each(work);
+    }
+    let crew = Team::Shared.gather(parts.len());
+    let members = crew.members();
+    let parts: Vec<Mutex<Option<T>>> = parts.into_iter().map(|p| Mutex::new(Some(p))).collect();
+    crew.run(|member, _| {
+        for part in parts.iter().skip(member).step_by(members) {
+            let part = part.lock().unwrap_or_else(PoisonError::into_inner).take();
+            part.into_iter().for_each(&work);
+        }
+    });
+}
+
 /// Threads to work with.
 #[derive(Debug)]
-pub(super) enum Team {
+pub(crate) enum Team {
     /// Rayon's, in which the rest of a training step runs too: one set of threads for all, none in another's way.
     Shared,
     /// The caller's thread alone.
@@ -27,7 +74,7 @@ static SHARED: Mutex<()> = Mutex::new(());
 
 impl Team {
     /// As many threads as asked for, of its own.
-    pub(super) fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
         match pool {
             Some(Ok(pool)) => Self::Own(Mutex::new(pool)),
@@ -37,7 +84,7 @@ impl Team {
     }
 
     /// Up to `most` threads for one loop.
-    pub(super) fn gather(&self, most: usize) -> Crew<'_> {
+    pub(crate) fn gather(&self, most: usize) -> Crew<'_> {
         let (pool, threads) = match self {
             Self::Caller => (Pool::Caller, 1),
             Self::Own(pool) => {
@@ -67,7 +114,7 @@ impl Team {
 }
 
 /// The members of a team that do one loop together.
-pub(super) struct Crew<'a> {
+pub(crate) struct Crew<'a> {
     pool: Pool<'a>,
     members: usize,
 }
@@ -79,17 +126,19 @@ enum Pool<'a> {
 }
 
 impl Crew<'_> {
-    pub(super) fn members(&self) -> usize {
+    pub(crate) fn members(&self) -> usize {
         self.members
     }
 
-    /// Runs `work(member, barrier)` for each member at the same time.
-    pub(super) fn run(self, work: impl Fn(usize, &Barrier) + Sync) {
+    /// Runs `work(member, barrier)` for each member at the same time. All return together: a thread that waits for the others in
+    /// rayon's way may fall asleep.
+    pub(crate) fn run(self, work: impl Fn(usize, &Barrier) + Sync) {
         let barrier = Barrier::new(self.members);
         let member = |context: BroadcastContext<'_>| {
             if context.index() < self.members {
                 let _alarm = Alarm(&barrier);
                 work(context.index(), &barrier);
+                barrier.meet();
             }
         };
         match &self.pool {
@@ -105,7 +154,7 @@ impl Crew<'_> {
 }
 
 /// Where the members of a team wait for one another.
-pub(super) struct Barrier {
+pub(crate) struct Barrier {
     members: usize,
     arrived: AtomicUsize,
     meetings: AtomicUsize,
@@ -127,7 +176,7 @@ impl Barrier {
     /// # Panics
     ///
     /// Panics if another member has, instead of waiting for it for ever.
-    pub(super) fn meet(&self) {
+    pub(crate) fn meet(&self) {
         if self.members == 1 {
             return;
         }
@@ -167,6 +216,38 @@ impl Drop for Alarm<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_cover_all_once() {
+        for (size, parts) in [(0, 3), (5, 2), (16, 2), (250, 2), (250, 64), (1000, 7)] {
+            for unit in [1, UNIT] {
+                let all: Vec<usize> = (0..parts)
+                    .flat_map(|i| part(size, parts, i, unit))
+                    .collect();
+                assert_eq!(all, (0..size).collect::<Vec<_>>());
+                let mut out = vec![0; size * 3];
+                for (rows, out) in row_parts(&mut out, 3, parts, unit) {
+                    assert_eq!(out.len(), 3 * rows.len());
+                    assert_eq!(rows.start % unit, 0);
+                    for (i, x) in out.iter_mut().enumerate() {
+                        *x = 3 * rows.start + i;
+                    }
+                }
+                assert!(out.iter().enumerate().all(|(i, x)| *x == i));
+            }
+        }
+        assert_eq!(part(250, 2, 0, UNIT), 0..128);
+    }
+
+    #[test]
+    fn divided_work_is_done_once_by_as_many_threads_as_there_are() {
+        let pool = ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for parts in [1, 2, 3, 10] {
+            let mut done = vec![0; parts];
+            pool.install(|| divide(done.iter_mut().collect(), |part| *part += 1));
+            assert_eq!(done, vec![1; parts]);
+        }
+    }
 
     #[test]
     fn members_see_what_all_wrote_before_a_meeting() {

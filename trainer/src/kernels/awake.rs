@@ -1,0 +1,81 @@
+//! Rayon's threads, kept from falling asleep between products.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rayon::Yield;
+
+/// Looks for work before a thread lets other processes run in between.
+const LOOKS: u32 = 1024;
+
+/// Does `work` on one of rayon's threads while the others look for its parts without sleeping in between: waking a thread takes as
+/// long as its part of a small product. A part done in vain is lost to other processes only while there is nobody else to run.
+pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    if rayon::current_num_threads() == 1 {
+        return work();
+    }
+    let done = AtomicBool::new(false);
+    rayon::scope(|scope| {
+        let own = rayon::current_thread_index();
+        let done = &done;
+        scope.spawn_broadcast(move |_, context| {
+            if Some(context.index()) != own {
+                look_for_work(done);
+            }
+        });
+        let _end = Raised(done);
+        work()
+    })
+}
+
+/// Raises a flag when it goes out of scope, also by a panic.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn look_for_work(done: &AtomicBool) {
+    let mut looks = 0;
+    while !done.load(Ordering::Relaxed) {
+        if rayon::yield_now() == Some(Yield::Executed) {
+            looks = 0;
+        } else if looks < LOOKS {
+            looks += 1;
+            spin_loop();
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+
+    /// From within and without rayon's threads, one in another, and from several at once.
+    #[test]
+    fn work_is_done_and_its_result_returned() {
+        let sum = |n: u64| awake(|| (0..n).into_par_iter().sum::<u64>());
+        assert_eq!(sum(1000), 499_500);
+        assert_eq!(awake(|| sum(10) + sum(11)), 45 + 55);
+        assert_eq!(rayon::join(|| sum(100), || sum(101)), (4950, 5050));
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| sum(10))).collect();
+            for caller in callers {
+                assert_eq!(caller.join().unwrap(), 45);
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_nobody_looking() {
+        let result = std::panic::catch_unwind(|| awake(|| panic!("on purpose")));
+        assert!(result.is_err());
+        assert_eq!(awake(|| 3), 3);
+    }
+}
