@@ -279,6 +279,7 @@ fn transpose(matrix: Matrix<'_>, out: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::rng::{Stream, generator};
+    use candle_core::{DType, Device};
     use rand::Rng;
 
     /// The safe twin: three loops, in f64.
@@ -343,6 +344,71 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    /// By one thread and by several, of matrices as they lie, turned views and parts, beside candle's own in f64.
+    #[test]
+    fn products_of_tensors_are_candles() {
+        let tensor = |rows: usize, columns: usize| {
+            let values = (0..rows * columns).map(|i| (i as f32 * 0.37 + rows as f32).sin());
+            Tensor::from_iter(values, &Device::Cpu)
+                .and_then(|x| x.reshape((rows, columns)))
+                .unwrap()
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(3)
+            .build()
+            .unwrap();
+        for (m, k, n) in [
+            (5, 7, 3),
+            (1, 300, 400),
+            (250, 131, 70),
+            (20, 700, 300),
+            (4, 0, 3),
+        ] {
+            let pairs = [
+                (tensor(m, k), tensor(k, n)),
+                (tensor(k, m).t().unwrap(), tensor(n, k).t().unwrap()),
+                (
+                    tensor(m + 3, k).narrow(0, 2, m).unwrap(),
+                    tensor(k, n + 2).narrow(1, 1, n).unwrap(),
+                ),
+            ];
+            for (left, right) in pairs {
+                let found = pool.install(|| product(&left, &right)).unwrap();
+                assert_eq!(found.dims(), [m, n]);
+                let [left, right, found] =
+                    [left, right, found].map(|x| x.to_dtype(DType::F64).unwrap());
+                if k == 0 {
+                    assert_eq!(found.to_vec2::<f64>().unwrap(), vec![vec![0.0; n]; m]);
+                    continue;
+                }
+                let expected = left.matmul(&right.contiguous().unwrap()).unwrap();
+                let difference = (found - expected).unwrap().abs().unwrap();
+                let largest: f64 = difference.max_all().unwrap().to_scalar().unwrap();
+                assert!(largest < 1e-6 + 3e-7 * k as f64, "{m}×{k}×{n}: {largest:e}");
+            }
+        }
+        let error = product(&tensor(2, 3), &tensor(2, 3)).unwrap_err();
+        assert!(error.to_string().contains("[2, 3]"), "{error}");
+    }
+
+    #[test]
+    fn a_turned_matrix_is_the_transposed_one() {
+        for (rows, columns) in [(1, 5), (7, 3), (70, 1100), (300, 259)] {
+            let values = (0..rows * columns).map(|i| i as f32);
+            let matrix = Tensor::from_iter(values, &Device::Cpu)
+                .and_then(|x| x.reshape((rows, columns)))
+                .unwrap();
+            for view in [matrix.clone(), matrix.t().unwrap()] {
+                let turned = turned(&view).unwrap();
+                assert!(turned.is_contiguous());
+                assert_eq!(
+                    turned.to_vec2::<f32>().unwrap(),
+                    view.t().unwrap().to_vec2::<f32>().unwrap()
+                );
             }
         }
     }

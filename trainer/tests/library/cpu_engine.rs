@@ -119,6 +119,29 @@ fn iterates_are_those_of_the_plain_engine() {
     }
 }
 
+/// One-hidden decoders with threads in one group (3) and in two (9), some of which have no columns; in both forms, one after the other
+/// and direct to the end.
+#[test]
+fn hidden_layers_may_be_divided_among_many_threads() {
+    for (seed, sizes) in [(80, (150, 40, 21, 37)), (81, (150, 20, 11, 70))] {
+        let case = Case::new(seed, sizes);
+        let config = InferenceConfig {
+            variance_weight: 4.0,
+            max_iterations: 25,
+            tolerance: 1e-2,
+            ..inference_config()
+        };
+        let plain = case.infer(&PlainFista, &config);
+        for threads in [1, 3, 9] {
+            let found = case.infer(&CpuEngine::new(threads), &config);
+            assert_eq!(found.steps, plain.steps, "{sizes:?}, {threads} threads");
+            let error = Matrix::from_tensor(&found.codes)
+                .relative_distance(&Matrix::from_tensor(&plain.codes));
+            assert!(error < 1e-4, "{sizes:?}, {threads} threads: {error:e}");
+        }
+    }
+}
+
 /// The same samples converge in the same iterations, in both forms of stopping, and the loop ends in the same one.
 #[test]
 fn stopping_is_that_of_the_plain_engine() {
