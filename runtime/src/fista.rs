@@ -142,15 +142,7 @@ pub(crate) fn refine<C: CodeBuffer>(
         residual,
         hidden,
     } = scratch;
-    match settings.start {
-        Start::Code => code.to_dense(iterate),
-        Start::Zero => iterate.fill(0.0),
-        Start::Constant(value) => iterate.fill(portable::relu(value)),
-    }
-    for (x, z) in point.iter_mut().zip(iterate.iter()) {
-        *x = *z;
-    }
-
+    start(code, settings.start, iterate, point);
     let (iterations, stopped) = {
         let buffers = Scratch {
             drive: &mut *iterate,
@@ -163,12 +155,57 @@ pub(crate) fn refine<C: CodeBuffer>(
 
     // The buffer is only written here, so that it is a whole code at every moment.
     code.from_dense(iterate);
-    residual_at(decoder, input, iterate, hidden, residual);
-    let mean_squared = mean_square(residual);
+    let buffers = Scratch {
+        drive: iterate,
+        point,
+        residual,
+        hidden,
+    };
+    report(
+        decoder,
+        input,
+        code,
+        settings.lambda,
+        buffers,
+        iterations,
+        stopped,
+    )
+}
+
+/// `z = x = z_0`.
+pub(crate) fn start<C: CodeBuffer>(code: &C, start: Start, iterate: &mut [f32], point: &mut [f32]) {
+    match start {
+        Start::Code => code.to_dense(iterate),
+        Start::Zero => iterate.fill(0.0),
+        Start::Constant(value) => iterate.fill(portable::relu(value)),
+    }
+    for (x, z) in point.iter_mut().zip(iterate.iter()) {
+        *x = *z;
+    }
+}
+
+/// What became of `code`, which `scratch.drive` holds too.
+pub(crate) fn report<C: CodeBuffer>(
+    decoder: &Decoder<'_>,
+    input: &[f32],
+    code: &C,
+    lambda: f32,
+    scratch: Scratch<'_>,
+    iterations: u32,
+    stopped: Stop,
+) -> Refinement {
+    residual_at(
+        decoder,
+        input,
+        scratch.drive,
+        scratch.hidden,
+        scratch.residual,
+    );
+    let residual = mean_square(scratch.residual);
     Refinement {
         iterations,
-        residual: mean_squared,
-        energy: mean_squared + settings.lambda * code.l1_norm(),
+        residual,
+        energy: residual + lambda * code.l1_norm(),
         stopped,
     }
 }
@@ -187,27 +224,19 @@ fn run(
         residual,
         hidden,
     } = buffers;
-    let rate = settings.step_size * (2.0 / input.len() as f32);
-    let threshold = settings.lambda * settings.step_size;
-    let mut t = 1.0_f32;
+    let mut momentum = Momentum::new();
 
     for done in 0..settings.max_iterations {
         if deadline() {
             return (done, Stop::Deadline);
         }
-        let t_next = 0.5 * (1.0 + libm::sqrtf(1.0 + 4.0 * t * t));
-        let momentum = (t - 1.0) / t_next;
-        t = t_next;
-
+        let update = Update::new(settings, input.len(), momentum.next());
         residual_at(decoder, input, point, hidden, residual);
         let mut change = Change::new();
         decoder::correlate(decoder, hidden, residual, |k, correlation| {
             // With the correlation known, the old point and iterate of this component are needed no more.
             if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
-                let next = portable::relu(*x - rate * correlation - threshold);
-                change.add(*x, *z, next);
-                *x = next + momentum * (next - *z);
-                *z = next;
+                update.apply(x, z, correlation, &mut change);
             }
         });
         if change.is_below(settings.tolerance) {
@@ -231,8 +260,52 @@ fn residual_at(
     }
 }
 
+/// `t_k`.
+pub(crate) struct Momentum(f32);
+
+impl Momentum {
+    pub(crate) fn new() -> Self {
+        Self(1.0)
+    }
+
+    /// `(t_k − 1)/t_{k+1}` of the next iteration.
+    pub(crate) fn next(&mut self) -> f32 {
+        let t = self.0;
+        self.0 = 0.5 * (1.0 + libm::sqrtf(1.0 + 4.0 * t * t));
+        (t - 1.0) / self.0
+    }
+}
+
+/// The step of a component in one iteration.
+pub(crate) struct Update {
+    /// `2η/d`.
+    rate: f32,
+    /// `λη`.
+    threshold: f32,
+    momentum: f32,
+}
+
+impl Update {
+    pub(crate) fn new(settings: &Refine, input_dim: usize, momentum: f32) -> Self {
+        Self {
+            rate: settings.step_size * (2.0 / input_dim as f32),
+            threshold: settings.lambda * settings.step_size,
+            momentum,
+        }
+    }
+
+    /// Moves the point `x` and the iterate `z` of a component with `½d ∂f/∂x`.
+    #[inline(always)]
+    pub(crate) fn apply(&self, x: &mut f32, z: &mut f32, gradient: f32, change: &mut Change) {
+        let next = portable::relu(*x - self.rate * gradient - self.threshold);
+        change.add(*x, *z, next);
+        *x = next + self.momentum * (next - *z);
+        *z = next;
+    }
+}
+
 /// The change of the code in one iteration.
-struct Change {
+pub(crate) struct Change {
     /// `‖z_k − z_{k−1}‖²`
     difference: f32,
     /// `‖z_{k−1}‖²`
@@ -242,7 +315,7 @@ struct Change {
 }
 
 impl Change {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             difference: 0.0,
             previous: 0.0,
@@ -251,7 +324,7 @@ impl Change {
     }
 
     #[inline]
-    fn add(&mut self, point: f32, previous: f32, next: f32) {
+    pub(crate) fn add(&mut self, point: f32, previous: f32, next: f32) {
         self.difference += (next - previous) * (next - previous);
         self.previous += previous * previous;
         self.at_zero &= point == 0.0 && previous == 0.0 && next == 0.0;
@@ -259,7 +332,7 @@ impl Change {
 
     /// The relative test on squares, which needs neither root nor division: a zero code before counts as "not
     /// converged", because nothing is below 0.
-    fn is_below(&self, tolerance: f32) -> bool {
+    pub(crate) fn is_below(&self, tolerance: f32) -> bool {
         self.at_zero || self.difference < tolerance * tolerance * self.previous
     }
 }

@@ -104,6 +104,7 @@ pub mod embed;
 mod encoder;
 mod error;
 mod fista;
+mod gram;
 mod kernels;
 mod model;
 mod preprocess;
@@ -121,6 +122,7 @@ pub use code::{CodeBuffer, CodeError, SparseCode};
 pub use denoise::Denoised;
 pub use error::{DimensionError, LoadError};
 pub use fista::{Refine, Refinement, Start, Stop};
+pub use gram::{Gram, GramBuffer, GramWorkspace};
 pub use model::Model;
 pub use preprocess::Normalisation;
 #[cfg(feature = "micromath")]

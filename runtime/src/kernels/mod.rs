@@ -86,3 +86,13 @@ pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f3
         }
     });
 }
+
+/// Writes the stored numbers of a row, without their scales, to `row`.
+pub(crate) fn read_row(matrix: &MatrixRef<'_>, index: usize, row: &mut [f32]) {
+    with_values!(matrix, |values| {
+        let stored = portable::row(values, matrix.cols, index);
+        for (element, value) in row.iter_mut().zip(stored) {
+            *element = portable::Weight::to_f32(*value);
+        }
+    });
+}
