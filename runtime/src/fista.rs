@@ -167,8 +167,7 @@ pub(crate) fn refine<C: CodeBuffer>(
         code,
         settings.lambda,
         buffers,
-        iterations,
-        stopped,
+        (iterations, stopped),
     )
 }
 
@@ -191,8 +190,7 @@ pub(crate) fn report<C: CodeBuffer>(
     code: &C,
     lambda: f32,
     scratch: Scratch<'_>,
-    iterations: u32,
-    stopped: Stop,
+    (iterations, stopped): (u32, Stop),
 ) -> Refinement {
     residual_at(
         decoder,
@@ -328,6 +326,13 @@ impl Change {
         self.difference += (next - previous) * (next - previous);
         self.previous += previous * previous;
         self.at_zero &= point == 0.0 && previous == 0.0 && next == 0.0;
+    }
+
+    /// A component that is and stays at `value`.
+    #[inline]
+    pub(crate) fn stay(&mut self, value: f32) {
+        self.previous += value * value;
+        self.at_zero &= value == 0.0;
     }
 
     /// The relative test on squares, which needs neither root nor division: a zero code before counts as "not

@@ -5,21 +5,22 @@
 
 use sparsecode_formats::{Decoder, MatrixRef};
 
-use crate::code::{CodeBuffer as _, SparseCode};
+use crate::code::{CodeBuffer, SparseCode};
 use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
 use crate::kernels::{self, portable};
 use crate::model::Model;
-use crate::workspace::Workspace;
+use crate::view::ModelView;
 use crate::workspace::sealed::Parts as _;
+use crate::workspace::{Scratch, Workspace};
+#[cfg(feature = "std")]
+use crate::{DimensionError, workspace::WorkspaceBuffer};
 
 /// Room for the Gram matrix of a dictionary with `CODE` atoms: `4·CODE² + 4·CODE` bytes (66,048 for 128 atoms).
 ///
 /// Belongs to one model once [`Model::gram`] has filled it; put it in a static.
 #[derive(Clone, Debug)]
 pub struct GramBuffer<const CODE: usize> {
-    /// `G`, symmetric.
     matrix: [[f32; CODE]; CODE],
-    /// `1/G_kk`; infinite for an atom that is 0, whose component a step then sets to 0.
     inverse_diagonal: [f32; CODE],
 }
 
@@ -43,7 +44,7 @@ impl<const CODE: usize> Default for GramBuffer<CODE> {
     }
 }
 
-/// Scratch memory of [`Gram`]: `10·CODE` bytes. Nothing is kept in it from one call to the next.
+/// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from one call to the next.
 #[derive(Clone, Debug)]
 pub struct GramWorkspace<const CODE: usize> {
     correlation: [f32; CODE],
@@ -64,6 +65,14 @@ impl<const CODE: usize> GramWorkspace<CODE> {
             support: [0; CODE],
         }
     }
+
+    fn parts(&mut self) -> GramScratch<'_> {
+        GramScratch {
+            correlation: &mut self.correlation,
+            product: &mut self.product,
+            support: &mut self.support,
+        }
+    }
 }
 
 impl<const CODE: usize> Default for GramWorkspace<CODE> {
@@ -78,59 +87,30 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 /// bits on a host and a microcontroller.
 #[derive(Clone, Copy, Debug)]
 pub struct Gram<'a, 'g, const INPUT: usize, const CODE: usize> {
-    dictionary: MatrixRef<'a>,
-    decoder: Decoder<'a>,
+    of: Of<'a>,
     gram: &'g GramBuffer<CODE>,
 }
 
 impl<'a, const INPUT: usize, const CODE: usize> Model<'a, INPUT, CODE> {
-    /// Computes the Gram matrix of the dictionary into `buffer`, once, for refinements whose cost does not depend on the
-    /// size of the patch.
+    /// Computes the Gram matrix of the dictionary into `buffer`, once for a model, for refinements whose cost does not depend on
+    /// the size of the patch.
     ///
-    /// Pays where `2·CODE < INPUT`, and far below that where codes are sparse: an iteration of [`Gram::refine`] takes
-    /// `a·CODE` multiply-adds instead of `(a + CODE)·INPUT`.
+    /// An iteration of [`Gram::refine`] takes `a·CODE` multiply-adds instead of `(a + CODE)·INPUT`, after `CODE·INPUT` for each
+    /// patch: it pays from the second iteration on, whatever the sizes.
     ///
-    /// Cost: `CODE²·INPUT/2` multiply-adds.
+    /// Cost: `CODE²·INPUT` multiply-adds.
     pub fn gram<'g>(
         &self,
         buffer: &'g mut GramBuffer<CODE>,
         workspace: &mut Workspace<INPUT, CODE>,
     ) -> Gram<'a, 'g, INPUT, CODE> {
-        let decoder = self.file().decoder;
-        let dictionary = match decoder {
-            Decoder::Linear { dictionary } => dictionary,
-            // A model without hidden units in its type has none in its file.
-            Decoder::OneHidden { output, .. } => output,
-        };
-        let atom = workspace.parts().residual;
-        for k in 0..CODE {
-            kernels::read_row(&dictionary, k, atom);
-            kernels::scale_columns(&dictionary, atom);
-            // Twice: the product below is of stored numbers.
-            kernels::scale_columns(&dictionary, atom);
-            kernels::dot_scaled_rows(&dictionary, atom, |j, product| {
-                if j <= k {
-                    set(&mut buffer.matrix, k, j, product);
-                    set(&mut buffer.matrix, j, k, product);
-                }
-                if let Some(inverse) = buffer.inverse_diagonal.get_mut(k)
-                    && j == k
-                {
-                    *inverse = 1.0 / product;
-                }
-            });
-        }
-        Gram {
-            dictionary,
-            decoder,
-            gram: buffer,
-        }
-    }
-}
-
-fn set<const CODE: usize>(matrix: &mut [[f32; CODE]; CODE], row: usize, column: usize, value: f32) {
-    if let Some(element) = matrix.get_mut(row).and_then(|row| row.get_mut(column)) {
-        *element = value;
+        let of = Of::model(&self.view());
+        of.compute(
+            buffer.matrix.as_flattened_mut(),
+            &mut buffer.inverse_diagonal,
+            workspace.parts().residual,
+        );
+        Gram { of, gram: buffer }
     }
 }
 
@@ -148,17 +128,22 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
         scratch: &mut GramWorkspace<CODE>,
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
-        self.start(input, code, settings, workspace, scratch);
-        let (iterations, stopped) = self.fista(settings, workspace, scratch, &mut deadline);
-        self.report(input, code, settings, workspace, iterations, stopped)
+        let matrix = self.gram.matrix.as_flattened();
+        self.of.run(
+            input,
+            code,
+            settings,
+            workspace.parts(),
+            scratch.parts(),
+            |parts| fista(matrix, input.len(), settings, parts, &mut deadline),
+        )
     }
 
     /// Refines by coordinate descent instead of FISTA: one component after the other is set to the value that is best
     /// for it as the others stand, `z_k ← (z_k − (G_k·z − c_k + ½dλ)/G_kk)₊` (Friedman, Hastie & Tibshirani 2010).
     ///
-    /// An iteration is a pass over all components. The energy never rises, there is no step size (`settings.step_size`
-    /// is not looked at), and a component that stays costs nothing but a comparison, so that it usually arrives after
-    /// far fewer multiply-adds than FISTA.
+    /// An iteration is a pass over all components. The energy never rises (but for rounding), there is no step size
+    /// (`settings.step_size` is not looked at), and a component that stays costs nothing but a comparison.
     ///
     /// Cost: `CODE·INPUT` multiply-adds for `c` and `a·CODE` for the start; `b·CODE` for a pass in which `b` components
     /// change; one decoding for the report.
@@ -171,122 +156,219 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
         scratch: &mut GramWorkspace<CODE>,
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
-        self.start(input, code, settings, workspace, scratch);
-        let (iterations, stopped) = self.passes(settings, workspace, scratch, &mut deadline);
-        self.report(input, code, settings, workspace, iterations, stopped)
+        let gram = (
+            self.gram.matrix.as_flattened(),
+            &self.gram.inverse_diagonal[..],
+        );
+        self.of.run(
+            input,
+            code,
+            settings,
+            workspace.parts(),
+            scratch.parts(),
+            |parts| passes(gram, input.len(), settings, parts, &mut deadline),
+        )
+    }
+}
+
+/// [`Gram`] for a [`ModelView`], with memory of run-time size (feature `std`).
+#[cfg(feature = "std")]
+#[derive(Clone, Debug)]
+pub struct GramView<'a> {
+    of: Of<'a>,
+    input_dim: usize,
+    matrix: std::vec::Vec<f32>,
+    inverse_diagonal: std::vec::Vec<f32>,
+    correlation: std::vec::Vec<f32>,
+    product: std::vec::Vec<f32>,
+    support: std::vec::Vec<u16>,
+}
+
+#[cfg(feature = "std")]
+impl<'a> GramView<'a> {
+    /// See [`Model::gram`]; allocates what [`GramBuffer`] and [`GramWorkspace`] hold.
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the decoder has a hidden layer.
+    pub fn new(model: &ModelView<'a>) -> Result<Self, DimensionError> {
+        let spec = model.spec();
+        DimensionError::check("hidden_dim", 0, spec.hidden_dim())?;
+        let (input_dim, code_dim) = (spec.input_dim(), spec.code_dim());
+        let mut gram = Self {
+            of: Of::model(model),
+            input_dim,
+            matrix: std::vec![0.0; code_dim.saturating_mul(code_dim)],
+            inverse_diagonal: std::vec![0.0; code_dim],
+            correlation: std::vec![0.0; code_dim],
+            product: std::vec![0.0; code_dim],
+            support: std::vec![0; code_dim],
+        };
+        gram.of.compute(
+            &mut gram.matrix,
+            &mut gram.inverse_diagonal,
+            &mut std::vec![0.0; input_dim],
+        );
+        Ok(gram)
     }
 
-    /// `z = x = z_0` and `c`.
-    fn start(
-        &self,
-        input: &[f32; INPUT],
-        code: &SparseCode<CODE>,
+    /// See [`Gram::refine`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if a length does not fit.
+    pub fn refine(
+        &mut self,
+        input: &[f32],
+        code: &mut impl CodeBuffer,
         settings: &Refine,
-        workspace: &mut Workspace<INPUT, CODE>,
-        scratch: &mut GramWorkspace<CODE>,
-    ) {
-        let parts = workspace.parts();
+        workspace: &mut impl WorkspaceBuffer,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Result<Refinement, DimensionError> {
+        let scratch = self.check(input, code, workspace)?;
+        let own = GramScratch {
+            correlation: &mut self.correlation,
+            product: &mut self.product,
+            support: &mut self.support,
+        };
+        let matrix = &self.matrix;
+        Ok(self.of.run(input, code, settings, scratch, own, |parts| {
+            fista(matrix, input.len(), settings, parts, &mut deadline)
+        }))
+    }
+
+    /// See [`Gram::descend`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if a length does not fit.
+    pub fn descend(
+        &mut self,
+        input: &[f32],
+        code: &mut impl CodeBuffer,
+        settings: &Refine,
+        workspace: &mut impl WorkspaceBuffer,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Result<Refinement, DimensionError> {
+        let scratch = self.check(input, code, workspace)?;
+        let own = GramScratch {
+            correlation: &mut self.correlation,
+            product: &mut self.product,
+            support: &mut self.support,
+        };
+        let gram = (&self.matrix[..], &self.inverse_diagonal[..]);
+        Ok(self.of.run(input, code, settings, scratch, own, |parts| {
+            passes(gram, input.len(), settings, parts, &mut deadline)
+        }))
+    }
+
+    fn check<'w>(
+        &self,
+        input: &[f32],
+        code: &impl CodeBuffer,
+        workspace: &'w mut impl WorkspaceBuffer,
+    ) -> Result<Scratch<'w>, DimensionError> {
+        DimensionError::check("input", self.input_dim, input.len())?;
+        let code_dim = self.product.len();
+        if code.capacity() < code_dim {
+            return Err(DimensionError {
+                field: "code",
+                expected: code_dim,
+                found: code.capacity(),
+            });
+        }
+        workspace.parts().cut(self.input_dim, code_dim, 0)
+    }
+}
+
+/// What the Gram matrix is of.
+#[derive(Clone, Copy, Debug)]
+struct Of<'a> {
+    decoder: Decoder<'a>,
+    /// The dictionary, if the decoder is linear.
+    dictionary: MatrixRef<'a>,
+}
+
+struct GramScratch<'w> {
+    /// `c`.
+    correlation: &'w mut [f32],
+    /// `G x` of FISTA; `G z − c` of coordinate descent.
+    product: &'w mut [f32],
+    /// Components that are not 0.
+    support: &'w mut [u16],
+}
+
+/// `z`, `x` and what belongs to them.
+struct State<'w> {
+    iterate: &'w mut [f32],
+    point: &'w mut [f32],
+    scratch: GramScratch<'w>,
+}
+
+impl<'a> Of<'a> {
+    fn model(model: &ModelView<'a>) -> Self {
+        let decoder = model.file().decoder;
+        let dictionary = match decoder {
+            Decoder::Linear { dictionary } => dictionary,
+            // Nobody asks: a `Model` without hidden units in its type has none in its file, and `GramView` looks.
+            Decoder::OneHidden { hidden, .. } => hidden,
+        };
+        Self {
+            decoder,
+            dictionary,
+        }
+    }
+
+    /// `matrix = WᵀW`, and 1 over its diagonal: infinite for an atom that is 0, so that a step sets its component to 0.
+    fn compute(&self, matrix: &mut [f32], inverse_diagonal: &mut [f32], atom: &mut [f32]) {
+        let code_dim = inverse_diagonal.len();
+        for (k, inverse) in inverse_diagonal.iter_mut().enumerate() {
+            kernels::read_row(&self.dictionary, k, atom);
+            // Twice: the other factor of the product is as it is stored.
+            kernels::scale_columns(&self.dictionary, atom);
+            kernels::scale_columns(&self.dictionary, atom);
+            kernels::dot_scaled_rows(&self.dictionary, atom, |j, product| {
+                // The lower triangle, twice: rounding must not make the matrix asymmetric.
+                if j <= k {
+                    for (row, column) in [(j, k), (k, j)] {
+                        let row = portable::row_mut(matrix, code_dim, row);
+                        if let Some(element) = row.get_mut(column) {
+                            *element = product;
+                        }
+                    }
+                }
+                if j == k {
+                    *inverse = 1.0 / product;
+                }
+            });
+        }
+    }
+
+    /// Starts, lets `iterate` work, and reports.
+    fn run<C: CodeBuffer>(
+        &self,
+        input: &[f32],
+        code: &mut C,
+        settings: &Refine,
+        parts: Scratch<'_>,
+        scratch: GramScratch<'_>,
+        iterate: impl FnOnce(State<'_>) -> (u32, Stop),
+    ) -> Refinement {
         fista::start(code, settings.start, parts.drive, parts.point);
-        parts.residual.copy_from_slice(input);
+        for (element, sample) in parts.residual.iter_mut().zip(input) {
+            *element = *sample;
+        }
         kernels::scale_columns(&self.dictionary, parts.residual);
         kernels::dot_scaled_rows(&self.dictionary, parts.residual, |k, product| {
             if let Some(c) = scratch.correlation.get_mut(k) {
                 *c = product;
             }
         });
-    }
-
-    fn fista(
-        &self,
-        settings: &Refine,
-        workspace: &mut Workspace<INPUT, CODE>,
-        scratch: &mut GramWorkspace<CODE>,
-        deadline: &mut dyn FnMut() -> bool,
-    ) -> (u32, Stop) {
-        let parts = workspace.parts();
-        let (iterate, point) = (parts.drive, parts.point);
-        let mut momentum = Momentum::new();
-        for done in 0..settings.max_iterations {
-            if deadline() {
-                return (done, Stop::Deadline);
-            }
-            let update = Update::new(settings, INPUT, momentum.next());
-            self.multiply(point, scratch);
-            let mut change = Change::new();
-            let gradients = scratch.product.iter().zip(&scratch.correlation);
-            for ((x, z), (product, c)) in point.iter_mut().zip(iterate.iter_mut()).zip(gradients) {
-                update.apply(x, z, product - c, &mut change);
-            }
-            if change.is_below(settings.tolerance) {
-                return (done.saturating_add(1), Stop::Converged);
-            }
-        }
-        (settings.max_iterations, Stop::Budget)
-    }
-
-    /// `product = G x`.
-    fn multiply(&self, x: &[f32], scratch: &mut GramWorkspace<CODE>) {
-        let mut active = 0_usize;
-        for (k, value) in (0..=u16::MAX).zip(x) {
-            // Written in any case: the next one takes its place if the component is 0.
-            if let Some(place) = scratch.support.get_mut(active) {
-                *place = k;
-            }
-            active = active.wrapping_add(usize::from(*value != 0.0));
-        }
-        let support = scratch.support.get(..active).unwrap_or_default();
-        portable::multiply_symmetric(&self.gram.matrix, x, support, &mut scratch.product);
-    }
-
-    fn passes(
-        &self,
-        settings: &Refine,
-        workspace: &mut Workspace<INPUT, CODE>,
-        scratch: &mut GramWorkspace<CODE>,
-        deadline: &mut dyn FnMut() -> bool,
-    ) -> (u32, Stop) {
-        let iterate = workspace.parts().drive;
-        if settings.max_iterations == 0 {
-            return (0, Stop::Budget);
-        }
-        self.multiply(iterate, scratch);
-        let gradient = &mut scratch.product;
-        for (g, c) in gradient.iter_mut().zip(&scratch.correlation) {
-            *g -= c;
-        }
-        let threshold = 0.5 * INPUT as f32 * settings.lambda;
-        for done in 0..settings.max_iterations {
-            if deadline() {
-                return (done, Stop::Deadline);
-            }
-            let mut change = Change::new();
-            let rows = self.gram.matrix.iter().zip(&self.gram.inverse_diagonal);
-            for (k, (z, (row, inverse))) in iterate.iter_mut().zip(rows).enumerate() {
-                let slope = gradient.get(k).copied().unwrap_or(0.0) + threshold;
-                let next = portable::relu(*z - slope * inverse);
-                change.add(*z, *z, next);
-                if next != *z {
-                    portable::add_row(row, next - *z, gradient);
-                    *z = next;
-                }
-            }
-            if change.is_below(settings.tolerance) {
-                return (done.saturating_add(1), Stop::Converged);
-            }
-        }
-        (settings.max_iterations, Stop::Budget)
-    }
-
-    fn report(
-        &self,
-        input: &[f32; INPUT],
-        code: &mut SparseCode<CODE>,
-        settings: &Refine,
-        workspace: &mut Workspace<INPUT, CODE>,
-        iterations: u32,
-        stopped: Stop,
-    ) -> Refinement {
-        let parts = workspace.parts();
+        let (iterations, stopped) = iterate(State {
+            iterate: &mut *parts.drive,
+            point: &mut *parts.point,
+            scratch,
+        });
         code.from_dense(parts.drive);
         fista::report(
             &self.decoder,
@@ -294,8 +376,99 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
             code,
             settings.lambda,
             parts,
-            iterations,
-            stopped,
+            (iterations, stopped),
         )
     }
+}
+
+/// FISTA with `G`.
+#[inline]
+fn fista(
+    matrix: &[f32],
+    input_dim: usize,
+    settings: &Refine,
+    state: State<'_>,
+    deadline: &mut dyn FnMut() -> bool,
+) -> (u32, Stop) {
+    let State {
+        iterate,
+        point,
+        scratch,
+    } = state;
+    let mut momentum = Momentum::new();
+    for done in 0..settings.max_iterations {
+        if deadline() {
+            return (done, Stop::Deadline);
+        }
+        let update = Update::new(settings, input_dim, momentum.next());
+        multiply(matrix, point, scratch.support, scratch.product);
+        let mut change = Change::new();
+        let gradients = scratch.product.iter().zip(scratch.correlation.iter());
+        for ((x, z), (product, c)) in point.iter_mut().zip(iterate.iter_mut()).zip(gradients) {
+            update.apply(x, z, product - c, &mut change);
+        }
+        if change.is_below(settings.tolerance) {
+            return (done.saturating_add(1), Stop::Converged);
+        }
+    }
+    (settings.max_iterations, Stop::Budget)
+}
+
+/// Coordinate descent with `G` and 1 over its diagonal.
+#[inline]
+fn passes(
+    (matrix, inverse_diagonal): (&[f32], &[f32]),
+    input_dim: usize,
+    settings: &Refine,
+    state: State<'_>,
+    deadline: &mut dyn FnMut() -> bool,
+) -> (u32, Stop) {
+    let State {
+        iterate, scratch, ..
+    } = state;
+    let gradient = scratch.product;
+    let code_dim = gradient.len();
+    if settings.max_iterations > 0 {
+        multiply(matrix, iterate, scratch.support, gradient);
+        for (g, c) in gradient.iter_mut().zip(scratch.correlation.iter()) {
+            *g -= c;
+        }
+    }
+    let threshold = 0.5 * input_dim as f32 * settings.lambda;
+    for done in 0..settings.max_iterations {
+        if deadline() {
+            return (done, Stop::Deadline);
+        }
+        let mut change = Change::new();
+        for (k, (z, inverse)) in iterate.iter_mut().zip(inverse_diagonal).enumerate() {
+            let slope = gradient.get(k).copied().unwrap_or(0.0) + threshold;
+            let next = portable::relu(*z - slope * inverse);
+            if next != *z {
+                change.add(*z, *z, next);
+                portable::add_row(portable::row(matrix, code_dim, k), next - *z, gradient);
+                *z = next;
+            } else {
+                change.stay(next);
+            }
+        }
+        if change.is_below(settings.tolerance) {
+            return (done.saturating_add(1), Stop::Converged);
+        }
+    }
+    (settings.max_iterations, Stop::Budget)
+}
+
+/// `product = G x`.
+#[inline]
+fn multiply(matrix: &[f32], x: &[f32], support: &mut [u16], product: &mut [f32]) {
+    let mut active = 0_usize;
+    for (k, value) in (0..=u16::MAX).zip(x) {
+        // Written in any case: the next one takes its place if the component is 0.
+        if let Some(place) = support.get_mut(active) {
+            *place = k;
+        }
+        active = active.wrapping_add(usize::from(*value != 0.0));
+    }
+    let support = support.get(..active).unwrap_or_default();
+    portable::multiply_symmetric(matrix, x, support, product);
 }

@@ -75,7 +75,7 @@
 //!
 //! # Features
 //!
-//! - `std`: `SparseCodeBuf` and `WorkspaceBuf`, sized at run time.
+//! - `std`: `SparseCodeBuf`, `WorkspaceBuf` and `GramView`, sized at run time.
 //! - `embed`: the build-script helper `embed` (needs `std`).
 //! - `defmt`: `defmt::Format` for everything that is worth a log line.
 //! - `serde`: `Serialize` and `Deserialize` for settings, results and codes.
@@ -122,6 +122,8 @@ pub use code::{CodeBuffer, CodeError, SparseCode};
 pub use denoise::Denoised;
 pub use error::{DimensionError, LoadError};
 pub use fista::{Refine, Refinement, Start, Stop};
+#[cfg(feature = "std")]
+pub use gram::GramView;
 pub use gram::{Gram, GramBuffer, GramWorkspace};
 pub use model::Model;
 pub use preprocess::Normalisation;

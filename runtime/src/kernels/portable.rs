@@ -165,41 +165,49 @@ pub(crate) fn add_row<W: Weight>(row: &[W], value: f32, sum: &mut [f32]) {
     }
 }
 
-/// Sums of [`multiply_symmetric`] that are kept in registers: half of a Cortex-M4F's, all of an AVX2 host's for two rows.
+/// Sums of [`multiply_symmetric`] that are kept in registers: half of a Cortex-M4F's.
 const TILE: usize = 16;
 
-/// `product = M x` for a symmetric `M` and the components of `x` that `support` names, ascending: sixteen sums at a time run
-/// over the support, so that none is loaded or stored in between.
+/// `product = M x` for a symmetric `M` as wide as `product` and the components of `x` that `support` names, ascending: sixteen
+/// sums at a time run over the support, so that none is loaded or stored in between.
 ///
-/// Cost: `support · N` multiply-adds.
-pub(crate) fn multiply_symmetric<const N: usize>(
-    matrix: &[[f32; N]; N],
-    x: &[f32],
-    support: &[u16],
-    product: &mut [f32; N],
-) {
+/// Cost: `support · width` multiply-adds.
+#[inline]
+pub(crate) fn multiply_symmetric(matrix: &[f32], x: &[f32], support: &[u16], product: &mut [f32]) {
+    let width = product.len();
     let entries = || {
         support.iter().filter_map(|&k| {
             let k = usize::from(k);
-            Some((matrix.get(k)?, *x.get(k)?))
+            Some((row(matrix, width, k), *x.get(k)?))
         })
     };
+    let mut first = 0_usize;
     let (tiles, rest) = product.as_chunks_mut::<TILE>();
-    for (tile, product) in tiles.iter_mut().enumerate() {
+    for product in tiles {
         let mut sums = [0.0_f32; TILE];
         for (row, value) in entries() {
-            if let Some(row) = row.as_chunks::<TILE>().0.get(tile) {
+            if let Some(row) = row.get(first..).and_then(<[f32]>::first_chunk::<TILE>) {
                 for (sum, weight) in sums.iter_mut().zip(row) {
                     *sum += value * weight;
                 }
             }
         }
         *product = sums;
+        first = first.wrapping_add(TILE);
     }
     rest.fill(0.0);
     for (row, value) in entries() {
-        add_row(row.as_chunks::<TILE>().1, value, rest);
+        add_row(row.get(first..).unwrap_or_default(), value, rest);
     }
+}
+
+/// [`row`], to be written.
+#[inline]
+pub(crate) fn row_mut<W>(weights: &mut [W], columns: usize, index: usize) -> &mut [W] {
+    let start = index.wrapping_mul(columns);
+    weights
+        .get_mut(start..start.wrapping_add(columns))
+        .unwrap_or_default()
 }
 
 #[inline]
