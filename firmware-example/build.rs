@@ -16,17 +16,32 @@ const CORES: [&str; 6] = ["m0plus", "m4f", "m7", "m33", "m55", "rv32imc"];
 
 fn main() -> Result<()> {
     let output = PathBuf::from(env::var("OUT_DIR")?);
-    link(&output)?;
+    let ram = link(&output)?;
 
     let model = input("SPARSECODE_MODEL", "model/model.safetensors")?;
     sparsecode_runtime::embed::model(&model)?;
+    offer_gram(&model, ram)?;
     let patches = input("SPARSECODE_PATCHES", "model/patches.npy")?;
     write_patches(&patches, &output.join("patches.rs"))
         .with_context(|| patches.display().to_string())
 }
 
-/// The only feature that names a core decides on the memory map.
-fn link(output: &Path) -> Result<()> {
+/// Sets `gram` if the decoder is linear and its Gram matrix fits the RAM beside everything else and 8 KB of stack.
+fn offer_gram(model: &Path, ram: usize) -> Result<()> {
+    println!("cargo::rustc-check-cfg=cfg(gram)");
+    let bytes = sparsecode_runtime::formats::AlignedBytes::read(model)?;
+    let file = sparsecode_runtime::ModelFile::read(&bytes)?;
+    let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
+    let matrix = 4 * code_dim * code_dim + 14 * code_dim;
+    let rest = sparsecode_runtime::ram_bytes(input_dim, code_dim, 0) + 8 * 1024;
+    if file.spec.is_linear() && matrix + rest <= ram {
+        println!("cargo::rustc-cfg=gram");
+    }
+    Ok(())
+}
+
+/// The only feature that names a core decides on the memory map, whose bytes of RAM are returned.
+fn link(output: &Path) -> Result<usize> {
     let chosen: Vec<_> = CORES
         .into_iter()
         .filter(|core| env::var_os(format!("CARGO_FEATURE_{}", core.to_uppercase())).is_some())
@@ -43,15 +58,26 @@ fn link(output: &Path) -> Result<()> {
 
     let map = format!("memory/{core}.x");
     println!("cargo:rerun-if-changed={map}");
-    fs::copy(&map, output.join("memory.x")).context(map)?;
+    fs::copy(&map, output.join("memory.x")).with_context(|| map.clone())?;
     println!("cargo:rustc-link-search={}", output.display());
     if core == "rv32imc" {
         // cortex-m-rt's link.x includes memory.x, riscv-rt's does not.
         println!("cargo:rustc-link-arg-bins=-Tmemory.x");
     }
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
-    println!("cargo:rustc-link-arg-bin=sparsecode-firmware=-Tdefmt.x");
-    Ok(())
+    for binary in ["sparsecode-firmware", "bench"] {
+        println!("cargo:rustc-link-arg-bin={binary}=-Tdefmt.x");
+    }
+    ram_of(&fs::read_to_string(&map)?)
+        .with_context(|| format!("{map}: no line `RAM : … LENGTH = …K`"))
+}
+
+fn ram_of(map: &str) -> Option<usize> {
+    let line = map
+        .lines()
+        .find(|line| line.trim_start().starts_with("RAM"))?;
+    let length = line.split("LENGTH = ").nth(1)?.trim();
+    Some(length.strip_suffix('K')?.parse::<usize>().ok()? * 1024)
 }
 
 /// The file that `variable` names, or the default, as an absolute path that cargo watches.

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: measurements for `docs/results`.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,6 +13,8 @@ use crate::{cargo, root};
 pub(crate) enum Bench {
     /// Training: an iteration, an epoch, operations a second, and how they grow
     Train(Train),
+    /// Microcontrollers: instructions of every stage, and of ways to refine
+    Device(crate::firmware::bench::Device),
 }
 
 /// Times the plain and the fast engine in one run on this machine, which should be quiet.
@@ -32,9 +34,10 @@ pub(crate) struct Train {
 }
 
 /// Runs `cargo xtask bench`.
-pub(crate) fn run(bench: &Bench) -> Result<()> {
+pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
-        Bench::Train(arguments) => train(arguments),
+        Bench::Train(arguments) => train(arguments).map(|()| ExitCode::SUCCESS),
+        Bench::Device(arguments) => crate::firmware::bench::run(arguments),
     }
 }
 

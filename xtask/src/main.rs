@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Table1(arguments) => table1::run(&arguments),
-        Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Golden(arguments) => golden::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

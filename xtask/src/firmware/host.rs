@@ -38,7 +38,7 @@ pub(crate) struct Reference {
     pub(crate) iterations: u64,
 }
 
-fn add_code(hasher: &mut crc32fast::Hasher, code: &SparseCodeBuf) {
+pub(super) fn add_code(hasher: &mut crc32fast::Hasher, code: &SparseCodeBuf) {
     for (index, value) in code.iter() {
         hasher.update(&index.to_le_bytes());
         hasher.update(&value.to_bits().to_le_bytes());

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use sparsecode_formats::AlignedBytes;
 
+pub(crate) mod bench;
 mod elf;
 mod host;
 mod log;
@@ -74,7 +75,7 @@ pub(crate) struct Arguments {
 
 /// A core that the firmware supports; the names are its cargo features.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Core {
+pub(crate) enum Core {
     M0plus,
     M4f,
     M7,
@@ -178,20 +179,46 @@ struct Job {
     verbose: bool,
 }
 
+/// What is embedded unless options say otherwise, and how long a core gets.
+struct Files<'a> {
+    model: &'a Option<PathBuf>,
+    patches: &'a Option<PathBuf>,
+    patch_limit: Option<usize>,
+    target_dir: &'a Option<PathBuf>,
+    timeout: u64,
+    verbose: bool,
+}
+
 impl Job {
     fn new(arguments: &Arguments) -> Result<Self> {
+        let files = Files {
+            model: &arguments.model,
+            patches: &arguments.patches,
+            patch_limit: arguments.patch_limit,
+            target_dir: &arguments.target_dir,
+            timeout: arguments.timeout,
+            verbose: arguments.verbose,
+        };
+        Ok(Self {
+            max_model: arguments.max_model,
+            max_scratch: arguments.max_scratch,
+            ..Self::of(&files)?
+        })
+    }
+
+    fn of(arguments: &Files<'_>) -> Result<Self> {
         let absolute = |path: &Option<PathBuf>, default: &str| {
             let path = path.clone().unwrap_or_else(|| folder().join(default));
             fs::canonicalize(&path).with_context(|| path.display().to_string())
         };
-        let model_path = absolute(&arguments.model, "model/model.safetensors")?;
-        let patches_path = absolute(&arguments.patches, "model/patches.npy")?;
+        let model_path = absolute(arguments.model, "model/model.safetensors")?;
+        let patches_path = absolute(arguments.patches, "model/patches.npy")?;
         let model =
             AlignedBytes::read(&model_path).with_context(|| model_path.display().to_string())?;
         let patches = Patches::parse(&fs::read(&patches_path)?, arguments.patch_limit)
             .map_err(anyhow::Error::msg)
             .with_context(|| patches_path.display().to_string())?;
-        let target_dir = match &arguments.target_dir {
+        let target_dir = match arguments.target_dir {
             Some(folder) => std::path::absolute(folder)?,
             None => folder().join("target"),
         };
@@ -201,8 +228,8 @@ impl Job {
             patches_path,
             patches,
             patch_limit: arguments.patch_limit,
-            max_model: arguments.max_model,
-            max_scratch: arguments.max_scratch,
+            max_model: None,
+            max_scratch: None,
             timeout: Duration::from_secs(arguments.timeout),
             target_dir,
             verbose: arguments.verbose,
@@ -234,56 +261,55 @@ impl Job {
 
     /// Builds the firmware and, where asked, the proof that nothing panics; returns the firmware's ELF.
     fn build(&self, setup: &Setup, toolchain: &toolchain::Toolchain) -> Result<PathBuf> {
-        let cargo = |binary: &str| {
-            let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);
-            cargo
-                .current_dir(folder())
-                .args([
-                    "--quiet",
-                    "--no-default-features",
-                    "--features",
-                    setup.name,
-                    "--bin",
-                    binary,
-                ])
-                .arg("--target-dir")
-                .arg(&self.target_dir)
-                .env("SPARSECODE_MODEL", &self.model_path)
-                .env("SPARSECODE_PATCHES", &self.patches_path)
-                .env("DEFMT_LOG", "info");
-            match self.patch_limit {
-                Some(limit) => cargo.env("SPARSECODE_PATCH_LIMIT", limit.to_string()),
-                None => cargo.env_remove("SPARSECODE_PATCH_LIMIT"),
-            };
-            cargo
-        };
         if setup.proves_no_panic {
-            succeed(&mut cargo("no_panic"))
+            self.build_binary(setup, toolchain, "no_panic")
                 .context("a panic is reachable, or `no_panic` does not build (see above)")?;
         }
-        succeed(&mut cargo("sparsecode-firmware"))?;
+        self.build_binary(setup, toolchain, "sparsecode-firmware")
+    }
+
+    /// Builds one program; returns its ELF.
+    fn build_binary(
+        &self,
+        setup: &Setup,
+        toolchain: &toolchain::Toolchain,
+        binary: &str,
+    ) -> Result<PathBuf> {
+        let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);
+        cargo
+            .current_dir(folder())
+            .args(["--quiet", "--no-default-features"])
+            .args(["--features", setup.name, "--bin", binary])
+            .arg("--target-dir")
+            .arg(&self.target_dir)
+            .env("SPARSECODE_MODEL", &self.model_path)
+            .env("SPARSECODE_PATCHES", &self.patches_path)
+            .env("DEFMT_LOG", "info");
+        match self.patch_limit {
+            Some(limit) => cargo.env("SPARSECODE_PATCH_LIMIT", limit.to_string()),
+            None => cargo.env_remove("SPARSECODE_PATCH_LIMIT"),
+        };
+        succeed(&mut cargo)?;
 
         // M4F and M7, M33 and M55 share a target, so the next build would overwrite the file.
         let built = self
             .target_dir
             .join(setup.target)
-            .join("release/sparsecode-firmware");
+            .join("release")
+            .join(binary);
         let kept = self
             .target_dir
             .join("firmware")
-            .join(setup.name)
-            .with_extension("elf");
+            .join(format!("{}-{binary}.elf", setup.name));
         fs::create_dir_all(self.target_dir.join("firmware"))?;
         fs::copy(&built, &kept).with_context(|| built.display().to_string())?;
         Ok(kept)
     }
 
-    /// Runs an ELF and compares.
-    fn emulate(&self, setup: &Setup, elf_path: &Path) -> Result<Outcome> {
-        let elf = fs::read(elf_path).with_context(|| elf_path.display().to_string())?;
-        let footprint = elf::footprint(&elf, &self.model)?;
+    /// Runs an ELF; its log, if it ended well.
+    fn log_of(&self, setup: &Setup, elf_path: &Path, elf: &[u8]) -> Result<Log> {
         let (success, frames) = setup.machine.run(elf_path, self.timeout)?;
-        let log = Log::decode(&elf, &frames)?;
+        let log = Log::decode(elf, &frames)?;
         if self.verbose {
             for line in &log.lines {
                 eprintln!("{}: {line}", setup.name);
@@ -295,6 +321,14 @@ impl Job {
                 log.lines.last().map_or("no log", String::as_str)
             );
         }
+        Ok(log)
+    }
+
+    /// Runs an ELF and compares.
+    fn emulate(&self, setup: &Setup, elf_path: &Path) -> Result<Outcome> {
+        let elf = fs::read(elf_path).with_context(|| elf_path.display().to_string())?;
+        let footprint = elf::footprint(&elf, &self.model)?;
+        let log = self.log_of(setup, elf_path, &elf)?;
         let reference = host::reference(&self.model, &self.patches, log.value("refine budget")?)?;
         let measured = measurements(&log, footprint)?;
         check(&measured, &log, &reference)?;
@@ -380,6 +414,11 @@ fn check(measured: &Measurements, log: &Log, reference: &Reference) -> Result<()
         "the firmware prints {} bytes of scratch, its ELF has {symbol}",
         measured.scratch
     );
+    check_counter(log)
+}
+
+/// Whether the emulator's clock counts instructions.
+fn check_counter(log: &Log) -> Result<()> {
     let (counted, expected): (u64, u64) = (
         log.value("counter counted")?,
         log.value("counter expected")?,

@@ -1,0 +1,326 @@
+//! `cargo xtask bench device`: what each stage costs on every core that QEMU models, in instructions.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum as _;
+use sparsecode_runtime::{
+    CodeBuffer as _, GramView, ModelView, Refine, Refinement, SparseCodeBuf, WorkspaceBuf,
+};
+
+use super::host::add_code;
+use super::log::Log;
+use super::{Core, Files, Job, Patches, check_counter};
+use crate::results::write_page;
+use crate::{SKIPPED, toolchain};
+
+/// Relative excess over the lowest energy that counts as having arrived.
+const GOOD: f64 = 1e-3;
+
+/// Counts instructions of every stage on each core, and iterations to a good code, for the firmware's model or another one.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_help = "\
+Exit status: 0 every core ran and its codes are the host's; 1 something failed; 2 usage; 77 nothing failed, but a core was
+skipped because its compiler or emulator is missing.
+
+Example: cargo xtask bench device --core m4f,m7 --markdown docs/results/device-bench.md")]
+pub(crate) struct Device {
+    /// Run only these cores (repeatable, or separated by commas) [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    core: Vec<Core>,
+    /// Model file to embed, with a linear decoder [default: firmware-example/model/model.safetensors]
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Noisy and clean patches, .npy of shape (2, n, d) [default: firmware-example/model/patches.npy]
+    #[arg(long)]
+    patches: Option<PathBuf>,
+    /// Use only the first patches
+    #[arg(long, value_name = "N")]
+    patch_limit: Option<usize>,
+    /// Give a core at most this long in QEMU
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    timeout: u64,
+    /// Where cargo builds [default: firmware-example/target]
+    #[arg(long, value_name = "FOLDER")]
+    target_dir: Option<PathBuf>,
+    /// Print the firmware's log, too
+    #[arg(long)]
+    verbose: bool,
+    /// Write the tables here as Markdown, with the command, the commit and the machine
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// A way to refine a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Direct,
+    Gram,
+    Descent,
+}
+
+impl Method {
+    const ALL: [Self; 3] = [Self::Direct, Self::Gram, Self::Descent];
+
+    /// As the firmware names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Gram => "gram",
+            Self::Descent => "descent",
+        }
+    }
+}
+
+/// What the host finds for the same patches.
+struct Host {
+    /// Of each method's codes after the firmware's iterations.
+    checksums: [u32; 3],
+    /// Mean iterations from the encoder's code to within [`GOOD`] of the lowest energy.
+    iterations: [f64; 3],
+    active: f64,
+}
+
+/// The model, ready to refine in each way.
+struct Refiner<'a> {
+    model: ModelView<'a>,
+    gram: GramView<'a>,
+    workspace: WorkspaceBuf,
+}
+
+impl Refiner<'_> {
+    fn refine(
+        &mut self,
+        method: Method,
+        input: &[f32],
+        code: &mut SparseCodeBuf,
+        settings: &Refine,
+    ) -> Result<Refinement> {
+        let workspace = &mut self.workspace;
+        Ok(match method {
+            Method::Direct => self
+                .model
+                .refine(input, code, settings, workspace, || false),
+            Method::Gram => self.gram.refine(input, code, settings, workspace, || false),
+            Method::Descent => self
+                .gram
+                .descend(input, code, settings, workspace, || false),
+        }?)
+    }
+}
+
+fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
+    let model = ModelView::load(model).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let spec = model.spec();
+    let settings = Refine {
+        max_iterations: iterations,
+        tolerance: 0.0,
+        ..Refine::for_noise(spec, patches.noise() / spec.preprocessing.deviation)
+    };
+    let mut refiner = Refiner {
+        model,
+        gram: GramView::new(&model).context("the benchmark takes models with a linear decoder")?,
+        workspace: WorkspaceBuf::for_model(spec),
+    };
+    let code_dim = u16::try_from(spec.code_dim())?;
+    let mut hashers: [crc32fast::Hasher; 3] = Default::default();
+    let mut needed = [0.0; 3];
+    let mut active = 0;
+    let budget = |max_iterations| Refine {
+        max_iterations,
+        ..settings
+    };
+    for noisy in patches.noisy.chunks(patches.input_dim) {
+        let mut input = noisy.to_vec();
+        let _ = model.preprocess(&mut input)?;
+        let mut start = SparseCodeBuf::new(code_dim);
+        model.encode(&input, &mut start, &mut refiner.workspace)?;
+        active += start.active();
+        let lowest = refiner
+            .refine(Method::Descent, &input, &mut start.clone(), &budget(5000))?
+            .energy;
+        let good = f64::from(lowest) * (1.0 + GOOD);
+        for ((method, hasher), needed) in Method::ALL.into_iter().zip(&mut hashers).zip(&mut needed)
+        {
+            let mut code = start.clone();
+            refiner.refine(method, &input, &mut code, &settings)?;
+            add_code(hasher, &code);
+            let mut arrived = false;
+            for iterations in 0..2000 {
+                let found =
+                    refiner.refine(method, &input, &mut start.clone(), &budget(iterations))?;
+                if f64::from(found.energy) <= good {
+                    *needed += f64::from(iterations);
+                    arrived = true;
+                    break;
+                }
+            }
+            ensure!(
+                arrived,
+                "{} does not arrive in 2000 iterations",
+                method.name()
+            );
+        }
+    }
+    let count = patches.count as f64;
+    Ok(Host {
+        checksums: hashers.map(crc32fast::Hasher::finalize),
+        iterations: needed.map(|sum| sum / count),
+        active: active as f64 / count,
+    })
+}
+
+/// Runs `cargo xtask bench device`.
+pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
+    let job = Job::of(&Files {
+        model: &arguments.model,
+        patches: &arguments.patches,
+        patch_limit: arguments.patch_limit,
+        target_dir: &arguments.target_dir,
+        timeout: arguments.timeout,
+        verbose: arguments.verbose,
+    })?;
+    let cores = if arguments.core.is_empty() {
+        Core::value_variants()
+    } else {
+        &arguments.core
+    };
+    let mut logs = Vec::new();
+    let mut skipped = Vec::new();
+    for core in cores {
+        let setup = core.setup();
+        let Some(toolchain) = toolchain::choose(setup.target) else {
+            skipped.push(format!(
+                "{}: {}",
+                setup.name,
+                toolchain::remedy(setup.target)
+            ));
+            continue;
+        };
+        if !setup.machine.is_installed() {
+            skipped.push(format!("{}: {}", setup.name, setup.machine.remedy()));
+            continue;
+        }
+        eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
+        let log = job
+            .build_binary(&setup, &toolchain, "bench")
+            .and_then(|path| job.log_of(&setup, &path, &fs::read(&path)?))
+            .context(setup.name)?;
+        check_counter(&log).context(setup.name)?;
+        logs.push((setup.name, log));
+    }
+    let Some((_, first)) = logs.first() else {
+        skipped.iter().for_each(|line| println!("skipped: {line}"));
+        return Ok(ExitCode::from(SKIPPED));
+    };
+    let host = host(&job.model, &job.patches, first.value("iterations")?)?;
+    let mut text = String::new();
+    for (core, log) in &logs {
+        check(log, &host).context(*core)?;
+    }
+    tables(&mut text, &job, &logs, &host)?;
+    for line in &skipped {
+        writeln!(text, "\nSkipped: {line}")?;
+    }
+    println!("{text}");
+    if let Some(path) = &arguments.markdown {
+        write_page(
+            path,
+            "What each stage costs on a microcontroller",
+            "Instructions as QEMU executes them, means over the patches; not cycles: no pipeline, wait states or caches. Codes are \
+             bit for bit those of the host.",
+            "cargo xtask bench device",
+            "cpu",
+            &text,
+        )?;
+        println!("written to {}", path.display());
+    }
+    Ok(ExitCode::from(if skipped.is_empty() { 0 } else { SKIPPED }))
+}
+
+/// Holds the device's codes to the host's.
+fn check(log: &Log, host: &Host) -> Result<()> {
+    for (method, expected) in Method::ALL.into_iter().zip(host.checksums) {
+        let name = format!("{} checksum", method.name());
+        // Without room for the Gram matrix there are no other methods.
+        if method != Method::Direct && !has_gram(log) {
+            continue;
+        }
+        let found: u32 = log.value(&name)?;
+        ensure!(
+            found == expected,
+            "{name}: {found:08x}, the host's is {expected:08x}"
+        );
+    }
+    Ok(())
+}
+
+fn has_gram(log: &Log) -> bool {
+    log.value::<u64>("gram setup").is_ok()
+}
+
+fn tables(text: &mut String, job: &Job, logs: &[(&str, Log)], host: &Host) -> Result<()> {
+    let model = ModelView::load(&job.model).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let spec = model.spec();
+    writeln!(
+        text,
+        "Model: {} → {}, {} weights, {} patches, {:.1} atoms active in the encoder's code.\n",
+        spec.input_dim(),
+        spec.code_dim(),
+        spec.weights,
+        job.patches.count,
+        host.active
+    )?;
+    writeln!(
+        text,
+        "| core | preprocess | encode | decode | stack, bytes |"
+    )?;
+    writeln!(text, "|---|---:|---:|---:|---:|")?;
+    for (core, log) in logs {
+        let value = |name: &str| log.value::<u64>(name);
+        writeln!(
+            text,
+            "| {core} | {} | {} | {} | {} |",
+            value("preprocess")?,
+            value("encode")?,
+            value("decode")?,
+            value("stack bytes")?
+        )?;
+    }
+    let [direct, gram, descent] = host.iterations;
+    writeln!(
+        text,
+        "\nRefinement. *Once*: for a patch, whatever the number of iterations, the report of the result included. *Good*: from the \
+         encoder's code to an energy within 1/1000 of the lowest, which takes {direct:.1} iterations of FISTA ({gram:.1} with the Gram \
+         matrix) or {descent:.1} passes of coordinate descent.\n"
+    )?;
+    writeln!(
+        text,
+        "| core | FISTA, direct: once | iteration | good | FISTA, Gram: once | iteration | good | descent: once | pass | good | \
+         Gram matrix: setup | bytes |"
+    )?;
+    writeln!(text, "|---|{}", "---:|".repeat(11))?;
+    for (core, log) in logs {
+        write!(text, "| {core} |")?;
+        for (method, iterations) in Method::ALL.into_iter().zip(host.iterations) {
+            if method != Method::Direct && !has_gram(log) {
+                write!(text, " | | |")?;
+                continue;
+            }
+            let once: u64 = log.value(&format!("{} once", method.name()))?;
+            let iteration: u64 = log.value(&format!("{} iteration", method.name()))?;
+            let good = once as f64 + iterations * iteration as f64;
+            write!(text, " {once} | {iteration} | {good:.0} |")?;
+        }
+        if has_gram(log) {
+            let (setup, bytes): (u64, u64) = (log.value("gram setup")?, log.value("gram bytes")?);
+            writeln!(text, " {setup} | {bytes} |")?;
+        } else {
+            writeln!(text, " | does not fit |")?;
+        }
+    }
+    Ok(())
+}
