@@ -166,6 +166,12 @@ pub trait CodeBuffer: sealed::Storage {
     }
 }
 
+/// The active components as the products want them.
+pub(crate) fn entries<C: CodeBuffer>(code: &C) -> impl Iterator<Item = (usize, f32)> + '_ {
+    code.iter()
+        .map(|(index, value)| (usize::from(index), value))
+}
+
 /// A sparse code with room for all `CODE` components, without an allocator.
 ///
 /// Memory: `6·CODE + 8` bytes at most (776 for 128 components), on every target. With feature `serde` it is written as

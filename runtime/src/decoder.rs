@@ -18,7 +18,7 @@ pub(crate) fn non_zero(dense: &[f32]) -> impl Iterator<Item = (usize, f32)> + '_
 /// With a hidden layer, `hidden` receives `relu(W1 z + b1)`; otherwise it is not touched.
 pub(crate) fn decode(
     decoder: &Decoder<'_>,
-    entries: impl Iterator<Item = (usize, f32)>,
+    entries: &mut dyn Iterator<Item = (usize, f32)>,
     hidden: &mut [f32],
     output: &mut [f32],
 ) {
@@ -33,7 +33,7 @@ pub(crate) fn decode(
             for (unit, bias) in hidden.iter_mut().zip(*hidden_bias) {
                 *unit = portable::relu(*unit + bias);
             }
-            kernels::multiply_sparse(second, non_zero(hidden), output);
+            kernels::multiply_sparse(second, &mut non_zero(hidden), output);
         }
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn correlate(
     decoder: &Decoder<'_>,
     hidden: &mut [f32],
     residual: &mut [f32],
-    each: impl FnMut(usize, f32),
+    each: &mut dyn FnMut(usize, f32),
 ) {
     match decoder {
         Decoder::Linear { dictionary } => {

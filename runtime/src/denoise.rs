@@ -2,7 +2,7 @@
 
 use sparsecode_formats::ModelFile;
 
-use crate::code::CodeBuffer;
+use crate::code::{self, CodeBuffer};
 use crate::fista::{self, Refine, Refinement, Start};
 use crate::preprocess::{self, Normalisation};
 use crate::workspace::Scratch;
@@ -72,8 +72,12 @@ pub(crate) fn denoise<C: CodeBuffer>(
             deadline,
         )
     });
-    let entries = code.iter().map(|(k, value)| (usize::from(k), value));
-    decoder::decode(&file.decoder, entries, scratch.hidden, patch);
+    decoder::decode(
+        &file.decoder,
+        &mut code::entries(code),
+        scratch.hidden,
+        patch,
+    );
     preprocess::restore(&file.spec.preprocessing, patch, normalisation);
     Denoised {
         active: code.active(),

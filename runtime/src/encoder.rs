@@ -5,7 +5,7 @@
 
 use sparsecode_formats::Encoder;
 
-use crate::code::CodeBuffer;
+use crate::code::{self, CodeBuffer};
 use crate::kernels;
 use crate::workspace::Scratch;
 
@@ -25,8 +25,7 @@ pub(crate) fn encode<C: CodeBuffer>(
     // `from_dense` keeps positive components only: it is the relu.
     code.from_dense(drive);
     for _ in 0..iterations {
-        let entries = code.iter().map(|(k, value)| (usize::from(k), value));
-        kernels::multiply_sparse(&encoder.recurrent, entries, point);
+        kernels::multiply_sparse(&encoder.recurrent, &mut code::entries(code), point);
         for (next, u) in point.iter_mut().zip(drive.iter()) {
             *next += u;
         }

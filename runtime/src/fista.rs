@@ -231,7 +231,7 @@ fn run(
         let update = Update::new(settings, input.len(), momentum.next());
         residual_at(decoder, input, point, hidden, residual);
         let mut change = Change::new();
-        decoder::correlate(decoder, hidden, residual, |k, correlation| {
+        decoder::correlate(decoder, hidden, residual, &mut |k, correlation| {
             // With the correlation known, the old point and iterate of this component are needed no more.
             if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
                 update.apply(x, z, correlation, &mut change);
@@ -252,7 +252,7 @@ fn residual_at(
     hidden: &mut [f32],
     residual: &mut [f32],
 ) {
-    decoder::decode(decoder, non_zero(point), hidden, residual);
+    decoder::decode(decoder, &mut non_zero(point), hidden, residual);
     for (r, y) in residual.iter_mut().zip(input) {
         *r -= y;
     }

@@ -327,7 +327,7 @@ impl<'a> Of<'a> {
             // Twice: the other factor of the product is as it is stored.
             kernels::scale_columns(&self.dictionary, atom);
             kernels::scale_columns(&self.dictionary, atom);
-            kernels::dot_scaled_rows(&self.dictionary, atom, |j, product| {
+            kernels::dot_scaled_rows(&self.dictionary, atom, &mut |j, product| {
                 // The lower triangle, twice: rounding must not make the matrix asymmetric.
                 if j <= k {
                     for (row, column) in [(j, k), (k, j)] {
@@ -359,7 +359,7 @@ impl<'a> Of<'a> {
             *element = *sample;
         }
         kernels::scale_columns(&self.dictionary, parts.residual);
-        kernels::dot_scaled_rows(&self.dictionary, parts.residual, |k, product| {
+        kernels::dot_scaled_rows(&self.dictionary, parts.residual, &mut |k, product| {
             if let Some(c) = scratch.correlation.get_mut(k) {
                 *c = product;
             }
@@ -427,7 +427,6 @@ fn passes(
         iterate, scratch, ..
     } = state;
     let gradient = scratch.product;
-    let code_dim = gradient.len();
     if settings.max_iterations > 0 {
         multiply(matrix, iterate, scratch.support, gradient);
         for (g, c) in gradient.iter_mut().zip(scratch.correlation.iter()) {
@@ -445,7 +444,7 @@ fn passes(
             let next = portable::relu(*z - slope * inverse);
             if next != *z {
                 change.add(*z, *z, next);
-                portable::add_row(portable::row(matrix, code_dim, k), next - *z, gradient);
+                kernels::add_row(matrix, k, next - *z, gradient);
                 *z = next;
             } else {
                 change.stay(next);
@@ -470,5 +469,5 @@ fn multiply(matrix: &[f32], x: &[f32], support: &mut [u16], product: &mut [f32])
         active = active.wrapping_add(usize::from(*value != 0.0));
     }
     let support = support.get(..active).unwrap_or_default();
-    portable::multiply_symmetric(matrix, x, support, product);
+    kernels::multiply_symmetric(matrix, x, support, product);
 }

@@ -2,7 +2,7 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec};
 
-use crate::code::{CodeBuffer as _, SparseCode};
+use crate::code::{self, SparseCode};
 use crate::denoise::{self, Denoised};
 use crate::error::{DimensionError, LoadError};
 use crate::fista::{self, Refine, Refinement};
@@ -161,10 +161,9 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         output: &mut [f32; INPUT],
         workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
     ) {
-        let entries = code.iter().map(|(k, value)| (usize::from(k), value));
         decoder::decode(
             &self.file.decoder,
-            entries,
+            &mut code::entries(code),
             workspace.parts().hidden,
             output,
         );

@@ -2,7 +2,7 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec, ReadError};
 
-use crate::code::CodeBuffer;
+use crate::code::{self, CodeBuffer};
 use crate::denoise::{self, Denoised};
 use crate::error::DimensionError;
 use crate::fista::{self, Refine, Refinement};
@@ -104,8 +104,12 @@ impl<'a> ModelView<'a> {
     ) -> Result<(), DimensionError> {
         self.check("output", output)?;
         let scratch = self.scratch(code, workspace)?;
-        let entries = code.iter().map(|(k, value)| (usize::from(k), value));
-        decoder::decode(&self.file.decoder, entries, scratch.hidden, output);
+        decoder::decode(
+            &self.file.decoder,
+            &mut code::entries(code),
+            scratch.hidden,
+            output,
+        );
         Ok(())
     }
 

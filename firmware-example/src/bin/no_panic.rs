@@ -15,7 +15,8 @@ use riscv_rt::entry;
 use core::hint::black_box;
 
 use sparsecode_runtime::{
-    CodeBuffer as _, Model, ModelFile, ModelView, Refine, SparseCode, Workspace,
+    CodeBuffer as _, GramBuffer, GramWorkspace, Model, ModelFile, ModelView, Refine, SparseCode,
+    Workspace,
 };
 
 #[cfg(target_arch = "arm")]
@@ -34,6 +35,7 @@ fn slot() -> &'static [u8] {
 fn main() -> ! {
     black_box(linear());
     black_box(one_hidden());
+    black_box(gram());
     black_box(any_size());
     loop {}
 }
@@ -42,6 +44,22 @@ fn main() -> ! {
 #[inline(never)]
 fn linear() -> Option<f32> {
     exercise::<64, 128, 0>(&Model::load(slot()).ok()?)
+}
+
+/// Refinement by means of the Gram matrix.
+#[inline(never)]
+fn gram() -> Option<f32> {
+    let model = Model::<16, 24>::load(slot()).ok()?;
+    let (mut buffer, mut scratch) = (GramBuffer::new(), GramWorkspace::new());
+    let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
+    let settings = black_box(Refine::for_model(model.spec()));
+    let patch = black_box([0.5; 16]);
+    let gram = model.gram(&mut buffer, &mut workspace);
+    let (workspace, scratch) = (&mut workspace, &mut scratch);
+    let deadline = || black_box(false);
+    let refined = gram.refine(&patch, &mut code, &settings, workspace, scratch, deadline);
+    let descended = gram.descend(&patch, &mut code, &settings, workspace, scratch, deadline);
+    Some(refined.energy + descended.energy + code.l1_norm())
 }
 
 /// The same for a decoder with a hidden layer.

@@ -3,6 +3,9 @@
 //! A quantised weight is `q·scale` with one scale per output channel. Sums run over `q·x`; the scale is applied once:
 //! to each row's sum where rows are outputs (the encoder's input matrix), to the whole sum where columns are (all
 //! others), and to the residual before the transposed product.
+//!
+//! None of these functions is generic or inlined, so that they are compiled with this crate, as its profile says: firmware that is
+//! optimised for size keeps fast kernels.
 
 pub(crate) mod portable;
 
@@ -26,6 +29,7 @@ macro_rules! with_values {
 /// `output = M x` for a dense `x` and a matrix whose rows are the outputs and carry the scales.
 ///
 /// Cost: `rows · cols` multiply-adds.
+#[inline(never)]
 pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f32]) {
     with_values!(matrix, |values| {
         portable::dot_rows(values, matrix.cols, x, |index, product| {
@@ -40,9 +44,10 @@ pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f3
 /// `output = Mᵀ z` for the non-zero components `entries` of `z` and a matrix whose columns are the outputs.
 ///
 /// Cost: `entries · cols` multiply-adds.
+#[inline(never)]
 pub(crate) fn multiply_sparse(
     matrix: &MatrixRef<'_>,
-    entries: impl Iterator<Item = (usize, f32)>,
+    entries: &mut dyn Iterator<Item = (usize, f32)>,
     output: &mut [f32],
 ) {
     output.fill(0.0);
@@ -63,7 +68,8 @@ pub(crate) fn scale_columns(matrix: &MatrixRef<'_>, x: &mut [f32]) {
 /// Calls `each(k, row_k · x)` for every row, where `x` already carries the scales of the columns.
 ///
 /// Cost: `rows · cols` multiply-adds.
-pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: impl FnMut(usize, f32)) {
+#[inline(never)]
+pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: &mut dyn FnMut(usize, f32)) {
     with_values!(matrix, |values| portable::dot_rows(
         values,
         matrix.cols,
@@ -75,6 +81,7 @@ pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: impl FnMu
 /// Replaces every positive `units[k]` by `row_k · x` and all others by 0, where `x` already carries the scales.
 ///
 /// Cost: `active · cols` multiply-adds.
+#[inline(never)]
 pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f32]) {
     with_values!(matrix, |values| {
         for (index, unit) in units.iter_mut().enumerate() {
@@ -85,6 +92,22 @@ pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f3
             };
         }
     });
+}
+
+/// `product = G x` for a symmetric `G` as wide as `x` and the components of `x` that `support` names, ascending.
+///
+/// Cost: `support · l` multiply-adds.
+#[inline(never)]
+pub(crate) fn multiply_symmetric(gram: &[f32], x: &[f32], support: &[u16], product: &mut [f32]) {
+    portable::multiply_symmetric(gram, x, support, product);
+}
+
+/// `sum += value · row k` of a symmetric matrix as wide as `sum`.
+///
+/// Cost: `l` multiply-adds.
+#[inline(never)]
+pub(crate) fn add_row(gram: &[f32], k: usize, value: f32, sum: &mut [f32]) {
+    portable::add_row(portable::row(gram, sum.len(), k), value, sum);
 }
 
 /// Writes the stored numbers of a row, without their scales, to `row`.
