@@ -68,7 +68,9 @@ fn train(arguments: &Train) -> Result<()> {
         write_page(
             path,
             "How long training takes",
-            "Measured in one run; times are the shortest of several repetitions.",
+            "Measured in one run; times are the shortest of several repetitions. The speed of virtual processors drifts by a third and \
+             more from minute to minute, also that of one core beside the other: believe ratios within a table more than times, and \
+             single lines less than tables.",
             &format!("cargo xtask bench train --data DIR{quick}"),
             "cpu",
             &text,

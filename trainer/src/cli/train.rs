@@ -2,6 +2,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -135,6 +136,15 @@ impl Arguments {
     }
 }
 
+/// What to say of more threads than cores.
+fn crowded(threads: usize, cores: usize) -> Option<String> {
+    (threads > cores).then(|| {
+        format!(
+            "note: RAYON_NUM_THREADS={threads}, but there are {cores} cores: threads wait for each other, and fewer are much faster"
+        )
+    })
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = arguments.folder();
     let config = arguments.resolve(&folder)?;
@@ -160,6 +170,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             config.model_name(),
             splits.description
         );
+    }
+    if let Some(note) = crowded(
+        rayon::current_num_threads(),
+        thread::available_parallelism().map_or(usize::MAX, usize::from),
+    ) {
+        eprintln!("{note}");
     }
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
@@ -291,5 +307,16 @@ impl Observer for Console {
             record.seconds,
         ));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_than_cores_are_remarked_on() {
+        assert_eq!(crowded(2, 2), None);
+        assert!(crowded(20, 2).unwrap().contains("20"));
     }
 }

@@ -3,7 +3,9 @@ use std::sync::OnceLock;
 use candle_core::{DType, Result, Tensor};
 
 use super::InferenceConfig;
-use crate::kernels::elementwise::{column_sums, difference, sum_of_squares, where_positive};
+use crate::kernels::elementwise::{
+    column_sums, difference, scaled, sum_of_squares, where_positive,
+};
 use crate::kernels::matmul::{product, turned};
 use crate::model::{Decoder, DecoderGradients, hidden_units};
 
@@ -106,8 +108,8 @@ impl<'a> Energy<'a> {
                 }
                 let scale = 2.0 / self.inputs.dim(1)? as f64;
                 let quadratic = Quadratic {
-                    gram: (product(&dictionary.t()?, dictionary)? * scale)?,
-                    correlation: (product(self.inputs, dictionary)? * scale)?,
+                    gram: scaled(&product(&dictionary.t()?, dictionary)?, scale)?,
+                    correlation: scaled(&product(self.inputs, dictionary)?, scale)?,
                 };
                 Ok(Reconstruction::Quadratic(
                     self.quadratic.get_or_init(|| quadratic),

@@ -58,12 +58,31 @@ pub(crate) fn where_positive(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
     )
 }
 
-/// `relu(x + bias)`, the bias added to each row.
-pub(crate) fn rectified(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    if !is_host(x) || x.dim(1)? != bias.elem_count() {
-        return x.broadcast_add(bias)?.relu();
+/// `a + b`, element by element; `b` may be one row, added to each of `a`.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !is_host(a) || !fits(a, b) {
+        return a.broadcast_add(b);
     }
-    map2("rectified", x, bias, |x, bias| (x + bias).max(0.0))
+    map2("sum", a, b, |a, b| a + b)
+}
+
+/// `relu(a + b)`, with `b` as for [`sum`]. NaN stays NaN.
+pub(crate) fn rectified(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !is_host(a) || !fits(a, b) {
+        return a.broadcast_add(b)?.relu();
+    }
+    map2("rectified", a, b, |a, b| positive_part(a + b))
+}
+
+/// `max(x, 0)`, but NaN stays NaN, so that the step's guards see it.
+#[inline(always)]
+pub(crate) fn positive_part(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Whether `b` has the shape of `a`, or of a row of it.
+fn fits(a: &Tensor, b: &Tensor) -> bool {
+    a.shape() == b.shape() || a.dims().last() == Some(&b.elem_count())
 }
 
 /// `factor · x`.
@@ -282,9 +301,14 @@ mod tests {
         assert!(largest < 1e-6, "{largest}");
     }
 
-    /// Each fused pass beside its definition, in f64.
+    /// Each fused pass beside its definition, in f64, by several threads where there is enough to do.
     #[test]
     fn fused_passes_are_the_tensor_operations() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        pool.unwrap().install(compare_fused_passes);
+    }
+
+    fn compare_fused_passes() {
         for (rows, columns) in [(1, 1), (3, 5), (250, 131), (700, 1000)] {
             let (a, b) = (matrix(rows, columns, 0.0), matrix(rows, columns, 1.0));
             let (a64, b64) = (double(&a), double(&b));
@@ -297,10 +321,10 @@ mod tests {
                 &where_positive(&a, &b).unwrap(),
                 &where_positive(&a64, &b64).unwrap(),
             );
-            assert_close(
-                &rectified(&a, &bias).unwrap(),
-                &rectified(&a64, &double(&bias)).unwrap(),
-            );
+            for (b, b64) in [(&bias, &double(&bias)), (&b, &b64)] {
+                assert_close(&rectified(&a, b).unwrap(), &rectified(&a64, b64).unwrap());
+                assert_close(&sum(&a, b).unwrap(), &sum(&a64, b64).unwrap());
+            }
             assert_close(&scaled(&a, 0.3).unwrap(), &scaled(&a64, 0.3).unwrap());
             assert_close(&unit_columns(&a).unwrap(), &unit_columns(&a64).unwrap());
             let (fused, plain) = (sum_of_squares(&a).unwrap(), sum_of_squares(&a64).unwrap());
@@ -345,5 +369,7 @@ mod tests {
         let zero = x.zeros_like().unwrap();
         let difference = difference(&x, &zero).unwrap().to_vec2::<f32>().unwrap();
         assert!(difference[0][0].is_nan());
+        let rectified = rectified(&x, &zero).unwrap().to_vec2::<f32>().unwrap();
+        assert!(rectified[0][0].is_nan() && rectified[0][1] == 1.0);
     }
 }

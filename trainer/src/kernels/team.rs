@@ -83,24 +83,20 @@ impl Team {
         }
     }
 
-    /// Up to `most` threads for one loop.
+    /// Up to `most` threads for one loop: the caller's alone while others have the team.
     pub(crate) fn gather(&self, most: usize) -> Crew<'_> {
         let (pool, threads) = match self {
             Self::Caller => (Pool::Caller, 1),
-            Self::Own(pool) => {
-                let pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-                let threads = pool.current_num_threads();
-                (Pool::Own(pool), threads)
-            }
+            Self::Own(pool) => match free(pool) {
+                Some(pool) => {
+                    let threads = pool.current_num_threads();
+                    (Pool::Own(pool), threads)
+                }
+                None => (Pool::Caller, 1),
+            },
             Self::Shared => {
                 let threads = rayon::current_num_threads();
-                let free = match SHARED.try_lock() {
-                    Ok(free) => Some(free),
-                    Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
-                    // Not waited for: who holds it may be waiting for this very thread.
-                    Err(TryLockError::WouldBlock) => None,
-                };
-                match free {
+                match free(&SHARED) {
                     Some(free) if threads > 1 => (Pool::Shared(free), threads),
                     _ => (Pool::Caller, 1),
                 }
@@ -110,6 +106,16 @@ impl Team {
             pool,
             members: threads.min(most).max(1),
         }
+    }
+}
+
+/// The lock, if nobody holds it. It is not waited for: while a crew works, its caller's thread may take up a job of rayon's that
+/// asks for the same team, and would wait for itself.
+fn free<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match lock.try_lock() {
+        Ok(free) => Some(free),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -292,14 +298,26 @@ mod tests {
         team.gather(2).run(|_, barrier| barrier.meet());
     }
 
-    /// On rayon's own threads, from several of them at once: whoever comes second works alone instead of waiting.
+    /// From several of rayon's threads at once: whoever comes second works alone instead of waiting. Also on a single thread, which
+    /// takes up the second piece of work while it waits for the first one's crew.
     #[test]
-    fn crews_on_shared_threads_do_not_wait_for_each_other() {
-        let pool = ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    fn crews_do_not_wait_for_each_other() {
+        for threads in [1, 2] {
+            for team in [Team::Shared, Team::new(2)] {
+                gather_from_two_jobs(threads, &team);
+            }
+        }
+    }
+
+    fn gather_from_two_jobs(threads: usize, team: &Team) {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         let seen = AtomicUsize::new(0);
         let work = || {
             for _ in 0..50 {
-                let crew = Team::Shared.gather(2);
+                let crew = team.gather(2);
                 let members = crew.members();
                 crew.run(|member, barrier| {
                     barrier.meet();

@@ -1,7 +1,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Named;
-use crate::kernels::elementwise::{column_sums, where_positive};
+use crate::kernels::elementwise::{column_sums, rectified, sum, where_positive};
 use crate::kernels::matmul::product;
 
 /// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
@@ -48,11 +48,15 @@ impl Encoder {
     ///
     /// As [`Encoder::forward`].
     pub fn forward_traced(&self, inputs: &Tensor) -> Result<ListaTrace> {
-        let drive = product(inputs, &self.input.t()?)?.broadcast_add(&self.bias)?;
+        let product_u = product(inputs, &self.input.t()?)?;
+        let drive = sum(&product_u, &self.bias)?;
         let mut codes = Vec::with_capacity(self.iterations + 1);
-        codes.push(drive.relu()?);
+        codes.push(rectified(&product_u, &self.bias)?);
         for i in 0..self.iterations {
-            codes.push((product(&codes[i], &self.recurrent.t()?)? + &drive)?.relu()?);
+            codes.push(rectified(
+                &product(&codes[i], &self.recurrent.t()?)?,
+                &drive,
+            )?);
         }
         Ok(ListaTrace { codes })
     }
@@ -75,9 +79,9 @@ impl Encoder {
         let mut delta = where_positive(code_gradient, trace.code())?;
         let mut drive = delta.clone();
         for previous in trace.codes[..self.iterations].iter().rev() {
-            recurrent = (recurrent + product(&delta.t()?, previous)?)?;
+            recurrent = sum(&recurrent, &product(&delta.t()?, previous)?)?;
             delta = where_positive(&product(&delta, &self.recurrent)?, previous)?;
-            drive = (drive + &delta)?;
+            drive = sum(&drive, &delta)?;
         }
         Ok(vec![
             ("encoder.input", product(&drive.t()?, inputs)?),

@@ -179,17 +179,22 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    /// The fused update is the plain one, bit for bit, over steps in which the moments build up.
+    /// The fused update is the plain one, bit for bit, over steps in which the moments build up; by one thread and by several.
     #[test]
     fn fused_update_is_the_plain_one() -> Result<()> {
-        let count = 40_000;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        pool.unwrap()
+            .install(|| [1, 4_001, 100_003].into_iter().try_for_each(compare))
+    }
+
+    fn compare(count: i32) -> Result<()> {
         let wave = |phase: f32| -> Result<Tensor> {
             let values = (0..count).map(|i| (i as f32 * 0.37 + phase).sin() * 0.1);
             Tensor::from_iter(values, &Device::Cpu)
         };
         let mut fused = (
             wave(0.0)?,
-            Tensor::zeros((2, count), DType::F32, &Device::Cpu)?,
+            Tensor::zeros((2, count as usize), DType::F32, &Device::Cpu)?,
         );
         let mut by_tensors = fused.clone();
         for step in 1..=4 {

@@ -66,6 +66,9 @@ impl Learner {
 
     /// Encodes, infers Z*, and updates decoder and encoder once, on `inputs` (`batch × input_dim`) in `epoch` (from 0).
     ///
+    /// On a processor all of rayon's threads are at work until it returns. They take up what else is given to rayon meanwhile, so
+    /// that a step may have to wait for another caller's long job.
+    ///
     /// # Errors
     ///
     /// [`StepError::Diverged`] names the tensor that stopped being finite; the model is then as it was before the update.

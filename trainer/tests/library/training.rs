@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::{Dataset, Splits};
 use sparsecode_trainer::evaluate::{self, CodeSource, Samples};
-use sparsecode_trainer::inference::PlainFista;
+use sparsecode_trainer::inference::{CpuEngine, PlainFista};
 use sparsecode_trainer::model::{Autoencoder, Decoder};
 use sparsecode_trainer::train::{
     Checkpoint, DataFacts, Ending, EpochRecord, Learner, LogError, Observer, RunFolder, Silent,
@@ -42,8 +42,10 @@ fn load(config: &Config) -> Splits {
     config.data.load(None, config.seed).unwrap()
 }
 
+/// With the engine that `train` uses, on two threads of its own: other tests may be at work on the shared ones.
 fn trainer(config: &Config) -> Trainer<'static> {
-    Trainer::new(config.clone(), load(config), &PlainFista, &CPU).unwrap()
+    let engine = Box::leak(Box::new(CpuEngine::new(2)));
+    Trainer::new(config.clone(), load(config), engine, &CPU).unwrap()
 }
 
 /// Keeps the records; raises the stop flag after some batches.
@@ -379,6 +381,31 @@ fn the_seed_decides_every_bit() {
 }
 
 /// Stopped after any batch and resumed from the file, a run ends with the same files, bit for bit, and the same figures.
+/// Two runs at once, each of whose steps is a job of rayon's that may be taken up while the other waits for its crew.
+#[test]
+fn two_runs_may_share_an_engine() {
+    let config = small("vdl", &["epochs=2"]);
+    let engine = CpuEngine::new(2);
+    let (alone, _) = train(&config);
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let folder = tempfile::tempdir().unwrap();
+                    let mut trainer =
+                        Trainer::new(config.clone(), load(&config), &engine, &CPU).unwrap();
+                    let mut recorder = Recorder::default();
+                    recorder.run(&mut trainer, folder.path()).unwrap();
+                    bits(trainer.model())
+                })
+            })
+            .collect();
+        for run in runs {
+            assert_eq!(run.join().unwrap(), bits(&alone));
+        }
+    });
+}
+
 #[test]
 fn a_resumed_run_ends_where_an_uninterrupted_one_ends() {
     for (variant, stops) in [

@@ -16,6 +16,7 @@ use candle_core::{Result, Tensor};
 use pulp::Arch;
 
 use super::{HostMatrix, matrix};
+use crate::kernels::elementwise::positive_part;
 use crate::kernels::matmul::{Matrix, matmul};
 use crate::kernels::team::{Barrier, UNIT, part};
 
@@ -161,7 +162,7 @@ impl<'a> OneHidden<'a> {
             matmul(&mut units, hidden_part.len(), true, 1.0, points, weights);
             Arch::new().dispatch(|| {
                 for unit in units.iter_mut() {
-                    *unit = unit.max(0.0);
+                    *unit = positive_part(*unit);
                 }
             });
         }

@@ -24,8 +24,10 @@ const TILE: usize = UNIT;
 
 /// The engine for f32 tensors in main memory.
 ///
-/// A linear decoder gives the same bits with any number of threads; beside [`PlainFista`](super::PlainFista) it differs by the
-/// rounding of f32. Threads are of use up to one for 16 samples of a batch.
+/// A linear decoder gives the same bits with any number of threads, a one-hidden decoder with the same number: where several
+/// inferences run at the same time in one process and bits matter, give each an engine of its own. Beside
+/// [`PlainFista`](super::PlainFista) both differ by the rounding of f32. A thread takes at least 16 samples of a batch: more threads
+/// than that rest.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -51,7 +53,8 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// An engine with `threads` threads (at least one) of its own.
+    /// An engine with `threads` threads (at least one) of its own. While it is at work for one caller, it works for others on
+    /// their own threads.
     pub fn new(threads: usize) -> Self {
         Self {
             team: Team::new(threads.max(1)),
