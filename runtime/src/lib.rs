@@ -70,8 +70,10 @@
 //! | patch, decoded in place | `4·d` | [`encode`](Model::encode) | `l·d + L·a·l` |
 //! | [`SparseCode`] | `6·l + 8` | [`refine`](Model::refine), each iteration | `(a + l)·d`, or `(a + l)·m + 2·h·d` |
 //! | [`Workspace`] | `4·(d + 2·l + m)` | [`decode`](Model::decode) | `a·d`, or `a·m + h·d` |
+//! | [`GramBuffer`], [`GramWorkspace`], if used | `4·l² + 14·l` | [`descend`](Gram::descend), each pass | `b·l`, after `l·d` |
 //!
-//! where `L` is the number of LISTA iterations and `h ≤ m` that of active hidden units. [`ram_bytes`] adds the left side up.
+//! where `L` is the number of LISTA iterations, `h ≤ m` that of active hidden units, and `b` that of components that change.
+//! [`ram_bytes`] adds the left side up, without the Gram matrix.
 //!
 //! # Features
 //!
