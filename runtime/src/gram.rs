@@ -85,6 +85,42 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 ///
 /// Energies, settings and results are those of [`Model::refine`]; the iterates differ from its by rounding, and are the same
 /// bits on a host and a microcontroller.
+///
+/// ```
+/// use sparsecode_runtime::{GramBuffer, GramWorkspace, Model, Refine, SparseCode, Workspace};
+/// # use sparsecode_runtime::formats::{self, *};
+/// # let dictionary: Vec<f32> = (0..32).map(|i| if i / 8 <= i % 8 / 2 { 0.4 } else { 0.0 }).collect();
+/// # let trained = OwnedModel {
+/// #     spec: OwnedSpec {
+/// #         variant: Variant::Do,
+/// #         input_shape: InputShape::window(8),
+/// #         code_dim: 4,
+/// #         hidden_dim: 0,
+/// #         lista_iterations: None,
+/// #         lambda: 0.01,
+/// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
+/// #         peak: 1.0,
+/// #         provenance: OwnedProvenance::default(),
+/// #     },
+/// #     encoder: None,
+/// #     decoder: OwnedDecoder::Linear { dictionary },
+/// # };
+/// # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
+/// # let bytes: &[u8] = &file;
+///
+/// let model = Model::<8, 4>::load(bytes)?;
+/// let (mut buffer, mut scratch, mut workspace) = (GramBuffer::new(), GramWorkspace::new(), Workspace::new());
+/// let gram = model.gram(&mut buffer, &mut workspace); // once
+///
+/// let patch = [0.1, 0.2, 0.9, 1.1, 1.0, 1.2, 0.8, 0.9];
+/// let settings = Refine::for_model(model.spec());
+/// let (mut code, mut other) = (SparseCode::new(), SparseCode::new());
+/// let fista = gram.refine(&patch, &mut code, &settings, &mut workspace, &mut scratch, || false);
+/// let descent = gram.descend(&patch, &mut other, &settings, &mut workspace, &mut scratch, || false);
+/// assert!(descent.energy <= fista.energy + 1e-4);
+/// assert!(descent.iterations < fista.iterations);
+/// # Ok::<(), sparsecode_runtime::LoadError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Gram<'a, 'g, const INPUT: usize, const CODE: usize> {
     of: Of<'a>,

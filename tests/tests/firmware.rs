@@ -49,7 +49,7 @@ fn number(core: &serde_json::Value, key: &str) -> f64 {
         .unwrap_or_else(|| panic!("{key} in {core}"))
 }
 
-/// One test, so that two builds do not wait for each other's lock with the emulator's time running.
+/// One test of all runs, so that their builds do not wait for each other's lock with the emulator's time running.
 #[test]
 fn the_firmware_computes_what_the_host_does() {
     let Some(core) = firmware(&[]) else {
@@ -94,6 +94,36 @@ fn the_firmware_computes_what_the_host_does() {
     let text = String::from_utf8_lossy(&refused.stdout);
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("scratch") && text.contains("limit"), "{text}");
+}
+
+/// Every way to refine ends at the host's codes on the device, or `bench device` fails; and the Gram matrix must pay.
+#[test]
+fn the_benchmark_counts_every_way_to_refine() {
+    let output = cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .args(["bench", "device", "--core", "m4f", "--patch-limit", "2"])
+        .output()
+        .expect("cargo runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(SKIPPED) {
+        return skipped(&format!("the benchmark on m4f: {text}"));
+    }
+    assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
+    let row = text
+        .lines()
+        .filter(|line| line.starts_with("| m4f |"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no row of refinement in {text}"));
+    let cells: Vec<f64> = row
+        .split('|')
+        .filter_map(|cell| cell.trim().parse().ok())
+        .collect();
+    let [_, direct, direct_good, _, gram, _, _, _, descent_good, ..] = cells[..] else {
+        panic!("{row}");
+    };
+    assert!(gram < direct / 2.0, "{row}");
+    assert!(descent_good < direct_good / 5.0, "{row}");
 }
 
 /// A 784→128 model in i8 and two patches for it: the papers' VDL and noisy digits where the shared data are, else made up.

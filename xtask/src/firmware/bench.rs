@@ -290,6 +290,11 @@ fn tables(text: &mut String, job: &Job, logs: &[(&str, Log)], host: &Host) -> Re
             value("stack bytes")?
         )?;
     }
+    refinements(text, logs, host)
+}
+
+/// The table of ways to refine.
+fn refinements(text: &mut String, logs: &[(&str, Log)], host: &Host) -> Result<()> {
     let [direct, gram, descent] = host.iterations;
     writeln!(
         text,
@@ -323,4 +328,69 @@ fn tables(text: &mut String, job: &Job, logs: &[(&str, Log)], host: &Host) -> Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(gram: bool, checksum: u32) -> Log {
+        let mut lines = vec![
+            "direct once = 100".to_owned(),
+            "direct iteration = 10".to_owned(),
+            "direct checksum = 1".to_owned(),
+            "preprocess = 5".to_owned(),
+            "encode = 6".to_owned(),
+            "decode = 7".to_owned(),
+            "stack bytes = 8".to_owned(),
+        ];
+        if gram {
+            for (name, once, iteration) in [("gram", 50, 4), ("descent", 60, 5)] {
+                lines.push(format!("{name} once = {once}"));
+                lines.push(format!("{name} iteration = {iteration}"));
+                lines.push(format!("{name} checksum = {checksum}"));
+            }
+            lines.push("gram setup = 1000".to_owned());
+            lines.push("gram bytes = 2000".to_owned());
+        }
+        Log::from_lines(
+            lines
+                .into_iter()
+                .map(|line| format!("info  {line}"))
+                .collect(),
+        )
+    }
+
+    const HOST: Host = Host {
+        checksums: [1, 2, 2],
+        iterations: [20.0, 20.0, 3.0],
+        active: 4.0,
+    };
+
+    #[test]
+    fn other_codes_than_the_hosts_are_refused() {
+        check(&log(true, 2), &HOST).unwrap();
+        check(&log(false, 0), &HOST).unwrap();
+        let error = check(&log(true, 3), &HOST).unwrap_err().to_string();
+        assert!(error.contains("gram checksum"), "{error}");
+    }
+
+    #[test]
+    fn good_is_once_and_the_iterations_that_it_takes() {
+        let mut text = String::new();
+        refinements(
+            &mut text,
+            &[("big", log(true, 2)), ("small", log(false, 0))],
+            &HOST,
+        )
+        .unwrap();
+        assert!(
+            text.contains("| big | 100 | 10 | 300 | 50 | 4 | 130 | 60 | 5 | 75 | 1000 | 2000 |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| small | 100 | 10 | 300 | | | | | | | | does not fit |"),
+            "{text}"
+        );
+    }
 }
