@@ -1,5 +1,6 @@
 //! Rayon's threads, kept from falling asleep between products.
 
+use std::cell::Cell;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -17,6 +18,7 @@ pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     }
     let done = AtomicBool::new(false);
     rayon::scope(|scope| {
+        let _inside = Inside::enter();
         let own = rayon::current_thread_index();
         let done = &done;
         scope.spawn_broadcast(move |_, context| {
@@ -29,6 +31,30 @@ pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+thread_local! {
+    /// Whether this thread is in the middle of the work that others are kept awake for.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets [`INSIDE`] until it goes out of scope.
+struct Inside {
+    before: bool,
+}
+
+impl Inside {
+    fn enter() -> Self {
+        Self {
+            before: INSIDE.replace(true),
+        }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(self.before);
+    }
+}
+
 /// Raises a flag when it goes out of scope, also by a panic.
 struct Raised<'a>(&'a AtomicBool);
 
@@ -39,6 +65,11 @@ impl Drop for Raised<'_> {
 }
 
 fn look_for_work(done: &AtomicBool) {
+    // While its own work waits for something, a thread takes up what others have given to rayon, such as this. If two watched over
+    // each other's work in the middle of their own, neither would ever be done.
+    if INSIDE.get() {
+        return;
+    }
     let mut looks = 0;
     while !done.load(Ordering::Relaxed) {
         if rayon::yield_now() == Some(Yield::Executed) {
@@ -56,6 +87,32 @@ fn look_for_work(done: &AtomicBool) {
 mod tests {
     use super::*;
     use rayon::prelude::*;
+    use std::time::Duration;
+
+    /// Two pieces of work on two threads, each of which waits for a pool of its own and meanwhile takes up what rayon has: the
+    /// other's watch among it, in which neither must wait for the other.
+    #[test]
+    fn nobody_looks_for_work_in_the_middle_of_work() {
+        let pool = |threads| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+        };
+        let (shared, own) = (pool(2), [pool(1), pool(1)]);
+        let rounds = |own: &rayon::ThreadPool| {
+            for _ in 0..500 {
+                shared.install(|| {
+                    awake(|| own.broadcast(|_| thread::sleep(Duration::from_micros(50))))
+                });
+            }
+        };
+        thread::scope(|scope| {
+            for own in &own {
+                scope.spawn(|| rounds(own));
+            }
+        });
+    }
 
     /// From within and without rayon's threads, one in another, and from several at once.
     #[test]

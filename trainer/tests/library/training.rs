@@ -381,19 +381,27 @@ fn the_seed_decides_every_bit() {
 }
 
 /// Stopped after any batch and resumed from the file, a run ends with the same files, bit for bit, and the same figures.
-/// Two runs at once, each of whose steps is a job of rayon's that may be taken up while the other waits for its crew.
+/// Several runs at once, each of whose steps is a job of rayon's that may be taken up while another waits for its crew: with one
+/// engine, and with one for each.
 #[test]
-fn two_runs_may_share_an_engine() {
+fn several_runs_may_go_on_at_once() {
     let config = small("vdl", &["epochs=2"]);
-    let engine = CpuEngine::new(2);
     let (alone, _) = train(&config);
+    let engines: Vec<_> = (0..3).map(|_| CpuEngine::new(2)).collect();
+    for engines in [[&engines[0]; 3], [&engines[0], &engines[1], &engines[2]]] {
+        run_together(&config, engines, &alone);
+    }
+}
+
+fn run_together(config: &Config, engines: [&CpuEngine; 3], alone: &Autoencoder) {
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
+        let runs: Vec<_> = engines
+            .into_iter()
+            .map(|engine| {
+                scope.spawn(move || {
                     let folder = tempfile::tempdir().unwrap();
                     let mut trainer =
-                        Trainer::new(config.clone(), load(&config), &engine, &CPU).unwrap();
+                        Trainer::new(config.clone(), load(config), engine, &CPU).unwrap();
                     let mut recorder = Recorder::default();
                     recorder.run(&mut trainer, folder.path()).unwrap();
                     bits(trainer.model())
@@ -401,7 +409,7 @@ fn two_runs_may_share_an_engine() {
             })
             .collect();
         for run in runs {
-            assert_eq!(run.join().unwrap(), bits(&alone));
+            assert_eq!(run.join().unwrap(), bits(alone));
         }
     });
 }
