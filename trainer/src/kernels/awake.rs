@@ -87,32 +87,6 @@ fn look_for_work(done: &AtomicBool) {
 mod tests {
     use super::*;
     use rayon::prelude::*;
-    use std::time::Duration;
-
-    /// Two pieces of work on two threads, each of which waits for a pool of its own and meanwhile takes up what rayon has: the
-    /// other's watch among it, in which neither must wait for the other.
-    #[test]
-    fn nobody_looks_for_work_in_the_middle_of_work() {
-        let pool = |threads| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap()
-        };
-        let (shared, own) = (pool(2), [pool(1), pool(1)]);
-        let rounds = |own: &rayon::ThreadPool| {
-            for _ in 0..500 {
-                shared.install(|| {
-                    awake(|| own.broadcast(|_| thread::sleep(Duration::from_micros(50))))
-                });
-            }
-        };
-        thread::scope(|scope| {
-            for own in &own {
-                scope.spawn(|| rounds(own));
-            }
-        });
-    }
 
     /// From within and without rayon's threads, one in another, and from several at once.
     #[test]

@@ -385,7 +385,8 @@ fn the_seed_decides_every_bit() {
 /// engine, and with one for each.
 #[test]
 fn several_runs_may_go_on_at_once() {
-    let config = small("vdl", &["epochs=2"]);
+    // Long enough to meet in the middle of steps.
+    let config = small("vdl", &["epochs=20"]);
     let (alone, _) = train(&config);
     let engines: Vec<_> = (0..3).map(|_| CpuEngine::new(2)).collect();
     for engines in [[&engines[0]; 3], [&engines[0], &engines[1], &engines[2]]] {
