@@ -153,8 +153,6 @@ pub(crate) fn refine<C: CodeBuffer>(
         run(decoder, input, settings, buffers, deadline)
     };
 
-    // The buffer is only written here, so that it is a whole code at every moment.
-    code.from_dense(iterate);
     let buffers = Scratch {
         drive: iterate,
         point,
@@ -183,15 +181,17 @@ pub(crate) fn start<C: CodeBuffer>(code: &C, start: Start, iterate: &mut [f32], 
     }
 }
 
-/// What became of `code`, which `scratch.drive` holds too.
+/// Takes the last iterate, `scratch.drive`, to `code`, and says what became of it.
 pub(crate) fn report<C: CodeBuffer>(
     decoder: &Decoder<'_>,
     input: &[f32],
-    code: &C,
+    code: &mut C,
     lambda: f32,
     scratch: Scratch<'_>,
     (iterations, stopped): (u32, Stop),
 ) -> Refinement {
+    // The buffer is only written here, so that it is a whole code at every moment.
+    code.from_dense(scratch.drive);
     residual_at(
         decoder,
         input,

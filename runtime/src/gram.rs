@@ -123,7 +123,7 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Gram<'a, 'g, const INPUT: usize, const CODE: usize> {
-    of: Of<'a>,
+    dictionary: Dictionary<'a>,
     gram: &'g GramBuffer<CODE>,
 }
 
@@ -132,7 +132,7 @@ impl<'a, const INPUT: usize, const CODE: usize> Model<'a, INPUT, CODE> {
     /// the size of the patch.
     ///
     /// An iteration of [`Gram::refine`] takes `a·CODE` multiply-adds instead of `(a + CODE)·INPUT`, after `CODE·INPUT` for each
-    /// patch: it pays from the second iteration on, whatever the sizes.
+    /// patch.
     ///
     /// Cost: `CODE²·INPUT` multiply-adds.
     pub fn gram<'g>(
@@ -140,13 +140,16 @@ impl<'a, const INPUT: usize, const CODE: usize> Model<'a, INPUT, CODE> {
         buffer: &'g mut GramBuffer<CODE>,
         workspace: &mut Workspace<INPUT, CODE>,
     ) -> Gram<'a, 'g, INPUT, CODE> {
-        let of = Of::model(&self.view());
-        of.compute(
+        let dictionary = Dictionary::of(&self.view());
+        dictionary.multiply_by_itself(
             buffer.matrix.as_flattened_mut(),
             &mut buffer.inverse_diagonal,
             workspace.parts().residual,
         );
-        Gram { of, gram: buffer }
+        Gram {
+            dictionary,
+            gram: buffer,
+        }
     }
 }
 
@@ -164,14 +167,13 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
         scratch: &mut GramWorkspace<CODE>,
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
-        let matrix = self.gram.matrix.as_flattened();
-        self.of.run(
+        self.run(
+            Method::Fista,
             input,
             code,
             settings,
-            workspace.parts(),
-            scratch.parts(),
-            |parts| fista(matrix, input.len(), settings, parts, &mut deadline),
+            (workspace, scratch),
+            &mut deadline,
         )
     }
 
@@ -192,17 +194,32 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
         scratch: &mut GramWorkspace<CODE>,
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
-        let gram = (
-            self.gram.matrix.as_flattened(),
-            &self.gram.inverse_diagonal[..],
-        );
-        self.of.run(
+        self.run(
+            Method::Descent,
             input,
             code,
             settings,
-            workspace.parts(),
-            scratch.parts(),
-            |parts| passes(gram, input.len(), settings, parts, &mut deadline),
+            (workspace, scratch),
+            &mut deadline,
+        )
+    }
+
+    fn run(
+        &self,
+        method: Method,
+        input: &[f32; INPUT],
+        code: &mut SparseCode<CODE>,
+        settings: &Refine,
+        (workspace, scratch): (&mut Workspace<INPUT, CODE>, &mut GramWorkspace<CODE>),
+        deadline: &mut dyn FnMut() -> bool,
+    ) -> Refinement {
+        let gram = GramRef {
+            matrix: self.gram.matrix.as_flattened(),
+            inverse_diagonal: &self.gram.inverse_diagonal,
+        };
+        let (parts, scratch) = (workspace.parts(), scratch.parts());
+        self.dictionary.refine(
+            method, gram, input, code, settings, parts, scratch, deadline,
         )
     }
 }
@@ -211,8 +228,7 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
 #[cfg(feature = "std")]
 #[derive(Clone, Debug)]
 pub struct GramView<'a> {
-    of: Of<'a>,
-    input_dim: usize,
+    model: ModelView<'a>,
     matrix: std::vec::Vec<f32>,
     inverse_diagonal: std::vec::Vec<f32>,
     correlation: std::vec::Vec<f32>,
@@ -232,15 +248,14 @@ impl<'a> GramView<'a> {
         DimensionError::check("hidden_dim", 0, spec.hidden_dim())?;
         let (input_dim, code_dim) = (spec.input_dim(), spec.code_dim());
         let mut gram = Self {
-            of: Of::model(model),
-            input_dim,
+            model: *model,
             matrix: std::vec![0.0; code_dim.saturating_mul(code_dim)],
             inverse_diagonal: std::vec![0.0; code_dim],
             correlation: std::vec![0.0; code_dim],
             product: std::vec![0.0; code_dim],
             support: std::vec![0; code_dim],
         };
-        gram.of.compute(
+        Dictionary::of(model).multiply_by_itself(
             &mut gram.matrix,
             &mut gram.inverse_diagonal,
             &mut std::vec![0.0; input_dim],
@@ -261,16 +276,14 @@ impl<'a> GramView<'a> {
         workspace: &mut impl WorkspaceBuffer,
         mut deadline: impl FnMut() -> bool,
     ) -> Result<Refinement, DimensionError> {
-        let scratch = self.check(input, code, workspace)?;
-        let own = GramScratch {
-            correlation: &mut self.correlation,
-            product: &mut self.product,
-            support: &mut self.support,
-        };
-        let matrix = &self.matrix;
-        Ok(self.of.run(input, code, settings, scratch, own, |parts| {
-            fista(matrix, input.len(), settings, parts, &mut deadline)
-        }))
+        self.run(
+            Method::Fista,
+            input,
+            code,
+            settings,
+            workspace,
+            &mut deadline,
+        )
     }
 
     /// See [`Gram::descend`].
@@ -286,43 +299,63 @@ impl<'a> GramView<'a> {
         workspace: &mut impl WorkspaceBuffer,
         mut deadline: impl FnMut() -> bool,
     ) -> Result<Refinement, DimensionError> {
-        let scratch = self.check(input, code, workspace)?;
-        let own = GramScratch {
+        self.run(
+            Method::Descent,
+            input,
+            code,
+            settings,
+            workspace,
+            &mut deadline,
+        )
+    }
+
+    fn run(
+        &mut self,
+        method: Method,
+        input: &[f32],
+        code: &mut impl CodeBuffer,
+        settings: &Refine,
+        workspace: &mut impl WorkspaceBuffer,
+        deadline: &mut dyn FnMut() -> bool,
+    ) -> Result<Refinement, DimensionError> {
+        self.model.check("input", input)?;
+        let parts = self.model.scratch(code, workspace)?;
+        let gram = GramRef {
+            matrix: &self.matrix,
+            inverse_diagonal: &self.inverse_diagonal,
+        };
+        let scratch = GramScratch {
             correlation: &mut self.correlation,
             product: &mut self.product,
             support: &mut self.support,
         };
-        let gram = (&self.matrix[..], &self.inverse_diagonal[..]);
-        Ok(self.of.run(input, code, settings, scratch, own, |parts| {
-            passes(gram, input.len(), settings, parts, &mut deadline)
-        }))
-    }
-
-    fn check<'w>(
-        &self,
-        input: &[f32],
-        code: &impl CodeBuffer,
-        workspace: &'w mut impl WorkspaceBuffer,
-    ) -> Result<Scratch<'w>, DimensionError> {
-        DimensionError::check("input", self.input_dim, input.len())?;
-        let code_dim = self.product.len();
-        if code.capacity() < code_dim {
-            return Err(DimensionError {
-                field: "code",
-                expected: code_dim,
-                found: code.capacity(),
-            });
-        }
-        workspace.parts().cut(self.input_dim, code_dim, 0)
+        Ok(Dictionary::of(&self.model).refine(
+            method, gram, input, code, settings, parts, scratch, deadline,
+        ))
     }
 }
 
-/// What the Gram matrix is of.
+/// How a code is refined.
+#[derive(Clone, Copy)]
+enum Method {
+    Fista,
+    Descent,
+}
+
+/// A Gram matrix, wherever it lies.
+#[derive(Clone, Copy)]
+struct GramRef<'g> {
+    /// `G`, row by row.
+    matrix: &'g [f32],
+    /// `1/G_kk`.
+    inverse_diagonal: &'g [f32],
+}
+
+/// A linear decoder.
 #[derive(Clone, Copy, Debug)]
-struct Of<'a> {
+struct Dictionary<'a> {
     decoder: Decoder<'a>,
-    /// The dictionary, if the decoder is linear.
-    dictionary: MatrixRef<'a>,
+    atoms: MatrixRef<'a>,
 }
 
 struct GramScratch<'w> {
@@ -341,29 +374,31 @@ struct State<'w> {
     scratch: GramScratch<'w>,
 }
 
-impl<'a> Of<'a> {
-    fn model(model: &ModelView<'a>) -> Self {
+impl<'a> Dictionary<'a> {
+    fn of(model: &ModelView<'a>) -> Self {
         let decoder = model.file().decoder;
-        let dictionary = match decoder {
+        let atoms = match decoder {
             Decoder::Linear { dictionary } => dictionary,
-            // Nobody asks: a `Model` without hidden units in its type has none in its file, and `GramView` looks.
+            // Does not happen: a `Model` without hidden units in its type has none in its file, and `GramView` looks.
             Decoder::OneHidden { hidden, .. } => hidden,
         };
-        Self {
-            decoder,
-            dictionary,
-        }
+        Self { decoder, atoms }
     }
 
     /// `matrix = WᵀW`, and 1 over its diagonal: infinite for an atom that is 0, so that a step sets its component to 0.
-    fn compute(&self, matrix: &mut [f32], inverse_diagonal: &mut [f32], atom: &mut [f32]) {
+    fn multiply_by_itself(
+        &self,
+        matrix: &mut [f32],
+        inverse_diagonal: &mut [f32],
+        atom: &mut [f32],
+    ) {
         let code_dim = inverse_diagonal.len();
         for (k, inverse) in inverse_diagonal.iter_mut().enumerate() {
-            kernels::read_row(&self.dictionary, k, atom);
+            kernels::read_row(&self.atoms, k, atom);
             // Twice: the other factor of the product is as it is stored.
-            kernels::scale_columns(&self.dictionary, atom);
-            kernels::scale_columns(&self.dictionary, atom);
-            kernels::dot_scaled_rows(&self.dictionary, atom, &mut |j, product| {
+            kernels::scale_columns(&self.atoms, atom);
+            kernels::scale_columns(&self.atoms, atom);
+            kernels::dot_scaled_rows(&self.atoms, atom, &mut |j, product| {
                 // The lower triangle, twice: rounding must not make the matrix asymmetric.
                 if j <= k {
                     for (row, column) in [(j, k), (k, j)] {
@@ -380,40 +415,42 @@ impl<'a> Of<'a> {
         }
     }
 
-    /// Starts, lets `iterate` work, and reports.
-    fn run<C: CodeBuffer>(
+    /// Starts, iterates, and reports.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the memory comes from three owners"
+    )]
+    fn refine<C: CodeBuffer>(
         &self,
+        method: Method,
+        gram: GramRef<'_>,
         input: &[f32],
         code: &mut C,
         settings: &Refine,
         parts: Scratch<'_>,
         scratch: GramScratch<'_>,
-        iterate: impl FnOnce(State<'_>) -> (u32, Stop),
+        deadline: &mut dyn FnMut() -> bool,
     ) -> Refinement {
         fista::start(code, settings.start, parts.drive, parts.point);
         for (element, sample) in parts.residual.iter_mut().zip(input) {
             *element = *sample;
         }
-        kernels::scale_columns(&self.dictionary, parts.residual);
-        kernels::dot_scaled_rows(&self.dictionary, parts.residual, &mut |k, product| {
+        kernels::scale_columns(&self.atoms, parts.residual);
+        kernels::dot_scaled_rows(&self.atoms, parts.residual, &mut |k, product| {
             if let Some(c) = scratch.correlation.get_mut(k) {
                 *c = product;
             }
         });
-        let (iterations, stopped) = iterate(State {
+        let state = State {
             iterate: &mut *parts.drive,
             point: &mut *parts.point,
             scratch,
-        });
-        code.from_dense(parts.drive);
-        fista::report(
-            &self.decoder,
-            input,
-            code,
-            settings.lambda,
-            parts,
-            (iterations, stopped),
-        )
+        };
+        let ended = match method {
+            Method::Fista => fista(gram.matrix, input.len(), settings, state, deadline),
+            Method::Descent => coordinate_descent(gram, input.len(), settings, state, deadline),
+        };
+        fista::report(&self.decoder, input, code, settings.lambda, parts, ended)
     }
 }
 
@@ -452,8 +489,8 @@ fn fista(
 
 /// Coordinate descent with `G` and 1 over its diagonal.
 #[inline]
-fn passes(
-    (matrix, inverse_diagonal): (&[f32], &[f32]),
+fn coordinate_descent(
+    gram: GramRef<'_>,
     input_dim: usize,
     settings: &Refine,
     state: State<'_>,
@@ -464,7 +501,7 @@ fn passes(
     } = state;
     let gradient = scratch.product;
     if settings.max_iterations > 0 {
-        multiply(matrix, iterate, scratch.support, gradient);
+        multiply(gram.matrix, iterate, scratch.support, gradient);
         for (g, c) in gradient.iter_mut().zip(scratch.correlation.iter()) {
             *g -= c;
         }
@@ -475,12 +512,12 @@ fn passes(
             return (done, Stop::Deadline);
         }
         let mut change = Change::new();
-        for (k, (z, inverse)) in iterate.iter_mut().zip(inverse_diagonal).enumerate() {
+        for (k, (z, inverse)) in iterate.iter_mut().zip(gram.inverse_diagonal).enumerate() {
             let slope = gradient.get(k).copied().unwrap_or(0.0) + threshold;
             let next = portable::relu(*z - slope * inverse);
             if next != *z {
                 change.add(*z, *z, next);
-                kernels::add_row(matrix, k, next - *z, gradient);
+                kernels::add_row(gram.matrix, k, next - *z, gradient);
                 *z = next;
             } else {
                 change.stay(next);

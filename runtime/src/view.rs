@@ -163,12 +163,12 @@ impl<'a> ModelView<'a> {
         ))
     }
 
-    fn check(&self, field: &'static str, patch: &[f32]) -> Result<(), DimensionError> {
+    pub(crate) fn check(&self, field: &'static str, patch: &[f32]) -> Result<(), DimensionError> {
         DimensionError::check(field, self.spec().input_dim(), patch.len())
     }
 
     /// The workspace, cut to the model, after a look at the code's capacity.
-    fn scratch<'w>(
+    pub(crate) fn scratch<'w>(
         &self,
         code: &impl CodeBuffer,
         workspace: &'w mut impl workspace::sealed::Parts,

@@ -115,73 +115,63 @@ pub fn evaluate(
     source: CodeSource,
     noise: Option<Noise>,
 ) -> Result<Evaluation> {
-    awake(|| evaluate_awake(model, samples, config, peak, engine, source, noise))
-}
-
-fn evaluate_awake(
-    model: &Autoencoder,
-    samples: &Samples,
-    config: &Config,
-    peak: f64,
-    engine: &dyn Engine,
-    source: CodeSource,
-    noise: Option<Noise>,
-) -> Result<Evaluation> {
-    let mut rng = noise.map(|noise| {
-        (
-            noise.sigma,
-            generator(config.seed, Stream::Noise { level: noise.level }),
-        )
-    });
-    let mut sums = Sums::default();
-    let mut used = vec![false; config.model.code_dim];
-    let mut start = 0;
-    while start < samples.len() {
-        let count = config.batch_size.min(samples.len() - start);
-        let clean = samples.inputs.narrow(0, start, count)?;
-        let inputs = match &mut rng {
-            Some((sigma, rng)) => {
-                let draws: Vec<f32> = (0..clean.elem_count())
-                    .map(|_| StandardNormal.sample(&mut *rng))
-                    .collect();
-                let draws = Tensor::from_vec(draws, clean.shape(), clean.device())?
-                    .to_dtype(clean.dtype())?;
-                (&clean + (draws * *sigma)?)?
+    awake(|| {
+        let mut rng = noise.map(|noise| {
+            (
+                noise.sigma,
+                generator(config.seed, Stream::Noise { level: noise.level }),
+            )
+        });
+        let mut sums = Sums::default();
+        let mut used = vec![false; config.model.code_dim];
+        let mut start = 0;
+        while start < samples.len() {
+            let count = config.batch_size.min(samples.len() - start);
+            let clean = samples.inputs.narrow(0, start, count)?;
+            let inputs = match &mut rng {
+                Some((sigma, rng)) => {
+                    let draws: Vec<f32> = (0..clean.elem_count())
+                        .map(|_| StandardNormal.sample(&mut *rng))
+                        .collect();
+                    let draws = Tensor::from_vec(draws, clean.shape(), clean.device())?
+                        .to_dtype(clean.dtype())?;
+                    (&clean + (draws * *sigma)?)?
+                }
+                None => clean.clone(),
+            };
+            let codes = codes_of(model, &inputs, config, engine, source)?;
+            let reconstruction = model.decoder.forward(&codes)?;
+            // Of what was encoded, for the energy; of the clean samples, for the PSNR.
+            let error = difference(&reconstruction, &inputs)?;
+            let energy = Energy::new(&model.decoder, &inputs, None, &config.inference);
+            sums.energy += energy.value_given_error(&codes, &error)?.total();
+            if rng.is_some() {
+                let clean_error = difference(&reconstruction, &clean)?;
+                sums.psnr += psnr_sum(&clean_error, &samples.restore, start.., peak)?;
+                sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start.., peak)?;
+            } else {
+                sums.psnr += psnr_sum(&error, &samples.restore, start.., peak)?;
             }
-            None => clean.clone(),
-        };
-        let codes = codes_of(model, &inputs, config, engine, source)?;
-        let reconstruction = model.decoder.forward(&codes)?;
-        // Of what was encoded, for the energy; of the clean samples, for the PSNR.
-        let error = difference(&reconstruction, &inputs)?;
-        let energy = Energy::new(&model.decoder, &inputs, None, &config.inference);
-        sums.energy += energy.value_given_error(&codes, &error)?.total();
-        if rng.is_some() {
-            let clean_error = difference(&reconstruction, &clean)?;
-            sums.psnr += psnr_sum(&clean_error, &samples.restore, start.., peak)?;
-            sums.psnr_input += psnr_sum(&(&inputs - &clean)?, &samples.restore, start.., peak)?;
-        } else {
-            sums.psnr += psnr_sum(&error, &samples.restore, start.., peak)?;
+            let (zeros, l1) = count_zeros(&codes, &mut used)?;
+            sums.zeros += zeros;
+            sums.l1 += l1;
+            start += count;
         }
-        let (zeros, l1) = count_zeros(&codes, &mut used)?;
-        sums.zeros += zeros;
-        sums.l1 += l1;
-        start += count;
-    }
-    let count = samples.len().max(1) as f64;
-    Ok(Evaluation {
-        samples: samples.len(),
-        codes: match model.encoder {
-            Some(_) => source,
-            None => CodeSource::Fista,
-        },
-        noise: noise.map(|noise| noise.sigma),
-        psnr_input: noise.map(|_| sums.psnr_input / count),
-        psnr: sums.psnr / count,
-        sparsity: sums.zeros / (count * config.model.code_dim as f64),
-        code_l1: sums.l1 / count,
-        energy: sums.energy / count * config.batch_size as f64,
-        dead_atoms: used.iter().filter(|&&used| !used).count(),
+        let count = samples.len().max(1) as f64;
+        Ok(Evaluation {
+            samples: samples.len(),
+            codes: match model.encoder {
+                Some(_) => source,
+                None => CodeSource::Fista,
+            },
+            noise: noise.map(|noise| noise.sigma),
+            psnr_input: noise.map(|_| sums.psnr_input / count),
+            psnr: sums.psnr / count,
+            sparsity: sums.zeros / (count * config.model.code_dim as f64),
+            code_l1: sums.l1 / count,
+            energy: sums.energy / count * config.batch_size as f64,
+            dead_atoms: used.iter().filter(|&&used| !used).count(),
+        })
     })
 }
 

@@ -11,7 +11,7 @@ use rayon::Yield;
 const LOOKS: u32 = 1024;
 
 /// Does `work` on one of rayon's threads while the others look for its parts without sleeping in between: waking a thread takes as
-/// long as its part of a small product. A part done in vain is lost to other processes only while there is nobody else to run.
+/// long as its part of a small product. A thread that finds nothing for a while lets other processes run in between.
 pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_num_threads() == 1 {
         return work();

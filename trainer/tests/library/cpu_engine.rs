@@ -177,7 +177,7 @@ fn stopping_is_that_of_the_plain_engine() {
     }
 }
 
-/// The bound at the size of MNIST: 200 iterations of a batch of 250.
+/// The bound of 1e-4 at the size of MNIST: 200 iterations of a batch of 250.
 #[test]
 fn iterates_hold_at_full_size() {
     let case = Case::new(70, (250, 784, 128, 0));

@@ -20,7 +20,8 @@ use crate::{SKIPPED, toolchain};
 /// Relative excess over the lowest energy that counts as having arrived.
 const GOOD: f64 = 1e-3;
 
-/// Counts instructions of every stage on each core, and iterations to a good code, for the firmware's model or another one.
+/// Counts instructions of every stage on each core, and iterations to a good code, for the firmware's
+/// model or another one with a linear decoder.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 every core ran and its codes are the host's; 1 something failed; 2 usage; 77 nothing failed, but a core was
@@ -31,24 +32,8 @@ pub(crate) struct Device {
     /// Run only these cores (repeatable, or separated by commas) [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     core: Vec<Core>,
-    /// Model file to embed, with a linear decoder [default: firmware-example/model/model.safetensors]
-    #[arg(long)]
-    model: Option<PathBuf>,
-    /// Noisy and clean patches, .npy of shape (2, n, d) [default: firmware-example/model/patches.npy]
-    #[arg(long)]
-    patches: Option<PathBuf>,
-    /// Use only the first patches
-    #[arg(long, value_name = "N")]
-    patch_limit: Option<usize>,
-    /// Give a core at most this long in QEMU
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
-    timeout: u64,
-    /// Where cargo builds [default: firmware-example/target]
-    #[arg(long, value_name = "FOLDER")]
-    target_dir: Option<PathBuf>,
-    /// Print the firmware's log, too
-    #[arg(long)]
-    verbose: bool,
+    #[command(flatten)]
+    files: Files,
     /// Write the tables here as Markdown, with the command, the commit and the machine
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -175,14 +160,7 @@ fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
 
 /// Runs `cargo xtask bench device`.
 pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
-    let job = Job::of(&Files {
-        model: &arguments.model,
-        patches: &arguments.patches,
-        patch_limit: arguments.patch_limit,
-        target_dir: &arguments.target_dir,
-        timeout: arguments.timeout,
-        verbose: arguments.verbose,
-    })?;
+    let job = Job::of(&arguments.files)?;
     let cores = if arguments.core.is_empty() {
         Core::value_variants()
     } else {

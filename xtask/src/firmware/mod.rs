@@ -44,30 +44,14 @@ pub(crate) struct Arguments {
     /// Run every core (the default)
     #[arg(long)]
     all: bool,
-    /// Model file to embed [default: firmware-example/model/model.safetensors]
-    #[arg(long)]
-    model: Option<PathBuf>,
-    /// Noisy and clean patches, .npy of shape (2, n, d) [default: firmware-example/model/patches.npy]
-    #[arg(long)]
-    patches: Option<PathBuf>,
-    /// Use only the first patches (they take flash, too)
-    #[arg(long, value_name = "N")]
-    patch_limit: Option<usize>,
+    #[command(flatten)]
+    files: Files,
     /// Fail if the model takes more flash than this, in bytes
     #[arg(long, value_name = "BYTES")]
     max_model: Option<u64>,
     /// Fail if patch, code and workspace take more RAM than this, in bytes
     #[arg(long, value_name = "BYTES")]
     max_scratch: Option<u64>,
-    /// Give a core at most this long in QEMU
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
-    timeout: u64,
-    /// Where cargo builds [default: firmware-example/target]
-    #[arg(long, value_name = "FOLDER")]
-    target_dir: Option<PathBuf>,
-    /// Print the firmware's log, too
-    #[arg(long)]
-    verbose: bool,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -179,46 +163,51 @@ struct Job {
     verbose: bool,
 }
 
-/// What is embedded unless options say otherwise, and how long a core gets.
-struct Files<'a> {
-    model: &'a Option<PathBuf>,
-    patches: &'a Option<PathBuf>,
+/// What is embedded, where it is built, and how long a core gets.
+#[derive(clap::Args, Debug, Clone)]
+struct Files {
+    /// Model file to embed [default: firmware-example/model/model.safetensors]
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Noisy and clean patches, .npy of shape (2, n, d) [default: firmware-example/model/patches.npy]
+    #[arg(long)]
+    patches: Option<PathBuf>,
+    /// Use only the first patches (they take flash, too)
+    #[arg(long, value_name = "N")]
     patch_limit: Option<usize>,
-    target_dir: &'a Option<PathBuf>,
+    /// Give a core at most this long in QEMU
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     timeout: u64,
+    /// Where cargo builds [default: firmware-example/target]
+    #[arg(long, value_name = "FOLDER")]
+    target_dir: Option<PathBuf>,
+    /// Print the firmware's log, too
+    #[arg(long)]
     verbose: bool,
 }
 
 impl Job {
     fn new(arguments: &Arguments) -> Result<Self> {
-        let files = Files {
-            model: &arguments.model,
-            patches: &arguments.patches,
-            patch_limit: arguments.patch_limit,
-            target_dir: &arguments.target_dir,
-            timeout: arguments.timeout,
-            verbose: arguments.verbose,
-        };
         Ok(Self {
             max_model: arguments.max_model,
             max_scratch: arguments.max_scratch,
-            ..Self::of(&files)?
+            ..Self::of(&arguments.files)?
         })
     }
 
-    fn of(arguments: &Files<'_>) -> Result<Self> {
+    fn of(arguments: &Files) -> Result<Self> {
         let absolute = |path: &Option<PathBuf>, default: &str| {
             let path = path.clone().unwrap_or_else(|| folder().join(default));
             fs::canonicalize(&path).with_context(|| path.display().to_string())
         };
-        let model_path = absolute(arguments.model, "model/model.safetensors")?;
-        let patches_path = absolute(arguments.patches, "model/patches.npy")?;
+        let model_path = absolute(&arguments.model, "model/model.safetensors")?;
+        let patches_path = absolute(&arguments.patches, "model/patches.npy")?;
         let model =
             AlignedBytes::read(&model_path).with_context(|| model_path.display().to_string())?;
         let patches = Patches::parse(&fs::read(&patches_path)?, arguments.patch_limit)
             .map_err(anyhow::Error::msg)
             .with_context(|| patches_path.display().to_string())?;
-        let target_dir = match arguments.target_dir {
+        let target_dir = match &arguments.target_dir {
             Some(folder) => std::path::absolute(folder)?,
             None => folder().join("target"),
         };
