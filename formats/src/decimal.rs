@@ -14,6 +14,13 @@ pub(crate) fn integer<T: FromStr>(text: &str) -> Option<T> {
     }
 }
 
+/// A decimal integer with or without a minus.
+pub(crate) fn signed_integer(text: &str) -> Option<i32> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
 /// `-?DIGITS(.DIGITS)?(e[+-]?DIGITS)?` as the nearest `f32`, ties to even: right for every text that is accepted.
 ///
 /// `None` for other text, one of more than [`MAX_LEN`] bytes, digits that make an integer of 2¹²⁸ or more when read

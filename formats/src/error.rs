@@ -169,7 +169,8 @@ pub enum ReadError {
         /// What would be right.
         expected: &'static str,
     },
-    /// The file is of another version of the format than [`FORMAT_VERSION`](crate::FORMAT_VERSION).
+    /// The file is of another version of the format than the reader: [`FORMAT_VERSION`](crate::FORMAT_VERSION) or
+    /// [`INTEGER_FORMAT_VERSION`](crate::INTEGER_FORMAT_VERSION).
     UnsupportedVersion {
         /// The version of the file.
         found: u32,
@@ -265,6 +266,13 @@ pub enum ReadError {
         /// Index of the first such element.
         index: usize,
     },
+    /// A multiplier that is below 0.
+    Multiplier {
+        /// The tensor.
+        tensor: &'static str,
+        /// Index of the first such element.
+        index: usize,
+    },
     /// A quantised weight of −128 or −32768, which the symmetric scheme does not use.
     Level {
         /// The tensor.
@@ -331,10 +339,18 @@ impl fmt::Display for ReadError {
             Self::InvalidMetadata { key, expected } => {
                 write!(f, "metadata key {key}: expected {expected}; {AGAIN}")
             }
+            // A reader never refuses its own version: these two met the other's.
+            Self::UnsupportedVersion { found: crate::FORMAT_VERSION } => f.write_str(
+                "metadata key version is 1, a model for f32 arithmetic: load it as such, or export it with activations i16",
+            ),
+            Self::UnsupportedVersion { found: crate::INTEGER_FORMAT_VERSION } => f.write_str(
+                "metadata key version is 2, a model for integer arithmetic: load it as such, or export it with activations f32",
+            ),
             Self::UnsupportedVersion { found } => write!(
                 f,
-                "metadata key version is {found}, this program reads {}: {AGAIN} with the same release",
-                crate::FORMAT_VERSION
+                "metadata key version is {found}, this program reads {} and {}: {AGAIN} with the same release",
+                crate::FORMAT_VERSION,
+                crate::INTEGER_FORMAT_VERSION
             ),
             Self::UnknownTensor { name } => {
                 write!(
@@ -407,6 +423,10 @@ impl fmt::Display for ReadError {
                     "tensor {tensor} holds a scale that is not above 0 at {index}: {AGAIN}"
                 )
             }
+            Self::Multiplier { tensor, index } => write!(
+                f,
+                "tensor {tensor} holds a multiplier below 0 at {index}: {AGAIN}"
+            ),
             Self::Level { tensor, index } => write!(
                 f,
                 "tensor {tensor} holds the lowest integer at {index}, symmetric weights stop one above it: {AGAIN}"

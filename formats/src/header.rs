@@ -6,46 +6,113 @@ use crate::json::Scanner;
 use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance};
 use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
-/// Every tensor of the format; [`Header::tensors`] is in this order.
-pub(crate) const TENSORS: [&str; 12] = [
-    "encoder.input",
-    "encoder.input.scale",
-    "encoder.bias",
-    "encoder.recurrent",
-    "encoder.recurrent.scale",
-    "decoder.dictionary",
-    "decoder.dictionary.scale",
-    "decoder.hidden",
-    "decoder.hidden.scale",
-    "decoder.hidden_bias",
-    "decoder.output",
-    "decoder.output.scale",
-];
+/// What a version of the format may hold: `T` tensors and `K` metadata keys.
+pub(crate) struct Schema<const T: usize, const K: usize> {
+    /// `version` in the metadata.
+    pub(crate) version: u32,
+    /// Every tensor; [`Header::tensors`] is in this order.
+    pub(crate) tensors: [&'static str; T],
+    /// Every metadata key that is looked at.
+    pub(crate) keys: [&'static str; K],
+}
 
-/// Every metadata key, sorted.
-pub(crate) const KEYS: [&str; 21] = [
-    "atom_norm",
-    "checksum",
-    "code_dim",
-    "commit",
-    "config_hash",
-    "contrast",
-    "data",
-    "deviation",
-    "epoch",
-    "format",
-    "hidden_dim",
-    "input_shape",
-    "lambda",
-    "lista_iterations",
-    "mean",
-    "peak",
-    "seed",
-    "step_size",
-    "variant",
-    "version",
-    "weights",
-];
+/// Models for arithmetic in `f32`.
+pub(crate) static FLOAT: Schema<12, 21> = Schema {
+    version: FORMAT_VERSION,
+    tensors: [
+        "encoder.input",
+        "encoder.input.scale",
+        "encoder.bias",
+        "encoder.recurrent",
+        "encoder.recurrent.scale",
+        "decoder.dictionary",
+        "decoder.dictionary.scale",
+        "decoder.hidden",
+        "decoder.hidden.scale",
+        "decoder.hidden_bias",
+        "decoder.output",
+        "decoder.output.scale",
+    ],
+    keys: [
+        "atom_norm",
+        "checksum",
+        "code_dim",
+        "commit",
+        "config_hash",
+        "contrast",
+        "data",
+        "deviation",
+        "epoch",
+        "format",
+        "hidden_dim",
+        "input_shape",
+        "lambda",
+        "lista_iterations",
+        "mean",
+        "peak",
+        "seed",
+        "step_size",
+        "variant",
+        "version",
+        "weights",
+    ],
+};
+
+/// Models for arithmetic in integers.
+pub(crate) static INTEGER: Schema<10, 37> = Schema {
+    version: crate::INTEGER_FORMAT_VERSION,
+    tensors: [
+        "encoder.input",
+        "encoder.input.multiplier",
+        "encoder.bias",
+        "encoder.recurrent",
+        "encoder.recurrent.multiplier",
+        "decoder.dictionary",
+        "decoder.dictionary.multiplier",
+        "refiner.gram",
+        "refiner.correlation.multiplier",
+        "refiner.correlation.bias",
+    ],
+    keys: [
+        "activations",
+        "atom_norm",
+        "checksum",
+        "code_dim",
+        "code_scale",
+        "commit",
+        "config_hash",
+        "contrast",
+        "contrast_floor",
+        "correlation_shift",
+        "data",
+        "deviation",
+        "drive_fraction",
+        "epoch",
+        "format",
+        "gram_fraction",
+        "hidden_dim",
+        "input_max",
+        "input_min",
+        "input_scale",
+        "input_shape",
+        "input_shift",
+        "lambda",
+        "lista_iterations",
+        "mean",
+        "output_multiplier",
+        "output_offset",
+        "output_shift",
+        "peak",
+        "point_fraction",
+        "recurrent_shift",
+        "seed",
+        "step_size",
+        "threshold",
+        "variant",
+        "version",
+        "weights",
+    ],
+};
 
 /// A tensor as the header describes it, unchecked.
 #[derive(Clone, Copy)]
@@ -57,24 +124,29 @@ pub(crate) struct TensorInfo<'a> {
 }
 
 /// A header, and the bytes behind it.
-pub(crate) struct Header<'a> {
-    pub(crate) tensors: [Option<TensorInfo<'a>>; TENSORS.len()],
+pub(crate) struct Header<'a, const T: usize, const K: usize> {
+    pub(crate) schema: &'static Schema<T, K>,
+    pub(crate) tensors: [Option<TensorInfo<'a>>; T],
     pub(crate) unknown_tensor: Option<Name>,
-    metadata: [Option<&'a str>; KEYS.len()],
+    metadata: [Option<&'a str>; K],
     /// Bytes before `data`.
     pub(crate) len: usize,
     pub(crate) data: &'a [u8],
 }
 
-impl<'a> Header<'a> {
-    /// A header with nothing in it, to [`read`](Self::read) into. A constant: `const fn new` would build it twice on the stack.
-    pub(crate) const EMPTY: Self = Self {
-        tensors: [None; TENSORS.len()],
-        unknown_tensor: None,
-        metadata: [None; KEYS.len()],
-        len: 0,
-        data: &[],
-    };
+impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
+    /// A header with nothing in it, to [`read`](Self::read) into.
+    #[inline(always)] // a call would build it twice on the stack
+    pub(crate) const fn empty(schema: &'static Schema<T, K>) -> Self {
+        Self {
+            schema,
+            tensors: [None; T],
+            unknown_tensor: None,
+            metadata: [None; K],
+            len: 0,
+            data: &[],
+        }
+    }
 
     /// Reads the length, checks the text, and fills the tables, which must be empty. Nothing is compared with the format's
     /// rules yet.
@@ -128,7 +200,9 @@ impl<'a> Header<'a> {
         scanner.object(|scanner, key| {
             let value = scanner.string()?;
             // Keys of other programs, and of later minor additions, are passed over.
-            let known = KEYS
+            let known = self
+                .schema
+                .keys
                 .iter()
                 .zip(&mut self.metadata)
                 .find(|(known, _)| **known == key);
@@ -142,7 +216,9 @@ impl<'a> Header<'a> {
     }
 
     fn read_tensor(&mut self, scanner: &mut Scanner<'a>, name: &str) -> Result<(), ReadError> {
-        let known = TENSORS
+        let known = self
+            .schema
+            .tensors
             .iter()
             .zip(&mut self.tensors)
             .find(|(known, _)| **known == name);
@@ -160,8 +236,10 @@ impl<'a> Header<'a> {
         Ok(())
     }
 
-    fn text(&self, key: &'static str) -> Result<&'a str, ReadError> {
-        let found = KEYS
+    pub(crate) fn text(&self, key: &'static str) -> Result<&'a str, ReadError> {
+        let found = self
+            .schema
+            .keys
             .iter()
             .zip(&self.metadata)
             .find(|(known, _)| **known == key);
@@ -171,12 +249,12 @@ impl<'a> Header<'a> {
     }
 
     /// The value of `key` through `parse`.
-    fn value<T>(
+    pub(crate) fn value<V>(
         &self,
         key: &'static str,
         expected: &'static str,
-        parse: impl Fn(&'a str) -> Option<T>,
-    ) -> Result<T, ReadError> {
+        parse: impl Fn(&'a str) -> Option<V>,
+    ) -> Result<V, ReadError> {
         parse(self.text(key)?).ok_or(ReadError::InvalidMetadata { key, expected })
     }
 
@@ -186,7 +264,7 @@ impl<'a> Header<'a> {
             (text == "sparsecode").then_some(())
         })?;
         let found = self.value("version", "an integer", integer)?;
-        if found == FORMAT_VERSION {
+        if found == self.schema.version {
             Ok(())
         } else {
             Err(ReadError::UnsupportedVersion { found })

@@ -73,6 +73,7 @@ mod checksum;
 mod decimal;
 mod error;
 mod header;
+mod integer;
 mod json;
 #[cfg(feature = "std")]
 pub mod quant;
@@ -87,6 +88,12 @@ mod write;
 pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
 pub use error::{Dims, Name, ReadError, SpecError};
+#[cfg(feature = "std")]
+pub use integer::{ActivationRanges, IntegerReport, IntegerWritten, write_integer};
+pub use integer::{
+    Blocks, CODE_LIMIT, DRIVE_LIMIT, IntegerContrast, IntegerDecoder, IntegerEncoder, IntegerFile,
+    IntegerRefiner, IntegerSpec, LANES, Overflow, Rescale, Rescales, STANDARD_FRACTION,
+};
 pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
 pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
 #[cfg(feature = "std")]
@@ -95,8 +102,11 @@ pub use write::{
     Written, write, write_file, write_with_report,
 };
 
-/// The version of the format that this crate writes, and the only one that it reads.
+/// The version of files for arithmetic in `f32`: those of [`ModelFile`].
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The version of files for arithmetic in integers: those of [`IntegerFile`].
+pub const INTEGER_FORMAT_VERSION: u32 = 2;
 
 /// The longest safetensors header that is accepted, in bytes (a version 1 file needs about 2000).
 pub const MAX_HEADER_LEN: usize = 1 << 16;

@@ -120,9 +120,14 @@ impl QuantReport {
                 found: values.len(),
             });
         }
+        Ok(Self::between(values, restored.into_iter().map(f64::from)))
+    }
+
+    /// The same for as many numbers as `values` that stand for them.
+    pub(crate) fn between(values: &[f32], restored: impl Iterator<Item = f64>) -> Self {
         let (mut largest, mut noise, mut signal) = (0.0f64, 0.0, 0.0);
         for (&value, restored) in values.iter().zip(restored) {
-            let error = f64::from(value) - f64::from(restored);
+            let error = f64::from(value) - restored;
             largest = largest.max(error.abs());
             noise += error * error;
             signal += f64::from(value) * f64::from(value);
@@ -133,11 +138,11 @@ impl QuantReport {
             10.0 * (signal / noise).log10()
         };
         let rms_error = (noise / values.len().max(1) as f64).sqrt();
-        Ok(Self {
+        Self {
             max_abs_error: largest,
             rms_error,
             sqnr_db,
-        })
+        }
     }
 }
 

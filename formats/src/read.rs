@@ -7,7 +7,7 @@ use bytemuck::AnyBitPattern;
 use crate::MIN_ALIGNMENT;
 use crate::checksum::crc32;
 use crate::error::{Dims, Name, ReadError};
-use crate::header::{Header, TENSORS, TensorInfo};
+use crate::header::{FLOAT, Header, TensorInfo};
 use crate::spec::{ModelSpec, WeightType};
 
 /// The numbers of a matrix, row by row.
@@ -230,26 +230,15 @@ impl<'a> ModelFile<'a> {
     /// As [`ModelFile::read`], without [`ReadError::TrailingData`].
     pub fn read_slot(slot: &'a [u8]) -> Result<Self, ReadError> {
         // The header first: an empty buffer has no address worth reporting.
-        let mut header = Header::EMPTY;
+        let mut header = Header::empty(&FLOAT);
         header.read(slot)?;
-        let address = slot.as_ptr().addr();
-        if !address.is_multiple_of(MIN_ALIGNMENT) {
-            return Err(ReadError::MisalignedBuffer {
-                remainder: address % 8,
-            });
-        }
+        check_place(slot)?;
         header.check_version()?;
-        if let Some(name) = header.unknown_tensor {
-            return Err(ReadError::UnknownTensor { name });
-        }
+        let mut tensors = Tensors::new(&header)?;
         let spec = header.spec()?;
         let checksum = header.checksum()?;
-        let mut tensors = Tensors {
-            header: &header,
-            taken: [false; TENSORS.len()],
-        };
         let (inputs, codes, hiddens) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
-        let matrix = |tensors: &mut Tensors<'_, 'a>, name, scale_name, rows, cols, axis| {
+        let matrix = |tensors: &mut Tensors<'_, 'a, _, _>, name, scale_name, rows, cols, axis| {
             tensors.matrix([name, scale_name], rows, cols, spec.weights, axis)
         };
         let encoder = if spec.has_encoder() {
@@ -343,13 +332,36 @@ impl<'a> ModelFile<'a> {
     }
 }
 
-/// Hands out the tensors of a header, each checked.
-struct Tensors<'h, 'a> {
-    header: &'h Header<'a>,
-    taken: [bool; TENSORS.len()],
+/// Whether `slot` can be read in place.
+pub(crate) fn check_place(slot: &[u8]) -> Result<(), ReadError> {
+    let address = slot.as_ptr().addr();
+    if address.is_multiple_of(MIN_ALIGNMENT) {
+        Ok(())
+    } else {
+        Err(ReadError::MisalignedBuffer {
+            remainder: address % 8,
+        })
+    }
 }
 
-impl<'a> Tensors<'_, 'a> {
+/// Hands out the tensors of a header, each checked.
+pub(crate) struct Tensors<'h, 'a, const T: usize, const K: usize> {
+    header: &'h Header<'a, T, K>,
+    taken: [bool; T],
+}
+
+impl<'h, 'a, const T: usize, const K: usize> Tensors<'h, 'a, T, K> {
+    /// Refuses tensors that the schema does not know.
+    pub(crate) fn new(header: &'h Header<'a, T, K>) -> Result<Self, ReadError> {
+        match header.unknown_tensor {
+            Some(name) => Err(ReadError::UnknownTensor { name }),
+            None => Ok(Self {
+                header,
+                taken: [false; T],
+            }),
+        }
+    }
+
     /// A matrix and, unless it is `f32`, its scales.
     fn matrix(
         &mut self,
@@ -399,16 +411,14 @@ impl<'a> Tensors<'_, 'a> {
     }
 
     /// The data of one tensor, after its type, shape, place and alignment were checked.
-    fn take<T: AnyBitPattern>(
+    pub(crate) fn take<N: AnyBitPattern>(
         &mut self,
         tensor: &'static str,
         dtype: &'static str,
         shape: Dims,
-    ) -> Result<&'a [T], ReadError> {
-        let mut slots = TENSORS
-            .iter()
-            .zip(&self.header.tensors)
-            .zip(&mut self.taken);
+    ) -> Result<&'a [N], ReadError> {
+        let names = &self.header.schema.tensors;
+        let mut slots = names.iter().zip(&self.header.tensors).zip(&mut self.taken);
         let info = match slots.find(|((known, _), _)| **known == tensor) {
             Some(((_, Some(info)), taken)) => {
                 *taken = true;
@@ -437,7 +447,7 @@ impl<'a> Tensors<'_, 'a> {
         };
         // A size beyond the address space fits no file: it fails the comparison below.
         let expected = count
-            .and_then(|count| count.checked_mul(size_of::<T>()))
+            .and_then(|count| count.checked_mul(size_of::<N>()))
             .unwrap_or(usize::MAX);
         let data = self.header.data;
         let bytes = range(info)
@@ -452,14 +462,15 @@ impl<'a> Tensors<'_, 'a> {
         })?;
         bytemuck::try_cast_slice(bytes).map_err(|_| ReadError::MisalignedTensor {
             tensor,
-            alignment: align_of::<T>(),
+            alignment: align_of::<N>(),
         })
     }
 
     /// Demands that no tensor is left over and that the tensors fill the data without gap or overlap.
     /// Returns the length of the data.
-    fn finish(&self) -> Result<usize, ReadError> {
-        let all = || TENSORS.iter().zip(&self.header.tensors).zip(&self.taken);
+    pub(crate) fn finish(&self) -> Result<usize, ReadError> {
+        let names = &self.header.schema.tensors;
+        let all = || names.iter().zip(&self.header.tensors).zip(&self.taken);
         if let Some(((tensor, _), _)) = all().find(|((_, info), taken)| info.is_some() && !**taken)
         {
             return Err(ReadError::UnexpectedTensor { tensor });
@@ -498,7 +509,7 @@ fn finite<'a>(tensor: &'static str, values: &'a [f32]) -> Result<&'a [f32], Read
     }
 }
 
-fn symmetric<'a, T: PartialEq>(
+pub(crate) fn symmetric<'a, T: PartialEq>(
     tensor: &'static str,
     levels: &'a [T],
     lowest: T,

@@ -91,21 +91,26 @@ fn square(values: &[f64]) -> f64 {
 #[must_use]
 pub fn squared_norm_bound(matrix: &MatrixRef<'_>) -> f64 {
     let (gram, n) = gram(matrix);
+    largest_eigenvalue_bound(&gram, n, matrix.rows.max(matrix.cols))
+}
+
+/// A bound of the largest eigenvalue of a symmetric matrix of side `n` whose elements are sums of `terms` products, and whose trace
+/// bounds every eigenvalue.
+pub(crate) fn largest_eigenvalue_bound(gram: &[f64], n: usize, terms: usize) -> f64 {
     let trace: f64 = (0..n).map(|i| gram[i * n + i]).sum();
     if trace <= 0.0 {
         return 0.0;
     }
-    // Rounding of the Gram matrix (k products a sum) and of the factorisation, relative to n·μ ≥ trace(G).
-    let long_side = matrix.rows.max(matrix.cols);
-    let rounding = 1.0 + f64::EPSILON * n as f64 * (n + long_side + 8) as f64;
-    let guess = largest_eigenvalue(&gram, n);
+    // Rounding of the Gram matrix and of the factorisation, relative to n·μ ≥ trace(G).
+    let rounding = 1.0 + f64::EPSILON * n as f64 * (n + terms + 8) as f64;
+    let guess = largest_eigenvalue(gram, n);
     let mut margin = 1e-3;
     loop {
         let bound = guess * (1.0 + margin);
         if bound >= trace {
             return trace * rounding;
         }
-        if is_positive_definite(&gram, n, bound) {
+        if is_positive_definite(gram, n, bound) {
             return bound * rounding;
         }
         margin *= 2.0;

@@ -9,11 +9,13 @@ use std::format;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::string::{String, ToString};
+use std::vec;
 use std::vec::Vec;
 
 use crate::AlignedBytes;
 use crate::checksum::crc32;
 use crate::error::SpecError;
+use crate::integer::Overflow;
 use crate::quant::{
     OwnedMatrix, QuantError, QuantReport, atom_norm, check, dequantize, lipschitz_bound, quantize,
 };
@@ -208,6 +210,8 @@ pub enum WriteError {
     StepSize,
     /// The written file does not read back as what was to be written: a fault of this crate.
     ReadBack,
+    /// A sum of an integer model could leave 32 bits.
+    Overflow(Overflow),
     /// The metadata's text is too long.
     HeaderLength {
         /// Bytes that the header would have.
@@ -236,6 +240,7 @@ impl fmt::Display for WriteError {
             Self::ReadBack => f.write_str(
                 "file does not read back as it was written: please report this with the configuration of the run",
             ),
+            Self::Overflow(overflow) => overflow.fmt(f),
             Self::HeaderLength { length } => write!(
                 f,
                 "header would have {length} bytes, more than {MAX_HEADER_LEN}: shorten data, commit or config_hash"
@@ -334,7 +339,7 @@ fn stored_constants(decoder: &Decoder<'_>) -> (f64, f64) {
 }
 
 /// The specification without the fields that follow from writing, checked against which weights there are.
-fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteError> {
+pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteError> {
     let OwnedSpec {
         variant,
         input_shape,
@@ -397,7 +402,7 @@ fn check_read_back(bytes: &[u8], spec: &ModelSpec<'_>) -> Result<(), WriteError>
 }
 
 /// The largest normal `f32` that is not above 1/L.
-fn largest_step(lipschitz: f64) -> Option<f32> {
+pub(crate) fn largest_step(lipschitz: f64) -> Option<f32> {
     let step = (1.0 / lipschitz) as f32;
     let step = if f64::from(step) * lipschitz > 1.0 {
         step.next_down()
@@ -451,90 +456,105 @@ impl<'m> Tensors<'m> {
         self.matrices.iter().map(|(report, _)| *report).collect()
     }
 
-    /// The file: f32 tensors by name, then the narrower ones by name, so that each is aligned without padding.
+    /// The file.
     fn layout(&self, spec: &ModelSpec<'_>) -> Result<Vec<u8>, WriteError> {
-        // (not f32, name, dtype, shape, bytes), which sorts as it should stand in the file.
-        let mut entries: Vec<(bool, String, &str, String, &[u8])> = Vec::new();
-        let vector = |name: String, values: &'m [f32]| {
-            (
-                false,
+        fn vector(name: String, values: &[f32]) -> Stored<'_> {
+            Stored {
                 name,
-                "F32",
-                format!("[{}]", values.len()),
-                bytemuck::cast_slice(values),
-            )
-        };
-        entries.extend(
-            self.vectors
-                .iter()
-                .map(|(name, values)| vector((*name).to_owned(), values)),
-        );
+                dtype: "F32",
+                width: 4,
+                shape: format!("[{}]", values.len()),
+                bytes: bytemuck::cast_slice(values),
+            }
+        }
+        let mut tensors: Vec<Stored<'_>> = self
+            .vectors
+            .iter()
+            .map(|(name, values)| vector((*name).to_owned(), values))
+            .collect();
         for (report, matrix) in &self.matrices {
             let TensorReport {
                 tensor,
                 shape: [rows, cols],
                 ..
             } = report;
-            let quantized = self.weights != WeightType::F32;
-            let shape = format!("[{rows},{cols}]");
-            entries.push((
-                quantized,
-                (*tensor).to_owned(),
-                self.weights.dtype(),
-                shape,
-                matrix.bytes(),
-            ));
-            if quantized {
+            tensors.push(Stored {
+                name: (*tensor).to_owned(),
+                dtype: self.weights.dtype(),
+                width: self.weights.bytes(),
+                shape: format!("[{rows},{cols}]"),
+                bytes: matrix.bytes(),
+            });
+            if self.weights != WeightType::F32 {
                 let scale = matrix.as_ref().scale();
-                let shape = format!("[{}]", scale.len());
-                entries.push((
-                    false,
-                    format!("{tensor}.scale"),
-                    "F32",
-                    shape,
-                    bytemuck::cast_slice(scale),
-                ));
+                tensors.push(vector(format!("{tensor}.scale"), scale));
             }
         }
-        entries.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        let data: Vec<u8> = entries
-            .iter()
-            .flat_map(|(.., bytes)| bytes.iter().copied())
-            .collect();
-
-        let mut header = String::from("{\"__metadata__\":{");
-        for (index, (key, value)) in metadata(spec, crc32(&data)).iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let _ = write!(header, "{comma}\"{key}\":\"{value}\"");
-        }
-        header.push('}');
-        let mut begin = 0;
-        for (_, name, dtype, shape, bytes) in &entries {
-            let end = begin + bytes.len();
-            let _ = write!(
-                header,
-                ",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}"
-            );
-            begin = end;
-        }
-        header.push('}');
-        // Spaces, so that the data starts on a boundary of 8 bytes.
-        let length = header.len().next_multiple_of(8);
-        if length > MAX_HEADER_LEN {
-            return Err(WriteError::HeaderLength { length });
-        }
-        header.extend(core::iter::repeat_n(' ', length - header.len()));
-        let mut file = Vec::with_capacity(8 + length + data.len());
-        file.extend_from_slice(&(length as u64).to_le_bytes());
-        file.extend_from_slice(header.as_bytes());
-        file.extend_from_slice(&data);
-        Ok(file)
+        lay_out(tensors, |checksum| metadata(spec, checksum))
     }
 }
 
+/// A tensor as it will stand in the file.
+pub(crate) struct Stored<'m> {
+    pub(crate) name: String,
+    pub(crate) dtype: &'static str,
+    /// Bytes of a number.
+    pub(crate) width: usize,
+    pub(crate) shape: String,
+    pub(crate) bytes: &'m [u8],
+}
+
+/// The file: the tensors of the widest numbers first, so that each is aligned without padding; among them by name. `metadata` is
+/// handed the checksum of the tensors.
+pub(crate) fn lay_out(
+    mut tensors: Vec<Stored<'_>>,
+    metadata: impl FnOnce(u32) -> Vec<(&'static str, String)>,
+) -> Result<Vec<u8>, WriteError> {
+    tensors.sort_by(|a, b| b.width.cmp(&a.width).then_with(|| a.name.cmp(&b.name)));
+    let data: Vec<u8> = tensors
+        .iter()
+        .flat_map(|tensor| tensor.bytes.iter().copied())
+        .collect();
+
+    let mut header = String::from("{\"__metadata__\":{");
+    for (index, (key, value)) in metadata(crc32(&data)).iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(header, "{comma}\"{key}\":\"{value}\"");
+    }
+    header.push('}');
+    let mut begin = 0;
+    for Stored {
+        name,
+        dtype,
+        shape,
+        bytes,
+        ..
+    } in &tensors
+    {
+        let end = begin + bytes.len();
+        let _ = write!(
+            header,
+            ",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}"
+        );
+        begin = end;
+    }
+    header.push('}');
+    // Spaces, so that the data starts on a boundary of 8 bytes.
+    let length = header.len().next_multiple_of(8);
+    if length > MAX_HEADER_LEN {
+        return Err(WriteError::HeaderLength { length });
+    }
+    header.extend(core::iter::repeat_n(' ', length - header.len()));
+    let mut file = Vec::with_capacity(8 + length + data.len());
+    file.extend_from_slice(&(length as u64).to_le_bytes());
+    file.extend_from_slice(header.as_bytes());
+    file.extend_from_slice(&data);
+    Ok(file)
+}
+
 /// Keys and values, sorted. Numbers are written with the fewest digits that read back as the same number.
-fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> [(&'static str, String); 21] {
-    [
+pub(crate) fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> Vec<(&'static str, String)> {
+    vec![
         ("atom_norm", spec.atom_norm.to_string()),
         ("checksum", format!("{checksum:08x}")),
         ("code_dim", spec.code_dim.to_string()),

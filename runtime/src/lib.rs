@@ -107,6 +107,7 @@ mod encoder;
 mod error;
 mod fista;
 mod gram;
+mod integer;
 mod kernels;
 mod model;
 mod preprocess;
@@ -127,6 +128,12 @@ pub use fista::{Refine, Refinement, Start, Stop};
 #[cfg(feature = "std")]
 pub use gram::GramView;
 pub use gram::{Gram, GramBuffer, GramWorkspace};
+#[cfg(feature = "std")]
+pub use integer::IntegerView;
+pub use integer::{
+    IntegerCode, IntegerModel, IntegerNormalisation, IntegerRefine, IntegerRefinement,
+    IntegerWorkspace,
+};
 pub use model::Model;
 pub use preprocess::Normalisation;
 #[cfg(feature = "micromath")]

@@ -7,6 +7,7 @@
 //! None of these functions is generic or inlined, so that they are compiled with this crate, as its profile says: firmware that is
 //! optimised for size keeps fast kernels.
 
+pub(crate) mod integer;
 pub(crate) mod portable;
 
 use sparsecode_formats::{MatrixRef, Weights};

@@ -1,0 +1,145 @@
+//! Matrices in blocks of eight columns.
+
+use core::fmt;
+
+/// Columns of a block.
+pub const LANES: usize = 8;
+
+/// A matrix whose columns are stored eight by eight: block 0 holds the first eight numbers of every row, row after row, block 1
+/// the next eight, and so on. Columns beyond the last are 0.
+///
+/// Two products read it from front to back with eight sums or eight inputs in registers. With a dense or partly zero vector as long
+/// as a row, blocks whose inputs are all 0 are passed over; with a sparse vector as long as a column, eight outputs at a time take
+/// eight adjacent numbers from each row that counts.
+///
+/// ```
+/// use sparsecode_formats::Blocks;
+///
+/// // Two rows of nine: 1 … 9 and 11 … 19.
+/// let mut values = [0_i8; 32];
+/// for (row, first) in [1, 11].into_iter().enumerate() {
+///     for column in 0..9 {
+///         values[(column / 8 * 2 + row) * 8 + column % 8] = first + column as i8;
+///     }
+/// }
+/// let matrix = Blocks::new(2, 9, &values).unwrap();
+/// assert_eq!(matrix.get(1, 8), Some(19));
+/// assert_eq!(matrix.block(1), [9, 0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0]);
+/// ```
+#[derive(Clone, Copy, PartialEq)]
+pub struct Blocks<'a, T> {
+    rows: usize,
+    cols: usize,
+    values: &'a [T],
+}
+
+impl<'a, T: Copy> Blocks<'a, T> {
+    /// A matrix over a caller's numbers; `None` if there are not `rows · 8 · ⌈cols / 8⌉` of them.
+    #[must_use]
+    pub fn new(rows: usize, cols: usize, values: &'a [T]) -> Option<Self> {
+        let expected = Self::stored_rows(rows, cols)?.checked_mul(LANES)?;
+        (values.len() == expected).then_some(Self { rows, cols, values })
+    }
+
+    /// Eights of numbers in the whole matrix, `rows · ⌈cols / 8⌉`; `None` if that overflows.
+    pub(crate) fn stored_rows(rows: usize, cols: usize) -> Option<usize> {
+        rows.checked_mul(cols.div_ceil(LANES))
+    }
+
+    /// Rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns, without those that fill up the last block.
+    #[must_use]
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Blocks: `⌈cols / 8⌉`.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.cols.div_ceil(LANES)
+    }
+
+    /// Every number as it is stored.
+    #[must_use]
+    pub const fn values(&self) -> &'a [T] {
+        self.values
+    }
+
+    /// Block `index`: eight columns of every row. Empty if there is no such block.
+    #[must_use]
+    #[inline]
+    pub fn block(&self, index: usize) -> &'a [T] {
+        // Cannot wrap for a block that exists; any other range is caught by `get`.
+        let length = self.rows.wrapping_mul(LANES);
+        let start = index.wrapping_mul(length);
+        self.values
+            .get(start..start.wrapping_add(length))
+            .unwrap_or(&[])
+    }
+
+    /// One number; `None` outside the matrix.
+    #[must_use]
+    pub fn get(&self, row: usize, col: usize) -> Option<T> {
+        if row >= self.rows || col >= self.cols {
+            return None;
+        }
+        let rows = self.block(col / LANES).as_chunks::<LANES>().0;
+        rows.get(row)?.get(col % LANES).copied()
+    }
+}
+
+impl<T: Copy> fmt::Debug for Blocks<'_, T> {
+    // Without the numbers, of which there may be a million.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blocks({}x{})", self.rows, self.cols)
+    }
+}
+
+/// Lays a row-major matrix out in blocks.
+#[cfg(feature = "std")]
+pub(crate) fn arrange<T: Copy + Default>(
+    rows: usize,
+    cols: usize,
+    values: &[T],
+) -> std::vec::Vec<T> {
+    let mut stored = std::vec::Vec::with_capacity(rows * cols.next_multiple_of(LANES));
+    for first in (0..cols).step_by(LANES) {
+        for row in 0..rows {
+            stored.extend((first..first + LANES).map(|col| {
+                let value = values.get(row * cols + col).filter(|_| col < cols);
+                value.copied().unwrap_or_default()
+            }));
+        }
+    }
+    stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arranged_numbers_are_found_again() {
+        for (rows, cols) in [(1, 1), (3, 8), (2, 9), (5, 23), (4, 16)] {
+            let values: std::vec::Vec<i16> = (0..(rows * cols) as i16).collect();
+            let stored = arrange(rows, cols, &values);
+            let matrix = Blocks::new(rows, cols, &stored).unwrap();
+            for row in 0..rows {
+                for col in 0..cols {
+                    assert_eq!(matrix.get(row, col), values.get(row * cols + col).copied());
+                }
+            }
+            assert_eq!(matrix.get(rows, 0), None);
+            assert_eq!(matrix.get(0, cols), None);
+            assert_eq!(matrix.block(matrix.count()), &[] as &[i16]);
+            assert_eq!(matrix.block(usize::MAX), &[] as &[i16]);
+        }
+        assert!(Blocks::<i8>::new(usize::MAX, 9, &[]).is_none());
+        assert!(Blocks::<i8>::new(1, 1, &[0; 7]).is_none());
+    }
+}

@@ -1,0 +1,498 @@
+//! Reading a model for integer arithmetic in place, without a floating-point operation.
+
+use core::fmt;
+
+use super::blocks::Blocks;
+use super::contrast::IntegerContrast;
+use super::proof::{self, Overflow};
+use crate::checksum::crc32;
+use crate::decimal::{integer, signed_integer};
+use crate::error::{Dims, ReadError};
+use crate::header::{Header, INTEGER};
+use crate::read::{Tensors, check_place, symmetric};
+use crate::spec::{InputShape, ModelSpec, Variant};
+
+/// Dimensions and levels: what a device needs of the metadata. Integers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct IntegerSpec {
+    /// How it was trained.
+    pub variant: Variant,
+    /// The shape of a sample; its size is d.
+    pub input_shape: InputShape,
+    /// l, at least 1.
+    pub code_dim: u16,
+    /// The smallest raw level; smaller ones are raised to it. Not above 0.
+    pub input_min: i16,
+    /// The largest raw level; larger ones are cut to it. Above 0.
+    pub input_max: i16,
+    /// What is done to the raw levels of a patch.
+    pub contrast: IntegerContrast,
+}
+
+impl IntegerSpec {
+    /// d, the numbers in a sample.
+    #[must_use]
+    pub const fn input_dim(&self) -> usize {
+        self.input_shape.input_dim()
+    }
+
+    /// l, the components of a code.
+    #[must_use]
+    pub const fn code_dim(&self) -> usize {
+        self.code_dim as usize
+    }
+
+    /// Smallest and largest level that the products take, after the patch's contrast.
+    #[must_use]
+    pub const fn level_range(&self) -> (i16, i16) {
+        match self.contrast {
+            IntegerContrast::None | IntegerContrast::External => (self.input_min, self.input_max),
+            IntegerContrast::RemoveMean => {
+                // The mean lies between the two.
+                let span = self.input_max.saturating_sub(self.input_min);
+                (-span, span)
+            }
+            IntegerContrast::Standardize { .. } => (-i16::MAX, i16::MAX),
+        }
+    }
+}
+
+/// `x ↦ (x · multiplier + 2^(shift − 1)) >> shift`: multiplication by `multiplier / 2^shift`, halves rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Rescale {
+    /// Not negative.
+    pub multiplier: i32,
+    /// 1 to 62.
+    pub shift: u8,
+}
+
+impl Rescale {
+    /// The product, rounded, and cut to ±2²⁹. Exact in 64 bits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn apply(self, x: i32) -> i32 {
+        let product = x as i64 * self.multiplier as i64;
+        let half = 1_i64 << (self.shift as u32).wrapping_sub(1);
+        let rounded = (product + half) >> (self.shift as u32);
+        if rounded > super::DRIVE_LIMIT as i64 {
+            super::DRIVE_LIMIT
+        } else if rounded < -(super::DRIVE_LIMIT as i64) {
+            -super::DRIVE_LIMIT
+        } else {
+            rounded as i32
+        }
+    }
+}
+
+/// A [`Rescale`] for each of several outputs: a multiplier each, one shift.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Rescales<'a> {
+    /// Not negative.
+    pub multipliers: &'a [i32],
+    /// 1 to 62.
+    pub shift: u8,
+}
+
+impl fmt::Debug for Rescales<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rescales({}, >> {})", self.multipliers.len(), self.shift)
+    }
+}
+
+/// The LISTA encoder in integers. With levels `n` of a sample:
+/// `u = rescale(U n) + b`, then `z = min(relu((u + 2^(f−1)) >> f), 32767)`, and L times the same of `u + rescale(S z)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerEncoder<'a> {
+    /// L.
+    pub iterations: u8,
+    /// U \[l, d\].
+    pub input: Blocks<'a, i8>,
+    /// From sums of U to drives.
+    pub input_rescale: Rescales<'a>,
+    /// b \[l\], the normalisation's mean folded in; within ±2²⁹.
+    pub bias: &'a [i32],
+    /// Sᵀ \[l, l\]: row k is what an active component k adds to every component.
+    pub recurrent: Blocks<'a, i8>,
+    /// From sums of S to drives; its shift is at least 33.
+    pub recurrent_rescale: Rescales<'a>,
+    /// f: drives are codes with `f` more bits, 0 to 8.
+    pub drive_fraction: u8,
+}
+
+/// The linear decoder in integers: `v_k = (z_k · multiplier_k + 2^14) >> 15`, `r = rescale(Σ_k v_k W_k) + offset`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerDecoder<'a> {
+    /// Wᵀ \[l, d\], an atom per row.
+    pub dictionary: Blocks<'a, i8>,
+    /// Scale of each atom beside the largest, not negative.
+    pub multiplier: &'a [i16],
+    /// From sums to raw levels (standardised patches: to 1/4096 of a deviation); its shift is at least 33.
+    pub output: Rescale,
+    /// The normalisation's mean in raw levels.
+    pub offset: i16,
+}
+
+/// FISTA in integers, for `Ĝ = ρ·WᵀW` and `ĉ = ρ·Wᵀy` with a step ρ that is folded in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerRefiner<'a> {
+    /// `Ĝ` \[l, l\], symmetric, with `gram_fraction` fractional bits; none of its eigenvalues exceeds 1.
+    pub gram: Blocks<'a, i16>,
+    /// Fractional bits of `gram`, not fewer than those of a point; 1 to 24.
+    pub gram_fraction: u8,
+    /// Fractional bits of a point: a point is a code with so many more bits; 1 to 13.
+    pub point_fraction: u8,
+    /// From sums of the dictionary and a sample's levels to `ĉ` in points.
+    pub correlation: Rescales<'a>,
+    /// What the normalisation's mean adds to `ĉ`; within ±2²⁹.
+    pub bias: &'a [i32],
+    /// λη in points, not negative.
+    pub threshold: i32,
+}
+
+/// A model for integer arithmetic in a buffer: slices of it, and the integers of its metadata.
+///
+/// Version 2 of the format; see `docs/model-file.md`. Reading it, and running it, takes no floating-point operation: a build for a
+/// core without a floating-point unit links none of its emulation. [`spec`](Self::spec) has the metadata's real numbers for hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct IntegerFile<'a> {
+    /// Dimensions and levels.
+    pub spec: IntegerSpec,
+    /// The encoder, except in decoder-only models.
+    pub encoder: Option<IntegerEncoder<'a>>,
+    /// The decoder.
+    pub decoder: IntegerDecoder<'a>,
+    /// Refinement.
+    pub refiner: IntegerRefiner<'a>,
+    checksum: u32,
+    bytes: &'a [u8],
+    data: &'a [u8],
+}
+
+impl<'a> IntegerFile<'a> {
+    /// Reads a model in place. `bytes` is the whole file and nothing else, and starts on a boundary of
+    /// [`MIN_ALIGNMENT`](crate::MIN_ALIGNMENT) bytes: see [`include_model!`](crate::include_model) and [`Aligned`](crate::Aligned).
+    ///
+    /// Nothing in `bytes` is trusted: every shape and range that the fields' documentation states holds for what is returned. That
+    /// no sum overflows is proved when the file is written, and can be proved again with [`prove`](Self::prove); a
+    /// file that lies about it gives wrong numbers, and nothing worse. Never panics, never allocates.
+    ///
+    /// Cost: one pass over the file, once.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, as a [`ReadError`] that names it.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let mut header = Header::empty(&INTEGER);
+        header.read(bytes)?;
+        check_place(bytes)?;
+        header.check_version()?;
+        header.value("activations", "i16", |text| (text == "i16").then_some(()))?;
+        header.value("weights", "i8 (with activations i16)", |text| {
+            (text == "i8").then_some(())
+        })?;
+        header.value("hidden_dim", "0: integer models are linear", |text| {
+            (text == "0").then_some(())
+        })?;
+        let spec = read_spec(&header)?;
+        let checksum = header.checksum()?;
+        let mut tensors = Tensors::new(&header)?;
+        let encoder = read_encoder(&header, &mut tensors, &spec)?;
+        let decoder = read_decoder(&header, &mut tensors, &spec)?;
+        let refiner = read_refiner(&header, &mut tensors, &spec)?;
+        let data_len = tensors.finish()?;
+        match header.data.len().saturating_sub(data_len) {
+            0 => Ok(Self {
+                spec,
+                encoder,
+                decoder,
+                refiner,
+                checksum,
+                bytes,
+                data: header.data,
+            }),
+            bytes => Err(ReadError::TrailingData { bytes }),
+        }
+    }
+
+    /// The metadata with its real numbers: λ, scales, provenance. For hosts: it reads the header again, in `f32`.
+    ///
+    /// # Errors
+    ///
+    /// The first value that is missing or out of range.
+    #[inline(never)]
+    pub fn spec(&self) -> Result<ModelSpec<'a>, ReadError> {
+        self.header()?.spec()
+    }
+
+    /// What one level is in real units: of a raw sample (of a normalised one under
+    /// [`External`](IntegerContrast::External)), and of a code component. For hosts.
+    ///
+    /// # Errors
+    ///
+    /// A value that is missing or not above 0.
+    #[inline(never)]
+    pub fn scales(&self) -> Result<(f32, f32), ReadError> {
+        let header = self.header()?;
+        let scale = |key| {
+            header.value(key, "a finite decimal number above 0", |text| {
+                crate::decimal::real(text).filter(|value| *value > 0.0)
+            })
+        };
+        Ok((scale("input_scale")?, scale("code_scale")?))
+    }
+
+    fn header(&self) -> Result<Header<'a, 10, 37>, ReadError> {
+        let mut header = Header::empty(&INTEGER);
+        header.read(self.bytes)?;
+        Ok(header)
+    }
+
+    /// Compares the tensor data with the CRC-32 in the metadata; see
+    /// [`ModelFile::verify_checksum`](crate::ModelFile::verify_checksum).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Checksum`].
+    pub fn verify_checksum(&self) -> Result<(), ReadError> {
+        let (stored, computed) = (self.checksum, crc32(self.data));
+        if stored == computed {
+            Ok(())
+        } else {
+            Err(ReadError::Checksum { stored, computed })
+        }
+    }
+
+    /// Proves from the stored weights and the ranges of levels that no 32-bit sum can overflow, whatever the sample, the code and
+    /// the number of iterations. The writer does the same and writes no file that fails.
+    ///
+    /// Cost: one pass over the weights, with 64-bit sums.
+    ///
+    /// # Errors
+    ///
+    /// The first tensor for which it does not hold.
+    pub fn prove(&self) -> Result<(), Overflow> {
+        proof::prove(self)
+    }
+
+    /// Bytes of the whole file, and so of flash.
+    #[must_use]
+    pub const fn file_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The CRC-32 of the tensor data that the metadata states.
+    #[must_use]
+    pub const fn checksum(&self) -> u32 {
+        self.checksum
+    }
+}
+
+type Source<'a> = Header<'a, 10, 37>;
+type Store<'h, 'a> = Tensors<'h, 'a, 10, 37>;
+
+#[inline(never)] // gives its stack back before the tensors are looked at
+fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
+    let code_dim = header.value("code_dim", "an integer of 1 to 4095", |text| {
+        // Offsets of rows of 16-bit blocks have 16 bits in the lists that kernels walk.
+        integer::<u16>(text).filter(|dim| (1..=4095).contains(dim))
+    })?;
+    let level = |key, expected, good: fn(i16) -> bool| {
+        header.value(key, expected, |text| {
+            let level = i16::try_from(signed_integer(text)?).ok()?;
+            good(level).then_some(level)
+        })
+    };
+    let floor = header.value("contrast_floor", "an integer of 16 or more", |text| {
+        integer::<u32>(text).filter(|floor| (16..=1 << 20).contains(floor))
+    })?;
+    let contrast = header.value(
+        "contrast",
+        "none, remove-mean, standardize:FLOOR or local:WINDOW:SIGMA:FLOOR",
+        |text| match text {
+            "none" => Some(IntegerContrast::None),
+            "remove-mean" => Some(IntegerContrast::RemoveMean),
+            _ if text.starts_with("standardize:") => Some(IntegerContrast::Standardize { floor }),
+            _ if text.starts_with("local:") => Some(IntegerContrast::External),
+            _ => None,
+        },
+    )?;
+    Ok(IntegerSpec {
+        variant: header.text("variant")?.parse()?,
+        input_shape: header.text("input_shape")?.parse()?,
+        code_dim,
+        input_min: level("input_min", "an integer of -32767 to 0", |level| {
+            (-i16::MAX..=0).contains(&level)
+        })?,
+        input_max: level("input_max", "an integer of 1 to 32767", |level| level > 0)?,
+        contrast,
+    })
+}
+
+fn read_encoder<'a>(
+    header: &Source<'a>,
+    tensors: &mut Store<'_, 'a>,
+    spec: &IntegerSpec,
+) -> Result<Option<IntegerEncoder<'a>>, ReadError> {
+    let lista = header.value("lista_iterations", "none or 0 to 255", |text| {
+        if text == "none" {
+            Some(None)
+        } else {
+            integer::<u8>(text).map(Some)
+        }
+    })?;
+    if lista.is_some() != spec.variant.has_encoder() {
+        return Err(ReadError::InvalidMetadata {
+            key: "lista_iterations",
+            expected: "none for the variant do, 0 to 255 for every other",
+        });
+    }
+    let Some(iterations) = lista else {
+        return Ok(None);
+    };
+    let (inputs, codes) = (spec.input_dim(), spec.code_dim());
+    Ok(Some(IntegerEncoder {
+        iterations,
+        input: weights(tensors, "encoder.input", codes, inputs)?,
+        input_rescale: Rescales {
+            multipliers: multipliers(tensors, "encoder.input.multiplier", codes)?,
+            shift: small(header, "input_shift", "an integer of 1 to 62", 1, 62)?,
+        },
+        bias: offsets(tensors, "encoder.bias", codes)?,
+        recurrent: weights(tensors, "encoder.recurrent", codes, codes)?,
+        recurrent_rescale: Rescales {
+            multipliers: multipliers(tensors, "encoder.recurrent.multiplier", codes)?,
+            shift: small(header, "recurrent_shift", "an integer of 33 to 62", 33, 62)?,
+        },
+        drive_fraction: small(header, "drive_fraction", "an integer of 0 to 8", 0, 8)?,
+    }))
+}
+
+fn read_decoder<'a>(
+    header: &Source<'a>,
+    tensors: &mut Store<'_, 'a>,
+    spec: &IntegerSpec,
+) -> Result<IntegerDecoder<'a>, ReadError> {
+    let multiplier = header.value(
+        "output_multiplier",
+        "an integer of 0 to 2147483647",
+        |text| integer::<u32>(text).and_then(|value| i32::try_from(value).ok()),
+    )?;
+    let offset = header.value("output_offset", "an integer of -32768 to 32767", |text| {
+        i16::try_from(signed_integer(text)?).ok()
+    })?;
+    let (inputs, codes) = (spec.input_dim(), spec.code_dim());
+    let name = "decoder.dictionary.multiplier";
+    let levels: &[i16] = tensors.take(name, "I16", Dims::Vector(codes))?;
+    Ok(IntegerDecoder {
+        dictionary: weights(tensors, "decoder.dictionary", codes, inputs)?,
+        multiplier: not_negative(name, levels)?,
+        output: Rescale {
+            multiplier,
+            shift: small(header, "output_shift", "an integer of 33 to 62", 33, 62)?,
+        },
+        offset,
+    })
+}
+
+fn read_refiner<'a>(
+    header: &Source<'a>,
+    tensors: &mut Store<'_, 'a>,
+    spec: &IntegerSpec,
+) -> Result<IntegerRefiner<'a>, ReadError> {
+    let codes = spec.code_dim();
+    let name = "refiner.gram";
+    let shape = stored_shape(codes, codes);
+    let levels = symmetric(name, tensors.take(name, "I16", shape)?, i16::MIN)?;
+    let point_fraction = small(header, "point_fraction", "an integer of 1 to 13", 1, 13)?;
+    Ok(IntegerRefiner {
+        gram: blocks(name, codes, codes, levels)?,
+        gram_fraction: small(
+            header,
+            "gram_fraction",
+            "an integer of point_fraction to 24",
+            point_fraction,
+            24,
+        )?,
+        point_fraction,
+        correlation: Rescales {
+            multipliers: multipliers(tensors, "refiner.correlation.multiplier", codes)?,
+            shift: small(header, "correlation_shift", "an integer of 1 to 62", 1, 62)?,
+        },
+        bias: offsets(tensors, "refiner.correlation.bias", codes)?,
+        threshold: header.value("threshold", "an integer of 0 to 2147483647", |text| {
+            integer::<u32>(text).and_then(|value| i32::try_from(value).ok())
+        })?,
+    })
+}
+
+fn small(
+    header: &Source<'_>,
+    key: &'static str,
+    expected: &'static str,
+    least: u8,
+    most: u8,
+) -> Result<u8, ReadError> {
+    header.value(key, expected, |text| {
+        integer::<u8>(text).filter(|value| (least..=most).contains(value))
+    })
+}
+
+/// A size beyond the address space fits no file: `take` compares it with the file's.
+fn stored_shape(rows: usize, cols: usize) -> Dims {
+    let eights = Blocks::<i8>::stored_rows(rows, cols).unwrap_or(usize::MAX);
+    Dims::Matrix(eights, super::LANES)
+}
+
+fn weights<'a>(
+    tensors: &mut Store<'_, 'a>,
+    name: &'static str,
+    rows: usize,
+    cols: usize,
+) -> Result<Blocks<'a, i8>, ReadError> {
+    let levels = tensors.take(name, "I8", stored_shape(rows, cols))?;
+    blocks(name, rows, cols, symmetric(name, levels, i8::MIN)?)
+}
+
+/// Cannot fail after `take`.
+fn blocks<'a, T: Copy>(
+    tensor: &'static str,
+    rows: usize,
+    cols: usize,
+    values: &'a [T],
+) -> Result<Blocks<'a, T>, ReadError> {
+    Blocks::new(rows, cols, values).ok_or(ReadError::MissingTensor { tensor })
+}
+
+fn multipliers<'a>(
+    tensors: &mut Store<'_, 'a>,
+    name: &'static str,
+    length: usize,
+) -> Result<&'a [i32], ReadError> {
+    not_negative(name, tensors.take(name, "I32", Dims::Vector(length))?)
+}
+
+fn not_negative<'a, T: PartialOrd + Default>(
+    tensor: &'static str,
+    values: &'a [T],
+) -> Result<&'a [T], ReadError> {
+    match values.iter().position(|value| *value < T::default()) {
+        None => Ok(values),
+        Some(index) => Err(ReadError::Multiplier { tensor, index }),
+    }
+}
+
+/// Numbers within ±2²⁹.
+fn offsets<'a>(
+    tensors: &mut Store<'_, 'a>,
+    tensor: &'static str,
+    length: usize,
+) -> Result<&'a [i32], ReadError> {
+    let values: &[i32] = tensors.take(tensor, "I32", Dims::Vector(length))?;
+    let limit = super::DRIVE_LIMIT.unsigned_abs();
+    match values.iter().position(|value| value.unsigned_abs() > limit) {
+        None => Ok(values),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
+}

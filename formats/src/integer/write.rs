@@ -1,0 +1,638 @@
+//! Writing models for integer arithmetic.
+
+// Host code: indices come from the shapes that `check_layout` and `quantize` hold to.
+#![allow(clippy::indexing_slicing)]
+
+use std::borrow::ToOwned;
+use std::format;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+use super::blocks::{LANES, arrange};
+use super::contrast::STANDARD_FRACTION;
+use super::read::IntegerFile;
+use super::{CODE_LIMIT, DRIVE_LIMIT};
+use crate::quant::{OwnedMatrix, QuantReport, quantize};
+use crate::read::{ScaleAxis, Weights};
+use crate::spec::{Contrast, ModelSpec, WeightType};
+use crate::spectral::largest_eigenvalue_bound;
+use crate::write::{Stored, check_layout, largest_step, lay_out, metadata};
+use crate::{
+    AlignedBytes, INTEGER_FORMAT_VERSION, OwnedDecoder, OwnedModel, SpecError, TensorReport,
+    WriteError,
+};
+
+/// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ActivationRanges {
+    /// Raw units of one input level: 1/255 for 8-bit pixels of images in \[0, 1\]. For models with local contrast, normalised units.
+    /// Finite and above 0.
+    pub input_scale: f32,
+    /// The smallest input level, −32767 to 0.
+    pub input_min: i16,
+    /// The largest input level, 1 to 32767.
+    pub input_max: i16,
+    /// The largest code component that is represented; larger ones are cut to it. Finite and above 0.
+    pub code_max: f32,
+}
+
+/// What is worth knowing about a written integer model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntegerReport {
+    /// Every matrix with its error, in the order of the documentation's table. Of the Gram matrix it is the step's share, ρ·WᵀW.
+    pub matrices: Vec<TensorReport>,
+    /// Real units of one level of a code component.
+    pub code_scale: f32,
+    /// Fractional bits of drives.
+    pub drive_fraction: u8,
+    /// Fractional bits of the Gram matrix.
+    pub gram_fraction: u8,
+    /// η of the decoder as stored, rounding of the Gram matrix included.
+    pub step_size: f32,
+}
+
+/// A written integer model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntegerWritten {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// About it.
+    pub report: IntegerReport,
+}
+
+/// Quantises a model with a linear decoder to 8-bit weights and 16-bit activations, and proves that no 32-bit sum of its products can
+/// overflow, for any sample of these levels and any code.
+///
+/// Weights have a scale per output channel (the dictionary: per atom), found as [`quantize`](crate::quant::quantize) does. The
+/// normalisation of raw samples is folded into the weights and biases. The same input gives the same bytes.
+///
+/// # Errors
+///
+/// As [`write()`](crate::write()); [`WriteError::Spec`] also for ranges that are none, for a decoder with a hidden layer, and for
+/// weights that no 32-bit multiplier reaches; [`WriteError::Overflow`] if a sum could overflow.
+pub fn write_integer(
+    model: &OwnedModel,
+    ranges: &ActivationRanges,
+) -> Result<IntegerWritten, WriteError> {
+    let spec = check_layout(model)?;
+    check_ranges(ranges)?;
+    let OwnedDecoder::Linear { dictionary } = &model.decoder else {
+        return Err(invalid(
+            "hidden_dim",
+            "0: decoders with a hidden layer have no integer form",
+        ));
+    };
+    if spec.code_dim > 4095 {
+        return Err(invalid("code_dim", "at most 4095 for integer models"));
+    }
+    let plan = Plan::new(&spec, ranges);
+    let (inputs, codes) = (spec.input_dim(), spec.code_dim());
+    let mut file = Parts::default();
+
+    if let Some(encoder) = &model.encoder {
+        plan.encoder(&mut file, encoder, inputs, codes)?;
+    }
+    let dictionary = plan.decoder(&mut file, dictionary, inputs, codes)?;
+    let constants = plan.refiner(&mut file, &dictionary)?;
+    let spec = ModelSpec {
+        step_size: constants.step_size,
+        atom_norm: constants.atom_norm,
+        weights: WeightType::I8,
+        ..spec
+    };
+    spec.check()?;
+
+    let reports = file.reports.clone();
+    let bytes = file.layout(&spec, ranges, plan.code_scale)?;
+    let aligned = AlignedBytes::from_slice(&bytes);
+    let written = IntegerFile::read(&aligned).map_err(|_| WriteError::ReadBack)?;
+    written.prove().map_err(WriteError::Overflow)?;
+    let same = written
+        .spec()
+        .is_ok_and(|found| metadata(&found, 0) == metadata(&spec, 0));
+    if !same {
+        return Err(WriteError::ReadBack);
+    }
+    let report = IntegerReport {
+        matrices: reports,
+        code_scale: plan.code_scale,
+        drive_fraction: written.encoder.map_or(0, |encoder| encoder.drive_fraction),
+        gram_fraction: written.refiner.gram_fraction,
+        step_size: spec.step_size,
+    };
+    Ok(IntegerWritten { bytes, report })
+}
+
+fn invalid(field: &'static str, expected: &'static str) -> WriteError {
+    WriteError::Spec(SpecError { field, expected })
+}
+
+fn check_ranges(ranges: &ActivationRanges) -> Result<(), WriteError> {
+    let positive = |x: f32| x.is_normal() && x > 0.0;
+    let ActivationRanges {
+        input_scale,
+        input_min,
+        input_max,
+        code_max,
+    } = *ranges;
+    if !positive(input_scale) {
+        return Err(invalid("input_scale", "a finite number above 0"));
+    }
+    if !(-i16::MAX..=0).contains(&input_min) {
+        return Err(invalid("input_min", "an integer of -32767 to 0"));
+    }
+    if input_max < 1 {
+        return Err(invalid("input_max", "an integer of 1 to 32767"));
+    }
+    if !positive(code_max / CODE_LIMIT as f32) {
+        return Err(invalid("code_max", "a finite number above 0"));
+    }
+    Ok(())
+}
+
+/// What one level is in the units of the model.
+struct Plan {
+    /// Preprocessed units of a level that the products take.
+    level: f64,
+    /// What the mean of the normalisation is in preprocessed units: a constant part of every sample.
+    constant: f64,
+    /// Code units of a code level.
+    code_scale: f32,
+    /// Raw levels (standardised: 1/4096 deviations) of one preprocessed unit.
+    per_unit: f64,
+    /// The normalisation's mean in raw levels.
+    offset: i16,
+    /// `floor` of [`IntegerContrast::Standardize`](super::IntegerContrast::Standardize).
+    contrast_floor: u32,
+    lambda: f64,
+}
+
+impl Plan {
+    fn new(spec: &ModelSpec<'_>, ranges: &ActivationRanges) -> Self {
+        let input_scale = f64::from(ranges.input_scale);
+        let (mean, deviation) = (
+            f64::from(spec.preprocessing.mean),
+            f64::from(spec.preprocessing.deviation),
+        );
+        let mut plan = Self {
+            level: input_scale / deviation,
+            constant: 0.0,
+            code_scale: ranges.code_max / CODE_LIMIT as f32,
+            per_unit: deviation / input_scale,
+            offset: 0,
+            contrast_floor: 16,
+            lambda: f64::from(spec.lambda),
+        };
+        match spec.preprocessing.contrast {
+            Contrast::None => {
+                plan.constant = -mean / deviation;
+                plan.offset = (mean / input_scale).round() as i16;
+            }
+            // The patch's mean takes the data set's with it.
+            Contrast::RemoveMean => {}
+            Contrast::Standardize { floor } => {
+                let one = f64::from(1 << STANDARD_FRACTION);
+                plan.level = 1.0 / one;
+                plan.per_unit = one;
+                let sixteenths = f64::from(floor) * deviation / input_scale * 16.0;
+                plan.contrast_floor = sixteenths.round().clamp(16.0, f64::from(1 << 20)) as u32;
+            }
+            Contrast::Local { .. } => {
+                plan.level = input_scale;
+                plan.per_unit = 1.0 / input_scale;
+            }
+        }
+        plan
+    }
+
+    fn encoder(
+        &self,
+        file: &mut Parts,
+        encoder: &crate::OwnedEncoder,
+        inputs: usize,
+        codes: usize,
+    ) -> Result<(), WriteError> {
+        let input = file.quantize(
+            "encoder.input",
+            &encoder.input,
+            [codes, inputs],
+            ScaleAxis::Row,
+        )?;
+        let recurrent = file.quantize(
+            "encoder.recurrent",
+            &encoder.recurrent,
+            [codes, codes],
+            ScaleAxis::Column,
+        )?;
+        if encoder.bias.len() != codes {
+            return Err(WriteError::Tensor {
+                tensor: "encoder.bias",
+                error: crate::quant::QuantError::Length {
+                    expected: codes,
+                    found: encoder.bias.len(),
+                },
+            });
+        }
+        // The finest drives that a shift of 33 or more reaches: it leaves room for sums of two.
+        let largest = scales(&recurrent).fold(0.0, f64::max);
+        let fraction = (0..=8_u8)
+            .rev()
+            .find(|f| largest * f64::from(1 << f) < 0.25)
+            .ok_or(invalid(
+                "encoder.recurrent",
+                "weights below 31 in magnitude for integer models",
+            ))?;
+        let drive = f64::from(self.code_scale) / f64::from(1 << fraction);
+
+        let ratios: Vec<f64> = scales(&input)
+            .map(|scale| scale * self.level / drive)
+            .collect();
+        let shift = file.rescale("encoder.input.multiplier", &ratios, 1)?;
+        file.integers.push(("input_shift", shift));
+        let bias = bias_levels(&input, self.constant)
+            .zip(&encoder.bias)
+            .map(|(constant, &bias)| (constant + f64::from(bias)) / drive);
+        file.bias("encoder.bias", bias)?;
+        let ratios: Vec<f64> = scales(&recurrent)
+            .map(|scale| scale * f64::from(1 << fraction))
+            .collect();
+        let shift = file.rescale("encoder.recurrent.multiplier", &ratios, 33)?;
+        file.integers.push(("recurrent_shift", shift));
+        file.integers.push(("drive_fraction", i64::from(fraction)));
+        file.blocks("encoder.input", &input);
+        file.blocks("encoder.recurrent", &recurrent);
+        Ok(())
+    }
+
+    /// Returns the atoms as the device has them, the scale of each included.
+    fn decoder(
+        &self,
+        file: &mut Parts,
+        dictionary: &[f32],
+        inputs: usize,
+        codes: usize,
+    ) -> Result<Atoms, WriteError> {
+        let one = f64::from(CODE_LIMIT);
+        let levels = file.quantize(
+            "decoder.dictionary",
+            dictionary,
+            [codes, inputs],
+            ScaleAxis::Row,
+        )?;
+        let zero = |row: &[f32]| row.iter().all(|weight| *weight == 0.0);
+        // An atom that is 0 has the scale 1, which must not count.
+        let counted: Vec<f64> = scales(&levels)
+            .zip(dictionary.chunks(inputs))
+            .map(|(scale, row)| if zero(row) { 0.0 } else { scale })
+            .collect();
+        let largest = counted.iter().copied().fold(0.0, f64::max);
+        if largest <= 0.0 {
+            return Err(WriteError::StepSize);
+        }
+        let multipliers: Vec<i16> = counted
+            .iter()
+            .map(|scale| (scale / largest * one).round() as i16)
+            .collect();
+        // `v = z · m / 2^15`, so that a level of `v` is 2^15/32767 levels of the largest atom's.
+        let unit = largest * 32768.0 / one;
+        let scale: Vec<f64> = multipliers
+            .iter()
+            .map(|&multiplier| unit * f64::from(multiplier) / 32768.0)
+            .collect();
+        let ratio = f64::from(self.code_scale) * unit * self.per_unit;
+        let (multipliers_out, shift) = multipliers_of(&[ratio], 33).ok_or(invalid(
+            "input_scale",
+            "larger: a level of the input is too fine for the code's range",
+        ))?;
+        file.integers
+            .push(("output_multiplier", i64::from(multipliers_out[0])));
+        file.integers.push(("output_shift", shift));
+        file.integers
+            .push(("output_offset", i64::from(self.offset)));
+        file.integers
+            .push(("contrast_floor", self.contrast_floor.into()));
+        file.blocks("decoder.dictionary", &levels);
+        file.push("decoder.dictionary.multiplier", "I16", &multipliers);
+        let values = dequantized(&levels, &scale);
+        file.report(
+            "decoder.dictionary",
+            [codes, inputs],
+            dictionary,
+            values.iter().copied(),
+        );
+        Ok(Atoms {
+            inputs,
+            scale,
+            values,
+        })
+    }
+
+    fn refiner(&self, file: &mut Parts, atoms: &Atoms) -> Result<Constants, WriteError> {
+        let codes = atoms.scale.len();
+        let gram = atoms.gram();
+        let bound = largest_eigenvalue_bound(&gram, codes, atoms.inputs);
+        if !(bound.is_normal() && bound > 0.0) {
+            return Err(WriteError::StepSize);
+        }
+        let (mut step, mut fraction) = (1.0 / bound, 15);
+        let levels = loop {
+            let unit = f64::from(1_u32 << fraction);
+            let levels: Vec<f64> = gram.iter().map(|g| (g * step * unit).round()).collect();
+            let reach = |row: &[f64]| {
+                let positive: f64 = row.iter().filter(|g| **g > 0.0).sum();
+                let negative: f64 = row.iter().filter(|g| **g < 0.0).sum();
+                positive.max(-negative) * f64::from(CODE_LIMIT)
+            };
+            let fits = levels.iter().all(|g| g.abs() <= f64::from(i16::MAX))
+                && levels
+                    .chunks(codes)
+                    .all(|row| reach(row) < f64::from(i32::MAX));
+            if !fits {
+                if fraction == 1 {
+                    return Err(WriteError::StepSize);
+                }
+                fraction -= 1;
+                continue;
+            }
+            // What rounding added to the largest eigenvalue comes off the step.
+            let rounded: Vec<f64> = levels.iter().map(|g| g / unit).collect();
+            let excess = largest_eigenvalue_bound(&rounded, codes, 1);
+            if excess <= 1.0 {
+                break levels;
+            }
+            step /= excess * (1.0 + 1e-6);
+        };
+        let point_fraction = fraction.min(13);
+        let point = f64::from(self.code_scale) / f64::from(1_u32 << point_fraction);
+        let d = atoms.inputs as f64;
+        let step_size = step * d / 2.0;
+
+        let ratios: Vec<f64> = atoms
+            .scale
+            .iter()
+            .map(|scale| step * scale * self.level / point)
+            .collect();
+        let shift = file.rescale("refiner.correlation.multiplier", &ratios, 1)?;
+        file.integers.push(("correlation_shift", shift));
+        let sums = atoms.values.chunks(atoms.inputs);
+        let bias = sums.map(|row| step * self.constant * row.iter().sum::<f64>() / point);
+        file.bias("refiner.correlation.bias", bias)?;
+        file.integers.push(("gram_fraction", fraction.into()));
+        file.integers
+            .push(("point_fraction", point_fraction.into()));
+        let threshold = (self.lambda * step_size / point).round();
+        file.integers
+            .push(("threshold", threshold.min(f64::from(i32::MAX)) as i64));
+
+        let stored: Vec<i16> = levels.iter().map(|g| *g as i16).collect();
+        let unit = f64::from(1_u32 << fraction);
+        let exact: Vec<f32> = gram.iter().map(|g| (g * step) as f32).collect();
+        file.report(
+            "refiner.gram",
+            [codes, codes],
+            &exact,
+            levels.iter().map(|g| g / unit),
+        );
+        file.push_blocks("refiner.gram", "I16", codes, codes, &stored);
+
+        let squares: f64 = atoms.values.iter().map(|w| w * w).sum();
+        Ok(Constants {
+            step_size: largest_step(1.0 / step_size).ok_or(WriteError::StepSize)?,
+            atom_norm: (squares / codes as f64).sqrt() as f32,
+        })
+    }
+}
+
+struct Constants {
+    step_size: f32,
+    atom_norm: f32,
+}
+
+/// The dictionary as the device has it.
+struct Atoms {
+    inputs: usize,
+    /// Of each atom's levels.
+    scale: Vec<f64>,
+    /// Row-major, an atom per row.
+    values: Vec<f64>,
+}
+
+impl Atoms {
+    /// `WᵀW`: exact products of integers where the levels are.
+    fn gram(&self) -> Vec<f64> {
+        let codes = self.scale.len();
+        let mut gram = vec![0.0; codes * codes];
+        let rows: Vec<&[f64]> = self.values.chunks(self.inputs).collect();
+        for (i, a) in rows.iter().enumerate() {
+            for (j, b) in rows.iter().enumerate().take(i + 1) {
+                let product: f64 = a.iter().zip(*b).map(|(a, b)| a * b).sum();
+                gram[i * codes + j] = product;
+                gram[j * codes + i] = product;
+            }
+        }
+        gram
+    }
+}
+
+fn levels(matrix: &OwnedMatrix) -> Vec<i8> {
+    match matrix.as_ref().weights {
+        Weights::I8 { values, .. } => values.to_vec(),
+        // Only 8-bit matrices are made here.
+        _ => Vec::new(),
+    }
+}
+
+fn scales(matrix: &OwnedMatrix) -> impl Iterator<Item = f64> {
+    matrix
+        .as_ref()
+        .scale()
+        .iter()
+        .map(|&scale| f64::from(scale))
+}
+
+/// Levels times a scale per row.
+fn dequantized(matrix: &OwnedMatrix, scale: &[f64]) -> Vec<f64> {
+    let cols = matrix.as_ref().cols;
+    levels(matrix)
+        .iter()
+        .enumerate()
+        .map(|(index, &level)| f64::from(level) * scale[index / cols])
+        .collect()
+}
+
+/// What a sample of which every number is `constant` gives for each row.
+fn bias_levels(matrix: &OwnedMatrix, constant: f64) -> impl Iterator<Item = f64> {
+    let cols = matrix.as_ref().cols;
+    let sums: Vec<f64> = levels(matrix)
+        .chunks(cols)
+        .map(|row| row.iter().map(|&level| f64::from(level)).sum())
+        .collect();
+    let scale: Vec<f64> = scales(matrix).collect();
+    sums.into_iter()
+        .zip(scale)
+        .map(move |(sum, scale)| sum * scale * constant)
+}
+
+/// Multipliers and a common shift of at least `least` for factors that are not negative: the largest uses 31 bits, unless the shift
+/// would pass 62. `None` if a factor is too large.
+fn multipliers_of(ratios: &[f64], least: u32) -> Option<(Vec<i32>, i64)> {
+    let largest = ratios.iter().copied().fold(0.0, f64::max);
+    let shift = (least..=62)
+        .rev()
+        .find(|&shift| (largest * 2f64.powi(shift as i32)).round() <= f64::from(i32::MAX))?;
+    let unit = 2f64.powi(shift as i32);
+    let multipliers = ratios.iter().map(|ratio| (ratio * unit).round() as i32);
+    Some((multipliers.collect(), shift.into()))
+}
+
+/// The file in the making.
+#[derive(Default)]
+struct Parts {
+    tensors: Vec<(&'static str, &'static str, usize, String, Vec<u8>)>,
+    integers: Vec<(&'static str, i64)>,
+    reports: Vec<TensorReport>,
+}
+
+impl Parts {
+    fn quantize(
+        &mut self,
+        tensor: &'static str,
+        values: &[f32],
+        shape: [usize; 2],
+        axis: ScaleAxis,
+    ) -> Result<OwnedMatrix, WriteError> {
+        let [rows, cols] = shape;
+        let (matrix, quantization) = quantize(values, rows, cols, axis, WeightType::I8)
+            .map_err(|error| WriteError::Tensor { tensor, error })?;
+        if tensor != "decoder.dictionary" {
+            self.reports.push(TensorReport {
+                tensor,
+                shape,
+                quantization,
+            });
+        }
+        Ok(matrix)
+    }
+
+    fn report(
+        &mut self,
+        tensor: &'static str,
+        shape: [usize; 2],
+        values: &[f32],
+        restored: impl Iterator<Item = f64>,
+    ) {
+        self.reports.push(TensorReport {
+            tensor,
+            shape,
+            quantization: QuantReport::between(values, restored),
+        });
+    }
+
+    /// Stores the multipliers; returns the shift.
+    fn rescale(
+        &mut self,
+        tensor: &'static str,
+        ratios: &[f64],
+        least: u32,
+    ) -> Result<i64, WriteError> {
+        let (multipliers, shift) = multipliers_of(ratios, least).ok_or(invalid(
+            tensor,
+            "a smaller factor: the ranges of input and code are too far apart",
+        ))?;
+        self.push(tensor, "I32", &multipliers);
+        Ok(shift)
+    }
+
+    fn bias(
+        &mut self,
+        tensor: &'static str,
+        values: impl Iterator<Item = f64>,
+    ) -> Result<(), WriteError> {
+        let limit = f64::from(DRIVE_LIMIT);
+        let levels: Vec<i32> = values
+            .map(|value| {
+                let level = value.round();
+                (level.abs() <= limit).then_some(level as i32)
+            })
+            .collect::<Option<_>>()
+            .ok_or(invalid(
+                tensor,
+                "finite numbers within the code's range (a larger code_max)",
+            ))?;
+        self.push(tensor, "I32", &levels);
+        Ok(())
+    }
+
+    fn push<T: bytemuck::NoUninit>(
+        &mut self,
+        tensor: &'static str,
+        dtype: &'static str,
+        values: &[T],
+    ) {
+        let shape = format!("[{}]", values.len());
+        let bytes = bytemuck::cast_slice(values).to_vec();
+        self.tensors
+            .push((tensor, dtype, size_of::<T>(), shape, bytes));
+    }
+
+    fn blocks(&mut self, tensor: &'static str, matrix: &OwnedMatrix) {
+        let (rows, cols) = (matrix.as_ref().rows, matrix.as_ref().cols);
+        self.push_blocks(tensor, "I8", rows, cols, &levels(matrix));
+    }
+
+    fn push_blocks<T: Copy + Default + bytemuck::NoUninit>(
+        &mut self,
+        tensor: &'static str,
+        dtype: &'static str,
+        rows: usize,
+        cols: usize,
+        values: &[T],
+    ) {
+        let stored = arrange(rows, cols, values);
+        let shape = format!("[{},{LANES}]", stored.len() / LANES);
+        let bytes = bytemuck::cast_slice(&stored).to_vec();
+        self.tensors
+            .push((tensor, dtype, size_of::<T>(), shape, bytes));
+    }
+
+    fn layout(
+        &self,
+        spec: &ModelSpec<'_>,
+        ranges: &ActivationRanges,
+        code_scale: f32,
+    ) -> Result<Vec<u8>, WriteError> {
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|(name, dtype, width, shape, bytes)| Stored {
+                name: (*name).to_owned(),
+                dtype,
+                width: *width,
+                shape: shape.clone(),
+                bytes,
+            });
+        lay_out(tensors.collect(), |checksum| {
+            let mut entries = metadata(spec, checksum);
+            for (key, value) in &mut entries {
+                if *key == "version" {
+                    *value = INTEGER_FORMAT_VERSION.to_string();
+                }
+            }
+            entries.extend(
+                self.integers
+                    .iter()
+                    .map(|(key, value)| (*key, value.to_string())),
+            );
+            entries.extend([
+                ("activations", "i16".to_owned()),
+                ("code_scale", code_scale.to_string()),
+                ("input_max", ranges.input_max.to_string()),
+                ("input_min", ranges.input_min.to_string()),
+                ("input_scale", ranges.input_scale.to_string()),
+            ]);
+            entries.sort();
+            entries
+        })
+    }
+}

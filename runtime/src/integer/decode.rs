@@ -1,0 +1,52 @@
+//! The linear decoder in integers.
+
+use sparsecode_formats::{IntegerDecoder, LANES};
+
+use super::encode::High;
+use crate::kernels::integer::{self as kernels, Entry};
+
+/// Writes the reconstruction of a code. `entries` is scratch memory as long as a code.
+#[inline(never)]
+pub(crate) fn decode(
+    decoder: &IntegerDecoder<'_>,
+    code: &[Entry],
+    entries: &mut [Entry],
+    output: &mut [i16],
+) {
+    let mut count = 0_usize;
+    for entry in code {
+        let index = entry.index::<i8>();
+        let multiplier = decoder.multiplier.get(index).copied().unwrap_or(0);
+        // Neither factor is negative, so the product has 30 bits, and the quotient not more than the level.
+        let product = i32::from(entry.value()).wrapping_mul(i32::from(multiplier));
+        let contribution = (product.wrapping_add(1 << 14) >> 15) as i16;
+        if contribution != 0
+            && let Some(to) = entries.get_mut(count)
+        {
+            *to = Entry::new::<i8>(index, contribution);
+            count = count.wrapping_add(1);
+        }
+    }
+    let entries = entries.get(..count).unwrap_or(&[]);
+
+    let high = High::new(decoder.output.shift);
+    let (multiplier, offset) = (decoder.output.multiplier, i32::from(decoder.offset));
+    let mut eights = output.chunks_mut(LANES);
+    kernels::add_rows(&decoder.dictionary, entries, &mut |_, sums| {
+        for (level, sum) in eights.next().into_iter().flatten().zip(sums) {
+            *level = saturate(high.apply(*sum, multiplier).wrapping_add(offset));
+        }
+    });
+}
+
+/// The nearest level of 16 bits.
+#[inline(always)]
+pub(crate) const fn saturate(level: i32) -> i16 {
+    if level > i16::MAX as i32 {
+        i16::MAX
+    } else if level < i16::MIN as i32 {
+        i16::MIN
+    } else {
+        level as i16
+    }
+}

@@ -1,0 +1,371 @@
+//! Integer models whose dimensions are part of their type.
+
+use sparsecode_formats::IntegerFile;
+
+use super::code::{IntegerCode, List};
+use super::preprocess::{self, IntegerNormalisation};
+use super::refine::{self, IntegerRefine, IntegerRefinement};
+use super::workspace::{IntegerWorkspace, Scratch};
+use super::{decode, encode};
+use crate::error::{DimensionError, LoadError};
+
+/// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode export --activations i16`), which may
+/// lie in flash. Immutable; copying it copies references.
+///
+/// `INPUT` and `CODE` are `d` and `l` of the papers, compared with the file once, in [`load`](Self::load). After that nothing can fail,
+/// and no step takes a floating-point operation. Samples are raw levels of the sensor, of the range and scale that the file states
+/// (8-bit pixels 0 … 255, ADC readings around 0).
+///
+/// ```
+/// use sparsecode_runtime::{IntegerCode, IntegerModel, IntegerRefine, IntegerWorkspace};
+/// # use sparsecode_runtime::formats::{self, *};
+/// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
+/// # let trained = OwnedModel {
+/// #     spec: OwnedSpec {
+/// #         variant: Variant::Sdl,
+/// #         input_shape: InputShape::window(8),
+/// #         code_dim: 4,
+/// #         hidden_dim: 0,
+/// #         lista_iterations: Some(1),
+/// #         lambda: 0.01,
+/// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
+/// #         peak: 1.0,
+/// #         provenance: OwnedProvenance::default(),
+/// #     },
+/// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
+/// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
+/// # };
+/// # let ranges = ActivationRanges { input_scale: 0.01, input_min: -300, input_max: 300, code_max: 4.0 };
+/// # let file = AlignedBytes::from_slice(&formats::write_integer(&trained, &ranges).unwrap().bytes);
+/// # let bytes: &[u8] = &file;
+///
+/// // On a device: let bytes: &[u8] = sparsecode_runtime::include_model!("model.safetensors");
+/// let model = IntegerModel::<8, 4>::load(bytes)?;
+/// let mut workspace = IntegerWorkspace::new();
+/// let mut code = IntegerCode::new();
+///
+/// let mut patch = [10, 10, 110, 110, 10, 10, 15, 5]; // hundredths
+/// let normalisation = model.preprocess(&mut patch);
+/// model.encode(&patch, &mut code, &mut workspace);
+/// model.refine(&patch, &mut code, &IntegerRefine::for_model(model.file()), &mut workspace, || false);
+/// model.decode(&code, &mut patch, &mut workspace);
+/// model.restore(&mut patch, normalisation);
+/// assert_eq!(code.active(), 1);
+/// assert!((100..=110).contains(&patch[2]) && (9..=11).contains(&patch[6]));
+/// # Ok::<(), sparsecode_runtime::LoadError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct IntegerModel<'a, const INPUT: usize, const CODE: usize> {
+    file: IntegerFile<'a>,
+}
+
+impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
+    /// Loads a model file in place; `bytes` must start on a 4-byte boundary: [`include_model!`](crate::include_model) sees to that.
+    ///
+    /// Cost: one pass over the file.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Format`] if the bytes are no sound integer model, [`LoadError::Dimension`] if the model has other dimensions than
+    /// this type.
+    pub fn load(bytes: &'a [u8]) -> Result<Self, LoadError> {
+        Self::from_file(IntegerFile::read(bytes)?)
+    }
+
+    /// The same for a file that was read before.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Dimension`] if the model has other dimensions than this type.
+    pub fn from_file(file: IntegerFile<'a>) -> Result<Self, LoadError> {
+        const {
+            assert!(INPUT > 0, "a model has at least one input");
+            assert!(CODE > 0, "a code has at least one component");
+            assert!(
+                CODE <= 4095,
+                "codes of integer models have at most 4095 components"
+            );
+        }
+        DimensionError::check("input_dim", INPUT, file.spec.input_dim())?;
+        DimensionError::check("code_dim", CODE, file.spec.code_dim())?;
+        Ok(Self { file })
+    }
+
+    /// The file, with its dimensions, ranges and matrices.
+    #[must_use]
+    pub const fn file(&self) -> &IntegerFile<'a> {
+        &self.file
+    }
+
+    /// Brings raw levels to those that the weights take, in place: cuts them to the file's range, and applies the patch's own contrast if
+    /// the model wants that.
+    ///
+    /// Cost: one pass; up to four with a contrast.
+    pub fn preprocess(&self, patch: &mut [i16; INPUT]) -> IntegerNormalisation {
+        preprocess::apply(&self.file.spec, patch)
+    }
+
+    /// Brings a decoded patch back to raw levels, in place: undoes the contrast of [`preprocess`](Self::preprocess).
+    ///
+    /// Cost: one pass if there is a contrast, otherwise nothing.
+    pub fn restore(&self, patch: &mut [i16; INPUT], normalisation: IntegerNormalisation) {
+        preprocess::restore(patch, normalisation);
+    }
+
+    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, FISTA with
+    /// [`IntegerRefine::for_model`].
+    ///
+    /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of the `L` iterations `a·l`, where `a` is
+    /// the number of active atoms before it.
+    pub fn encode(
+        &self,
+        patch: &[i16; INPUT],
+        code: &mut IntegerCode<CODE>,
+        workspace: &mut IntegerWorkspace<CODE>,
+    ) {
+        run_encode(&self.file, patch, &mut code.list(), workspace.parts());
+    }
+
+    /// Improves `code` for a preprocessed patch by FISTA, until it converged, for as many iterations as `settings` allow, or until
+    /// `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last iterate.
+    ///
+    /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the start, and for each iteration `b·l`, where
+    /// `b` is the number of components that changed, or of active ones if that is smaller.
+    pub fn refine(
+        &self,
+        patch: &[i16; INPUT],
+        code: &mut IntegerCode<CODE>,
+        settings: &IntegerRefine,
+        workspace: &mut IntegerWorkspace<CODE>,
+        mut deadline: impl FnMut() -> bool,
+    ) -> IntegerRefinement {
+        refine::refine(
+            &self.file,
+            patch,
+            &mut code.list(),
+            settings,
+            workspace.parts(),
+            &mut deadline,
+        )
+    }
+
+    /// Writes the reconstruction of `code`, in raw levels up to the patch's own contrast.
+    ///
+    /// Cost: `a·d` multiply-adds for `a` active atoms.
+    pub fn decode(
+        &self,
+        code: &IntegerCode<CODE>,
+        patch: &mut [i16; INPUT],
+        workspace: &mut IntegerWorkspace<CODE>,
+    ) {
+        decode::decode(
+            &self.file.decoder,
+            code.entries(),
+            workspace.parts().entries,
+            patch,
+        );
+    }
+
+    /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess), [`encode`](Self::encode),
+    /// [`refine`](Self::refine) if settings are given, [`decode`](Self::decode), [`restore`](Self::restore). `code` receives the code.
+    ///
+    /// A model without an encoder is inferred once, with `refine` if given. `deadline` is only asked while refining.
+    ///
+    /// Cost: the sum of the steps.
+    pub fn denoise(
+        &self,
+        patch: &mut [i16; INPUT],
+        refine: Option<&IntegerRefine>,
+        code: &mut IntegerCode<CODE>,
+        workspace: &mut IntegerWorkspace<CODE>,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Option<IntegerRefinement> {
+        run_denoise(
+            &self.file,
+            patch,
+            refine,
+            &mut code.list(),
+            workspace.parts(),
+            &mut deadline,
+        )
+    }
+}
+
+fn run_encode(file: &IntegerFile<'_>, patch: &[i16], code: &mut List<'_>, scratch: Scratch<'_>) {
+    match &file.encoder {
+        Some(encoder) => encode::encode(encoder, patch, code, scratch),
+        None => {
+            let settings = IntegerRefine::for_model(file);
+            refine::refine(file, patch, code, &settings, scratch, &mut || false);
+        }
+    }
+}
+
+fn run_denoise(
+    file: &IntegerFile<'_>,
+    patch: &mut [i16],
+    refine: Option<&IntegerRefine>,
+    code: &mut List<'_>,
+    mut scratch: Scratch<'_>,
+    deadline: &mut dyn FnMut() -> bool,
+) -> Option<IntegerRefinement> {
+    let normalisation = preprocess::apply(&file.spec, patch);
+    let mut settings = refine.copied();
+    match &mut settings {
+        // Without an encoder there is no code to start from, and no need for two inferences.
+        Some(settings) if file.encoder.is_none() => settings.from_zero = true,
+        _ => run_encode(file, patch, code, scratch.reborrow()),
+    }
+    let refinement = settings
+        .map(|settings| refine::refine(file, patch, code, &settings, scratch.reborrow(), deadline));
+    decode::decode(&file.decoder, code.entries(), scratch.entries, patch);
+    preprocess::restore(patch, normalisation);
+    refinement
+}
+
+/// [`IntegerModel`] for files of any dimensions, with memory of run-time size (feature `std`). It holds the last code.
+#[cfg(feature = "std")]
+#[derive(Clone, Debug)]
+pub struct IntegerView<'a> {
+    file: IntegerFile<'a>,
+    entries: std::vec::Vec<crate::kernels::integer::Entry>,
+    active: u16,
+    workspace: super::workspace::WorkspaceBuf,
+}
+
+#[cfg(feature = "std")]
+impl<'a> IntegerView<'a> {
+    /// Allocates what [`IntegerCode`] and [`IntegerWorkspace`] hold.
+    #[must_use]
+    pub fn new(file: IntegerFile<'a>) -> Self {
+        let code_dim = file.spec.code_dim();
+        Self {
+            file,
+            entries: std::vec![crate::kernels::integer::Entry::ZERO; code_dim],
+            active: 0,
+            workspace: super::workspace::WorkspaceBuf::new(code_dim),
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub const fn file(&self) -> &IntegerFile<'a> {
+        &self.file
+    }
+
+    /// The components of the last code that are not 0, and their levels, in ascending order.
+    pub fn code(&self) -> impl Iterator<Item = (u16, i16)> + '_ {
+        let active = self.entries.get(..usize::from(self.active));
+        super::code::pairs(active.unwrap_or(&[]))
+    }
+
+    /// See [`IntegerModel::preprocess`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn preprocess(&self, patch: &mut [i16]) -> Result<IntegerNormalisation, DimensionError> {
+        self.check(patch)?;
+        Ok(preprocess::apply(&self.file.spec, patch))
+    }
+
+    /// See [`IntegerModel::restore`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn restore(
+        &self,
+        patch: &mut [i16],
+        normalisation: IntegerNormalisation,
+    ) -> Result<(), DimensionError> {
+        self.check(patch)?;
+        preprocess::restore(patch, normalisation);
+        Ok(())
+    }
+
+    /// See [`IntegerModel::encode`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn encode(&mut self, patch: &[i16]) -> Result<(), DimensionError> {
+        self.check(patch)?;
+        let mut code = List {
+            entries: &mut self.entries,
+            active: &mut self.active,
+        };
+        run_encode(&self.file, patch, &mut code, self.workspace.parts());
+        Ok(())
+    }
+
+    /// See [`IntegerModel::refine`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn refine(
+        &mut self,
+        patch: &[i16],
+        settings: &IntegerRefine,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Result<IntegerRefinement, DimensionError> {
+        self.check(patch)?;
+        let mut code = List {
+            entries: &mut self.entries,
+            active: &mut self.active,
+        };
+        Ok(refine::refine(
+            &self.file,
+            patch,
+            &mut code,
+            settings,
+            self.workspace.parts(),
+            &mut deadline,
+        ))
+    }
+
+    /// See [`IntegerModel::decode`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn decode(&mut self, patch: &mut [i16]) -> Result<(), DimensionError> {
+        self.check(patch)?;
+        let code = self.entries.get(..usize::from(self.active));
+        let scratch = self.workspace.parts().entries;
+        decode::decode(&self.file.decoder, code.unwrap_or(&[]), scratch, patch);
+        Ok(())
+    }
+
+    /// See [`IntegerModel::denoise`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn denoise(
+        &mut self,
+        patch: &mut [i16],
+        refine: Option<&IntegerRefine>,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Result<Option<IntegerRefinement>, DimensionError> {
+        self.check(patch)?;
+        let mut code = List {
+            entries: &mut self.entries,
+            active: &mut self.active,
+        };
+        let scratch = self.workspace.parts();
+        Ok(run_denoise(
+            &self.file,
+            patch,
+            refine,
+            &mut code,
+            scratch,
+            &mut deadline,
+        ))
+    }
+
+    fn check(&self, patch: &[i16]) -> Result<(), DimensionError> {
+        DimensionError::check("patch", self.file.spec.input_dim(), patch.len())
+    }
+}

@@ -1,0 +1,89 @@
+//! Products of integer matrices in blocks of eight columns, exact in 32 bits.
+//!
+//! Sums wrap, so that their order does not matter: every implementation gives the bits of [`portable`]. That they never have to wrap
+//! is proved when a file is written ([`IntegerFile::prove`](sparsecode_formats::IntegerFile::prove)).
+//!
+//! As in [`kernels`](super), nothing here is generic or inlined.
+
+pub(crate) mod portable;
+
+use portable as chosen;
+use sparsecode_formats::{Blocks, LANES};
+
+/// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
+/// in the lower half its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Entry(u32);
+
+impl Entry {
+    pub(crate) const ZERO: Self = Self(0);
+
+    /// For row `index` (at most 4095) of a matrix of `T`.
+    #[inline(always)]
+    pub(crate) const fn new<T>(index: usize, value: i16) -> Self {
+        let offset = index.wrapping_mul(LANES).wrapping_mul(size_of::<T>());
+        Self((offset as u32) << 16 | value.cast_unsigned() as u32)
+    }
+
+    /// The row in a matrix of `T`.
+    #[inline(always)]
+    pub(crate) const fn index<T>(self) -> usize {
+        self.0 as usize >> const { 16 + (LANES * size_of::<T>()).trailing_zeros() }
+    }
+
+    /// The component.
+    #[inline(always)]
+    pub(crate) const fn value(self) -> i16 {
+        (self.0 as u16).cast_signed()
+    }
+}
+
+/// `sums[k] = row_k · x` for a vector as long as a row. Blocks whose eight inputs are 0 are not read.
+///
+/// Cost: `8 · rows` multiply-adds for each other block.
+#[inline(never)]
+pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
+    sums.fill(0);
+    let mut last = [0_i16; LANES];
+    let (eights, rest) = x.as_chunks::<LANES>();
+    for (value, from) in last.iter_mut().zip(rest) {
+        *value = *from;
+    }
+    let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
+    for (index, x) in eights.enumerate() {
+        if x.iter().fold(0, |any, value| any | value) != 0 {
+            chosen::dot_block(matrix.block(index), x, sums);
+        }
+    }
+}
+
+/// Calls `each(b, Σ_k value_k · row_k of block b)` for every block, in ascending order.
+///
+/// Cost: `8 · entries` multiply-adds a block.
+#[inline(never)]
+pub(crate) fn add_rows(
+    matrix: &Blocks<'_, i8>,
+    entries: &[Entry],
+    each: &mut dyn FnMut(usize, &[i32; LANES]),
+) {
+    let mut sums = [0; LANES];
+    for index in 0..matrix.count() {
+        chosen::add_rows(matrix.block(index), entries, &mut sums);
+        each(index, &sums);
+    }
+}
+
+/// [`add_rows`] of a 16-bit matrix.
+#[inline(never)]
+pub(crate) fn add_wide_rows(
+    matrix: &Blocks<'_, i16>,
+    entries: &[Entry],
+    each: &mut dyn FnMut(usize, &[i32; LANES]),
+) {
+    let mut sums = [0; LANES];
+    for index in 0..matrix.count() {
+        chosen::add_wide_rows(matrix.block(index), entries, &mut sums);
+        each(index, &sums);
+    }
+}

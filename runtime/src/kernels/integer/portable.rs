@@ -1,0 +1,141 @@
+//! The kernels of one block in plain Rust: what every other implementation is held to.
+
+use sparsecode_formats::LANES;
+
+use super::Entry;
+
+/// `sums[k] += row_k · x` for the rows of a block.
+#[inline]
+pub(crate) fn dot_block(block: &[i8], x: &[i16; LANES], sums: &mut [i32]) {
+    let rows = block.as_chunks::<LANES>().0;
+    for (row, sum) in rows.iter().zip(sums) {
+        for (weight, x) in row.iter().zip(x) {
+            *sum = sum.wrapping_add(i32::from(*weight).wrapping_mul(i32::from(*x)));
+        }
+    }
+}
+
+/// `sums = Σ_k value_k · row_k` over entries for rows of 8-bit numbers.
+#[inline]
+pub(crate) fn add_rows(block: &[i8], entries: &[Entry], sums: &mut [i32; LANES]) {
+    add(block, entries, sums);
+}
+
+/// `sums = Σ_k value_k · row_k` over entries for rows of 16-bit numbers.
+#[inline]
+pub(crate) fn add_wide_rows(block: &[i16], entries: &[Entry], sums: &mut [i32; LANES]) {
+    add(block, entries, sums);
+}
+
+#[inline(always)]
+fn add<T: Copy + Into<i32>>(block: &[T], entries: &[Entry], sums: &mut [i32; LANES]) {
+    let rows = block.as_chunks::<LANES>().0;
+    let mut totals = [0_i32; LANES];
+    for entry in entries {
+        if let Some(row) = rows.get(entry.index::<T>()) {
+            let value = i32::from(entry.value());
+            for (total, weight) in totals.iter_mut().zip(row) {
+                *total = total.wrapping_add((*weight).into().wrapping_mul(value));
+            }
+        }
+    }
+    *sums = totals;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+    use sparsecode_formats::Blocks;
+
+    use super::*;
+    use crate::kernels::integer;
+
+    /// A row-major matrix in blocks.
+    fn arranged<T: Copy + Default>(rows: usize, cols: usize, values: &[T]) -> Vec<T> {
+        (0..cols.div_ceil(LANES))
+            .flat_map(|block| (0..rows).map(move |row| (block, row)))
+            .flat_map(|(block, row)| (0..LANES).map(move |lane| (row, block * LANES + lane)))
+            .map(|(row, col)| {
+                if col < cols {
+                    values[row * cols + col]
+                } else {
+                    T::default()
+                }
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn dense_products_are_exact(
+            rows in 1..20_usize,
+            x in prop::collection::vec(prop_oneof![Just(0_i16), any::<i16>()], 1..40),
+            seed in prop::collection::vec(any::<i8>(), 800),
+        ) {
+            let cols = x.len();
+            let values = &seed[..rows * cols];
+            let stored = arranged(rows, cols, values);
+            let matrix = Blocks::new(rows, cols, &stored).unwrap();
+            let mut sums = std::vec![7; rows];
+            integer::dot_rows(&matrix, &x, &mut sums);
+            for (row, sum) in values.chunks(cols).zip(&sums) {
+                let exact: i64 = row.iter().zip(&x).map(|(w, x)| i64::from(*w) * i64::from(*x)).sum();
+                prop_assert_eq!(i64::from(*sum), exact);
+            }
+        }
+
+        #[test]
+        fn sparse_products_are_exact(
+            cols in 1..40_usize,
+            z in prop::collection::vec(prop_oneof![Just(0_i16), -20_000..20_000_i16], 1..20),
+            seed in prop::collection::vec(any::<i8>(), 800),
+        ) {
+            let rows = z.len();
+            let values = &seed[..rows * cols];
+            let exact = |col: usize, factor: i64| -> i64 {
+                (0..rows).map(|k| factor * i64::from(values[k * cols + col]) * i64::from(z[k])).sum()
+            };
+            fn entries<T>(z: &[i16]) -> Vec<Entry> {
+                let active = z.iter().enumerate().filter(|(_, value)| **value != 0);
+                active.map(|(k, value)| Entry::new::<T>(k, *value)).collect()
+            }
+
+            let stored = arranged(rows, cols, values);
+            let matrix = Blocks::new(rows, cols, &stored).unwrap();
+            let mut found = Vec::new();
+            integer::add_rows(&matrix, &entries::<i8>(&z), &mut |_, sums| found.extend(*sums));
+            prop_assert_eq!(found.len(), cols.next_multiple_of(LANES));
+            for (col, found) in found.into_iter().enumerate().take(cols) {
+                prop_assert_eq!(i64::from(found), exact(col, 1));
+            }
+
+            let wide: Vec<i16> = values.iter().map(|w| i16::from(*w) * 30).collect();
+            let stored = arranged(rows, cols, &wide);
+            let matrix = Blocks::new(rows, cols, &stored).unwrap();
+            let mut found = Vec::new();
+            integer::add_wide_rows(&matrix, &entries::<i16>(&z), &mut |block, sums| {
+                assert_eq!(block * LANES, found.len());
+                found.extend(*sums);
+            });
+            for (col, found) in found.into_iter().enumerate().take(cols) {
+                prop_assert_eq!(i64::from(found), exact(col, 30));
+            }
+        }
+    }
+
+    #[test]
+    fn entries_hold_their_extremes() {
+        for index in [0, 1, 4095] {
+            for value in [i16::MIN, -1, 1, i16::MAX] {
+                let (narrow, wide) = (
+                    Entry::new::<i8>(index, value),
+                    Entry::new::<i16>(index, value),
+                );
+                assert_eq!((narrow.index::<i8>(), narrow.value()), (index, value));
+                assert_eq!((wide.index::<i16>(), wide.value()), (index, value));
+            }
+        }
+    }
+}
