@@ -235,7 +235,7 @@ impl Plan {
             });
         }
         // The finest drives that a shift of 33 or more reaches: it leaves room for sums of two.
-        let largest = scales(&recurrent).fold(0.0, f64::max);
+        let largest = scales(&recurrent).into_iter().fold(0.0, f64::max);
         let fraction = (0..=8_u8)
             .rev()
             .find(|f| largest * f64::from(1 << f) < 0.25)
@@ -246,6 +246,7 @@ impl Plan {
         let drive = f64::from(self.code_scale) / f64::from(1 << fraction);
 
         let ratios: Vec<f64> = scales(&input)
+            .iter()
             .map(|scale| scale * self.level / drive)
             .collect();
         let shift = file.rescale("encoder.input.multiplier", &ratios, 1)?;
@@ -255,6 +256,7 @@ impl Plan {
             .map(|(constant, &bias)| (constant + f64::from(bias)) / drive);
         file.bias("encoder.bias", bias)?;
         let ratios: Vec<f64> = scales(&recurrent)
+            .iter()
             .map(|scale| scale * f64::from(1 << fraction))
             .collect();
         let shift = file.rescale("encoder.recurrent.multiplier", &ratios, 33)?;
@@ -280,12 +282,7 @@ impl Plan {
             [codes, inputs],
             ScaleAxis::Row,
         )?;
-        let zero = |row: &[f32]| row.iter().all(|weight| *weight == 0.0);
-        // An atom that is 0 has the scale 1, which must not count.
-        let counted: Vec<f64> = scales(&levels)
-            .zip(dictionary.chunks(inputs))
-            .map(|(scale, row)| if zero(row) { 0.0 } else { scale })
-            .collect();
+        let counted = scales(&levels);
         let largest = counted.iter().copied().fold(0.0, f64::max);
         if largest <= 0.0 {
             return Err(WriteError::StepSize);
@@ -443,12 +440,21 @@ fn levels(matrix: &OwnedMatrix) -> Vec<i8> {
     }
 }
 
-fn scales(matrix: &OwnedMatrix) -> impl Iterator<Item = f64> {
-    matrix
-        .as_ref()
-        .scale()
-        .iter()
-        .map(|&scale| f64::from(scale))
+/// The scale of each channel; 0, not 1, for one whose levels are all 0, so that it counts for nothing.
+fn scales(matrix: &OwnedMatrix) -> Vec<f64> {
+    let stored = matrix.as_ref();
+    let mut used = vec![false; stored.scale().len()];
+    for (index, level) in levels(matrix).into_iter().enumerate() {
+        let channel = match stored.scale_axis {
+            ScaleAxis::Row => index / stored.cols,
+            ScaleAxis::Column => index % stored.cols,
+        };
+        used[channel] |= level != 0;
+    }
+    let scales = stored.scale().iter().zip(used);
+    scales
+        .map(|(&scale, used)| if used { f64::from(scale) } else { 0.0 })
+        .collect()
 }
 
 /// Levels times a scale per row.
@@ -468,9 +474,8 @@ fn bias_levels(matrix: &OwnedMatrix, constant: f64) -> impl Iterator<Item = f64>
         .chunks(cols)
         .map(|row| row.iter().map(|&level| f64::from(level)).sum())
         .collect();
-    let scale: Vec<f64> = scales(matrix).collect();
     sums.into_iter()
-        .zip(scale)
+        .zip(scales(matrix))
         .map(move |(sum, scale)| sum * scale * constant)
 }
 

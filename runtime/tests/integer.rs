@@ -1,0 +1,600 @@
+//! Integer models: against the documented arithmetic written once more in 64 bits, and against the model that they stand for.
+
+mod common;
+
+use common::{Random, Reference, Shape, norm, random_model};
+use sparsecode_formats::{
+    ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedDecoder, OwnedModel,
+    Rescales, WeightType, WriteError, write, write_integer,
+};
+use sparsecode_runtime::{
+    CodeBuffer, IntegerCode, IntegerModel, IntegerRefine, IntegerView, IntegerWorkspace, Model,
+    ModelView, SparseCode, Stop, Workspace,
+};
+
+const RANGES: ActivationRanges = ActivationRanges {
+    input_scale: 1.0 / 1000.0,
+    input_min: -1500,
+    input_max: 1500,
+    code_max: 30.0,
+};
+
+fn integer_file(model: &OwnedModel) -> AlignedBytes {
+    AlignedBytes::from_slice(&write_integer(model, &RANGES).unwrap().bytes)
+}
+
+/// Atoms that a code is found for: those of [`random_model`] are a random basis, which FISTA takes long for.
+fn trained_like(shape: Shape, seed: u64) -> OwnedModel {
+    let mut model = random_model(shape, seed);
+    if let OwnedDecoder::Linear { dictionary } = &mut model.decoder {
+        // A positive part in common, as atoms of images have, and some of them longer than others.
+        for (k, atom) in dictionary.chunks_mut(shape.input).enumerate() {
+            let length = 0.2 + (k % 5) as f32;
+            atom.iter_mut().for_each(|w| *w = length * (*w + 0.02));
+        }
+    }
+    model
+}
+
+fn samples(random: &mut Random, input_dim: usize) -> Vec<i16> {
+    // Runs of zeros, as in images of strokes, and values outside the range.
+    let mut levels: Vec<i16> = (0..input_dim)
+        .map(|_| (1800.0 * random.next()) as i16)
+        .collect();
+    let start = input_dim / 3;
+    levels[start..start + input_dim / 3].fill(0);
+    levels
+}
+
+/// The arithmetic of `docs/model-file.md`, in 64 bits and without a kernel.
+struct Exact<'a>(IntegerFile<'a>);
+
+impl Exact<'_> {
+    fn rescale(sum: i64, multiplier: i32, shift: u8) -> i64 {
+        let rounded = (i128::from(sum) * i128::from(multiplier) + (1 << (shift - 1))) >> shift;
+        i64::try_from(rounded.clamp(-(1 << 29), 1 << 29)).unwrap()
+    }
+
+    fn drives(&self, by: &Rescales<'_>, bias: &[i32], sums: &[i64]) -> Vec<i64> {
+        let one = |j: usize| Self::rescale(sums[j], by.multipliers[j], by.shift);
+        (0..sums.len())
+            .map(|j| one(j) + i64::from(bias[j]))
+            .collect()
+    }
+
+    fn level(drive: i64, fraction: u8) -> i64 {
+        let half = (1_i64 << fraction) / 2;
+        ((drive + half) >> fraction).clamp(0, 32767)
+    }
+
+    fn encode(&self, x: &[i16]) -> Vec<i64> {
+        let encoder = self.0.encoder.unwrap();
+        let codes = self.0.spec.code_dim();
+        let product = |k: usize| {
+            (0..x.len())
+                .map(|i| i64::from(encoder.input.get(k, i).unwrap()) * i64::from(x[i]))
+                .sum()
+        };
+        let sums: Vec<i64> = (0..codes).map(product).collect();
+        let u = self.drives(&encoder.input_rescale, encoder.bias, &sums);
+        let f = encoder.drive_fraction;
+        let mut z: Vec<i64> = u.iter().map(|u| Self::level(*u, f)).collect();
+        for _ in 0..encoder.iterations {
+            let by = &encoder.recurrent_rescale;
+            let next = |j: usize| {
+                let sum = (0..codes)
+                    .map(|k| i64::from(encoder.recurrent.get(k, j).unwrap()) * z[k])
+                    .sum();
+                Self::level(u[j] + Self::rescale(sum, by.multipliers[j], by.shift), f)
+            };
+            z = (0..codes).map(next).collect();
+        }
+        z
+    }
+
+    fn decode(&self, z: &[i64]) -> Vec<i64> {
+        let decoder = self.0.decoder;
+        let v: Vec<i64> = z
+            .iter()
+            .zip(decoder.multiplier)
+            .map(|(z, m)| (z * i64::from(*m) + (1 << 14)) >> 15)
+            .collect();
+        (0..self.0.spec.input_dim())
+            .map(|i| {
+                let sum = (0..z.len())
+                    .map(|k| i64::from(decoder.dictionary.get(k, i).unwrap()) * v[k])
+                    .sum();
+                let level = Self::rescale(sum, decoder.output.multiplier, decoder.output.shift);
+                (level + i64::from(decoder.offset)).clamp(-32768, 32767)
+            })
+            .collect()
+    }
+
+    fn refine(&self, x: &[i16], z: &[i64], iterations: u32) -> Vec<i64> {
+        let (refiner, dictionary) = (self.0.refiner, self.0.decoder.dictionary);
+        let codes = z.len();
+        let saturate = |x: i64| x.clamp(i32::MIN.into(), i32::MAX.into());
+        let product = |k: usize| {
+            (0..x.len())
+                .map(|i| i64::from(dictionary.get(k, i).unwrap()) * i64::from(x[i]))
+                .sum()
+        };
+        let sums: Vec<i64> = (0..codes).map(product).collect();
+        let c = self.drives(&refiner.correlation, refiner.bias, &sums);
+        let finer = refiner.gram_fraction - refiner.point_fraction;
+        let (mut z, mut before) = (z.to_vec(), vec![0_i64; codes]);
+        for done in 0..i64::from(iterations) {
+            let momentum = ((done << 16) / (done + 3)) << 15;
+            let gradient_step = |j: usize| {
+                let g: i64 = (0..codes)
+                    .map(|k| i64::from(refiner.gram.get(k, j).unwrap()) * z[k])
+                    .sum();
+                assert!(i32::try_from(g).is_ok(), "what was proved");
+                (z[j] << refiner.point_fraction) + c[j] - (g >> finer)
+            };
+            let a: Vec<i64> = (0..codes).map(gradient_step).collect();
+            z = a
+                .iter()
+                .zip(&before)
+                .map(|(a, before)| {
+                    let extra = ((saturate(a - before) * momentum) >> 32) << 1;
+                    let point = saturate(a + extra) - i64::from(refiner.threshold);
+                    Self::level(saturate(point), refiner.point_fraction)
+                })
+                .collect();
+            before = a;
+        }
+        z
+    }
+}
+
+fn dense(view: &IntegerView<'_>) -> Vec<i64> {
+    let mut levels = vec![0; view.file().spec.code_dim()];
+    for (index, level) in view.code() {
+        levels[usize::from(index)] = i64::from(level);
+    }
+    levels
+}
+
+const SHAPES: [(usize, usize, Option<u8>); 6] = [
+    (64, 32, Some(3)),
+    (9, 5, Some(1)),
+    (1, 1, Some(2)),
+    (30, 47, Some(0)),
+    (23, 12, None),
+    (16, 8, Some(4)),
+];
+
+#[test]
+fn every_bit_is_the_documented_one() {
+    for (number, (input, code, lista)) in SHAPES.into_iter().enumerate() {
+        let shape = Shape {
+            input,
+            code,
+            hidden: 0,
+            lista,
+        };
+        let model = trained_like(shape, 7 + number as u64);
+        let bytes = integer_file(&model);
+        let file = IntegerFile::read(&bytes).unwrap();
+        let (exact, mut view) = (Exact(file), IntegerView::new(file));
+        let mut random = Random(number as u64);
+        let mut active = 0;
+        for round in 0..8 {
+            let mut patch = samples(&mut random, input);
+            let _ = view.preprocess(&mut patch).unwrap();
+            assert!(patch.iter().all(|x| (-1500..=1500).contains(x)));
+            let start = if lista.is_some() {
+                view.encode(&patch).unwrap();
+                let expected = exact.encode(&patch);
+                assert_eq!(dense(&view), expected, "encode {shape:?} {round}");
+                expected
+            } else {
+                vec![0; code]
+            };
+            let settings = IntegerRefine {
+                max_iterations: 25,
+                tolerance_bits: 31,
+                ..IntegerRefine::for_model(&file)
+            };
+            let made = view.refine(&patch, &settings, || false).unwrap();
+            let refined = exact.refine(&patch, &start, made.iterations);
+            assert_eq!(dense(&view), refined, "refine {shape:?} {round}");
+            active += refined.iter().filter(|z| **z > 0).count();
+
+            let mut output = vec![0; input];
+            view.decode(&mut output).unwrap();
+            let expected = exact.decode(&refined);
+            let found: Vec<i64> = output.iter().map(|x| i64::from(*x)).collect();
+            assert_eq!(found, expected, "decode {shape:?} {round}");
+        }
+        assert!(active > 0, "{shape:?}");
+    }
+}
+
+#[test]
+fn types_and_views_agree() {
+    let shape = Shape {
+        input: 64,
+        code: 32,
+        hidden: 0,
+        lista: Some(3),
+    };
+    let bytes = integer_file(&trained_like(shape, 3));
+    let model = IntegerModel::<64, 32>::load(&bytes).unwrap();
+    let mut view = IntegerView::new(*model.file());
+    let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
+    let mut patch: [i16; 64] = samples(&mut Random(1), 64).try_into().unwrap();
+    let mut other = patch.to_vec();
+    let settings = IntegerRefine::for_model(model.file());
+    let one = model.denoise(
+        &mut patch,
+        Some(&settings),
+        &mut code,
+        &mut workspace,
+        || false,
+    );
+    let two = view.denoise(&mut other, Some(&settings), || false).unwrap();
+    assert_eq!(one, two);
+    assert_eq!(patch[..], other[..]);
+    assert!(code.iter().eq(view.code()) && code.active() > 0);
+    let mut levels = [0; 32];
+    code.to_dense(&mut levels);
+    assert_eq!(
+        levels.iter().filter(|level| **level > 0).count(),
+        code.active()
+    );
+    assert_eq!(IntegerWorkspace::<32>::BYTES, 18 * 32);
+    assert_eq!(IntegerCode::<32>::BYTES, 4 * 32 + 4);
+    assert!(view.encode(&other[1..]).is_err());
+    assert!(IntegerModel::<64, 31>::load(&bytes).is_err());
+    assert!(Model::<64, 32>::load(&bytes).is_err());
+    let floats = AlignedBytes::from_slice(&write(&trained_like(shape, 3), WeightType::I8).unwrap());
+    let error = IntegerFile::read(&floats).unwrap_err().to_string();
+    assert!(error.contains("f32 arithmetic"), "{error}");
+    let error = ModelFile::read(&bytes).unwrap_err().to_string();
+    assert!(error.contains("integer arithmetic"), "{error}");
+}
+
+/// Codes and reconstructions of the file beside those of the model in `f64`, in real units.
+#[test]
+fn levels_stand_for_the_trained_model() {
+    for (number, (input, code, lista)) in SHAPES.into_iter().enumerate() {
+        let Some(_) = lista else { continue };
+        let shape = Shape {
+            input,
+            code,
+            hidden: 0,
+            lista,
+        };
+        let model = trained_like(shape, 70 + number as u64);
+        let bytes = integer_file(&model);
+        let file = IntegerFile::read(&bytes).unwrap();
+        let (input_scale, code_scale) = file.scales().unwrap();
+        let floats = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
+        let reference = Reference::new(&ModelFile::read(&floats).unwrap());
+        let preprocessing = model.spec.preprocessing;
+        let mut view = IntegerView::new(file);
+        let mut random = Random(5 + number as u64);
+        for _ in 0..5 {
+            let mut patch = samples(&mut random, input);
+            let _ = view.preprocess(&mut patch).unwrap();
+            let y: Vec<f32> = patch
+                .iter()
+                .map(|level| {
+                    (f32::from(*level) * input_scale - preprocessing.mean) / preprocessing.deviation
+                })
+                .collect();
+            view.encode(&patch).unwrap();
+            let found: Vec<f64> = dense(&view)
+                .iter()
+                .map(|level| *level as f64 * f64::from(code_scale))
+                .collect();
+            let expected = reference.encode(&y);
+            let error: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| a - b).collect();
+            // Weights of 8 bits: half a step of 1/127 for each, which random signs mostly cancel.
+            assert!(
+                norm(&error) <= 0.02 * (1.0 + norm(&expected)),
+                "{shape:?}: {} of {}",
+                norm(&error),
+                norm(&expected)
+            );
+
+            let mut output = vec![0; input];
+            view.decode(&mut output).unwrap();
+            let decoded = reference.decode(&found);
+            for (level, y) in output.iter().zip(&decoded) {
+                let x = f64::from(*level) * f64::from(input_scale);
+                let expected =
+                    y * f64::from(preprocessing.deviation) + f64::from(preprocessing.mean);
+                let size = norm(&decoded) + 1.0;
+                assert!((x - expected).abs() < 0.01 * size, "{x} for {expected}");
+            }
+        }
+    }
+}
+
+/// The energy that integer FISTA reaches beside the optimum of the dictionary as stored.
+#[test]
+fn refinement_reaches_the_optimum() {
+    let shape = Shape {
+        input: 64,
+        code: 32,
+        hidden: 0,
+        lista: Some(3),
+    };
+    for seed in 0..5 {
+        let model = trained_like(shape, 90 + seed);
+        let bytes = integer_file(&model);
+        let file = IntegerFile::read(&bytes).unwrap();
+        let spec = file.spec().unwrap();
+        let (input_scale, code_scale) = file.scales().unwrap();
+        // The dictionary as stored, in f32: levels times the scale of the atom.
+        let floats = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
+        let reference = Reference::new(&ModelFile::read(&floats).unwrap());
+        let mut view = IntegerView::new(file);
+        let mut patch = samples(&mut Random(seed), 64);
+        let _ = view.preprocess(&mut patch).unwrap();
+        let preprocessing = spec.preprocessing;
+        let y: Vec<f32> = patch
+            .iter()
+            .map(|level| {
+                (f32::from(*level) * input_scale - preprocessing.mean) / preprocessing.deviation
+            })
+            .collect();
+        let energy = |view: &IntegerView<'_>| {
+            let code: Vec<f64> = dense(view)
+                .iter()
+                .map(|level| *level as f64 * f64::from(code_scale))
+                .collect();
+            reference.energy(&y, &code, spec.lambda)
+        };
+        let optimum = reference.fista(&y, &[0.0; 32], spec.lambda, spec.step_size, 4000);
+        let optimum = reference.energy(&y, &optimum, spec.lambda);
+        view.encode(&patch).unwrap();
+        let start = energy(&view);
+        let settings = IntegerRefine {
+            max_iterations: 1000,
+            tolerance_bits: 31,
+            ..IntegerRefine::for_model(&file)
+        };
+        let _ = view.refine(&patch, &settings, || false).unwrap();
+        let end = energy(&view);
+        assert!(start > optimum * 1.05, "there was something to do");
+        // The optimum is that of the unquantised dictionary; 8 bits move it by about a thousandth.
+        assert!(end < optimum * 1.003, "{end} for {optimum}, from {start}");
+    }
+}
+
+#[test]
+fn refinement_ends_as_asked() {
+    let shape = Shape {
+        input: 64,
+        code: 32,
+        hidden: 0,
+        lista: Some(3),
+    };
+    let bytes = integer_file(&trained_like(shape, 4));
+    let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+    let mut patch = samples(&mut Random(2), 64);
+    let _ = view.preprocess(&mut patch).unwrap();
+    view.encode(&patch).unwrap();
+    let start = dense(&view);
+    let settings = IntegerRefine::for_model(view.file());
+    let none = IntegerRefine {
+        max_iterations: 0,
+        ..settings
+    };
+    let result = view.refine(&patch, &none, || false).unwrap();
+    assert_eq!((result.iterations, result.stopped), (0, Stop::Budget));
+    assert_eq!(dense(&view), start);
+    let mut asked = 0;
+    let result = view
+        .refine(&patch, &settings, || {
+            asked += 1;
+            asked > 3
+        })
+        .unwrap();
+    assert_eq!((result.iterations, result.stopped), (3, Stop::Deadline));
+    let result = view.refine(&patch, &settings, || false).unwrap();
+    assert_eq!(result.stopped, Stop::Converged);
+    // Nothing is worth its price.
+    let settings = IntegerRefine {
+        threshold: i32::MAX,
+        ..settings
+    };
+    let result = view.refine(&patch, &settings, || false).unwrap();
+    assert_eq!(result.stopped, Stop::Converged);
+    assert_eq!(view.code().count(), 0);
+}
+
+#[test]
+fn contrast_is_removed_and_restored() {
+    let shape = Shape {
+        input: 64,
+        code: 32,
+        hidden: 0,
+        lista: Some(3),
+    };
+    for contrast in [
+        Contrast::RemoveMean,
+        Contrast::Standardize { floor: 0.01 },
+        Contrast::Local {
+            window: 5,
+            sigma: 2.0,
+            floor: 0.1,
+        },
+    ] {
+        let mut model = trained_like(shape, 11);
+        model.spec.preprocessing.contrast = contrast;
+        let ranges = ActivationRanges {
+            input_min: -3000,
+            input_max: 3000,
+            ..RANGES
+        };
+        let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
+        let view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        let floats = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
+        let float_view = ModelView::load(&floats).unwrap();
+        let raw: Vec<i16> = samples(&mut Random(3), 64)
+            .iter()
+            .map(|level| level / 2 + 700)
+            .collect();
+        let mut patch = raw.clone();
+        let normalisation = view.preprocess(&mut patch).unwrap();
+
+        let mut y: Vec<f32> = raw.iter().map(|level| f32::from(*level) / 1000.0).collect();
+        let _ = float_view.preprocess(&mut y).unwrap();
+        let unit = match contrast {
+            Contrast::Standardize { .. } => 4096.0,
+            Contrast::Local { .. } => 1000.0,
+            _ => 1000.0 * 0.3,
+        };
+        for (level, y) in patch.iter().zip(&y) {
+            // Half a level of the mean, and half of the sample.
+            let bound = if unit == 4096.0 { 8.0 } else { 1.0 };
+            assert!(
+                (f32::from(*level) - y * unit).abs() <= bound,
+                "{contrast}: {level} for {}",
+                y * unit
+            );
+        }
+        view.restore(&mut patch, normalisation).unwrap();
+        for (restored, raw) in patch.iter().zip(&raw) {
+            assert!((restored - raw).abs() <= 1, "{contrast}: {restored} {raw}");
+        }
+    }
+    // A constant patch has no deviation: the floor stands in.
+    let mut model = trained_like(shape, 11);
+    model.spec.preprocessing.contrast = Contrast::Standardize { floor: 0.01 };
+    let bytes = integer_file(&model);
+    let view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+    let mut patch = [77; 64];
+    let normalisation = view.preprocess(&mut patch).unwrap();
+    assert_eq!(patch, [0; 64]);
+    assert_eq!(normalisation.deviation, 48); // 0.01 · 0.3 · 1000 · 16
+    view.restore(&mut patch, normalisation).unwrap();
+    assert_eq!(patch, [77; 64]);
+}
+
+#[test]
+fn what_could_overflow_is_refused() {
+    let shape = Shape {
+        input: 2000,
+        code: 4,
+        hidden: 0,
+        lista: Some(1),
+    };
+    let mut model = random_model(shape, 1);
+    if let Some(encoder) = &mut model.encoder {
+        // Every weight at its largest level: 2000 · 127 · 32767 > 2³¹.
+        encoder.input.fill(0.01);
+    }
+    let ranges = |most| ActivationRanges {
+        input_scale: 1.0 / 32767.0,
+        input_min: 0,
+        input_max: most,
+        code_max: 100.0,
+    };
+    let error = write_integer(&model, &ranges(i16::MAX)).unwrap_err();
+    assert!(matches!(error, WriteError::Overflow(_)), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("tensor encoder.input: sum 0 could reach 8322818000"),
+        "{text}"
+    );
+    write_integer(&model, &ranges(8000)).unwrap();
+}
+
+#[test]
+fn ranges_and_models_that_are_none_are_refused() {
+    let shape = Shape {
+        input: 8,
+        code: 4,
+        hidden: 0,
+        lista: Some(1),
+    };
+    let model = random_model(shape, 1);
+    for (ranges, field) in [
+        (
+            ActivationRanges {
+                input_scale: 0.0,
+                ..RANGES
+            },
+            "input_scale",
+        ),
+        (
+            ActivationRanges {
+                input_scale: f32::NAN,
+                ..RANGES
+            },
+            "input_scale",
+        ),
+        (
+            ActivationRanges {
+                input_min: 1,
+                ..RANGES
+            },
+            "input_min",
+        ),
+        (
+            ActivationRanges {
+                input_max: 0,
+                ..RANGES
+            },
+            "input_max",
+        ),
+        (
+            ActivationRanges {
+                code_max: f32::INFINITY,
+                ..RANGES
+            },
+            "code_max",
+        ),
+    ] {
+        let error = write_integer(&model, &ranges).unwrap_err().to_string();
+        assert!(error.starts_with(field), "{error}");
+    }
+    let hidden = random_model(Shape { hidden: 3, ..shape }, 1);
+    let error = write_integer(&hidden, &RANGES).unwrap_err().to_string();
+    assert!(error.starts_with("hidden_dim"), "{error}");
+}
+
+/// What the file holds is what the float runtime would compute, to the last digit that 16 bits show.
+#[test]
+fn close_to_the_float_runtime() {
+    let shape = Shape {
+        input: 64,
+        code: 32,
+        hidden: 0,
+        lista: Some(3),
+    };
+    let model = trained_like(shape, 21);
+    let bytes = integer_file(&model);
+    let integer = IntegerModel::<64, 32>::load(&bytes).unwrap();
+    let floats = AlignedBytes::from_slice(&write(&model, WeightType::I8).unwrap());
+    let float = Model::<64, 32>::load(&floats).unwrap();
+    let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
+    let (mut float_code, mut float_workspace) = (SparseCode::new(), Workspace::new());
+    let (input_scale, code_scale) = integer.file().scales().unwrap();
+    let mut random = Random(9);
+    for _ in 0..10 {
+        let mut patch: [i16; 64] = samples(&mut random, 64).try_into().unwrap();
+        let _ = integer.preprocess(&mut patch);
+        let mut sample = patch.map(|level| f32::from(level) * input_scale);
+        let _ = float.preprocess(&mut sample);
+        integer.encode(&patch, &mut code, &mut workspace);
+        float.encode(&sample, &mut float_code, &mut float_workspace);
+        let (mut a, mut b) = ([0; 32], [0.0; 32]);
+        code.to_dense(&mut a);
+        float_code.to_dense(&mut b);
+        // U and S have the same levels and scales in both files: what differs is rounding of 16 bits.
+        for (level, value) in a.into_iter().zip(b) {
+            assert!(
+                (f32::from(level) * code_scale - value).abs() < 4.0 * code_scale,
+                "{level} for {}",
+                value / code_scale
+            );
+        }
+    }
+}
