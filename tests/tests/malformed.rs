@@ -206,7 +206,7 @@ fn damaged_model_files_work_or_say_what_is_wrong() {
             match HostModel::new(&damaged, "the-file.safetensors") {
                 Ok(mut host) => {
                     outcomes.worked += 1;
-                    let mut sample = vec![0.5; host.view().spec().input_dim()];
+                    let mut sample = vec![0.5; host.spec().input_dim()];
                     host.denoise(&mut sample, None).unwrap();
                 }
                 Err(error) => {

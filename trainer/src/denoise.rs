@@ -18,7 +18,7 @@ pub fn denoise_signal(
     hop: usize,
     refine: Option<&Refine>,
 ) -> Result<Vec<f32>, DenoiseError> {
-    let shape = host.view().spec().input_shape;
+    let shape = host.spec().input_shape;
     if !shape.is_window() {
         return Err(DenoiseError::NotWindows {
             shape: shape.to_string(),
@@ -44,7 +44,7 @@ pub fn denoise_image(
     hop: usize,
     refine: Option<&Refine>,
 ) -> Result<Vec<f32>, DenoiseError> {
-    let spec = *host.view().spec();
+    let spec = *host.spec();
     if spec.input_shape.is_window() {
         return Err(DenoiseError::NotPatches {
             length: spec.input_dim(),
@@ -111,7 +111,7 @@ fn denoise_grid(
     hop: usize,
     refine: Option<&Refine>,
 ) -> Result<Vec<f32>, DenoiseError> {
-    let shape = host.view().spec().input_shape;
+    let shape = host.spec().input_shape;
     let (patch_height, patch_width) = (usize::from(shape.height), usize::from(shape.width));
     if width < patch_width || height < patch_height {
         return Err(DenoiseError::TooSmall {

@@ -259,6 +259,23 @@ impl<'a> IntegerView<'a> {
         super::code::pairs(active.unwrap_or(&[]))
     }
 
+    /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out.
+    pub fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
+        let code_dim = self.file.spec.code_dim;
+        let mut code = List {
+            entries: &mut self.entries,
+            active: &mut self.active,
+        };
+        code.clear();
+        let mut next = 0;
+        for (index, level) in levels {
+            if index >= next && index < code_dim && level > 0 {
+                code.push(usize::from(index), level);
+                next = index.saturating_add(1);
+            }
+        }
+    }
+
     /// See [`IntegerModel::preprocess`].
     ///
     /// # Errors

@@ -74,7 +74,7 @@ fn arrays_are_encoded_decoded_and_denoised() {
         let (_, refined) = convert("encode", "x.npy", "r.npy", &["--refine", "100"]);
         let (_, better) = convert("decode", "r.npy", "yr.npy", &[]);
         let bytes = AlignedBytes::read(&model).unwrap();
-        let lambda = HostModel::new(&bytes, name).unwrap().view().spec().lambda;
+        let lambda = HostModel::new(&bytes, name).unwrap().spec().lambda;
         let energy = |codes: &[f32], y: &[f32]| {
             let scale = facts.deviation * facts.deviation * 64.0;
             let error: f32 = raw.iter().zip(y).map(|(a, b)| (a - b).powi(2)).sum();
@@ -359,7 +359,7 @@ fn local_contrast_needs_the_surroundings() {
 
     let bytes = AlignedBytes::read(&file).unwrap();
     let mut host = HostModel::new(&bytes, "model").unwrap();
-    let preprocessing = host.view().spec().preprocessing;
+    let preprocessing = host.spec().preprocessing;
     let Contrast::Local { sigma, floor, .. } = preprocessing.contrast else {
         panic!("{preprocessing:?}");
     };

@@ -31,10 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["npy"])?;
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
-    let (d, l) = (
-        host.view().spec().input_dim(),
-        host.view().spec().code_dim(),
-    );
+    let (d, l) = (host.spec().input_dim(), host.spec().code_dim());
     let (count, codes) = super::read_rows(&arguments.input, l)?;
     let mut samples = vec![0.0f32; count * d];
     for (row, (code, sample)) in codes

@@ -48,7 +48,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
-    let spec = *host.view().spec();
+    let spec = *host.spec();
     if arguments.hop == Some(0) {
         return Err(usage("--hop: at least 1"));
     }
@@ -110,7 +110,7 @@ impl Arguments {
         let Some(iterations) = self.refine else {
             return Ok(None);
         };
-        let spec = host.view().spec();
+        let spec = host.spec();
         let mut refine = host.refinement(iterations);
         if let Some(sigma) = self.sigma {
             if !(sigma.is_finite() && sigma >= 0.0) {

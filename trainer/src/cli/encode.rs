@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["npy"])?;
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
-    let l = host.view().spec().code_dim();
+    let l = host.spec().code_dim();
     let (height, width) = host.raw_shape();
     let (count, samples) = super::read_rows(&arguments.input, height * width)
         .with_context(|| format!("the model takes raw samples of {height}x{width}"))?;

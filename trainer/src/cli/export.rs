@@ -1,14 +1,14 @@
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
-use sparsecode_formats::{AlignedBytes, TensorReport};
+use sparsecode_formats::{AlignedBytes, TensorReport, WeightType};
 
-use super::{DataFlags, Weights, check_extension, print_json};
+use super::{DataFlags, Weights, check_extension, print_json, usage};
 use crate::data::Dataset;
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{self, CodeSource, Samples};
-use crate::export::{HostModel, TrainedRun};
+use crate::export::{Calibration, HostModel, TrainedRun};
 use crate::inference::CpuEngine;
 use crate::report::table::{Table, bytes, decibels, percent};
 use crate::storage::write_atomic;
@@ -31,6 +31,16 @@ pub(super) struct Arguments {
     /// Number type of the weights
     #[arg(long, value_enum, default_value = "i8")]
     weights: Weights,
+    /// Arithmetic of the device: f32, or i16 for integers only (with --weights i8)
+    #[arg(long, value_enum, default_value = "f32")]
+    activations: Activations,
+    /// How the range of 16-bit activations is chosen from those that occur in the validation set
+    #[arg(long, value_enum, default_value = "max")]
+    calibration: CalibrationFlag,
+    /// What one level of the sensor's integers is in the data's unit, such as 0.00392157 (1/255) for 8-bit pixels in [0, 1] [default: found
+    /// from the data]
+    #[arg(long, value_name = "UNITS")]
+    input_scale: Option<f32>,
     /// Model file to write
     #[arg(long, value_name = "FILE.safetensors")]
     output: PathBuf,
@@ -41,10 +51,55 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Activations {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit integers, 32-bit sums that cannot overflow.
+    I16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CalibrationFlag {
+    /// The largest that occurs, and a quarter more.
+    Max,
+    /// One that 99.99 % do not exceed.
+    Percentile,
+    /// The one with the least squared error.
+    Mse,
+}
+
+impl From<CalibrationFlag> for Calibration {
+    fn from(flag: CalibrationFlag) -> Self {
+        match flag {
+            CalibrationFlag::Max => Self::Max,
+            CalibrationFlag::Percentile => Self::Percentile,
+            CalibrationFlag::Mse => Self::Mse,
+        }
+    }
+}
+
+/// What 16-bit activations stand for.
+#[derive(Serialize)]
+struct Ranges {
+    calibration: Calibration,
+    /// Raw units of one input level.
+    input_scale: f32,
+    input_min: i16,
+    input_max: i16,
+    /// Code units of one level.
+    code_scale: f32,
+    drive_fraction: u8,
+    gram_fraction: u8,
+}
+
 #[derive(Serialize)]
 struct Report {
     output: PathBuf,
     weights: String,
+    activations: &'static str,
+    /// Null for f32 activations.
+    ranges: Option<Ranges>,
     bytes: usize,
     step_size: f32,
     tensors: Vec<TensorCost>,
@@ -85,12 +140,37 @@ impl From<&TensorReport> for TensorCost {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["safetensors"])?;
+    let integer = arguments.activations == Activations::I16;
+    if integer && arguments.weights != Weights::I8 {
+        return Err(usage("--weights: activations i16 need weights i8"));
+    }
+    if !integer && arguments.input_scale.is_some() {
+        return Err(usage("--input-scale: only for --activations i16"));
+    }
+    if arguments
+        .input_scale
+        .is_some_and(|scale| !(scale.is_normal() && scale > 0.0))
+    {
+        return Err(usage("--input-scale: expected a number above 0"));
+    }
     let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &candle_core::Device::Cpu)?;
-    let written = trained.export(arguments.weights.into())?;
+    let samples = arguments.data.load_for(&trained);
+    let samples = samples.map(|splits| head(splits.validation));
+    let written = match (&samples, integer) {
+        (Err(_), true) => None,
+        (Ok(samples), true) => Some(with_integers(&trained, samples, arguments)?),
+        (_, false) => Some(with_floats(&trained, arguments.weights.into())?),
+    };
+    let Some(written) = written else {
+        return Err(samples
+            .err()
+            .unwrap_or_else(|| anyhow::anyhow!("no samples"))
+            .context("activations i16 need samples of the data to find ranges from"));
+    };
     write_atomic(&arguments.output, &written.bytes)?;
 
-    let measured = match arguments.data.load_for(&trained) {
-        Ok(splits) => Some(compare(&trained, &written.bytes, head(splits.validation))?),
+    let measured = match samples {
+        Ok(samples) => Some(compare(&trained, &written.bytes, samples)?),
         Err(error) => {
             eprintln!("note: PSNR and sparsity are not measured: {error:#}");
             None
@@ -100,6 +180,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let report = Report {
         output: arguments.output.clone(),
         weights: sparsecode_formats::WeightType::from(arguments.weights).to_string(),
+        activations: if integer { "i16" } else { "f32" },
+        ranges: written.ranges,
         bytes: written.bytes.len(),
         step_size: written.step_size,
         tensors: written.matrices.iter().map(TensorCost::from).collect(),
@@ -111,6 +193,48 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     print(&report);
     Ok(())
+}
+
+/// A file for either arithmetic, and what is said about it.
+struct File {
+    bytes: Vec<u8>,
+    step_size: f32,
+    matrices: Vec<TensorReport>,
+    ranges: Option<Ranges>,
+}
+
+fn with_floats(trained: &TrainedRun, weights: WeightType) -> anyhow::Result<File> {
+    let written = trained.export(weights)?;
+    Ok(File {
+        bytes: written.bytes,
+        step_size: written.step_size,
+        matrices: written.matrices,
+        ranges: None,
+    })
+}
+
+fn with_integers(
+    trained: &TrainedRun,
+    samples: &Dataset,
+    arguments: &Arguments,
+) -> anyhow::Result<File> {
+    let calibration = arguments.calibration.into();
+    let (written, ranges) = trained.export_integer(samples, calibration, arguments.input_scale)?;
+    let report = written.report;
+    Ok(File {
+        bytes: written.bytes,
+        step_size: report.step_size,
+        matrices: report.matrices,
+        ranges: Some(Ranges {
+            calibration,
+            input_scale: ranges.input_scale,
+            input_min: ranges.input_min,
+            input_max: ranges.input_max,
+            code_scale: report.code_scale,
+            drive_fraction: report.drive_fraction,
+            gram_fraction: report.gram_fraction,
+        }),
+    })
 }
 
 /// At most the first [`SAMPLES`] of a set.
@@ -162,10 +286,11 @@ fn compare(
 
 fn print(report: &Report) {
     println!(
-        "{}: {}, weights {}",
+        "{}: {}, weights {}, activations {}",
         report.output.display(),
         bytes(report.bytes as u64),
-        report.weights
+        report.weights,
+        report.activations
     );
     let mut tensors = Table::new([
         "tensor",
@@ -186,6 +311,14 @@ fn print(report: &Report) {
         ]);
     }
     print!("{tensors}");
+    if let Some(ranges) = &report.ranges {
+        println!();
+        println!(
+            "input levels {} to {}, {} of the data's unit each; code levels 0 to 32767, {} each",
+            ranges.input_min, ranges.input_max, ranges.input_scale, ranges.code_scale
+        );
+        println!("no 32-bit sum can overflow: proved from the weights and these ranges");
+    }
     if let (Some(run), Some(file)) = (&report.run, &report.file) {
         println!();
         let row = |name: &str, figures: &Figures| {
@@ -198,7 +331,10 @@ fn print(report: &Report) {
         };
         let table = Table::new(["model", "PSNR", "zeros", "samples"])
             .row(row("run (f32)", run))
-            .row(row(&format!("file ({})", report.weights), file));
+            .row(row(
+                &format!("file ({}, {})", report.weights, report.activations),
+                file,
+            ));
         print!("{table}");
     }
 }

@@ -83,7 +83,7 @@ struct MultiplyAdds {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let data = read_model(&arguments.file)?;
     let host = HostModel::new(&data, &arguments.file.display().to_string())?;
-    let spec = *host.view().spec();
+    let spec = *host.spec();
     let (d, l, m) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
     let patch = 4 * d;
     let workspace = 4 * (d + 2 * l + m);

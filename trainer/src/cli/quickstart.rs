@@ -117,7 +117,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sigma = noise_sigma(arguments.signal);
     let refine = Refine {
         max_iterations: REFINE,
-        ..Refine::for_noise(host.view().spec(), sigma)
+        ..Refine::for_noise(host.spec(), sigma)
     };
     let demo = Demo {
         test: &test,
@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let (rows, usage) = demo.measure(&mut host)?;
 
-    let spec = *host.view().spec();
+    let spec = *host.spec();
     let (height, width) = (
         usize::from(spec.input_shape.height),
         usize::from(spec.input_shape.width),
@@ -354,8 +354,8 @@ fn draw_scenes(
     refine: &Refine,
 ) -> anyhow::Result<Picture> {
     let mut states = ["clean", "noisy", "denoised"].map(State::new);
-    let peak = f64::from(host.view().spec().peak);
-    let hop = usize::from(host.view().spec().input_shape.width).div_ceil(4);
+    let peak = f64::from(host.spec().peak);
+    let hop = usize::from(host.spec().input_shape.width).div_ceil(4);
     let (scenes, height, width) = match arguments.signal {
         None => (IMAGES.0, IMAGES.1, IMAGES.1),
         Some(_) => (STRETCHES.0, 1, STRETCHES.1),

@@ -34,7 +34,7 @@ pub fn measure(
     peak: f64,
     refine: Option<&Refine>,
 ) -> std::result::Result<Deployed, HostError> {
-    let mut usage = vec![0u32; host.view().spec().code_dim()];
+    let mut usage = vec![0u32; host.spec().code_dim()];
     let mut output = vec![0.0; clean.dim];
     let mut sums = (0.0, 0.0);
     let mut seconds = 0.0;

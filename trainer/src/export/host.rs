@@ -2,10 +2,13 @@ use std::path::Path;
 
 use crate::data::local_contrast;
 
-use sparsecode_formats::{AlignedBytes, Contrast, ReadError};
+use sparsecode_formats::{
+    AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError,
+    STANDARD_FRACTION,
+};
 use sparsecode_runtime::{
-    CodeBuffer, CodeError, DimensionError, ModelView, Normalisation, Refine, SparseCodeBuf, Start,
-    WorkspaceBuf,
+    CodeBuffer, CodeError, DimensionError, IntegerRefine, IntegerView, ModelView, Refine,
+    SparseCodeBuf, Start, WorkspaceBuf,
 };
 
 /// Why a model file cannot be run on the host.
@@ -39,11 +42,63 @@ pub fn read_model(path: &Path) -> Result<AlignedBytes, HostError> {
     AlignedBytes::read(path).map_err(|e| HostError::Io(path.display().to_string(), e))
 }
 
-/// A model file run on the host by the code that runs it on the device: a view of the file, and the buffers.
+/// A model file run on the host by the code that runs it on the device, be it for arithmetic in `f32` or in integers; samples and
+/// codes are in real units either way.
 pub struct HostModel<'a> {
-    view: ModelView<'a>,
-    workspace: WorkspaceBuf,
+    spec: ModelSpec<'a>,
+    engine: Engine<'a>,
     code: SparseCodeBuf,
+}
+
+enum Engine<'a> {
+    Float {
+        view: ModelView<'a>,
+        workspace: WorkspaceBuf,
+    },
+    Integer {
+        view: IntegerView<'a>,
+        units: Units,
+        levels: Vec<i16>,
+    },
+}
+
+/// What integer levels are worth.
+#[derive(Clone, Copy)]
+struct Units {
+    /// Raw units of a raw level.
+    input: f32,
+    /// Preprocessed units of a level that the products take.
+    level: f32,
+    /// Preprocessed units of level 0.
+    zero: f32,
+    /// Code units of a level.
+    code: f32,
+}
+
+impl Units {
+    fn of(file: &IntegerFile<'_>, spec: &ModelSpec<'_>) -> Result<Self, ReadError> {
+        let (input, code) = file.scales()?;
+        let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
+        let (level, zero) = match spec.preprocessing.contrast {
+            Contrast::None => (input / deviation, -mean / deviation),
+            Contrast::RemoveMean => (input / deviation, 0.0),
+            Contrast::Standardize { .. } => ((-(STANDARD_FRACTION as f32)).exp2(), 0.0),
+            Contrast::Local { .. } => (input, 0.0),
+        };
+        Ok(Self {
+            input,
+            level,
+            zero,
+            code,
+        })
+    }
+}
+
+/// The nearest level; values out of range become the last, NaN 0.
+fn to_levels(values: &[f32], zero: f32, unit: f32, levels: &mut Vec<i16>) {
+    levels.clear();
+    // The conversion saturates.
+    levels.extend(values.iter().map(|x| ((x - zero) / unit).round() as i16));
 }
 
 impl<'a> HostModel<'a> {
@@ -53,20 +108,49 @@ impl<'a> HostModel<'a> {
     ///
     /// Names the field at fault.
     pub fn new(bytes: &'a [u8], name: &str) -> Result<Self, HostError> {
-        let refused = |e| HostError::Read(name.to_owned(), e);
-        let view = ModelView::load(bytes).map_err(refused)?;
-        view.file().verify_checksum().map_err(refused)?;
-        let spec = view.spec();
+        Self::read(bytes).map_err(|error| HostError::Read(name.to_owned(), error))
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let (spec, engine) = match ModelView::load(bytes) {
+            Ok(view) => {
+                view.file().verify_checksum()?;
+                let workspace = WorkspaceBuf::for_model(view.spec());
+                (*view.spec(), Engine::Float { view, workspace })
+            }
+            Err(ReadError::UnsupportedVersion {
+                found: INTEGER_FORMAT_VERSION,
+            }) => {
+                let file = IntegerFile::read(bytes)?;
+                file.verify_checksum()?;
+                let spec = file.spec()?;
+                let engine = Engine::Integer {
+                    view: IntegerView::new(file),
+                    units: Units::of(&file, &spec)?,
+                    levels: Vec::with_capacity(spec.input_dim()),
+                };
+                (spec, engine)
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self {
-            workspace: WorkspaceBuf::for_model(spec),
             code: SparseCodeBuf::new(spec.code_dim),
-            view,
+            spec,
+            engine,
         })
     }
 
-    /// The model.
-    pub fn view(&self) -> &ModelView<'a> {
-        &self.view
+    /// What the file's metadata says.
+    pub fn spec(&self) -> &ModelSpec<'a> {
+        &self.spec
+    }
+
+    /// The file, if it is one for integer arithmetic.
+    pub fn integer(&self) -> Option<&IntegerFile<'a>> {
+        match &self.engine {
+            Engine::Float { .. } => None,
+            Engine::Integer { view, .. } => Some(view.file()),
+        }
     }
 
     /// The code of the last sample, in its sparse form.
@@ -78,11 +162,12 @@ impl<'a> HostModel<'a> {
     pub fn refinement(&self, iterations: u32) -> Refine {
         Refine {
             max_iterations: iterations,
-            ..Refine::for_model(self.view.spec())
+            ..Refine::for_model(&self.spec)
         }
     }
 
-    /// Encodes a preprocessed sample, and refines the code if asked to.
+    /// Encodes a preprocessed sample, and refines the code if asked to. Integer models take of the settings λ, the number of iterations
+    /// and the tolerance, rounded to a power of 2.
     ///
     /// # Errors
     ///
@@ -92,20 +177,35 @@ impl<'a> HostModel<'a> {
         input: &[f32],
         refine: Option<&Refine>,
     ) -> Result<&SparseCodeBuf, HostError> {
-        // Without an encoder, refinement replaces the default inference: there is no code to start from.
-        let without_encoder = self.view.file().encoder.is_none();
-        match refine {
-            Some(refine) if without_encoder && refine.start != Start::Code => {
-                self.view
-                    .refine(input, &mut self.code, refine, &mut self.workspace, || false)?;
-            }
-            _ => {
-                self.view
-                    .encode(input, &mut self.code, &mut self.workspace)?;
-                if let Some(refine) = refine {
-                    self.view
-                        .refine(input, &mut self.code, refine, &mut self.workspace, || false)?;
+        match &mut self.engine {
+            Engine::Float { view, workspace } => {
+                let code = &mut self.code;
+                // Without an encoder, refinement replaces the default inference: there is no code to start from.
+                let alone = view.file().encoder.is_none()
+                    && refine.is_some_and(|refine| refine.start != Start::Code);
+                if !alone {
+                    view.encode(input, code, workspace)?;
                 }
+                if let Some(refine) = refine {
+                    view.refine(input, code, refine, workspace, || false)?;
+                }
+            }
+            Engine::Integer {
+                view,
+                units,
+                levels,
+            } => {
+                to_levels(input, units.zero, units.level, levels);
+                let settings =
+                    refine.map(|refine| settings(view.file(), &self.spec, units, refine));
+                match settings {
+                    Some(settings) if settings.from_zero => {}
+                    _ => view.encode(levels)?,
+                }
+                if let Some(settings) = settings {
+                    view.refine(levels, &settings, || false)?;
+                }
+                take_code(view, units, &mut self.code);
             }
         }
         Ok(&self.code)
@@ -114,7 +214,7 @@ impl<'a> HostModel<'a> {
     /// Height and width of the raw sample that a code is made of: the model's input shape, or, with local contrast normalisation, a
     /// crop around it that holds the surroundings which the normalisation needs.
     pub fn raw_shape(&self) -> (usize, usize) {
-        let spec = self.view.spec();
+        let spec = &self.spec;
         let (height, width) = (
             usize::from(spec.input_shape.height),
             usize::from(spec.input_shape.width),
@@ -132,7 +232,7 @@ impl<'a> HostModel<'a> {
     ///
     /// If the sample's length is not that shape's.
     pub fn encode_raw(&mut self, raw: &[f32], refine: Option<&Refine>) -> Result<(), HostError> {
-        let spec = *self.view.spec();
+        let spec = self.spec;
         let (height, width) = self.raw_shape();
         if raw.len() != height * width {
             return Err(DimensionError {
@@ -164,9 +264,27 @@ impl<'a> HostModel<'a> {
                 .flat_map(|row| row[border..width - border].iter().copied())
                 .collect();
         } else {
-            let _ = self.view.preprocess(&mut sample)?;
+            self.preprocess(&mut sample)?;
         }
         self.encode(&sample, refine)?;
+        Ok(())
+    }
+
+    /// Brings a raw sample to the units of the model.
+    fn preprocess(&self, sample: &mut [f32]) -> Result<(), HostError> {
+        match &self.engine {
+            Engine::Float { view, .. } => {
+                let _ = view.preprocess(sample)?;
+            }
+            Engine::Integer { view, units, .. } => {
+                let mut levels = Vec::new();
+                to_levels(sample, 0.0, units.input, &mut levels);
+                let _ = view.preprocess(&mut levels)?;
+                for (x, level) in sample.iter_mut().zip(levels) {
+                    *x = f32::from(level) * units.level + units.zero;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -176,7 +294,22 @@ impl<'a> HostModel<'a> {
     ///
     /// If the output's length is not the model's.
     pub fn reconstruct(&mut self, output: &mut [f32]) -> Result<(), HostError> {
-        Ok(self.view.decode(&self.code, output, &mut self.workspace)?)
+        match &mut self.engine {
+            Engine::Float { view, workspace } => view.decode(&self.code, output, workspace)?,
+            Engine::Integer {
+                view,
+                units,
+                levels,
+            } => {
+                levels.clear();
+                levels.resize(output.len(), 0);
+                view.decode(levels)?;
+                for (x, level) in output.iter_mut().zip(levels) {
+                    *x = f32::from(*level) * units.level + units.zero;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reconstructs a dense code (row `row` of an array) in raw units, as far as these are known without the sample: the
@@ -191,7 +324,7 @@ impl<'a> HostModel<'a> {
         code: &[f32],
         output: &mut [f32],
     ) -> Result<(), HostError> {
-        let spec = *self.view.spec();
+        let spec = self.spec;
         if code.len() != spec.code_dim() {
             return Err(DimensionError {
                 field: "code",
@@ -208,15 +341,19 @@ impl<'a> HostModel<'a> {
                 .push(index, value)
                 .map_err(|error| HostError::Code { row, error })?;
         }
+        if let Engine::Integer { view, units, .. } = &mut self.engine {
+            let levels = self.code.iter().map(|(index, value)| {
+                // The conversion saturates.
+                (index, (value / units.code).round() as i16)
+            });
+            view.set_code(levels);
+        }
         self.reconstruct(output)?;
-        let normalisation = match spec.preprocessing.contrast {
-            Contrast::Local { .. } => Normalisation::External,
-            _ => Normalisation::Patch {
-                mean: 0.0,
-                deviation: 1.0,
-            },
-        };
-        Ok(self.view.restore(output, normalisation)?)
+        if !matches!(spec.preprocessing.contrast, Contrast::Local { .. }) {
+            let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
+            output.iter_mut().for_each(|x| *x = *x * deviation + mean);
+        }
+        Ok(())
     }
 
     /// Denoises a raw sample in place.
@@ -229,10 +366,52 @@ impl<'a> HostModel<'a> {
         sample: &mut [f32],
         refine: Option<&Refine>,
     ) -> Result<(), HostError> {
-        self.view
-            .denoise(sample, refine, &mut self.code, &mut self.workspace, || {
-                false
-            })?;
+        match &mut self.engine {
+            Engine::Float { view, workspace } => {
+                view.denoise(sample, refine, &mut self.code, workspace, || false)?;
+            }
+            Engine::Integer {
+                view,
+                units,
+                levels,
+            } => {
+                to_levels(sample, 0.0, units.input, levels);
+                let settings =
+                    refine.map(|refine| settings(view.file(), &self.spec, units, refine));
+                view.denoise(levels, settings.as_ref(), || false)?;
+                take_code(view, units, &mut self.code);
+                for (x, level) in sample.iter_mut().zip(levels) {
+                    *x = f32::from(*level) * units.input;
+                }
+            }
+        }
         Ok(())
     }
+}
+
+/// The settings of integer arithmetic that stand for those in real units.
+fn settings(
+    file: &IntegerFile<'_>,
+    spec: &ModelSpec<'_>,
+    units: &Units,
+    refine: &Refine,
+) -> IntegerRefine {
+    let point = f64::from(units.code) / f64::from(1_u32 << file.refiner.point_fraction);
+    let threshold = f64::from(refine.lambda) * f64::from(spec.step_size) / point;
+    let bits = -refine.tolerance.max(f32::MIN_POSITIVE).log2();
+    IntegerRefine {
+        // The conversion saturates.
+        threshold: threshold.round().max(0.0) as i32,
+        max_iterations: refine.max_iterations,
+        tolerance_bits: bits.round().clamp(0.0, 31.0) as u8,
+        from_zero: file.encoder.is_none() || refine.start != Start::Code,
+    }
+}
+
+fn take_code(view: &IntegerView<'_>, units: &Units, code: &mut SparseCodeBuf) {
+    let mut dense = vec![0.0; code.capacity()];
+    for (index, level) in view.code() {
+        dense[usize::from(index)] = f32::from(level) * units.code;
+    }
+    code.from_dense(&dense);
 }

@@ -1,8 +1,10 @@
 //! From a run to the model file, from the papers' PyTorch weights to a run, and running a model file on the host.
 
+mod calibrate;
 mod host;
 mod torch;
 
+pub use calibrate::{Calibration, calibrate};
 pub use host::{HostError, HostModel, read_model};
 pub use torch::import_torch;
 
@@ -10,11 +12,12 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use sparsecode_formats::{
-    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, SpecError, WeightType,
-    WriteError, Written, write_with_report,
+    ActivationRanges, IntegerWritten, OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance,
+    OwnedSpec, SpecError, WeightType, WriteError, Written, write_integer, write_with_report,
 };
 
 use crate::config::{Config, ConfigError};
+use crate::data::Dataset;
 use crate::model::{Autoencoder, Decoder};
 use crate::train::{CheckpointError, DataFacts, RunFolder, Weights};
 
@@ -33,6 +36,9 @@ pub enum ExportError {
     /// The model file.
     #[error("model file: {0}")]
     Write(#[from] WriteError),
+    /// Running the model for its ranges.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A torch file that cannot be used.
     #[error("{file}: {problem}")]
     Torch {
@@ -86,6 +92,34 @@ impl TrainedRun {
     /// [`ExportError::Write`] names the tensor or field that a model file cannot hold.
     pub fn export(&self, weights: WeightType) -> Result<Written, ExportError> {
         Ok(write_with_report(&self.owned()?, weights)?)
+    }
+
+    /// Writes the bytes of a model file for integer arithmetic: 8-bit weights, 16-bit activations with ranges found from `samples`.
+    ///
+    /// If a sum could overflow, and the input's scale is not given, it is made coarser until none can.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Write`] names the tensor or field that a model file cannot hold.
+    pub fn export_integer(
+        &self,
+        samples: &Dataset,
+        method: Calibration,
+        input_scale: Option<f32>,
+    ) -> Result<(IntegerWritten, ActivationRanges), ExportError> {
+        let model = self.owned()?;
+        let mut ranges = calibrate(&model, samples, method, input_scale)?;
+        loop {
+            match write_integer(&model, &ranges) {
+                Ok(written) => return Ok((written, ranges)),
+                Err(WriteError::Overflow(_)) if input_scale.is_none() && ranges.input_max > 255 => {
+                    ranges.input_scale *= 2.0;
+                    ranges.input_min /= 2;
+                    ranges.input_max /= 2;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The model in the file's orientation.

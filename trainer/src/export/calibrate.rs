@@ -1,0 +1,140 @@
+//! Ranges of activations for integer arithmetic, from sample data.
+
+use serde::Serialize;
+use sparsecode_formats::{ActivationRanges, AlignedBytes, Contrast, OwnedModel, WeightType};
+use sparsecode_runtime::CodeBuffer as _;
+
+use super::{ExportError, HostModel};
+use crate::data::Dataset;
+
+/// How the largest value that 16 bits represent is chosen from those that occur.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Calibration {
+    /// The largest, and a quarter more for samples that were not seen.
+    #[default]
+    Max,
+    /// One that 99.99 % of the values do not exceed.
+    Percentile,
+    /// The one with the least mean squared error of cutting and rounding together.
+    Mse,
+}
+
+impl Calibration {
+    /// The largest value to represent with `levels` steps above 0. Values are magnitudes; 0 if all of them are.
+    ///
+    /// ```
+    /// use sparsecode_trainer::export::Calibration;
+    ///
+    /// let mut values: Vec<f32> = (0..=1000).map(|i| i as f32 / 1000.0).collect();
+    /// values.push(50.0);
+    /// assert_eq!(Calibration::Max.range(&values, 32767), 62.5);
+    /// // With few levels an outlier is not worth what it costs all others.
+    /// assert!(Calibration::Mse.range(&values, 7) < 50.0);
+    /// ```
+    pub fn range(self, values: &[f32], levels: u32) -> f32 {
+        let mut sorted: Vec<f32> = values.iter().map(|x| x.abs()).collect();
+        sorted.sort_by(f32::total_cmp);
+        let Some(&largest) = sorted.last() else {
+            return 0.0;
+        };
+        match self {
+            Self::Max => 1.25 * largest,
+            Self::Percentile => {
+                let rank = (sorted.len() as f64 * 0.9999).ceil() as usize;
+                sorted[rank.clamp(1, sorted.len()) - 1]
+            }
+            Self::Mse => {
+                // Rounding costs step²/12 of each value that is not cut, cutting what it takes off.
+                let cost = |range: f32| {
+                    let step = f64::from(range) / f64::from(levels);
+                    let whole = sorted.partition_point(|x| *x <= range);
+                    let cut = sorted[whole..].iter().map(|x| f64::from(x - range).powi(2));
+                    whole as f64 * step * step / 12.0 + cut.sum::<f64>()
+                };
+                let candidates = (0..100).map(|i| largest * 0.97_f32.powi(i));
+                candidates
+                    .min_by(|a, b| cost(*a).total_cmp(&cost(*b)))
+                    .unwrap_or(largest)
+            }
+        }
+    }
+}
+
+/// Finds ranges for a model from samples: the inputs that occur, and the components of every code on the way, those after refinement
+/// included. `input_scale` is what one level of the sensor is in raw units, if that is known.
+///
+/// Without `input_scale`, samples that all lie on the grid of 8-bit pixels, k/255, keep it; others get the range that
+/// `method` finds, and a bit of headroom for noise.
+///
+/// # Errors
+///
+/// If the model cannot be run.
+pub fn calibrate(
+    model: &OwnedModel,
+    samples: &Dataset,
+    method: Calibration,
+    input_scale: Option<f32>,
+) -> Result<ActivationRanges, ExportError> {
+    let raw = raw_samples(model, samples);
+    let levels = i32::from(i16::MAX);
+    let (least, most) = raw
+        .iter()
+        .fold((0.0_f32, 0.0_f32), |(a, b), x| (a.min(*x), b.max(*x)));
+    let on_grid = least >= 0.0
+        && most <= 1.0
+        && raw.iter().all(|x| {
+            let level = x * 255.0;
+            (level - level.round()).abs() < 1e-3
+        });
+    let scale = match input_scale {
+        Some(scale) => scale,
+        None if on_grid => 1.0 / 255.0,
+        None => 2.0 * method.range(&raw, levels as u32 / 2) / levels as f32,
+    };
+    // The scale of samples that are all 0 does not matter.
+    let scale = if scale > 0.0 { scale } else { 1.0 };
+    // As much again on both sides, for noise.
+    let span = most - least;
+    let level = |x: f32| (x / scale).round() as i16;
+
+    let code_max = method.range(&codes(model, samples)?, levels as u32);
+    Ok(ActivationRanges {
+        input_scale: scale,
+        input_min: level(least - span).max(-i16::MAX),
+        input_max: level(most + span).max(1),
+        code_max: if code_max > 0.0 { code_max } else { 1.0 },
+    })
+}
+
+/// In raw units, or, if their contrast is the caller's business, as the model takes them.
+fn raw_samples(model: &OwnedModel, samples: &Dataset) -> Vec<f32> {
+    let mut raw = samples.samples.clone();
+    if !matches!(model.spec.preprocessing.contrast, Contrast::Local { .. }) {
+        for (index, sample) in raw.chunks_exact_mut(samples.dim).enumerate() {
+            samples.restore.restore(index, sample);
+        }
+    }
+    raw
+}
+
+/// Every component that is not 0 of the codes after 0 … L iterations, and after refinement.
+fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError> {
+    let mut values = Vec::new();
+    let last = model.spec.lista_iterations.unwrap_or(0);
+    for iterations in 0..=last {
+        let mut part = model.clone();
+        part.spec.lista_iterations = part.spec.lista_iterations.map(|_| iterations);
+        let bytes = sparsecode_formats::write(&part, WeightType::F32)?;
+        let aligned = AlignedBytes::from_slice(&bytes);
+        let mut host = HostModel::new(&aligned, "the model to calibrate")?;
+        let refine = host.refinement(50);
+        for sample in samples.samples.chunks_exact(samples.dim) {
+            values.extend(host.encode(sample, None)?.values());
+            if iterations == last {
+                values.extend(host.encode(sample, Some(&refine))?.values());
+            }
+        }
+    }
+    Ok(values)
+}
