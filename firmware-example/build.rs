@@ -12,32 +12,45 @@ use anyhow::{Context as _, Result, bail, ensure};
 #[path = "npy.rs"]
 mod npy;
 
+use sparsecode_runtime::formats::{AlignedBytes, IntegerFile};
+use sparsecode_runtime::ModelFile;
+
 const CORES: [&str; 6] = ["m0plus", "m4f", "m7", "m33", "m55", "rv32imc"];
 
 fn main() -> Result<()> {
     let output = PathBuf::from(env::var("OUT_DIR")?);
     let ram = link(&output)?;
 
-    let model = input("SPARSECODE_MODEL", "model/model.safetensors")?;
-    sparsecode_runtime::embed::model(&model)?;
-    offer_gram(&model, ram)?;
+    println!("cargo::rustc-check-cfg=cfg(gram)");
+    println!("cargo::rustc-check-cfg=cfg(integer)");
+    let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
+    sparsecode_runtime::embed::model(&path)?;
+    let bytes = AlignedBytes::read(&path)?;
+    // Levels of an integer model, in raw units; `None` for one in f32.
+    let scale = match ModelFile::read(&bytes) {
+        Ok(file) => {
+            offer_gram(&file, ram);
+            None
+        }
+        // `embed` has looked at it.
+        Err(_) => {
+            println!("cargo::rustc-cfg=integer");
+            Some(IntegerFile::read(&bytes)?.scales()?.0)
+        }
+    };
     let patches = input("SPARSECODE_PATCHES", "model/patches.npy")?;
-    write_patches(&patches, &output.join("patches.rs"))
+    write_patches(&patches, scale, &output.join("patches.rs"))
         .with_context(|| patches.display().to_string())
 }
 
 /// Sets `gram` if the decoder is linear and its Gram matrix fits the RAM beside everything else and 8 KB of stack.
-fn offer_gram(model: &Path, ram: usize) -> Result<()> {
-    println!("cargo::rustc-check-cfg=cfg(gram)");
-    let bytes = sparsecode_runtime::formats::AlignedBytes::read(model)?;
-    let file = sparsecode_runtime::ModelFile::read(&bytes)?;
+fn offer_gram(file: &ModelFile<'_>, ram: usize) {
     let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
     let matrix = 4 * code_dim * code_dim + 14 * code_dim;
     let rest = sparsecode_runtime::ram_bytes(input_dim, code_dim, 0) + 8 * 1024;
     if file.spec.is_linear() && matrix + rest <= ram {
         println!("cargo::rustc-cfg=gram");
     }
-    Ok(())
 }
 
 /// The only feature that names a core decides on the memory map, whose bytes of RAM are returned.
@@ -65,7 +78,7 @@ fn link(output: &Path) -> Result<usize> {
         println!("cargo:rustc-link-arg-bins=-Tmemory.x");
     }
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
-    for binary in ["sparsecode-firmware", "bench"] {
+    for binary in ["sparsecode-firmware", "bench", "integer"] {
         println!("cargo:rustc-link-arg-bin={binary}=-Tdefmt.x");
     }
     ram_of(&fs::read_to_string(&map)?)
@@ -89,8 +102,9 @@ fn input(variable: &str, default: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is.
-fn write_patches(path: &Path, to: &Path) -> Result<()> {
+/// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is. For an
+/// integer model `NOISY` and `CLEAN` are levels, and there is no `NOISE`.
+fn write_patches(path: &Path, scale: Option<f32>, to: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=SPARSECODE_PATCH_LIMIT");
     let limit = env::var("SPARSECODE_PATCH_LIMIT")
         .ok()
@@ -98,21 +112,21 @@ fn write_patches(path: &Path, to: &Path) -> Result<()> {
         .transpose()?;
     let patches = npy::Patches::parse(&fs::read(path)?, limit).map_err(anyhow::Error::msg)?;
     let mut source = String::new();
-    writeln!(
-        source,
-        "pub(crate) const NOISE: f32 = f32::from_bits({:#x});",
-        patches.noise().to_bits()
-    )?;
+    if scale.is_none() {
+        let noise = patches.noise().to_bits();
+        writeln!(source, "pub(crate) const NOISE: f32 = f32::from_bits({noise:#x});")?;
+    }
+    let number = if scale.is_none() { "f32" } else { "i16" };
     for (name, samples) in [("NOISY", &patches.noisy), ("CLEAN", &patches.clean)] {
-        writeln!(
-            source,
-            "pub(crate) static {name}: [[f32; {}]; {}] = [",
-            patches.input_dim, patches.count
-        )?;
-        for patch in samples.chunks(patches.input_dim) {
+        let (count, input_dim) = (patches.count, patches.input_dim);
+        writeln!(source, "pub(crate) static {name}: [[{number}; {input_dim}]; {count}] = [")?;
+        for patch in samples.chunks(input_dim) {
             source.push('[');
             for sample in patch {
-                write!(source, "f32::from_bits({:#x}),", sample.to_bits())?;
+                match scale {
+                    None => write!(source, "f32::from_bits({:#x}),", sample.to_bits())?,
+                    Some(scale) => write!(source, "{},", npy::level(*sample, scale))?,
+                }
             }
             source.push_str("],\n");
         }

@@ -2,6 +2,12 @@
 // clean ones, in raw samples. In Python: `np.save(path, np.stack([noisy, clean]).astype("<f4"))`.
 // Included by the build script and by `cargo xtask firmware`.
 
+/// The nearest level of an integer model's sensor.
+pub(crate) fn level(sample: f32, scale: f32) -> i16 {
+    // The conversion saturates.
+    (sample / scale).round() as i16
+}
+
 /// Noisy and clean patches.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Patches {

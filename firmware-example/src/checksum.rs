@@ -1,6 +1,6 @@
 //! CRC-32 (IEEE 802.3) of results, so that a device and a host can be compared by one number.
 
-use sparsecode_runtime::{CodeBuffer as _, SparseCode};
+use sparsecode_runtime::{CodeBuffer as _, IntegerCode, SparseCode};
 
 /// A running CRC-32 over little-endian bytes.
 pub(crate) struct Checksum(u32);
@@ -25,6 +25,21 @@ impl Checksum {
         for (index, value) in code.iter() {
             self.add(&index.to_le_bytes());
             self.add(&value.to_bits().to_le_bytes());
+        }
+    }
+
+    /// Adds an integer code's active components: index, then level.
+    pub(crate) fn add_levels_of<const CODE: usize>(&mut self, code: &IntegerCode<CODE>) {
+        for (index, level) in code.iter() {
+            self.add(&index.to_le_bytes());
+            self.add(&level.to_le_bytes());
+        }
+    }
+
+    /// Adds every level.
+    pub(crate) fn add_levels(&mut self, levels: &[i16]) {
+        for level in levels {
+            self.add(&level.to_le_bytes());
         }
     }
 

@@ -36,7 +36,9 @@ use std::path::{Path, PathBuf};
 use std::string::String;
 use std::{env, fs, io};
 
-use sparsecode_formats::{AlignedBytes, ModelFile, ReadError, write_file};
+use sparsecode_formats::{
+    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, write_file,
+};
 
 /// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`.
 ///
@@ -94,7 +96,8 @@ impl Embed {
     /// build script again when the file changes.
     ///
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the types `Model`, `Workspace`
-    /// and `Code` with these dimensions, and `load()`.
+    /// and `Code` with these dimensions, and `load()`. For a file for integer arithmetic the types are those of
+    /// [`IntegerModel`](crate::IntegerModel), and there is no `HIDDEN_DIM`.
     ///
     /// # Errors
     ///
@@ -113,52 +116,50 @@ impl Embed {
 
         let bytes = fs::read(&self.path).map_err(at(&self.path))?;
         let aligned = AlignedBytes::from_slice(&bytes);
-        let file = ModelFile::read(&aligned)
-            .and_then(|file| file.verify_checksum().map(|()| file))
-            .map_err(|error| EmbedError::Format {
-                path: self.path.clone(),
-                error,
-            })?;
+        let source = self.read(&aligned).map_err(|error| EmbedError::Format {
+            path: self.path.clone(),
+            error,
+        })?;
 
         // The copy is what was checked, even if the original changes before the compiler reads it.
-        for (extension, content) in [
-            ("safetensors", bytes.as_slice()),
-            ("rs", self.source(&file).as_bytes()),
-        ] {
+        for (extension, content) in [("safetensors", bytes.as_slice()), ("rs", source.as_bytes())] {
             let target = directory.join(format!("{}.{extension}", self.name));
             write_file(&target, content).map_err(at(&target))?;
         }
         Ok(())
     }
 
-    fn source(&self, file: &ModelFile<'_>) -> String {
-        let spec = &file.spec;
-        let (input_dim, code_dim, hidden_dim) =
-            (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
-        let (model, weights, name, length) =
-            (spec.name(), spec.weights, &self.name, file.file_len());
+    /// Checks a file of either arithmetic, and writes the source.
+    fn read(&self, bytes: &[u8]) -> Result<String, ReadError> {
+        match ModelFile::read(bytes) {
+            Ok(file) => {
+                file.verify_checksum()?;
+                Ok(self.source(&float_types(&file), file.file_len()))
+            }
+            Err(ReadError::UnsupportedVersion {
+                found: INTEGER_FORMAT_VERSION,
+            }) => {
+                let file = IntegerFile::read(bytes)?;
+                file.verify_checksum()?;
+                // The device does not look at the real numbers, so that this is the place to.
+                let name = file.spec()?.name();
+                Ok(self.source(&integer_types(&file, name), file.file_len()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn source(&self, types: &str, length: usize) -> String {
+        let name = &self.name;
         format!(
-            r#"// Written by `sparsecode_runtime::embed` from a model file ({model}, {weights}); do not edit.
+            r#"// Written by `sparsecode_runtime::embed` from a model file; do not edit.
 
-/// Numbers in a patch (`d`).
-pub const INPUT_DIM: usize = {input_dim};
-/// Components of a code (`l`).
-pub const CODE_DIM: usize = {code_dim};
-/// Hidden units of the decoder (`m`); 0 for a linear one.
-pub const HIDDEN_DIM: usize = {hidden_dim};
-
+{types}
 static FILE: ::sparsecode_runtime::Aligned<[u8; {length}]> =
     ::sparsecode_runtime::Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/{name}.safetensors")));
 
 /// The model file, {length} bytes, aligned.
 pub static BYTES: &[u8] = &FILE.0;
-
-/// The model's type.
-pub type Model = ::sparsecode_runtime::Model<'static, INPUT_DIM, CODE_DIM, HIDDEN_DIM>;
-/// Scratch memory for the model.
-pub type Workspace = ::sparsecode_runtime::Workspace<INPUT_DIM, CODE_DIM, HIDDEN_DIM>;
-/// A code of the model.
-pub type Code = ::sparsecode_runtime::SparseCode<CODE_DIM>;
 
 /// Loads the model in place. The file was checked when the program was built.
 pub fn load() -> Result<Model, ::sparsecode_runtime::LoadError> {{
@@ -167,6 +168,51 @@ pub fn load() -> Result<Model, ::sparsecode_runtime::LoadError> {{
 "#
         )
     }
+}
+
+fn float_types(file: &ModelFile<'_>) -> String {
+    let spec = &file.spec;
+    let (input_dim, code_dim, hidden_dim) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
+    format!(
+        r#"// {}, {} weights, arithmetic in f32.
+
+/// Numbers in a patch (`d`).
+pub const INPUT_DIM: usize = {input_dim};
+/// Components of a code (`l`).
+pub const CODE_DIM: usize = {code_dim};
+/// Hidden units of the decoder (`m`); 0 for a linear one.
+pub const HIDDEN_DIM: usize = {hidden_dim};
+
+/// The model's type.
+pub type Model = ::sparsecode_runtime::Model<'static, INPUT_DIM, CODE_DIM, HIDDEN_DIM>;
+/// Scratch memory for the model.
+pub type Workspace = ::sparsecode_runtime::Workspace<INPUT_DIM, CODE_DIM, HIDDEN_DIM>;
+/// A code of the model.
+pub type Code = ::sparsecode_runtime::SparseCode<CODE_DIM>;
+"#,
+        spec.name(),
+        spec.weights
+    )
+}
+
+fn integer_types(file: &IntegerFile<'_>, name: &str) -> String {
+    let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
+    format!(
+        r#"// {name}, 8-bit weights, arithmetic in integers.
+
+/// Numbers in a patch (`d`).
+pub const INPUT_DIM: usize = {input_dim};
+/// Components of a code (`l`).
+pub const CODE_DIM: usize = {code_dim};
+
+/// The model's type.
+pub type Model = ::sparsecode_runtime::IntegerModel<'static, INPUT_DIM, CODE_DIM>;
+/// Scratch memory for the model.
+pub type Workspace = ::sparsecode_runtime::IntegerWorkspace<CODE_DIM>;
+/// A code of the model.
+pub type Code = ::sparsecode_runtime::IntegerCode<CODE_DIM>;
+"#
+    )
 }
 
 /// Why a model could not be embedded. `Debug` shows the message, because that is what Cargo prints for a build script.

@@ -59,7 +59,7 @@ pub(super) fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
         whole,
     )?;
     let contribution = |k: usize| {
-        let multiplier = file.decoder.multiplier.get(k).map_or(0, |m| i32::from(*m));
+        let multiplier = file.decoder.multiplier.get(k).copied().unwrap_or(0);
         (CODE_LIMIT * multiplier + (1 << 14)) >> 15
     };
     columns(

@@ -126,8 +126,8 @@ pub struct IntegerEncoder<'a> {
 pub struct IntegerDecoder<'a> {
     /// Wᵀ \[l, d\], an atom per row.
     pub dictionary: Blocks<'a, i8>,
-    /// Scale of each atom beside the largest, not negative.
-    pub multiplier: &'a [i16],
+    /// Scale of each atom beside the largest, 0 to 32767.
+    pub multiplier: &'a [i32],
     /// From sums to raw levels (standardised patches: to 1/4096 of a deviation); its shift is at least 33.
     pub output: Rescale,
     /// The normalisation's mean in raw levels.
@@ -383,11 +383,9 @@ fn read_decoder<'a>(
         i16::try_from(signed_integer(text)?).ok()
     })?;
     let (inputs, codes) = (spec.input_dim(), spec.code_dim());
-    let name = "decoder.dictionary.multiplier";
-    let levels: &[i16] = tensors.take(name, "I16", Dims::Vector(codes))?;
     Ok(IntegerDecoder {
         dictionary: weights(tensors, "decoder.dictionary", codes, inputs)?,
-        multiplier: not_negative(name, levels)?,
+        multiplier: contributions(tensors, codes)?,
         output: Rescale {
             multiplier,
             shift: small(header, "output_shift", "an integer of 33 to 62", 33, 62)?,
@@ -471,6 +469,16 @@ fn multipliers<'a>(
     length: usize,
 ) -> Result<&'a [i32], ReadError> {
     not_negative(name, tensors.take(name, "I32", Dims::Vector(length))?)
+}
+
+/// How much of a level each atom adds, in 1/2¹⁵.
+fn contributions<'a>(tensors: &mut Store<'_, 'a>, length: usize) -> Result<&'a [i32], ReadError> {
+    let tensor = "decoder.dictionary.multiplier";
+    let values = multipliers(tensors, tensor, length)?;
+    match values.iter().position(|value| *value > super::CODE_LIMIT) {
+        None => Ok(values),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
 }
 
 fn not_negative<'a, T: PartialOrd + Default>(

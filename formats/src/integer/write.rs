@@ -287,9 +287,9 @@ impl Plan {
         if largest <= 0.0 {
             return Err(WriteError::StepSize);
         }
-        let multipliers: Vec<i16> = counted
+        let multipliers: Vec<i32> = counted
             .iter()
-            .map(|scale| (scale / largest * one).round() as i16)
+            .map(|scale| (scale / largest * one).round() as i32)
             .collect();
         // `v = z · m / 2^15`, so that a level of `v` is 2^15/32767 levels of the largest atom's.
         let unit = largest * 32768.0 / one;
@@ -310,7 +310,7 @@ impl Plan {
         file.integers
             .push(("contrast_floor", self.contrast_floor.into()));
         file.blocks("decoder.dictionary", &levels);
-        file.push("decoder.dictionary.multiplier", "I16", &multipliers);
+        file.push("decoder.dictionary.multiplier", "I32", &multipliers);
         let values = dequantized(&levels, &scale);
         file.report(
             "decoder.dictionary",

@@ -18,7 +18,7 @@ pub(crate) fn decode(
         let index = entry.index::<i8>();
         let multiplier = decoder.multiplier.get(index).copied().unwrap_or(0);
         // Neither factor is negative, so the product has 30 bits, and the quotient not more than the level.
-        let product = i32::from(entry.value()).wrapping_mul(i32::from(multiplier));
+        let product = i32::from(entry.value()).wrapping_mul(multiplier);
         let contribution = (product.wrapping_add(1 << 14) >> 15) as i16;
         if contribution != 0
             && let Some(to) = entries.get_mut(count)
@@ -31,10 +31,17 @@ pub(crate) fn decode(
 
     let high = High::new(decoder.output.shift);
     let (multiplier, offset) = (decoder.output.multiplier, i32::from(decoder.offset));
-    let mut eights = output.chunks_mut(LANES);
-    kernels::add_rows(&decoder.dictionary, entries, &mut |_, sums| {
-        for (level, sum) in eights.next().into_iter().flatten().zip(sums) {
-            *level = saturate(high.apply(*sum, multiplier).wrapping_add(offset));
+    let (eights, rest) = output.as_chunks_mut::<LANES>();
+    let mut eights = eights.iter_mut();
+    // Moved, so that it is loaded once for eight.
+    kernels::add_rows(&decoder.dictionary, entries, &mut move |_, sums| {
+        let level = |sum: i32| saturate(high.apply(sum, multiplier).wrapping_add(offset));
+        if let Some(eight) = eights.next() {
+            *eight = sums.map(level);
+        } else {
+            for (to, sum) in rest.iter_mut().zip(sums) {
+                *to = level(*sum);
+            }
         }
     });
 }

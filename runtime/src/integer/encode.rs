@@ -4,7 +4,7 @@ use sparsecode_formats::{CODE_LIMIT, IntegerEncoder, LANES, Rescales};
 
 use super::code::List;
 use super::workspace::Scratch;
-use crate::kernels::integer as kernels;
+use crate::kernels::integer::{self as kernels, Entry};
 
 /// Writes the code of `levels`. All slices have the dimensions of the encoder.
 #[inline(never)]
@@ -30,29 +30,53 @@ pub(crate) fn encode(
             code.push(index, level);
         }
     }
-    let multipliers = encoder.recurrent_rescale.multipliers.chunks(LANES);
-    let high = High::new(encoder.recurrent_rescale.shift);
     for _ in 0..encoder.iterations {
         let mut active = 0;
         let mut next = List {
             entries,
             active: &mut active,
         };
-        let mut lines = multipliers.clone().zip(drive.chunks(LANES));
-        kernels::add_rows(&encoder.recurrent, code.entries(), &mut |block, sums| {
-            let Some((multipliers, drive)) = lines.next() else {
-                return;
-            };
-            let first = block.wrapping_mul(LANES);
-            let outputs = sums.iter().zip(multipliers).zip(drive);
-            for (lane, ((&sum, &multiplier), &u)) in outputs.enumerate() {
-                if let Some(level) = threshold.level(u.wrapping_add(high.apply(sum, multiplier))) {
-                    next.push(first.wrapping_add(lane), level);
-                }
-            }
-        });
+        recur(encoder, code.entries(), drive, threshold, &mut next);
         code.copy_from(next.entries());
     }
+}
+
+/// One iteration: the next code of `u + S z`.
+#[inline(never)]
+fn recur(
+    encoder: &IntegerEncoder<'_>,
+    code: &[Entry],
+    drive: &[i32],
+    threshold: Threshold,
+    next: &mut List<'_>,
+) {
+    let Rescales { multipliers, shift } = encoder.recurrent_rescale;
+    let high = High::new(shift);
+    let (eights, rest) = drive.as_chunks::<LANES>();
+    let (multipliers, multipliers_rest) = multipliers.as_chunks::<LANES>();
+    let mut lines = multipliers.iter().zip(eights);
+    // Moved, so that it is loaded once for eight.
+    kernels::add_rows(&encoder.recurrent, code, &mut move |block, sums| {
+        let first = block.wrapping_mul(LANES);
+        let mut output = |lane: usize, sum: i32, multiplier: i32, u: i32| {
+            if let Some(level) = threshold.level(u.wrapping_add(high.apply(sum, multiplier))) {
+                next.push(first.wrapping_add(lane), level);
+            }
+        };
+        if let Some((multipliers, drive)) = lines.next() {
+            for (lane, ((sum, multiplier), u)) in
+                sums.iter().zip(multipliers).zip(drive).enumerate()
+            {
+                output(lane, *sum, *multiplier, *u);
+            }
+        } else {
+            for (lane, ((sum, multiplier), u)) in
+                sums.iter().zip(multipliers_rest).zip(rest).enumerate()
+            {
+                output(lane, *sum, *multiplier, *u);
+            }
+        }
+    });
 }
 
 /// `output = rescale(sums) + bias`: within ±2³⁰.
@@ -111,10 +135,16 @@ impl Threshold {
         }
     }
 
+    /// The smallest drive that is not level 0.
+    #[inline(always)]
+    pub(crate) const fn least(self) -> i32 {
+        if self.half == 0 { 1 } else { self.half }
+    }
+
     /// The level, if it is not 0.
     #[inline(always)]
     pub(crate) const fn level(self, drive: i32) -> Option<i16> {
-        if drive <= 0 || drive < self.half {
+        if drive < self.least() {
             return None;
         }
         let level = drive.saturating_add(self.half) >> self.fraction;

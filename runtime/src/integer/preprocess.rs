@@ -3,6 +3,7 @@
 use sparsecode_formats::{IntegerContrast, IntegerSpec};
 
 use super::decode::saturate;
+use crate::kernels::integer as kernels;
 
 /// What [`preprocess`](crate::IntegerModel::preprocess) did to one patch, which [`restore`](crate::IntegerModel::restore) undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,7 @@ const LIMIT: i64 = i16::MAX as i64;
 /// Brings raw levels to the levels of the products, in place.
 #[inline(never)]
 pub(crate) fn apply(spec: &IntegerSpec, patch: &mut [i16]) -> IntegerNormalisation {
-    for level in patch.iter_mut() {
-        // Not `clamp`, which panics for a range that is none.
-        *level = (*level).max(spec.input_min).min(spec.input_max);
-    }
+    kernels::clamp(patch, spec.input_min, spec.input_max);
     let nothing = IntegerNormalisation {
         mean: 0,
         deviation: 0,
@@ -68,6 +66,9 @@ pub(crate) fn apply(spec: &IntegerSpec, patch: &mut [i16]) -> IntegerNormalisati
 #[inline(never)]
 pub(crate) fn restore(patch: &mut [i16], normalisation: IntegerNormalisation) {
     let IntegerNormalisation { mean, deviation } = normalisation;
+    if mean == 0 && deviation == 0 {
+        return;
+    }
     let mean = i64::from(mean);
     for level in patch.iter_mut() {
         let value = i64::from(*level);

@@ -161,6 +161,8 @@ impl State<'_> {
         threshold: i32,
     ) -> Step {
         let round = Threshold::new(refiner.point_fraction);
+        // A component below this becomes, or stays, 0.
+        let least = threshold.saturating_add(round.least());
         let finer = u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31;
         let point = u32::from(refiner.point_fraction) & 31;
         let mut step = Step {
@@ -180,10 +182,12 @@ impl State<'_> {
             let change = gradient_step.saturating_sub(*previous);
             *previous = gradient_step;
             let extra = ((i64::from(change).wrapping_mul(i64::from(momentum)) >> 32) as i32) << 1;
-            let next = gradient_step
-                .saturating_add(extra)
-                .saturating_sub(threshold);
-            let next = round.level(next).unwrap_or(0);
+            let next = gradient_step.saturating_add(extra);
+            // Most components are 0 and stay it.
+            if code == 0 && next < least {
+                continue;
+            }
+            let next = round.level(next.saturating_sub(threshold)).unwrap_or(0);
             step.norm = step.norm.wrapping_add(code.unsigned_abs());
             step.active = step.active.wrapping_add(usize::from(next != 0));
             if next != *z {
@@ -205,10 +209,13 @@ impl State<'_> {
     /// `Ĝ z` of a code that changed as `entries` say.
     fn add_changes(&mut self, refiner: &IntegerRefiner<'_>, changed: usize) {
         let entries = self.entries.get(..changed).unwrap_or(&[]);
-        let mut eights = self.product.chunks_mut(LANES);
-        kernels::add_wide_rows(&refiner.gram, entries, &mut |_, sums| {
-            for (product, sum) in eights.next().into_iter().flatten().zip(sums) {
-                *product = product.wrapping_add(*sum);
+        let (eights, rest) = self.product.as_chunks_mut::<LANES>();
+        let mut eights = eights.iter_mut();
+        kernels::add_wide_rows(&refiner.gram, entries, &mut move |_, sums| {
+            let add = |(product, sum): (&mut i32, &i32)| *product = product.wrapping_add(*sum);
+            match eights.next() {
+                Some(eight) => eight.iter_mut().zip(sums).for_each(add),
+                None => rest.iter_mut().zip(sums).for_each(add),
             }
         });
     }

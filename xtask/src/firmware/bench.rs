@@ -13,7 +13,7 @@ use sparsecode_runtime::{
 
 use super::host::add_code;
 use super::log::Log;
-use super::{Core, Files, Job, Patches, check_counter};
+use super::{Core, Files, Job, Patches, check_counter, integer};
 use crate::results::write_page;
 use crate::{SKIPPED, toolchain};
 
@@ -160,46 +160,23 @@ fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
 
 /// Runs `cargo xtask bench device`.
 pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
-    let job = Job::of(&arguments.files)?;
-    let cores = if arguments.core.is_empty() {
-        Core::value_variants()
-    } else {
-        &arguments.core
-    };
-    let mut logs = Vec::new();
+    let mut text = String::new();
     let mut skipped = Vec::new();
-    for core in cores {
-        let setup = core.setup();
-        let Some(toolchain) = toolchain::choose(setup.target) else {
-            skipped.push(format!(
-                "{}: {}",
-                setup.name,
-                toolchain::remedy(setup.target)
-            ));
-            continue;
-        };
-        if !setup.machine.is_installed() {
-            skipped.push(format!("{}: {}", setup.name, setup.machine.remedy()));
-            continue;
-        }
-        eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
-        let log = job
-            .build_binary(&setup, &toolchain, "bench")
-            .and_then(|path| job.log_of(&setup, &path, &fs::read(&path)?))
-            .context(setup.name)?;
-        check_counter(&log).context(setup.name)?;
-        logs.push((setup.name, log));
+    // Without a model of the user's: the firmware's two.
+    let mut jobs = vec![Job::of(&arguments.files)?];
+    if arguments.files.model.is_none() && arguments.files.patches.is_none() {
+        jobs.push(Job::of(&Files {
+            model: Some(super::folder().join("model/integer.safetensors")),
+            ..arguments.files.clone()
+        })?);
     }
-    let Some((_, first)) = logs.first() else {
+    for job in &jobs {
+        skipped = benchmark(arguments, job, &mut text)?;
+    }
+    if text.is_empty() {
         skipped.iter().for_each(|line| println!("skipped: {line}"));
         return Ok(ExitCode::from(SKIPPED));
-    };
-    let host = host(&job.model, &job.patches, first.value("iterations")?)?;
-    let mut text = String::new();
-    for (core, log) in &logs {
-        check(log, &host).context(*core)?;
     }
-    tables(&mut text, &job, &logs, &host)?;
     for line in &skipped {
         writeln!(text, "\nSkipped: {line}")?;
     }
@@ -217,6 +194,58 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
         println!("written to {}", path.display());
     }
     Ok(ExitCode::from(if skipped.is_empty() { 0 } else { SKIPPED }))
+}
+
+/// Runs one model on every core, and appends its tables; returns what was skipped, and why.
+fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<String>> {
+    let cores = if arguments.core.is_empty() {
+        Core::value_variants()
+    } else {
+        &arguments.core
+    };
+    let binary = if integer::takes(&job.model) {
+        "integer"
+    } else {
+        "bench"
+    };
+    let mut runs = Vec::new();
+    let mut skipped = Vec::new();
+    for core in cores {
+        let setup = core.setup();
+        let Some(toolchain) = toolchain::choose(setup.target) else {
+            let remedy = toolchain::remedy(setup.target);
+            skipped.push(format!("{}: {remedy}", setup.name));
+            continue;
+        };
+        if !setup.machine.is_installed() {
+            skipped.push(format!("{}: {}", setup.name, setup.machine.remedy()));
+            continue;
+        }
+        eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
+        let run = || -> Result<(Vec<u8>, Log)> {
+            let path = job.build_binary(&setup, &toolchain, binary)?;
+            let elf = fs::read(&path)?;
+            let log = job.log_of(&setup, &path, &elf)?;
+            check_counter(&log)?;
+            Ok((elf, log))
+        };
+        let (elf, log) = run().context(setup.name)?;
+        runs.push((setup.name, elf, log));
+    }
+    if runs.is_empty() {
+        return Ok(skipped);
+    }
+    if binary == "integer" {
+        integer::tables(text, job, &runs)?;
+        return Ok(skipped);
+    }
+    let logs: Vec<(&str, Log)> = runs.into_iter().map(|(core, _, log)| (core, log)).collect();
+    let host = host(&job.model, &job.patches, logs[0].1.value("iterations")?)?;
+    for (core, log) in &logs {
+        check(log, &host).context(*core)?;
+    }
+    tables(text, job, &logs, &host)?;
+    Ok(skipped)
 }
 
 /// Holds the device's codes to the host's.

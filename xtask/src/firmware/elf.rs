@@ -60,6 +60,32 @@ fn occurrences(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
         .collect()
 }
 
+/// Whether a symbol belongs to the emulation of floating-point arithmetic: the names of the ARM run-time ABI (`__aeabi_fadd`,
+/// `__aeabi_i2d`), of GCC's library (`__addsf3`, `__fixunsdfsi`), or what Rust's own makes of them.
+fn is_float(symbol: &str) -> bool {
+    let run_time = ["f", "d", "cf", "cd", "i2", "ui2", "l2", "ul2", "h2"];
+    let library = symbol.strip_prefix("__").is_some_and(|name| {
+        ["sf", "df", "hf", "tf"]
+            .iter()
+            .any(|mode| name.contains(mode))
+    });
+    symbol
+        .strip_prefix("__aeabi_")
+        .is_some_and(|name| run_time.iter().any(|start| name.starts_with(start)))
+        || library
+        || (symbol.contains("compiler_builtins") && symbol.contains("float"))
+}
+
+/// Functions of floating-point emulation in an ELF.
+pub(crate) fn float_symbols(elf: &[u8]) -> Result<Vec<String>> {
+    let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
+    let names = file.symbols().filter_map(|symbol| symbol.name().ok());
+    Ok(names
+        .filter(|name| is_float(name))
+        .map(str::to_owned)
+        .collect())
+}
+
 /// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied to RAM.
 pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
     let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
@@ -112,6 +138,37 @@ pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn emulation_is_told_from_integers() {
+        for name in [
+            "__aeabi_fadd",
+            "__aeabi_dcmplt",
+            "__aeabi_cfcmple",
+            "__aeabi_i2f",
+            "__aeabi_ul2d",
+            "__addsf3",
+            "__floatunsisf",
+            "__fixunsdfsi",
+            "__truncdfsf2",
+            "_ZN17compiler_builtins5float3add8__addsf317h0123456789abcdefE",
+        ] {
+            assert!(is_float(name), "{name}");
+        }
+        for name in [
+            "__aeabi_lmul",
+            "__aeabi_uidiv",
+            "__aeabi_idivmod",
+            "__aeabi_memcpy4",
+            "__muldi3",
+            "__udivsi3",
+            "__lshrdi3",
+            "main",
+            "_ZN18sparsecode_runtime7integer6encode6encode17h0123456789abcdefE",
+        ] {
+            assert!(!is_float(name), "{name}");
+        }
+    }
     use object::elf::{SHF_EXECINSTR, SHT_PROGBITS};
 
     #[test]

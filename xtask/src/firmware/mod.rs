@@ -13,6 +13,7 @@ use sparsecode_formats::AlignedBytes;
 pub(crate) mod bench;
 mod elf;
 mod host;
+mod integer;
 mod log;
 pub(crate) mod model;
 #[path = "../../../firmware-example/npy.rs"]

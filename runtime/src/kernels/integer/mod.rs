@@ -5,9 +5,10 @@
 //!
 //! As in [`kernels`](super), nothing here is generic or inlined.
 
+#[cfg(sparsecode_dsp)]
+mod cortex_m;
 pub(crate) mod portable;
 
-use portable as chosen;
 use sparsecode_formats::{Blocks, LANES};
 
 /// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
@@ -32,11 +33,26 @@ impl Entry {
         self.0 as usize >> const { 16 + (LANES * size_of::<T>()).trailing_zeros() }
     }
 
+    /// Where the row starts in a block, in bytes.
+    #[cfg(sparsecode_dsp)]
+    #[inline(always)]
+    const fn offset(self) -> usize {
+        self.0 as usize >> 16
+    }
+
     /// The component.
     #[inline(always)]
     pub(crate) const fn value(self) -> i16 {
         (self.0 as u16).cast_signed()
     }
+}
+
+/// Raises levels to `least`, and cuts them to `most`.
+pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
+    #[cfg(sparsecode_dsp)]
+    cortex_m::clamp(levels, least, most);
+    #[cfg(not(sparsecode_dsp))]
+    portable::clamp(levels, least, most);
 }
 
 /// `sums[k] = row_k · x` for a vector as long as a row. Blocks whose eight inputs are 0 are not read.
@@ -52,8 +68,11 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
     }
     let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
     for (index, x) in eights.enumerate() {
+        #[cfg(sparsecode_dsp)]
+        cortex_m::dot_block(matrix.block(index), x, sums);
+        #[cfg(not(sparsecode_dsp))]
         if x.iter().fold(0, |any, value| any | value) != 0 {
-            chosen::dot_block(matrix.block(index), x, sums);
+            portable::dot_block(matrix.block(index), x, sums);
         }
     }
 }
@@ -67,9 +86,13 @@ pub(crate) fn add_rows(
     entries: &[Entry],
     each: &mut dyn FnMut(usize, &[i32; LANES]),
 ) {
+    #[cfg(sparsecode_dsp)]
+    if cortex_m::add_rows(matrix, entries, each) {
+        return;
+    }
     let mut sums = [0; LANES];
     for index in 0..matrix.count() {
-        chosen::add_rows(matrix.block(index), entries, &mut sums);
+        portable::add_rows(matrix.block(index), entries, &mut sums);
         each(index, &sums);
     }
 }
@@ -81,9 +104,13 @@ pub(crate) fn add_wide_rows(
     entries: &[Entry],
     each: &mut dyn FnMut(usize, &[i32; LANES]),
 ) {
+    #[cfg(sparsecode_dsp)]
+    if cortex_m::add_wide_rows(matrix, entries, each) {
+        return;
+    }
     let mut sums = [0; LANES];
     for index in 0..matrix.count() {
-        chosen::add_wide_rows(matrix.block(index), entries, &mut sums);
+        portable::add_wide_rows(matrix.block(index), entries, &mut sums);
         each(index, &sums);
     }
 }

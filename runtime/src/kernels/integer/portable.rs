@@ -4,6 +4,15 @@ use sparsecode_formats::LANES;
 
 use super::Entry;
 
+/// Raises levels to `least`, and cuts them to `most`.
+#[inline]
+pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
+    for level in levels {
+        // Not `i16::clamp`, which panics for a range that is none.
+        *level = (*level).max(least).min(most);
+    }
+}
+
 /// `sums[k] += row_k · x` for the rows of a block.
 #[inline]
 pub(crate) fn dot_block(block: &[i8], x: &[i16; LANES], sums: &mut [i32]) {

@@ -1,0 +1,143 @@
+//! A model in integer arithmetic, and what each stage costs on this core, in instructions, means over the patches.
+//!
+//! `cargo xtask bench device` builds it for every core, runs it in QEMU, and holds codes and patches to the host's; on cores without a
+//! floating-point unit it also looks for symbols of its emulation, of which there must be none.
+#![no_std]
+#![no_main]
+
+#[path = "../board/mod.rs"]
+mod board;
+#[allow(dead_code)]
+#[path = "../checksum.rs"]
+mod checksum;
+#[path = "../stack.rs"]
+mod stack;
+
+#[cfg(not(integer))]
+compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
+
+/// The model file and its dimensions, from the build script.
+#[allow(dead_code, unreachable_pub)]
+mod model {
+    include!(concat!(env!("OUT_DIR"), "/model.rs"));
+}
+
+/// Patches in raw levels, from the build script.
+#[allow(dead_code)]
+mod patches {
+    include!(concat!(env!("OUT_DIR"), "/patches.rs"));
+}
+
+use checksum::Checksum;
+use defmt::{error, info};
+use defmt_semihosting as _;
+use model::INPUT_DIM;
+use patches::NOISY;
+use sparsecode_runtime::{IntegerRefine, LoadError};
+use static_cell::ConstStaticCell;
+
+/// Iterations of which the mean is taken.
+const ITERATIONS: u32 = 10;
+
+struct Scratch {
+    input: [i16; INPUT_DIM],
+    patch: [i16; INPUT_DIM],
+    code: model::Code,
+    workspace: model::Workspace,
+}
+
+static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
+    input: [0; INPUT_DIM],
+    patch: [0; INPUT_DIM],
+    code: model::Code::new(),
+    workspace: model::Workspace::new(),
+});
+
+#[board::entry]
+fn main() -> ! {
+    stack::paint();
+    board::init();
+    let outcome = run(SCRATCH.take());
+    if let Err(reason) = &outcome {
+        error!("the model does not load: {}", reason);
+    }
+    board::exit(outcome.is_ok())
+}
+
+/// In a frame of its own, so that its stack is free again while inference runs.
+#[inline(never)]
+fn load() -> Result<model::Model, LoadError> {
+    model::load()
+}
+
+fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
+    let Scratch {
+        input,
+        patch,
+        code,
+        workspace,
+    } = scratch;
+    let network = load()?;
+    let settings = IntegerRefine {
+        max_iterations: ITERATIONS,
+        tolerance_bits: 31,
+        ..IntegerRefine::for_model(network.file())
+    };
+    let without = IntegerRefine {
+        max_iterations: 0,
+        ..settings
+    };
+
+    stack::paint();
+    let (mut preprocess, mut encode, mut decode, mut restore) = (0, 0, 0, 0);
+    let (mut once, mut iterations, mut active) = (0, 0, 0);
+    let (mut encoded, mut refined, mut decoded) =
+        (Checksum::new(), Checksum::new(), Checksum::new());
+    for noisy in &NOISY {
+        *input = *noisy;
+        let (normalisation, count) = board::measure(|| network.preprocess(input));
+        preprocess += count;
+        encode += board::measure(|| network.encode(input, code, workspace)).1;
+        encoded.add_levels_of(code);
+        active += code.active() as u64;
+        decode += board::measure(|| network.decode(code, patch, workspace)).1;
+        restore += board::measure(|| network.restore(patch, normalisation)).1;
+        decoded.add_levels(patch);
+
+        let count = board::measure(|| network.refine(input, code, &without, workspace, || false)).1;
+        once += count;
+        let all = board::measure(|| network.refine(input, code, &settings, workspace, || false)).1;
+        iterations += all.saturating_sub(count);
+        refined.add_levels_of(code);
+    }
+    let stack_of_inference = stack::high_water();
+
+    let count = NOISY.len() as u64;
+    info!("core = {=str}", board::NAME);
+    let (counted, executed) = board::check_counter();
+    info!("counter counted = {=u64}", counted);
+    info!("counter expected = {=u64}", executed);
+    info!("patches = {=u64}", count);
+    info!("iterations = {=u32}", ITERATIONS);
+    info!("stack bytes = {=usize}", stack_of_inference);
+    info!("scratch bytes = {=usize}", size_of::<Scratch>());
+    info!("active = {=u64}", active);
+    info!("preprocess = {=u64}", preprocess / count);
+    info!("encode = {=u64}", encode / count);
+    info!("decode = {=u64}", (decode + restore) / count);
+    info!("fista once = {=u64}", once / count);
+    let each = iterations / (count * u64::from(ITERATIONS));
+    info!("fista iteration = {=u64}", each);
+    info!("encode checksum = {=u32}", encoded.value());
+    info!("decode checksum = {=u32}", decoded.value());
+    info!("fista checksum = {=u32}", refined.value());
+    Ok(())
+}
+
+#[panic_handler]
+fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
+    if let Some(place) = panic.location() {
+        error!("panic at {=str}:{=u32}", place.file(), place.line());
+    }
+    board::exit(false)
+}
