@@ -4,7 +4,7 @@
 //! `x = z_k + m (z_k − z_{k−1})` is `a_k + m (a_k − a_{k−1})`, so that `Ĝ` only ever meets codes: sparse, and changed in few
 //! components. `Ĝz` is kept and follows the changes; it is exact, so that it may equally be computed anew, whichever is cheaper.
 
-use sparsecode_formats::{IntegerFile, IntegerRefiner, LANES};
+use sparsecode_formats::{IntegerFile, IntegerRefiner};
 
 use super::code::{self, List};
 use super::encode::{Threshold, rescale};
@@ -209,15 +209,7 @@ impl State<'_> {
     /// `Ĝ z` of a code that changed as `entries` say.
     fn add_changes(&mut self, refiner: &IntegerRefiner<'_>, changed: usize) {
         let entries = self.entries.get(..changed).unwrap_or(&[]);
-        let (eights, rest) = self.product.as_chunks_mut::<LANES>();
-        let mut eights = eights.iter_mut();
-        kernels::add_wide_rows(&refiner.gram, entries, &mut move |_, sums| {
-            let add = |(product, sum): (&mut i32, &i32)| *product = product.wrapping_add(*sum);
-            match eights.next() {
-                Some(eight) => eight.iter_mut().zip(sums).for_each(add),
-                None => rest.iter_mut().zip(sums).for_each(add),
-            }
-        });
+        kernels::add_wide_rows(&refiner.gram, entries, self.product);
     }
 
     /// `Ĝ z`.

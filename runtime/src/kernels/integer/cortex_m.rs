@@ -101,21 +101,22 @@ pub(crate) fn add_rows(
 
 /// See [`add_wide_rows`](super::add_wide_rows). `false` if the matrix or the entries are nothing for it, and nothing was done.
 #[inline(always)]
-pub(crate) fn add_wide_rows(
-    matrix: &Blocks<'_, i16>,
-    entries: &[Entry],
-    each: &mut dyn FnMut(usize, &[i32; LANES]),
-) -> bool {
+pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) -> bool {
     if !(is_aligned(matrix.values()) && lie_within(entries, matrix)) {
         return false;
     }
     let (start, end) = (entries.as_ptr_range().start, entries.as_ptr_range().end);
-    let mut sums = [0; LANES];
-    for index in 0..matrix.count() {
-        let block = matrix.block(index).as_ptr();
-        // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart.
-        unsafe { add_wide_rows_dsp(block, start, end, &mut sums) };
-        each(index, &sums);
+    let (eights, rest) = sums.as_chunks_mut::<LANES>();
+    let mut last = [0; LANES];
+    for (index, eight) in eights.iter_mut().chain([&mut last]).enumerate() {
+        if index < matrix.count() {
+            let block = matrix.block(index).as_ptr();
+            // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart.
+            unsafe { add_wide_rows_dsp(block, start, end, eight) };
+        }
+    }
+    for (sum, more) in rest.iter_mut().zip(last) {
+        *sum = sum.wrapping_add(more);
     }
     true
 }
@@ -313,21 +314,14 @@ macro_rules! wide_entry_into {
 
 /// Walks a list, four entries at a time and then one by one: the ends of both wait on the stack, because every register is taken.
 macro_rules! walk {
-    ($entry:ident) => {
+    ($entry:ident, $($start:literal),+) => {
         naked_asm!(
             "push {{r3-r11, lr}}",
+            $($start,)+
             "subs r3, r2, r1",
             "bic r3, r3, #15",
             "add r3, r1, r3",
             "push {{r2, r3}}",
-            "mov r4, #0",
-            "mov r5, #0",
-            "mov r6, #0",
-            "mov r7, #0",
-            "mov r8, #0",
-            "mov r9, #0",
-            "mov r10, #0",
-            "mov r11, #0",
             "cmp r1, r3",
             "beq 3f",
             "2:",
@@ -368,7 +362,17 @@ unsafe extern "C" fn add_rows_dsp(
     end: *const Entry,
     sums: *mut [i32; LANES],
 ) {
-    walk!(entry_into)
+    walk!(
+        entry_into,
+        "mov r4, #0",
+        "mov r5, #0",
+        "mov r6, #0",
+        "mov r7, #0",
+        "mov r8, #0",
+        "mov r9, #0",
+        "mov r10, #0",
+        "mov r11, #0"
+    )
 }
 
 /// 51 instructions for 32 multiply-adds.
@@ -383,5 +387,5 @@ unsafe extern "C" fn add_wide_rows_dsp(
     end: *const Entry,
     sums: *mut [i32; LANES],
 ) {
-    walk!(wide_entry_into)
+    walk!(wide_entry_into, "ldm r3, {{r4-r11}}")
 }

@@ -97,20 +97,20 @@ pub(crate) fn add_rows(
     }
 }
 
-/// [`add_rows`] of a 16-bit matrix.
+/// `sums += Σ_k value_k · row_k`.
+///
+/// Cost: `entries · cols` multiply-adds.
 #[inline(never)]
-pub(crate) fn add_wide_rows(
-    matrix: &Blocks<'_, i16>,
-    entries: &[Entry],
-    each: &mut dyn FnMut(usize, &[i32; LANES]),
-) {
+pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) {
     #[cfg(sparsecode_dsp)]
-    if cortex_m::add_wide_rows(matrix, entries, each) {
+    if cortex_m::add_wide_rows(matrix, entries, sums) {
         return;
     }
-    let mut sums = [0; LANES];
-    for index in 0..matrix.count() {
-        portable::add_wide_rows(matrix.block(index), entries, &mut sums);
-        each(index, &sums);
+    let mut more = [0; LANES];
+    for (index, sums) in sums.chunks_mut(LANES).enumerate() {
+        portable::add_wide_rows(matrix.block(index), entries, &mut more);
+        for (sum, more) in sums.iter_mut().zip(more) {
+            *sum = sum.wrapping_add(more);
+        }
     }
 }
