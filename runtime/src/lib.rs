@@ -111,6 +111,7 @@ mod kernels;
 mod model;
 mod preprocess;
 mod quality;
+pub mod stream;
 mod view;
 mod workspace;
 
