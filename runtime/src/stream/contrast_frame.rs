@@ -40,8 +40,8 @@ impl<const WIDTH: usize, const INPUT: usize> Default for FrameScratch<WIDTH, INP
 /// deviations, which are kept for as long; see these for the dimensions. The same as `sparsecode denoise` with a whole
 /// image, but for rounding.
 ///
-/// Memory: `8·WIDTH·(2·ROWS + WINDOW)` bytes and 20 more, and one [`FrameScratch`] for all channels. 160 pixels wide with patches
-/// of 8 rows and a window of 13 that is 37,140 bytes. Cost: the sum of the parts.
+/// Memory: `8·WIDTH·(2·ROWS + WINDOW) + 24` bytes, and one [`FrameScratch`] for all channels. 160 pixels wide with patches of 8 rows
+/// and a window of 13 that is 37,144 bytes. Cost: the sum of the parts.
 ///
 /// ```
 /// use sparsecode_runtime::stream::{ContrastFrameStream, FrameScratch, LocalContrast};

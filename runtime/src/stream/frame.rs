@@ -166,7 +166,6 @@ impl<
                     *place = copy;
                 }
             }
-            self.sums.as_flattened_mut().fill(T::EMPTY);
             self.cursor.next = 0;
         }
         if self.cursor.since > 0 {

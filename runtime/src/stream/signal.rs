@@ -134,7 +134,6 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
                     *place = sample;
                 }
             }
-            self.sums.fill(T::EMPTY);
             self.cursor.next = 0;
         }
         if self.cursor.since > 0 {
