@@ -12,7 +12,8 @@ use super::{
 ///
 /// Patches of `ROWS × COLUMNS` pixels, `INPUT` in all and row by row, start every `HOP` pixels both ways, the last ones flush
 /// with the right and the bottom border (`1 ≤ HOP ≤ ROWS, COLUMNS`; `COLUMNS ≤ WIDTH`). Each goes through a closure that
-/// denoises it in place, and the results are averaged where they overlap, as the [module](super) says. With [`Uniform`] weights
+/// denoises it in place, and the results are averaged where they overlap, as the [module](super) says; for `i16`, no more than 255
+/// may do so along either axis. With [`Uniform`] weights
 /// and the same model that is what `sparsecode denoise` does with a whole image, to the bit.
 ///
 /// For models with local contrast normalisation see [`ContrastFrameStream`](super::ContrastFrameStream).
@@ -45,10 +46,14 @@ use super::{
 /// assert_eq!(lines, 8);
 /// ```
 ///
-/// A frame that is narrower than a patch does not compile:
+/// A frame that is narrower than a patch does not compile, nor a patch of another size than `INPUT`:
 ///
 /// ```compile_fail,E0080
 /// let stream = sparsecode_runtime::stream::FrameStream::<f32, 7, 8, 8, 64, 4>::new();
+/// ```
+///
+/// ```compile_fail,E0080
+/// let stream = sparsecode_runtime::stream::FrameStream::<f32, 160, 8, 8, 63, 4>::new();
 /// ```
 #[derive(Clone, Debug)]
 pub struct FrameStream<

@@ -62,8 +62,8 @@
 //! Windows start every `HOP` elements, and the last one is flush with the end, so that every element lies in one window at
 //! least and nothing is padded. `HOP` need not divide the window. An output element is the weighted mean of the windows
 //! that hold it, `Σ w·ŷ / Σ w` over those windows alone: at the start and at the end, where fewer of them overlap, the
-//! divisor is that of the few. A constant therefore comes out as it went in, everywhere. [`Weighting`] says which weights
-//! there are.
+//! divisor is that of the few. A constant therefore comes out as it went in (`f32`: but for rounding), everywhere.
+//! [`Weighting`] says which weights there are.
 //!
 //! A signal or frame that is shorter than one window is continued by reflection (`c b | a b c | b a`) until it fills one.
 //!
@@ -71,7 +71,8 @@
 //!
 //! `f32` samples are weighted and summed in `f32`, window after window. `i16` samples are for models that compute in
 //! integers: weights and sums are `i32`, which cannot overflow, and the quotient is rounded to the nearest integer, halves
-//! away from 0; no floating-point operation is involved. Both give the same bits on every core.
+//! away from 0; no floating-point operation is involved. Both give the same bits on every core. The one division of an output
+//! element is an instruction, or a library call where the core has none (Cortex-M0+).
 //!
 //! A NaN or an infinite sample spoils the windows that hold it and nothing else: sums are made anew for every element, none
 //! runs on.
@@ -315,7 +316,11 @@ const fn hann(index: usize, side: usize) -> f64 {
 
 /// Where a ring of `LENGTH` elements stands, and the windows of that length that have been added to it.
 ///
-/// Counts nothing that grows without end.
+/// Counts nothing that grows without end. A hop of 0 does not compile:
+///
+/// ```compile_fail,E0080
+/// let stream = sparsecode_runtime::stream::SignalStream::<f32, 8, 0>::new();
+/// ```
 #[derive(Clone, Debug)]
 struct Cursor<const LENGTH: usize, const HOP: usize> {
     /// Where the next element goes, which is where the oldest one lies.
