@@ -12,9 +12,9 @@ use super::{
 ///
 /// Patches of `ROWS × COLUMNS` pixels, `INPUT` in all and row by row, start every `HOP` pixels both ways, the last ones flush
 /// with the right and the bottom border (`1 ≤ HOP ≤ ROWS, COLUMNS`; `COLUMNS ≤ WIDTH`). Each goes through a closure that
-/// denoises it in place, and the results are averaged where they overlap, as the [module](super) says; for `i16`, no more than 255
-/// may do so along either axis. With [`Uniform`] weights
-/// and the same model that is what `sparsecode denoise` does with a whole image, to the bit.
+/// denoises it in place, and the results are averaged where they overlap, as the [module](super) says. With [`Uniform`] weights
+/// and the same model that is what `sparsecode denoise` does with a whole image, to the bit. For `i16`, no more than 255 patches
+/// may overlap along either axis.
 ///
 /// For models with local contrast normalisation see [`ContrastFrameStream`](super::ContrastFrameStream).
 ///

@@ -95,7 +95,8 @@ impl Sample for i16 {}
 
 /// How the windows that hold an element are weighted: [`Uniform`] or [`Hann`]. Cannot be implemented elsewhere.
 ///
-/// In the type rather than in the state, so that an unused one costs no code and the state stays all zeros.
+/// In the type rather than in the state, so that an unused one costs no code and the state stays all zeros. The compiler makes the
+/// weights; they take 4 bytes of flash an element of a window (in frames, of each side of a patch).
 pub trait Weighting: sealed::Taper {}
 
 /// Every window counts the same: the plain mean. What the host's `sparsecode denoise` does.
