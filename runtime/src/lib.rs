@@ -53,6 +53,13 @@
 //! [`Model::denoise`] is all of this in one call. Build scripts can turn a model file into constants and types with feature
 //! `embed`; programs that meet models of unknown dimensions use [`ModelView`].
 //!
+//! # Streams
+//!
+//! Sensors deliver samples or lines, not patches. [`stream::SignalStream`] and [`stream::FrameStream`] take them as they come, let a
+//! closure denoise overlapping windows or patches, and give clean samples or lines after a fixed latency;
+//! [`stream::ContrastFrameStream`] does so for models with local contrast normalisation. One model serves any number of channels,
+//! each of which is a state of fixed size.
+//!
 //! # Arithmetic
 //!
 //! `f32` throughout, whatever the number type of the weights: a quantised weight is converted when it is read, and the
@@ -71,9 +78,13 @@
 //! | [`SparseCode`] | `6·l + 8` | [`refine`](Model::refine), each iteration | `(a + l)·d`, or `(a + l)·m + 2·h·d` |
 //! | [`Workspace`] | `4·(d + 2·l + m)` | [`decode`](Model::decode) | `a·d`, or `a·m + h·d` |
 //! | [`GramBuffer`], [`GramWorkspace`], if used | `4·l² + 14·l` | [`descend`](Gram::descend), each pass | `b·l`, after `l·d` |
+//! | [`SignalStream`](stream::SignalStream), a channel | `8·d + 8` | each sample, beside `1/s` windows | `d/s` |
+//! | [`FrameStream`](stream::FrameStream), a channel | `8·w·r + 8` | each pixel, beside `1/s²` patches | `2·d/s²` |
+//! | [`ContrastStream`](stream::ContrastStream), a channel | `8·w·g + 8` | each pixel | `5·g` |
 //!
-//! where `L` is the number of LISTA iterations, `h ≤ m` that of active hidden units, and `b` that of components that change.
-//! [`ram_bytes`] adds the left side up, without the Gram matrix.
+//! where `L` is the number of LISTA iterations, `h ≤ m` that of active hidden units, and `b` that of components that change; in
+//! streams of `f32`, `s` is the hop, `w` the width of a frame, `r` the rows of a patch, and `g` the side of the contrast window.
+//! [`ram_bytes`] adds up the first three rows of the left side.
 //!
 //! # Features
 //!
@@ -112,6 +123,7 @@ mod kernels;
 mod model;
 mod preprocess;
 mod quality;
+pub mod stream;
 mod view;
 mod workspace;
 

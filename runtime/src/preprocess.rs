@@ -18,7 +18,8 @@ pub enum Normalisation {
         deviation: f32,
     },
     /// Nothing was done: local contrast normalisation needs the surroundings of a patch, so the caller does it on the
-    /// whole image, keeps the local means and deviations, and undoes it.
+    /// whole image, keeps the local means and deviations, and undoes it; or leaves all of that to a
+    /// [`ContrastFrameStream`](crate::stream::ContrastFrameStream).
     External,
 }
 

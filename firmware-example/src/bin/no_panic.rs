@@ -14,6 +14,10 @@ use riscv_rt::entry;
 
 use core::hint::black_box;
 
+use sparsecode_runtime::stream::{
+    ContrastFrameStream, FrameScratch, FrameStream, Hann, LocalContrast, SignalStream, Uniform,
+    Weighting,
+};
 use sparsecode_runtime::{
     CodeBuffer as _, GramBuffer, GramWorkspace, Model, ModelFile, ModelView, Refine, SparseCode,
     Workspace,
@@ -37,6 +41,11 @@ fn main() -> ! {
     black_box(one_hidden());
     black_box(gram());
     black_box(any_size());
+    black_box(signal::<Uniform>());
+    black_box(signal::<Hann>());
+    black_box(frame::<Uniform>());
+    black_box(frame::<Hann>());
+    black_box(contrast_frame());
     loop {}
 }
 
@@ -117,6 +126,91 @@ fn any_size() -> Option<f32> {
         &patch,
         code.values(),
     ))
+}
+
+/// Signals of both number types, in windows that the hop divides and does not divide.
+#[inline(never)]
+fn signal<K: Weighting>() -> Option<f32> {
+    let mut floats = black_box(SignalStream::<f32, 64, 16, K>::new());
+    let mut integers = black_box(SignalStream::<i16, 7, 3, K>::new());
+    let (mut float_window, mut integer_window) = ([0.0; 64], [0; 7]);
+    let mut block = black_box([0.5; 9]);
+    let mut last = None;
+    while black_box(true) {
+        last = floats.push(black_box(0.5), &mut float_window, |window| {
+            black_box(window);
+        });
+        integers.push(black_box(5), &mut integer_window, |window| {
+            black_box(window);
+        });
+        black_box(floats.push_block(&mut block, &mut float_window, |_| ()));
+        if black_box(false) {
+            black_box(floats.finish(&mut float_window, |_| ()));
+            black_box(integers.finish(&mut integer_window, |_| ()));
+            floats.reset();
+        }
+    }
+    last
+}
+
+/// Frames of both number types.
+#[inline(never)]
+fn frame<K: Weighting>() -> bool {
+    let mut floats = black_box(FrameStream::<f32, 21, 5, 6, 30, 4, K>::new());
+    let mut integers = black_box(FrameStream::<i16, 16, 8, 8, 64, 4, K>::new());
+    let (mut float_line, mut float_patch) = (black_box([0.5; 21]), [0.0; 30]);
+    let (mut integer_line, mut integer_patch) = (black_box([5; 16]), [0; 64]);
+    let mut done = false;
+    while black_box(true) {
+        done ^= floats.push(&mut float_line, &mut float_patch, |patch| {
+            black_box(patch);
+        });
+        done ^= integers.push(&mut integer_line, &mut integer_patch, |patch| {
+            black_box(patch);
+        });
+        if black_box(false) {
+            floats.finish(
+                &mut float_line,
+                &mut float_patch,
+                |_| (),
+                |line| {
+                    black_box(line);
+                },
+            );
+            integers.finish(
+                &mut integer_line,
+                &mut integer_patch,
+                |_| (),
+                |line| {
+                    black_box(line);
+                },
+            );
+        }
+    }
+    done
+}
+
+/// Frames through local contrast normalisation and a model.
+#[inline(never)]
+fn contrast_frame() -> Option<bool> {
+    let model = Model::<16, 24>::load(slot()).ok()?;
+    let contrast = LocalContrast::new(&model.spec().preprocessing).ok()?;
+    let mut stream = black_box(ContrastFrameStream::<20, 4, 4, 16, 3, 5>::new());
+    let (mut line, mut scratch) = (black_box([0.5; 20]), FrameScratch::new());
+    let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
+    let mut denoise = |patch: &mut [f32; 16]| {
+        model.denoise(patch, None, &mut code, &mut workspace, || false);
+    };
+    let mut done = false;
+    while black_box(true) {
+        done ^= stream.push(&contrast, &mut line, &mut scratch, &mut denoise);
+        if black_box(false) {
+            stream.finish(&contrast, &mut line, &mut scratch, &mut denoise, |line| {
+                black_box(line);
+            });
+        }
+    }
+    Some(done)
 }
 
 #[panic_handler]
