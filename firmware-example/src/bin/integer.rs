@@ -87,10 +87,15 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         max_iterations: 0,
         ..settings
     };
+    // The product of the dictionary with the patch, and next to nothing else: as much work as the encoder's first layer.
+    let correlation = IntegerRefine {
+        from_zero: true,
+        ..without
+    };
 
     stack::paint();
     let (mut preprocess, mut encode, mut decode, mut restore) = (0, 0, 0, 0);
-    let (mut once, mut iterations, mut active) = (0, 0, 0);
+    let (mut dense, mut once, mut iterations, mut active) = (0, 0, 0, 0);
     let (mut encoded, mut refined, mut decoded) =
         (Checksum::new(), Checksum::new(), Checksum::new());
     for noisy in &NOISY {
@@ -104,6 +109,9 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         restore += board::measure(|| network.restore(patch, normalisation)).1;
         decoded.add_levels(patch);
 
+        let mut other = model::Code::new();
+        let correlate = || network.refine(input, &mut other, &correlation, workspace, || false);
+        dense += board::measure(correlate).1;
         let count = board::measure(|| network.refine(input, code, &without, workspace, || false)).1;
         once += count;
         let all = board::measure(|| network.refine(input, code, &settings, workspace, || false)).1;
@@ -125,6 +133,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("preprocess = {=u64}", preprocess / count);
     info!("encode = {=u64}", encode / count);
     info!("decode = {=u64}", (decode + restore) / count);
+    info!("dense layer = {=u64}", dense / count);
     info!("fista once = {=u64}", once / count);
     let each = iterations / (count * u64::from(ITERATIONS));
     info!("fista iteration = {=u64}", each);

@@ -82,6 +82,14 @@ impl<'a, T: Copy> Blocks<'a, T> {
             .unwrap_or(&[])
     }
 
+    /// All blocks, in order.
+    #[inline]
+    pub fn blocks(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
+        // A matrix without rows has no numbers, and `chunks_exact` wants a length.
+        self.values
+            .chunks_exact(self.rows.wrapping_mul(LANES).max(1))
+    }
+
     /// One number; `None` outside the matrix.
     #[must_use]
     pub fn get(&self, row: usize, col: usize) -> Option<T> {
@@ -134,6 +142,9 @@ mod tests {
                     assert_eq!(matrix.get(row, col), values.get(row * cols + col).copied());
                 }
             }
+            let one_by_one: std::vec::Vec<_> =
+                (0..matrix.count()).map(|b| matrix.block(b)).collect();
+            assert!(matrix.blocks().eq(one_by_one));
             assert_eq!(matrix.get(rows, 0), None);
             assert_eq!(matrix.get(0, cols), None);
             assert_eq!(matrix.block(matrix.count()), &[] as &[i16]);

@@ -79,26 +79,29 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
     writeln!(
         text,
         "\nIntegers: {} → {}, 8-bit weights, 16-bit activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
-         cores without a floating-point unit hold no function of its emulation. *Once*: for a patch, whatever the number of iterations.\n",
+         cores without a floating-point unit hold no function of its emulation. *Dense layer*: a product of \
+         all weights with the patch, as the encoder's first layer and the refinement's start are. *Once*: for a patch, whatever the number of \
+         iterations.\n",
         spec.input_dim(),
         spec.code_dim(),
         active / count,
     )?;
     writeln!(
         text,
-        "| core | preprocess | encode | decode | encode + decode | FISTA: once | iteration | flash without model, bytes | \
+        "| core | preprocess | dense layer | encode | decode | all three | FISTA: once | iteration | flash without model, bytes | \
          buffers, bytes | stack, bytes |"
     )?;
-    writeln!(text, "|---|{}", "---:|".repeat(9))?;
+    writeln!(text, "|---|{}", "---:|".repeat(10))?;
     for (core, elf, log) in runs {
         let value = |name: &str| log.value::<u64>(name);
         let footprint = elf::footprint(elf, &job.model)?;
-        let (encode, decode) = (value("encode")?, value("decode")?);
+        let (preprocess, encode, decode) =
+            (value("preprocess")?, value("encode")?, value("decode")?);
         writeln!(
             text,
-            "| {core} | {} | {encode} | {decode} | {} | {} | {} | {} | {} | {} |",
-            value("preprocess")?,
-            encode + decode,
+            "| {core} | {preprocess} | {} | {encode} | {decode} | {} | {} | {} | {} | {} | {} |",
+            value("dense layer")?,
+            preprocess + encode + decode,
             value("fista once")?,
             value("fista iteration")?,
             footprint.flash - footprint.model,

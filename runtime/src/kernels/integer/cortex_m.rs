@@ -30,15 +30,21 @@ where
         .all(|entry| entry.offset().wrapping_add(row) <= length)
 }
 
-/// See [`portable::dot_block`](super::portable::dot_block). Returns at once if `x` is 0.
+/// See [`dot_rows`](super::dot_rows). `false` if the matrix is nothing for it, and nothing was done.
 #[inline(always)]
-pub(crate) fn dot_block(block: &[i8], x: &[i16; LANES], sums: &mut [i32]) {
-    if !is_aligned(block) {
-        return super::portable::dot_block(block, x, sums);
+pub(crate) fn dot_rows<'x>(
+    matrix: &Blocks<'_, i8>,
+    x: impl Iterator<Item = &'x [i16; LANES]>,
+    sums: &mut [i32],
+) -> bool {
+    if !(is_aligned(matrix.values()) && matrix.rows() <= sums.len()) {
+        return false;
     }
-    let rows = block.as_chunks::<LANES>().0.len().min(sums.len());
-    // SAFETY: `block` holds at least `rows` rows of eight bytes, at a multiple of 4, `x` eight numbers, and `sums` at least `rows`.
-    unsafe { dot_block_dsp(block.as_ptr(), rows, x, sums.as_mut_ptr()) }
+    for (block, x) in matrix.blocks().zip(x) {
+        // SAFETY: a block holds `rows` rows of eight bytes, at a multiple of 4, `x` eight numbers, and `sums` at least `rows`.
+        unsafe { dot_block_dsp(block.as_ptr(), matrix.rows(), x, sums.as_mut_ptr()) }
+    }
+    true
 }
 
 /// See [`portable::clamp`](super::portable::clamp): two at a time.
@@ -90,10 +96,9 @@ pub(crate) fn add_rows(
     }
     let (start, end) = (entries.as_ptr_range().start, entries.as_ptr_range().end);
     let mut sums = [0; LANES];
-    for index in 0..matrix.count() {
-        let block = matrix.block(index).as_ptr();
+    for (index, block) in matrix.blocks().enumerate() {
         // SAFETY: blocks are as long as the entries were held to, and a multiple of 8 bytes apart.
-        unsafe { add_rows_dsp(block, start, end, &mut sums) };
+        unsafe { add_rows_dsp(block.as_ptr(), start, end, &mut sums) };
         each(index, &sums);
     }
     true
@@ -108,12 +113,9 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     let (start, end) = (entries.as_ptr_range().start, entries.as_ptr_range().end);
     let (eights, rest) = sums.as_chunks_mut::<LANES>();
     let mut last = [0; LANES];
-    for (index, eight) in eights.iter_mut().chain([&mut last]).enumerate() {
-        if index < matrix.count() {
-            let block = matrix.block(index).as_ptr();
-            // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart.
-            unsafe { add_wide_rows_dsp(block, start, end, eight) };
-        }
+    for (block, eight) in matrix.blocks().zip(eights.iter_mut().chain([&mut last])) {
+        // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart.
+        unsafe { add_wide_rows_dsp(block.as_ptr(), start, end, eight) };
     }
     for (sum, more) in rest.iter_mut().zip(last) {
         *sum = sum.wrapping_add(more);
@@ -200,7 +202,7 @@ macro_rules! eight_rows {
     };
 }
 
-/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0.
+/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0. Returns at once if all of them are.
 ///
 /// # Safety
 ///

@@ -67,12 +67,13 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
         *value = *from;
     }
     let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
-    for (index, x) in eights.enumerate() {
-        #[cfg(sparsecode_dsp)]
-        cortex_m::dot_block(matrix.block(index), x, sums);
-        #[cfg(not(sparsecode_dsp))]
+    #[cfg(sparsecode_dsp)]
+    if cortex_m::dot_rows(matrix, eights.clone(), sums) {
+        return;
+    }
+    for (block, x) in matrix.blocks().zip(eights) {
         if x.iter().fold(0, |any, value| any | value) != 0 {
-            portable::dot_block(matrix.block(index), x, sums);
+            portable::dot_block(block, x, sums);
         }
     }
 }
@@ -91,8 +92,8 @@ pub(crate) fn add_rows(
         return;
     }
     let mut sums = [0; LANES];
-    for index in 0..matrix.count() {
-        portable::add_rows(matrix.block(index), entries, &mut sums);
+    for (index, block) in matrix.blocks().enumerate() {
+        portable::add_rows(block, entries, &mut sums);
         each(index, &sums);
     }
 }
@@ -107,8 +108,8 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
         return;
     }
     let mut more = [0; LANES];
-    for (index, sums) in sums.chunks_mut(LANES).enumerate() {
-        portable::add_wide_rows(matrix.block(index), entries, &mut more);
+    for (block, sums) in matrix.blocks().zip(sums.chunks_mut(LANES)) {
+        portable::add_wide_rows(block, entries, &mut more);
         for (sum, more) in sums.iter_mut().zip(more) {
             *sum = sum.wrapping_add(more);
         }
