@@ -123,6 +123,20 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     true
 }
 
+/// Functions written out are assembled without regard to the processor's name.
+#[cfg(sparsecode_dsp = "extension")]
+macro_rules! instructions {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(not(sparsecode_dsp = "extension"))]
+macro_rules! instructions {
+    () => {
+        ""
+    };
+}
+
 /// One row of eight weights into a sum: `r0` walks the weights, `r8` to `r11` hold the inputs 0 2, 1 3, 4 6, 5 7.
 macro_rules! row_into {
     ($sum:literal) => {
@@ -215,6 +229,7 @@ unsafe extern "C" fn dot_block_dsp(
     sums: *mut i32,
 ) {
     naked_asm!(
+        instructions!(),
         "push {{r4-r11, lr}}",
         // Not LDM: `x` may lie at an odd multiple of 2.
         "ldr r4, [r2]",
@@ -318,6 +333,7 @@ macro_rules! wide_entry_into {
 macro_rules! walk {
     ($entry:ident, $($start:literal),+) => {
         naked_asm!(
+            instructions!(),
             "push {{r3-r11, lr}}",
             $($start,)+
             "subs r3, r2, r1",
