@@ -92,6 +92,7 @@
 //! - `embed`: the build-script helper `embed` (needs `std`).
 //! - `defmt`: `defmt::Format` for everything that is worth a log line.
 //! - `serde`: `Serialize` and `Deserialize` for settings, results and codes.
+//! - `capi`: the functions of `include/sparsecode.h`, for programs in C.
 //! - `micromath`: `decibel`, a cheap logarithm for telemetry. It decides nothing.
 
 #![no_std]
@@ -109,6 +110,8 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(feature = "capi")]
+pub mod capi;
 mod code;
 mod decoder;
 mod denoise;

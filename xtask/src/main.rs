@@ -10,6 +10,7 @@ mod bench;
 mod cuda;
 mod firmware;
 mod golden;
+mod header;
 mod no_std;
 mod parity;
 mod results;
@@ -34,6 +35,8 @@ enum Task {
     FirmwareModel(firmware::model::Arguments),
     /// Build the crates that run on devices for bare-metal targets
     NoStd(no_std::Arguments),
+    /// Write the header of the C API from its source
+    Header(header::Arguments),
     /// Check the types of the CUDA code, without CUDA and without a GPU
     CheckCuda,
     /// Train on MNIST and compare each epoch with the published code's
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
             firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
         Task::NoStd(arguments) => no_std::run(&arguments),
+        Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Table1(arguments) => table1::run(&arguments),

@@ -3,6 +3,8 @@
 //! Weights have 8 bits, samples and codes 16, sums 32; every step is exact or rounds in a stated way, so that a host and a
 //! microcontroller compute the same bits whatever their kernels. No floating-point operation takes part.
 
+#[cfg(feature = "capi")]
+pub(crate) mod borrowed;
 mod code;
 mod decode;
 mod encode;

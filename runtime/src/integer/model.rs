@@ -191,7 +191,12 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     }
 }
 
-fn run_encode(file: &IntegerFile<'_>, patch: &[i16], code: &mut List<'_>, scratch: Scratch<'_>) {
+pub(crate) fn run_encode(
+    file: &IntegerFile<'_>,
+    patch: &[i16],
+    code: &mut List<'_>,
+    scratch: Scratch<'_>,
+) {
     match &file.encoder {
         Some(encoder) => encode::encode(encoder, patch, code, scratch),
         None => {
@@ -201,7 +206,7 @@ fn run_encode(file: &IntegerFile<'_>, patch: &[i16], code: &mut List<'_>, scratc
     }
 }
 
-fn run_denoise(
+pub(crate) fn run_denoise(
     file: &IntegerFile<'_>,
     patch: &mut [i16],
     refine: Option<&IntegerRefine>,

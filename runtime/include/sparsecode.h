@@ -1,0 +1,792 @@
+/*
+ * sparsecode: sparse codes on microcontrollers, for programs in C99 or C++11 and later.
+ *
+ * Written by `cargo xtask header` from runtime/src/capi: change it there.
+ *
+ * A program loads a model file in place, owns all memory, and calls
+ *
+ *     sparsecode_model_load        once
+ *     sparsecode_denoise           for each patch, or
+ *     sparsecode_preprocess, _encode, _refine, _decode, _restore, one by one
+ *
+ * and the functions named sparsecode_integer_... for models in integer arithmetic (`sparsecode export --activations i16`). Nothing
+ * allocates, locks, or keeps anything between calls: any number of models, codes and workspaces may be in use at once, each call with
+ * memory of its own. A workspace may serve one call after another, with whatever is in it.
+ *
+ * Every function answers a sparsecode_status, which is 0 if it did what it says. Checked at every call are null pointers, alignment,
+ * lengths, overlapping memory, handles without a model, and codes. What cannot be checked is the caller's part:
+ *
+ * - a pointer that is not null points to as much memory as its type, or the length beside it, says, which may be read, and written if
+ *   it is not const, and which nothing else writes until the call returns;
+ * - a model handle is zero, or was written by the function that loads it and not changed since (a copy of it is as good);
+ * - a model file stays where it is, unchanged, as long as its handle is in use;
+ * - a deadline function can be called with its context at any time during the call, returns, and leaves the memory that the call was
+ *   given alone.
+ *
+ * Header and library belong together: replace both or none.
+ */
+
+
+#ifndef SPARSECODE_H
+#define SPARSECODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Bytes of workspace for a model in float arithmetic; its start is a multiple of 4. With these, and arrays for a code, memory can be
+ * reserved when the program is compiled: static float workspace[SPARSECODE_WORKSPACE_BYTES(64, 128, 0) / sizeof(float)];
+ */
+#define SPARSECODE_WORKSPACE_BYTES(input_dim, code_dim, hidden_dim) (4u * ((input_dim) + 2u * (code_dim) + (hidden_dim)))
+
+/**
+ * Bytes of workspace for a model in integer arithmetic; its start is a multiple of 4.
+ */
+#define SPARSECODE_INTEGER_WORKSPACE_BYTES(code_dim) (18u * (code_dim))
+
+
+/**
+ * What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they are.
+ */
+enum sparsecode_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Done.
+   */
+  SPARSECODE_STATUS_OK = 0,
+  /**
+   * A pointer is null that must not be.
+   */
+  SPARSECODE_STATUS_NULL_POINTER = 1,
+  /**
+   * A pointer is not aligned for its type. Model files and workspaces start on a multiple of 4, handles on one of 8.
+   */
+  SPARSECODE_STATUS_MISALIGNED = 2,
+  /**
+   * Memory that the call writes overlaps other memory that it was given.
+   */
+  SPARSECODE_STATUS_OVERLAP = 3,
+  /**
+   * The patch is not as long as the model's, or a length does not fit the address space.
+   */
+  SPARSECODE_STATUS_LENGTH = 4,
+  /**
+   * The workspace or the code's capacity is smaller than the model needs.
+   */
+  SPARSECODE_STATUS_TOO_SMALL = 5,
+  /**
+   * The handle holds no model.
+   */
+  SPARSECODE_STATUS_NOT_LOADED = 6,
+  /**
+   * The code is none of this model: indices are not ascending or not below `code_dim`, or a value is not positive and finite.
+   */
+  SPARSECODE_STATUS_INVALID_CODE = 7,
+  /**
+   * A setting is none of its values.
+   */
+  SPARSECODE_STATUS_INVALID_SETTING = 8,
+  /**
+   * The bytes are no model file, or it was cut short.
+   */
+  SPARSECODE_STATUS_NOT_A_MODEL = 9,
+  /**
+   * The model file is for the other arithmetic: integers instead of float, or the reverse.
+   */
+  SPARSECODE_STATUS_OTHER_ARITHMETIC = 10,
+  /**
+   * The model file is of a version that this library does not know.
+   */
+  SPARSECODE_STATUS_VERSION = 11,
+  /**
+   * The model file is damaged or inconsistent; `sparsecode inspect` on a host says where.
+   */
+  SPARSECODE_STATUS_INVALID_MODEL = 12,
+  /**
+   * More bytes were given than the model file has.
+   */
+  SPARSECODE_STATUS_TRAILING_DATA = 13,
+  /**
+   * The model's weights are not those that were written.
+   */
+  SPARSECODE_STATUS_CHECKSUM = 14,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sparsecode_status sparsecode_status;
+#else
+typedef int32_t sparsecode_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why a refinement ended.
+ */
+enum sparsecode_stop
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The code changed by less than the tolerance, or is zero for good.
+   */
+  SPARSECODE_STOP_CONVERGED = 0,
+  /**
+   * `max_iterations` were made.
+   */
+  SPARSECODE_STOP_BUDGET = 1,
+  /**
+   * The deadline function said so.
+   */
+  SPARSECODE_STOP_DEADLINE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sparsecode_stop sparsecode_stop;
+#else
+typedef int32_t sparsecode_stop;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Where a refinement starts.
+ */
+enum sparsecode_start
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * At the code handed in, as the encoder left it.
+   */
+  SPARSECODE_START_CODE = 0,
+  /**
+   * At zero.
+   */
+  SPARSECODE_START_ZERO = 1,
+  /**
+   * With every component at `start_value`, which should be small and positive: for decoders with a hidden layer and no encoder.
+   */
+  SPARSECODE_START_CONSTANT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sparsecode_start sparsecode_start;
+#else
+typedef int32_t sparsecode_start;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A model in float arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
+ * has to be released. It may be copied.
+ */
+typedef struct sparsecode_model {
+  size_t opaque[68];
+  uint64_t aligned;
+} sparsecode_model;
+
+/**
+ * What a model file says about itself.
+ */
+typedef struct sparsecode_model_info {
+  /**
+   * d: samples of a patch.
+   */
+  uint32_t input_dim;
+  /**
+   * Rows of a patch; 1 for windows of a signal.
+   */
+  uint32_t height;
+  /**
+   * Samples of a row.
+   */
+  uint32_t width;
+  /**
+   * l: components of a code, and what the capacity of a code has to be.
+   */
+  uint32_t code_dim;
+  /**
+   * m: hidden units of the decoder; 0 if it is linear.
+   */
+  uint32_t hidden_dim;
+  /**
+   * Whether there is an encoder. Without one, codes are inferred by refinement alone.
+   */
+  uint32_t has_encoder;
+  /**
+   * CRC-32 of the weights, as the file states it: a short identity of the model.
+   */
+  uint32_t checksum;
+  /**
+   * Raw samples are normalised to `(x - mean) / deviation`.
+   */
+  float mean;
+  /**
+   * See `mean`.
+   */
+  float deviation;
+  /**
+   * The range of raw samples, for PSNR.
+   */
+  float peak;
+  /**
+   * Bytes of the file.
+   */
+  size_t file_bytes;
+  /**
+   * Bytes of workspace that the calls need: `SPARSECODE_WORKSPACE_BYTES`.
+   */
+  size_t workspace_bytes;
+} sparsecode_model_info;
+
+/**
+ * What `sparsecode_preprocess` did to one patch, for `sparsecode_restore`.
+ */
+typedef struct sparsecode_normalisation {
+  /**
+   * Mean of the patch after the model's normalisation; 0 where the model leaves it in.
+   */
+  float mean;
+  /**
+   * What the patch was divided by; 1 where the model does not divide. 0 if nothing was done, because the model wants local contrast
+   * normalisation, which needs the surroundings of a patch and is the caller's.
+   */
+  float deviation;
+} sparsecode_normalisation;
+
+/**
+ * A sparse code: the active components only, in arrays of the caller. Set the pointers and the capacity; calls that make a code set
+ * `active`. To decode a code from elsewhere, fill in `indices`, `values` and `active`.
+ */
+typedef struct sparsecode_code {
+  /**
+   * Indices of the active components, ascending. Room for `capacity`.
+   */
+  uint16_t *indices;
+  /**
+   * Their values, above 0. Room for `capacity`.
+   */
+  float *values;
+  /**
+   * Elements of both arrays; at least the model's `code_dim`.
+   */
+  uint16_t capacity;
+  /**
+   * Active components.
+   */
+  uint16_t active;
+} sparsecode_code;
+
+/**
+ * How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill it in.
+ */
+typedef struct sparsecode_refine_settings {
+  /**
+   * The weight of sparsity in the energy, not negative. More makes the code sparser.
+   */
+  float lambda;
+  /**
+   * Step of the gradient. Above the model's own the iteration may diverge.
+   */
+  float step_size;
+  /**
+   * Largest number of iterations.
+   */
+  uint32_t max_iterations;
+  /**
+   * Converged when the code changes by less, relative to itself. 0 runs to the last iteration.
+   */
+  float tolerance;
+  /**
+   * A `sparsecode_start`.
+   */
+  int32_t start;
+  /**
+   * The start's value, for `SPARSECODE_START_CONSTANT`.
+   */
+  float start_value;
+  /**
+   * Asked before each iteration; anything but 0 ends the refinement. May be null.
+   */
+  int (*deadline)(void *context);
+  /**
+   * What `deadline` is called with.
+   */
+  void *context;
+} sparsecode_refine_settings;
+
+/**
+ * What a refinement did.
+ */
+typedef struct sparsecode_refinement {
+  /**
+   * Iterations made.
+   */
+  uint32_t iterations;
+  /**
+   * Why it ended.
+   */
+  sparsecode_stop stopped;
+  /**
+   * Mean squared residual of the code, in the unit of the preprocessed patch.
+   */
+  float residual;
+  /**
+   * The residual and lambda times the sum of the code.
+   */
+  float energy;
+} sparsecode_refinement;
+
+/**
+ * A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
+ * has to be released. It may be copied.
+ */
+typedef struct sparsecode_integer_model {
+  size_t opaque[52];
+} sparsecode_integer_model;
+
+/**
+ * What a model file says about itself, in integers.
+ */
+typedef struct sparsecode_integer_model_info {
+  /**
+   * d: samples of a patch.
+   */
+  uint32_t input_dim;
+  /**
+   * Rows of a patch; 1 for windows of a signal.
+   */
+  uint32_t height;
+  /**
+   * Samples of a row.
+   */
+  uint32_t width;
+  /**
+   * l: components of a code, and what the capacity of a code has to be.
+   */
+  uint32_t code_dim;
+  /**
+   * Whether there is an encoder. Without one, codes are inferred by refinement alone.
+   */
+  uint32_t has_encoder;
+  /**
+   * CRC-32 of the weights, as the file states it: a short identity of the model.
+   */
+  uint32_t checksum;
+  /**
+   * The smallest raw level; smaller ones are raised to it.
+   */
+  int16_t input_min;
+  /**
+   * The largest raw level; larger ones are cut to it.
+   */
+  int16_t input_max;
+  /**
+   * Bytes of the file.
+   */
+  size_t file_bytes;
+  /**
+   * Bytes of workspace that the calls need: `SPARSECODE_INTEGER_WORKSPACE_BYTES`.
+   */
+  size_t workspace_bytes;
+} sparsecode_integer_model_info;
+
+/**
+ * A sparse code in levels of 16 bits: the active components only, packed in an array of the caller. Set the pointer and the capacity;
+ * calls that make a code set `active`. `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
+ * to 0 and append its components with `sparsecode_integer_code_push`.
+ */
+typedef struct sparsecode_integer_code {
+  /**
+   * The active components, in a form that is the library's. Room for `capacity`.
+   */
+  uint32_t *entries;
+  /**
+   * Elements of the array; at least the model's `code_dim`, at most 4095.
+   */
+  uint16_t capacity;
+  /**
+   * Active components.
+   */
+  uint16_t active;
+} sparsecode_integer_code;
+
+/**
+ * What `sparsecode_integer_preprocess` did to one patch, for `sparsecode_integer_restore`.
+ */
+typedef struct sparsecode_integer_normalisation {
+  /**
+   * What was subtracted, in raw levels.
+   */
+  int16_t mean;
+  /**
+   * What the patch was divided by, in sixteenths of a raw level; 0 where the model does not divide.
+   */
+  uint32_t deviation;
+} sparsecode_integer_normalisation;
+
+/**
+ * How a code is refined. `sparsecode_integer_settings_for_model` fills it in.
+ */
+typedef struct sparsecode_integer_refine_settings {
+  /**
+   * What sparsity weighs, not negative: the file's for the lambda of training, in proportion for any other.
+   */
+  int32_t threshold;
+  /**
+   * Largest number of iterations.
+   */
+  uint32_t max_iterations;
+  /**
+   * Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 runs until nothing changes.
+   */
+  uint8_t tolerance_bits;
+  /**
+   * Whether to start at zero instead of at the code: 0 or anything else.
+   */
+  uint8_t from_zero;
+  /**
+   * Asked before each iteration; anything but 0 ends the refinement. May be null.
+   */
+  int (*deadline)(void *context);
+  /**
+   * What `deadline` is called with.
+   */
+  void *context;
+} sparsecode_integer_refine_settings;
+
+/**
+ * What a refinement did.
+ */
+typedef struct sparsecode_integer_refinement {
+  /**
+   * Iterations made.
+   */
+  uint32_t iterations;
+  /**
+   * Why it ended.
+   */
+  sparsecode_stop stopped;
+} sparsecode_integer_refinement;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * A short English text for a status, for logs. Any number will do; the text is never null and lives for ever.
+ */
+const char *sparsecode_status_message(int32_t status);
+
+/**
+ * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
+ * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_model_load(struct sparsecode_model *model, const void *file, size_t length);
+
+/**
+ * The same for a file at the start of more memory, such as a flash partition; what follows the file is passed over.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_model_load_slot(struct sparsecode_model *model, const void *slot, size_t length);
+
+/**
+ * Compares the model's weights with the checksum in its file: for files that travelled.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_model_verify_checksum(const struct sparsecode_model *model);
+
+/**
+ * Writes what the model's file says about itself.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_model_get_info(const struct sparsecode_model *model, struct sparsecode_model_info *info);
+
+/**
+ * Brings raw samples to the unit in which the model was trained, in place. `length` is the model's `input_dim`.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_preprocess(const struct sparsecode_model *model,
+                                        float *patch,
+                                        size_t length,
+                                        struct sparsecode_normalisation *normalisation);
+
+/**
+ * Brings a patch back to raw samples, in place: undoes `sparsecode_preprocess`.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_restore(const struct sparsecode_model *model,
+                                     float *patch,
+                                     size_t length,
+                                     const struct sparsecode_normalisation *normalisation);
+
+/**
+ * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_encode(const struct sparsecode_model *model,
+                                    const float *patch,
+                                    size_t length,
+                                    struct sparsecode_code *code,
+                                    void *workspace,
+                                    size_t workspace_bytes);
+
+/**
+ * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
+ * ended it, the code is whole. `refinement` receives what was done; it may be null.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_refine(const struct sparsecode_model *model,
+                                    const float *patch,
+                                    size_t length,
+                                    struct sparsecode_code *code,
+                                    const struct sparsecode_refine_settings *settings,
+                                    void *workspace,
+                                    size_t workspace_bytes,
+                                    struct sparsecode_refinement *refinement);
+
+/**
+ * Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code is checked first: it may come from
+ * elsewhere.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_decode(const struct sparsecode_model *model,
+                                    const struct sparsecode_code *code,
+                                    float *patch,
+                                    size_t length,
+                                    void *workspace,
+                                    size_t workspace_bytes);
+
+/**
+ * Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
+ * `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_denoise(const struct sparsecode_model *model,
+                                     float *patch,
+                                     size_t length,
+                                     const struct sparsecode_refine_settings *settings,
+                                     struct sparsecode_code *code,
+                                     void *workspace,
+                                     size_t workspace_bytes,
+                                     struct sparsecode_refinement *refinement);
+
+/**
+ * Fills in the settings that the model was trained with: its lambda and step size, 200 iterations at most, a tolerance of 1e-3, no
+ * deadline.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_settings_for_model(const struct sparsecode_model *model, struct sparsecode_refine_settings *settings);
+
+/**
+ * The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
+ * of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_settings_for_noise(const struct sparsecode_model *model,
+                                                float sigma,
+                                                struct sparsecode_refine_settings *settings);
+
+/**
+ * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
+ * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_model_load(struct sparsecode_integer_model *model, const void *file, size_t length);
+
+/**
+ * Compares the model's weights with the checksum in its file: for files that travelled.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_model_verify_checksum(const struct sparsecode_integer_model *model);
+
+/**
+ * Writes what the model's file says about itself.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_model_get_info(const struct sparsecode_integer_model *model,
+                                                    struct sparsecode_integer_model_info *info);
+
+/**
+ * Writes what one level is in real units: of a raw sample, and of a component of a code. Floating point, unlike every other function
+ * for integer models.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_model_get_scales(const struct sparsecode_integer_model *model, float *input_scale, float *code_scale);
+
+/**
+ * Writes the component of a code at `position`, below `active`: its index, and its level of 1 to 32767.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_code *code,
+                                              uint16_t position,
+                                              uint16_t *index,
+                                              int16_t *level);
+
+/**
+ * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, above 0.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *code, uint16_t index, int16_t level);
+
+/**
+ * Brings raw levels to those that the weights take, in place. `length` is the model's `input_dim`.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_preprocess(const struct sparsecode_integer_model *model,
+                                                int16_t *patch,
+                                                size_t length,
+                                                struct sparsecode_integer_normalisation *normalisation);
+
+/**
+ * Brings a decoded patch back to raw levels, in place: undoes `sparsecode_integer_preprocess`.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_restore(const struct sparsecode_integer_model *model,
+                                             int16_t *patch,
+                                             size_t length,
+                                             const struct sparsecode_integer_normalisation *normalisation);
+
+/**
+ * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_model *model,
+                                            const int16_t *patch,
+                                            size_t length,
+                                            struct sparsecode_integer_code *code,
+                                            void *workspace,
+                                            size_t workspace_bytes);
+
+/**
+ * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
+ * ended it, the code is whole. `refinement` receives what was done; it may be null.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_model *model,
+                                            const int16_t *patch,
+                                            size_t length,
+                                            struct sparsecode_integer_code *code,
+                                            const struct sparsecode_integer_refine_settings *settings,
+                                            void *workspace,
+                                            size_t workspace_bytes,
+                                            struct sparsecode_integer_refinement *refinement);
+
+/**
+ * Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
+ * from elsewhere.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_decode(const struct sparsecode_integer_model *model,
+                                            const struct sparsecode_integer_code *code,
+                                            int16_t *patch,
+                                            size_t length,
+                                            void *workspace,
+                                            size_t workspace_bytes);
+
+/**
+ * Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
+ * `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_model *model,
+                                             int16_t *patch,
+                                             size_t length,
+                                             const struct sparsecode_integer_refine_settings *settings,
+                                             struct sparsecode_integer_code *code,
+                                             void *workspace,
+                                             size_t workspace_bytes,
+                                             struct sparsecode_integer_refinement *refinement);
+
+/**
+ * Fills in the settings that the model was trained with: its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+ */
+sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
+                                                        struct sparsecode_integer_refine_settings *settings);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SPARSECODE_H */

@@ -1,0 +1,670 @@
+//! Models in integer arithmetic. No floating-point operation, but in `sparsecode_integer_model_get_scales`.
+
+#![allow(
+    unsafe_code,
+    reason = "functions that C calls, with C's pointers; the module says what is checked"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "C has no slices: a length beside each pointer"
+)]
+
+use core::ffi::{c_int, c_void};
+use core::slice;
+
+use sparsecode_formats::{IntegerFile, IntegerSpec};
+
+use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
+use super::model::{check_result, is_late};
+use super::status::{attempt, sparsecode_status, sparsecode_stop};
+use crate::integer::borrowed::{self, Entry, List, Scratch};
+use crate::{IntegerNormalisation, IntegerRefine, IntegerRefinement};
+
+use sparsecode_status as Status;
+
+/// A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
+/// has to be released. It may be copied.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_integer_model {
+    opaque: [usize; 52],
+}
+
+impl Default for sparsecode_integer_model {
+    /// A handle without a model.
+    fn default() -> Self {
+        Self { opaque: [0; 52] }
+    }
+}
+
+impl Handle for sparsecode_integer_model {
+    type Model = IntegerFile<'static>;
+
+    const MARK: usize = 0x5bc0_def2;
+
+    fn file_len(model: &IntegerFile<'static>) -> usize {
+        model.file_len()
+    }
+}
+
+/// What a model file says about itself, in integers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct sparsecode_integer_model_info {
+    /// d: samples of a patch.
+    pub input_dim: u32,
+    /// Rows of a patch; 1 for windows of a signal.
+    pub height: u32,
+    /// Samples of a row.
+    pub width: u32,
+    /// l: components of a code, and what the capacity of a code has to be.
+    pub code_dim: u32,
+    /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
+    pub has_encoder: u32,
+    /// CRC-32 of the weights, as the file states it: a short identity of the model.
+    pub checksum: u32,
+    /// The smallest raw level; smaller ones are raised to it.
+    pub input_min: i16,
+    /// The largest raw level; larger ones are cut to it.
+    pub input_max: i16,
+    /// Bytes of the file.
+    pub file_bytes: usize,
+    /// Bytes of workspace that the calls need: `SPARSECODE_INTEGER_WORKSPACE_BYTES`.
+    pub workspace_bytes: usize,
+}
+
+/// A sparse code in levels of 16 bits: the active components only, packed in an array of the caller. Set the pointer and the capacity;
+/// calls that make a code set `active`. `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
+/// to 0 and append its components with `sparsecode_integer_code_push`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_integer_code {
+    /// The active components, in a form that is the library's. Room for `capacity`.
+    pub entries: *mut u32,
+    /// Elements of the array; at least the model's `code_dim`, at most 4095.
+    pub capacity: u16,
+    /// Active components.
+    pub active: u16,
+}
+
+/// What `sparsecode_integer_preprocess` did to one patch, for `sparsecode_integer_restore`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct sparsecode_integer_normalisation {
+    /// What was subtracted, in raw levels.
+    pub mean: i16,
+    /// What the patch was divided by, in sixteenths of a raw level; 0 where the model does not divide.
+    pub deviation: u32,
+}
+
+/// How a code is refined. `sparsecode_integer_settings_for_model` fills it in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_integer_refine_settings {
+    /// What sparsity weighs, not negative: the file's for the lambda of training, in proportion for any other.
+    pub threshold: i32,
+    /// Largest number of iterations.
+    pub max_iterations: u32,
+    /// Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 runs until nothing changes.
+    pub tolerance_bits: u8,
+    /// Whether to start at zero instead of at the code: 0 or anything else.
+    pub from_zero: u8,
+    /// Asked before each iteration; anything but 0 ends the refinement. May be null.
+    pub deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
+    /// What `deadline` is called with.
+    pub context: *mut c_void,
+}
+
+/// What a refinement did.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct sparsecode_integer_refinement {
+    /// Iterations made.
+    pub iterations: u32,
+    /// Why it ended.
+    pub stopped: sparsecode_stop,
+}
+
+impl sparsecode_integer_refine_settings {
+    fn refine(&self) -> IntegerRefine {
+        IntegerRefine {
+            threshold: self.threshold,
+            max_iterations: self.max_iterations,
+            tolerance_bits: self.tolerance_bits,
+            from_zero: self.from_zero != 0,
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        is_late(self.deadline, self.context)
+    }
+}
+
+impl From<IntegerRefinement> for sparsecode_integer_refinement {
+    fn from(refinement: IntegerRefinement) -> Self {
+        Self {
+            iterations: refinement.iterations,
+            stopped: refinement.stopped.into(),
+        }
+    }
+}
+
+type Integer = Loaded<IntegerFile<'static>>;
+
+/// Three sums, a list and a vector of levels: 18 bytes a component.
+const WORKSPACE_BYTES: usize = 3 * size_of::<i32>() + size_of::<Entry>() + size_of::<i16>();
+
+impl Integer {
+    fn workspace_bytes(&self) -> usize {
+        let code_dim = self.model.spec.code_dim();
+        code_dim.saturating_mul(WORKSPACE_BYTES)
+    }
+
+    /// A patch of the model's length.
+    fn patch(&self, patch: *const i16, length: usize) -> Result<Region, Status> {
+        let region = Region::new(patch, length)?;
+        if length == self.model.spec.input_dim() {
+            Ok(region)
+        } else {
+            Err(Status::Length)
+        }
+    }
+
+    /// A code's array, cut to the model's dimension.
+    fn code(&self, header: &sparsecode_integer_code) -> Result<Region, Status> {
+        let code_dim = self.model.spec.code_dim;
+        let region = Region::new(header.entries, usize::from(code_dim))?;
+        if header.capacity < code_dim {
+            return Err(Status::TooSmall);
+        }
+        Ok(region)
+    }
+
+    /// The entries of a code that is only read, if they are a code.
+    ///
+    /// # Safety
+    ///
+    /// `code` checked the header, and nothing writes its array for `'c`.
+    unsafe fn components<'c>(
+        &self,
+        header: &sparsecode_integer_code,
+    ) -> Result<&'c [Entry], Status> {
+        let IntegerSpec { code_dim, .. } = self.model.spec;
+        if header.active > code_dim {
+            return Err(Status::InvalidCode);
+        }
+        // SAFETY: an entry is a `u32`; checked as far as that goes, and the caller's promise.
+        let entries = unsafe { slice::from_raw_parts(header.entries.cast(), header.active.into()) };
+        if borrowed::is_code(entries, code_dim) {
+            Ok(entries)
+        } else {
+            Err(Status::InvalidCode)
+        }
+    }
+
+    /// The array of a code that is written.
+    ///
+    /// # Safety
+    ///
+    /// `code` checked the header, and nothing else refers to its array for `'c`.
+    unsafe fn entries<'c>(&self, header: &sparsecode_integer_code) -> &'c mut [Entry] {
+        let code_dim = self.model.spec.code_dim();
+        // SAFETY: an entry is a `u32`; the rest is the caller's promise.
+        unsafe { slice::from_raw_parts_mut(header.entries.cast(), code_dim) }
+    }
+
+    /// A workspace, cut to the model.
+    ///
+    /// # Safety
+    ///
+    /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
+    unsafe fn scratch<'w>(&self, workspace: *mut c_void) -> Scratch<'w> {
+        let code_dim = self.model.spec.code_dim();
+        let mut parts = Parts::new(workspace);
+        // SAFETY: together `WORKSPACE_BYTES` a component; what needs the larger alignment comes first.
+        unsafe {
+            Scratch {
+                sums: parts.take(code_dim),
+                drive: parts.take(code_dim),
+                previous: parts.take(code_dim),
+                entries: parts.take(code_dim),
+                levels: parts.take(code_dim),
+            }
+        }
+    }
+}
+
+/// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
+/// the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_model_load(
+    model: *mut sparsecode_integer_model,
+    file: *const c_void,
+    length: usize,
+) -> sparsecode_status {
+    // SAFETY: the caller's promises are those of this function.
+    attempt(|| unsafe { memory::load(model, file, length, IntegerFile::read) })
+}
+
+/// Compares the model's weights with the checksum in its file: for files that travelled.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_model_verify_checksum(
+    model: *const sparsecode_integer_model,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        Ok(model.model.verify_checksum()?)
+    })
+}
+
+/// Writes what the model's file says about itself.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_model_get_info(
+    model: *const sparsecode_integer_model,
+    info: *mut sparsecode_integer_model_info,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let loaded = unsafe { loaded(model) }?;
+        let (file, spec) = (&loaded.model, &loaded.model.spec);
+        distinct(&[Region::new(info, 1)?], &loaded.regions()?)?;
+        let value = sparsecode_integer_model_info {
+            input_dim: spec.input_dim() as u32,
+            height: spec.input_shape.height.into(),
+            width: spec.input_shape.width.into(),
+            code_dim: spec.code_dim.into(),
+            has_encoder: file.encoder.is_some().into(),
+            checksum: file.checksum(),
+            input_min: spec.input_min,
+            input_max: spec.input_max,
+            file_bytes: file.file_len(),
+            workspace_bytes: loaded.workspace_bytes(),
+        };
+        // SAFETY: not null, aligned, and the caller's to write.
+        unsafe { info.write(value) };
+        Ok(())
+    })
+}
+
+/// Writes what one level is in real units: of a raw sample, and of a component of a code. Floating point, unlike every other function
+/// for integer models.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_model_get_scales(
+    model: *const sparsecode_integer_model,
+    input_scale: *mut f32,
+    code_scale: *mut f32,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        let written = [Region::new(input_scale, 1)?, Region::new(code_scale, 1)?];
+        distinct(&written, &model.regions()?)?;
+        let (input, code) = model.model.scales()?;
+        // SAFETY: not null, aligned, and the caller's to write.
+        unsafe {
+            input_scale.write(input);
+            code_scale.write(code);
+        }
+        Ok(())
+    })
+}
+
+/// Writes the component of a code at `position`, below `active`: its index, and its level of 1 to 32767.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_code_get(
+    code: *const sparsecode_integer_code,
+    position: u16,
+    index: *mut u16,
+    level: *mut i16,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a code, as the caller promises.
+        let header = unsafe { memory::read(code) }?;
+        Region::new(index, 1)?;
+        Region::new(level, 1)?;
+        if position >= header.active || header.active > header.capacity {
+            return Err(Status::InvalidCode);
+        }
+        let place = header.entries.wrapping_add(position.into());
+        // SAFETY: within the array, as the caller promises; an entry is a `u32`.
+        let entry = unsafe { memory::read(place.cast::<Entry>()) }?;
+        let (found, value) = borrowed::component(entry);
+        // SAFETY: not null, aligned, and the caller's to write.
+        unsafe {
+            index.write(found);
+            level.write(value);
+        }
+        Ok(())
+    })
+}
+
+/// Appends a component to a code: its index, greater than those before it and below the capacity, and its level, above 0.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_code_push(
+    code: *mut sparsecode_integer_code,
+    index: u16,
+    level: i16,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a code, as the caller promises.
+        let mut header = unsafe { memory::read(code) }?;
+        Region::new(header.entries, header.capacity.into())?;
+        if header.active >= header.capacity || index >= header.capacity.min(4095) || level <= 0 {
+            return Err(Status::InvalidCode);
+        }
+        if let Some(last) = header.active.checked_sub(1) {
+            let last = header.entries.wrapping_add(last.into());
+            // SAFETY: within the array, as the caller promises; an entry is a `u32`.
+            let last = unsafe { memory::read(last.cast::<Entry>()) }?;
+            if borrowed::component(last).0 >= index {
+                return Err(Status::InvalidCode);
+            }
+        }
+        let place = header.entries.wrapping_add(header.active.into());
+        // SAFETY: within the array, which is the caller's to write.
+        unsafe { place.cast::<Entry>().write(borrowed::entry(index, level)) };
+        header.active = header.active.wrapping_add(1);
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        Ok(())
+    })
+}
+
+/// Brings raw levels to those that the weights take, in place. `length` is the model's `input_dim`.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_preprocess(
+    model: *const sparsecode_integer_model,
+    patch: *mut i16,
+    length: usize,
+    normalisation: *mut sparsecode_integer_normalisation,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        let written = [model.patch(patch, length)?, Region::new(normalisation, 1)?];
+        distinct(&written, &model.regions()?)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        let IntegerNormalisation { mean, deviation } =
+            borrowed::preprocess(&model.model.spec, patch);
+        // SAFETY: as above.
+        unsafe { normalisation.write(sparsecode_integer_normalisation { mean, deviation }) };
+        Ok(())
+    })
+}
+
+/// Brings a decoded patch back to raw levels, in place: undoes `sparsecode_integer_preprocess`.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_restore(
+    model: *const sparsecode_integer_model,
+    patch: *mut i16,
+    length: usize,
+    normalisation: *const sparsecode_integer_normalisation,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a normalisation, as the caller promises.
+        let sparsecode_integer_normalisation { mean, deviation } =
+            unsafe { memory::read(normalisation) }?;
+        distinct(&[model.patch(patch, length)?], &model.regions()?)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        borrowed::restore(patch, IntegerNormalisation { mean, deviation });
+        Ok(())
+    })
+}
+
+/// Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_encode(
+    model: *const sparsecode_integer_model,
+    patch: *const i16,
+    length: usize,
+    code: *mut sparsecode_integer_code,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code, as the caller promises.
+        let mut header = unsafe { memory::read(code) }?;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        let [handle, file] = model.regions()?;
+        distinct(
+            &[model.code(&header)?, scratch],
+            &[model.patch(patch, length)?, handle, file],
+        )?;
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let patch = unsafe { slice::from_raw_parts(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        header.active = 0;
+        let mut list = List {
+            entries,
+            active: &mut header.active,
+        };
+        borrowed::encode(&model.model, patch, &mut list, scratch);
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        Ok(())
+    })
+}
+
+/// Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
+/// ended it, the code is whole. `refinement` receives what was done; it may be null.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_refine(
+    model: *const sparsecode_integer_model,
+    patch: *const i16,
+    length: usize,
+    code: *mut sparsecode_integer_code,
+    settings: *const sparsecode_integer_refine_settings,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+    refinement: *mut sparsecode_integer_refinement,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code and settings, as the caller promises.
+        let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
+        let refine = settings.refine();
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        check_result(refinement)?;
+        let [handle, file] = model.regions()?;
+        distinct(
+            &[model.code(&header)?, scratch],
+            &[model.patch(patch, length)?, handle, file],
+        )?;
+        if refine.from_zero {
+            header.active = 0;
+        } else {
+            // SAFETY: checked; the reference is given up before another is made.
+            unsafe { model.components(&header) }?;
+        }
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let patch = unsafe { slice::from_raw_parts(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        let mut list = List {
+            entries,
+            active: &mut header.active,
+        };
+        let mut deadline = || settings.is_late();
+        let (file, deadline) = (&model.model, &mut deadline);
+        let done = borrowed::refine(file, patch, &mut list, &refine, scratch, deadline);
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        if !refinement.is_null() {
+            // SAFETY: not null, aligned, and the caller's to write.
+            unsafe { refinement.write(done.into()) };
+        }
+        Ok(())
+    })
+}
+
+/// Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
+/// from elsewhere.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_decode(
+    model: *const sparsecode_integer_model,
+    code: *const sparsecode_integer_code,
+    patch: *mut i16,
+    length: usize,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code, as the caller promises.
+        let header = unsafe { memory::read(code) }?;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        let [handle, file] = model.regions()?;
+        distinct(
+            &[model.patch(patch, length)?, scratch],
+            &[model.code(&header)?, handle, file],
+        )?;
+        // SAFETY: checked, and apart from what is written.
+        let components = unsafe { model.components(&header) }?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let scratch = unsafe { model.scratch(workspace) };
+        borrowed::decode(&model.model, components, patch, scratch);
+        Ok(())
+    })
+}
+
+/// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
+/// `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_denoise(
+    model: *const sparsecode_integer_model,
+    patch: *mut i16,
+    length: usize,
+    settings: *const sparsecode_integer_refine_settings,
+    code: *mut sparsecode_integer_code,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+    refinement: *mut sparsecode_integer_refinement,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code, as the caller promises.
+        let mut header = unsafe { memory::read(code) }?;
+        let settings = if settings.is_null() {
+            None
+        } else {
+            // SAFETY: settings, as the caller promises.
+            Some(unsafe { memory::read(settings) }?)
+        };
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        check_result(refinement)?;
+        let written = [model.patch(patch, length)?, model.code(&header)?, scratch];
+        distinct(&written, &model.regions()?)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        header.active = 0;
+        let mut list = List {
+            entries,
+            active: &mut header.active,
+        };
+        let refine = settings.map(|settings| settings.refine());
+        let mut deadline = || settings.is_some_and(|settings| settings.is_late());
+        let (file, refine, deadline) = (&model.model, refine.as_ref(), &mut deadline);
+        let done = borrowed::denoise(file, patch, refine, &mut list, scratch, deadline);
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        if let Some(done) = done
+            && !refinement.is_null()
+        {
+            // SAFETY: not null, aligned, and the caller's to write.
+            unsafe { refinement.write(done.into()) };
+        }
+        Ok(())
+    })
+}
+
+/// Fills in the settings that the model was trained with: its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_settings_for_model(
+    model: *const sparsecode_integer_model,
+    settings: *mut sparsecode_integer_refine_settings,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        distinct(&[Region::new(settings, 1)?], &model.regions()?)?;
+        let refine = IntegerRefine::for_model(&model.model);
+        let value = sparsecode_integer_refine_settings {
+            threshold: refine.threshold,
+            max_iterations: refine.max_iterations,
+            tolerance_bits: refine.tolerance_bits,
+            from_zero: refine.from_zero.into(),
+            deadline: None,
+            context: core::ptr::null_mut(),
+        };
+        // SAFETY: not null, aligned, and the caller's to write.
+        unsafe { settings.write(value) };
+        Ok(())
+    })
+}

@@ -1,0 +1,49 @@
+//! The runtime for programs in C (feature `capi`): the functions of `include/sparsecode.h`.
+//!
+//! `cargo xtask header` writes the header from the sources of this module, so names are C's, and documentation is written for it. The
+//! folder `capi` of the repository makes a static library of it, for hosts and for bare metal, and `examples/c` is a program.
+//!
+//! Nothing is computed here: arguments are checked, references are made of pointers, and [`ModelView`](crate::ModelView) or the
+//! functions behind [`IntegerModel`](crate::IntegerModel) do the work. C and Rust get the same bits from the same file.
+//!
+//! # Safety
+//!
+//! What can be checked is checked at every call and answered with a status: null, alignment, lengths, memory that overlaps, handles
+//! that hold no model, codes that are none. What cannot be checked is the caller's part, and the same for every function:
+//!
+//! - a pointer that is not null points to as much memory as its type, or the length beside it, says, which may be read, and
+//!   written if it is not `const`, and which nothing else writes until the call returns;
+//! - a model handle is zero, or was written by the function that loads it and not changed since (a copy of it is as good);
+//! - a model file stays where it is, unchanged, as long as its handle is in use;
+//! - a deadline function can be called with its context at any time during the call, returns, and leaves the memory that the
+//!   call was given alone.
+
+#![allow(
+    non_camel_case_types,
+    reason = "the names are those of the C header, which is made from this module"
+)]
+
+mod integer;
+mod memory;
+mod model;
+mod status;
+
+pub use integer::{
+    sparsecode_integer_code, sparsecode_integer_code_get, sparsecode_integer_code_push,
+    sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_encode,
+    sparsecode_integer_model, sparsecode_integer_model_get_info,
+    sparsecode_integer_model_get_scales, sparsecode_integer_model_info,
+    sparsecode_integer_model_load, sparsecode_integer_model_verify_checksum,
+    sparsecode_integer_normalisation, sparsecode_integer_preprocess, sparsecode_integer_refine,
+    sparsecode_integer_refine_settings, sparsecode_integer_refinement, sparsecode_integer_restore,
+    sparsecode_integer_settings_for_model,
+};
+pub use model::{
+    sparsecode_code, sparsecode_decode, sparsecode_denoise, sparsecode_encode, sparsecode_model,
+    sparsecode_model_get_info, sparsecode_model_info, sparsecode_model_load,
+    sparsecode_model_load_slot, sparsecode_model_verify_checksum, sparsecode_normalisation,
+    sparsecode_preprocess, sparsecode_refine, sparsecode_refine_settings, sparsecode_refinement,
+    sparsecode_restore, sparsecode_settings_for_model, sparsecode_settings_for_noise,
+    sparsecode_start,
+};
+pub use status::{sparsecode_status, sparsecode_status_message, sparsecode_stop};

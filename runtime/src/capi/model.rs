@@ -1,0 +1,812 @@
+//! Models in float arithmetic.
+
+#![allow(
+    unsafe_code,
+    reason = "functions that C calls, with C's pointers; the module says what is checked"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "C has no slices: a length beside each pointer"
+)]
+
+use core::ffi::{c_int, c_void};
+use core::slice;
+
+use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
+use super::status::{attempt, sparsecode_status, sparsecode_stop};
+use crate::code::{CodeBuffer, sealed::Storage};
+use crate::workspace::{self, Scratch, WorkspaceBuffer};
+use crate::{ModelView, Normalisation, Refine, Refinement, Start, decoder};
+
+use sparsecode_status as Status;
+
+/// A model in float arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
+/// has to be released. It may be copied.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_model {
+    opaque: [usize; 68],
+    aligned: u64,
+}
+
+impl Default for sparsecode_model {
+    /// A handle without a model.
+    fn default() -> Self {
+        Self {
+            opaque: [0; 68],
+            aligned: 0,
+        }
+    }
+}
+
+impl Handle for sparsecode_model {
+    type Model = ModelView<'static>;
+
+    const MARK: usize = 0x5bc0_def1;
+
+    fn file_len(model: &ModelView<'static>) -> usize {
+        model.file().file_len()
+    }
+}
+
+/// What a model file says about itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct sparsecode_model_info {
+    /// d: samples of a patch.
+    pub input_dim: u32,
+    /// Rows of a patch; 1 for windows of a signal.
+    pub height: u32,
+    /// Samples of a row.
+    pub width: u32,
+    /// l: components of a code, and what the capacity of a code has to be.
+    pub code_dim: u32,
+    /// m: hidden units of the decoder; 0 if it is linear.
+    pub hidden_dim: u32,
+    /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
+    pub has_encoder: u32,
+    /// CRC-32 of the weights, as the file states it: a short identity of the model.
+    pub checksum: u32,
+    /// Raw samples are normalised to `(x - mean) / deviation`.
+    pub mean: f32,
+    /// See `mean`.
+    pub deviation: f32,
+    /// The range of raw samples, for PSNR.
+    pub peak: f32,
+    /// Bytes of the file.
+    pub file_bytes: usize,
+    /// Bytes of workspace that the calls need: `SPARSECODE_WORKSPACE_BYTES`.
+    pub workspace_bytes: usize,
+}
+
+/// A sparse code: the active components only, in arrays of the caller. Set the pointers and the capacity; calls that make a code set
+/// `active`. To decode a code from elsewhere, fill in `indices`, `values` and `active`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_code {
+    /// Indices of the active components, ascending. Room for `capacity`.
+    pub indices: *mut u16,
+    /// Their values, above 0. Room for `capacity`.
+    pub values: *mut f32,
+    /// Elements of both arrays; at least the model's `code_dim`.
+    pub capacity: u16,
+    /// Active components.
+    pub active: u16,
+}
+
+/// What `sparsecode_preprocess` did to one patch, for `sparsecode_restore`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct sparsecode_normalisation {
+    /// Mean of the patch after the model's normalisation; 0 where the model leaves it in.
+    pub mean: f32,
+    /// What the patch was divided by; 1 where the model does not divide. 0 if nothing was done, because the model wants local contrast
+    /// normalisation, which needs the surroundings of a patch and is the caller's.
+    pub deviation: f32,
+}
+
+/// Where a refinement starts.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum sparsecode_start {
+    /// At the code handed in, as the encoder left it.
+    Code = 0,
+    /// At zero.
+    Zero = 1,
+    /// With every component at `start_value`, which should be small and positive: for decoders with a hidden layer and no encoder.
+    Constant = 2,
+}
+
+/// How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill it in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_refine_settings {
+    /// The weight of sparsity in the energy, not negative. More makes the code sparser.
+    pub lambda: f32,
+    /// Step of the gradient. Above the model's own the iteration may diverge.
+    pub step_size: f32,
+    /// Largest number of iterations.
+    pub max_iterations: u32,
+    /// Converged when the code changes by less, relative to itself. 0 runs to the last iteration.
+    pub tolerance: f32,
+    /// A `sparsecode_start`.
+    pub start: i32,
+    /// The start's value, for `SPARSECODE_START_CONSTANT`.
+    pub start_value: f32,
+    /// Asked before each iteration; anything but 0 ends the refinement. May be null.
+    pub deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
+    /// What `deadline` is called with.
+    pub context: *mut c_void,
+}
+
+/// What a refinement did.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct sparsecode_refinement {
+    /// Iterations made.
+    pub iterations: u32,
+    /// Why it ended.
+    pub stopped: sparsecode_stop,
+    /// Mean squared residual of the code, in the unit of the preprocessed patch.
+    pub residual: f32,
+    /// The residual and lambda times the sum of the code.
+    pub energy: f32,
+}
+
+impl From<Refine> for sparsecode_refine_settings {
+    fn from(settings: Refine) -> Self {
+        let (start, start_value) = match settings.start {
+            Start::Code => (sparsecode_start::Code, 0.0),
+            Start::Zero => (sparsecode_start::Zero, 0.0),
+            Start::Constant(value) => (sparsecode_start::Constant, value),
+        };
+        Self {
+            lambda: settings.lambda,
+            step_size: settings.step_size,
+            max_iterations: settings.max_iterations,
+            tolerance: settings.tolerance,
+            start: start as i32,
+            start_value,
+            deadline: None,
+            context: core::ptr::null_mut(),
+        }
+    }
+}
+
+impl TryFrom<&sparsecode_refine_settings> for Refine {
+    type Error = Status;
+
+    fn try_from(settings: &sparsecode_refine_settings) -> Result<Self, Status> {
+        const CODE: i32 = sparsecode_start::Code as i32;
+        const ZERO: i32 = sparsecode_start::Zero as i32;
+        const CONSTANT: i32 = sparsecode_start::Constant as i32;
+        Ok(Self {
+            lambda: settings.lambda,
+            step_size: settings.step_size,
+            max_iterations: settings.max_iterations,
+            tolerance: settings.tolerance,
+            start: match settings.start {
+                CODE => Start::Code,
+                ZERO => Start::Zero,
+                CONSTANT => Start::Constant(settings.start_value),
+                _ => return Err(Status::InvalidSetting),
+            },
+        })
+    }
+}
+
+impl From<Refinement> for sparsecode_refinement {
+    fn from(refinement: Refinement) -> Self {
+        Self {
+            iterations: refinement.iterations,
+            stopped: refinement.stopped.into(),
+            residual: refinement.residual,
+            energy: refinement.energy,
+        }
+    }
+}
+
+impl From<Normalisation> for sparsecode_normalisation {
+    fn from(normalisation: Normalisation) -> Self {
+        match normalisation {
+            Normalisation::Patch { mean, deviation } => Self { mean, deviation },
+            Normalisation::External => Self {
+                mean: 0.0,
+                deviation: 0.0,
+            },
+        }
+    }
+}
+
+impl From<sparsecode_normalisation> for Normalisation {
+    fn from(normalisation: sparsecode_normalisation) -> Self {
+        let sparsecode_normalisation { mean, deviation } = normalisation;
+        if deviation == 0.0 {
+            Self::External
+        } else {
+            Self::Patch { mean, deviation }
+        }
+    }
+}
+
+/// Whether a deadline function says that it is time.
+pub(super) fn is_late(
+    deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
+    context: *mut c_void,
+) -> bool {
+    // SAFETY: the caller of the refinement promises that the function can be called with its context.
+    deadline.is_some_and(|deadline| unsafe { deadline(context) } != 0)
+}
+
+type Float = Loaded<ModelView<'static>>;
+
+impl Float {
+    fn workspace_bytes(&self) -> usize {
+        let spec = self.model.spec();
+        let numbers = spec.code_dim().saturating_mul(2);
+        let numbers = numbers.saturating_add(spec.input_dim());
+        numbers.saturating_add(spec.hidden_dim()).saturating_mul(4)
+    }
+
+    /// A patch of the model's length.
+    fn patch(&self, patch: *const f32, length: usize) -> Result<Region, Status> {
+        let region = Region::new(patch, length)?;
+        if length == self.model.spec().input_dim() {
+            Ok(region)
+        } else {
+            Err(Status::Length)
+        }
+    }
+}
+
+/// A code's arrays, cut to the model's dimension.
+struct Code {
+    indices: *mut u16,
+    values: *mut f32,
+    code_dim: u16,
+    regions: [Region; 2],
+}
+
+impl Code {
+    fn new(header: &sparsecode_code, model: &Float) -> Result<Self, Status> {
+        let code_dim = model.model.spec().code_dim;
+        let length = usize::from(code_dim);
+        let regions = [
+            Region::new(header.indices, length)?,
+            Region::new(header.values, length)?,
+        ];
+        if header.capacity < code_dim {
+            return Err(Status::TooSmall);
+        }
+        Ok(Self {
+            indices: header.indices,
+            values: header.values,
+            code_dim,
+            regions,
+        })
+    }
+
+    /// The arrays of a code that is only read.
+    ///
+    /// # Safety
+    ///
+    /// The caller's arrays are as long as they say, and nothing writes them for `'c`.
+    unsafe fn slices<'c>(&self) -> (&'c [u16], &'c [f32]) {
+        let length = usize::from(self.code_dim);
+        // SAFETY: checked by `new` as far as that goes; the rest is the caller's promise.
+        unsafe {
+            (
+                slice::from_raw_parts(self.indices, length),
+                slice::from_raw_parts(self.values, length),
+            )
+        }
+    }
+
+    /// The arrays as a buffer for a code.
+    ///
+    /// # Safety
+    ///
+    /// The caller's arrays are as long as they say, and nothing else refers to them for `'c`.
+    unsafe fn buffer<'c>(&self) -> Buffer<'c> {
+        let length = usize::from(self.code_dim);
+        Buffer {
+            // SAFETY: checked by `new` as far as that goes; the rest is the caller's promise.
+            indices: unsafe { slice::from_raw_parts_mut(self.indices, length) },
+            // SAFETY: as above.
+            values: unsafe { slice::from_raw_parts_mut(self.values, length) },
+            active: 0,
+        }
+    }
+}
+
+/// A code in two arrays of the same length.
+struct Buffer<'c> {
+    indices: &'c mut [u16],
+    values: &'c mut [f32],
+    active: usize,
+}
+
+impl Buffer<'_> {
+    /// Takes over a code that is in the arrays already.
+    fn keep(&mut self, active: u16) -> Result<(), Status> {
+        self.active = components(self.indices, self.values, active)?.0.len();
+        Ok(())
+    }
+}
+
+/// The active components in two arrays as long as the code dimension, if they are a code.
+fn components<'c>(
+    indices: &'c [u16],
+    values: &'c [f32],
+    active: u16,
+) -> Result<(&'c [u16], &'c [f32]), Status> {
+    let (code_dim, active) = (indices.len(), usize::from(active));
+    let parts = indices.get(..active).zip(values.get(..active));
+    let (indices, values) = parts.ok_or(Status::InvalidCode)?;
+    let mut least = 0;
+    for (index, value) in indices.iter().zip(values) {
+        let within = *index >= least && usize::from(*index) < code_dim;
+        if !(within && *value > 0.0 && value.is_finite()) {
+            return Err(Status::InvalidCode);
+        }
+        // Below the code dimension, so below 65535.
+        least = index.wrapping_add(1);
+    }
+    Ok((indices, values))
+}
+
+impl Storage for Buffer<'_> {
+    #[inline]
+    fn append(&mut self, index: u16, value: f32) {
+        let place = self.indices.get_mut(self.active);
+        if let Some((i, v)) = place.zip(self.values.get_mut(self.active)) {
+            (*i, *v) = (index, value);
+            self.active = self.active.wrapping_add(1);
+        }
+    }
+}
+
+impl CodeBuffer for Buffer<'_> {
+    fn capacity(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn indices(&self) -> &[u16] {
+        self.indices.get(..self.active).unwrap_or_default()
+    }
+
+    fn values(&self) -> &[f32] {
+        self.values.get(..self.active).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.active = 0;
+    }
+}
+
+/// A workspace, cut to the model.
+struct Memory<'w> {
+    drive: &'w mut [f32],
+    point: &'w mut [f32],
+    residual: &'w mut [f32],
+    hidden: &'w mut [f32],
+}
+
+impl<'w> Memory<'w> {
+    /// # Safety
+    ///
+    /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
+    unsafe fn new(workspace: *mut c_void, model: &Float) -> Self {
+        let spec = model.model.spec();
+        let mut parts = Parts::new(workspace);
+        // SAFETY: together as many numbers as `workspace_bytes` counts, each of 4 bytes.
+        unsafe {
+            Self {
+                drive: parts.take(spec.code_dim()),
+                point: parts.take(spec.code_dim()),
+                residual: parts.take(spec.input_dim()),
+                hidden: parts.take(spec.hidden_dim()),
+            }
+        }
+    }
+}
+
+impl workspace::sealed::Parts for Memory<'_> {
+    fn parts(&mut self) -> Scratch<'_> {
+        Scratch {
+            drive: self.drive,
+            point: self.point,
+            residual: self.residual,
+            hidden: self.hidden,
+        }
+    }
+}
+
+impl WorkspaceBuffer for Memory<'_> {}
+
+/// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
+/// the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_model_load(
+    model: *mut sparsecode_model,
+    file: *const c_void,
+    length: usize,
+) -> sparsecode_status {
+    // SAFETY: the caller's promises are those of this function.
+    attempt(|| unsafe { memory::load(model, file, length, ModelView::load) })
+}
+
+/// The same for a file at the start of more memory, such as a flash partition; what follows the file is passed over.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_model_load_slot(
+    model: *mut sparsecode_model,
+    slot: *const c_void,
+    length: usize,
+) -> sparsecode_status {
+    // SAFETY: the caller's promises are those of this function.
+    attempt(|| unsafe {
+        memory::load(model, slot, length, |bytes| {
+            crate::ModelFile::read_slot(bytes).map(ModelView::from)
+        })
+    })
+}
+
+/// Compares the model's weights with the checksum in its file: for files that travelled.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_model_verify_checksum(
+    model: *const sparsecode_model,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        Ok(model.model.file().verify_checksum()?)
+    })
+}
+
+/// Writes what the model's file says about itself.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_model_get_info(
+    model: *const sparsecode_model,
+    info: *mut sparsecode_model_info,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let loaded = unsafe { loaded(model) }?;
+        let (spec, file) = (loaded.model.spec(), loaded.model.file());
+        distinct(&[Region::new(info, 1)?], &loaded.regions()?)?;
+        let value = sparsecode_model_info {
+            input_dim: spec.input_dim() as u32,
+            height: spec.input_shape.height.into(),
+            width: spec.input_shape.width.into(),
+            code_dim: spec.code_dim.into(),
+            hidden_dim: spec.hidden_dim.into(),
+            has_encoder: spec.has_encoder().into(),
+            checksum: file.checksum(),
+            mean: spec.preprocessing.mean,
+            deviation: spec.preprocessing.deviation,
+            peak: spec.peak,
+            file_bytes: file.file_len(),
+            workspace_bytes: loaded.workspace_bytes(),
+        };
+        // SAFETY: not null, aligned, and the caller's to write.
+        unsafe { info.write(value) };
+        Ok(())
+    })
+}
+
+/// Brings raw samples to the unit in which the model was trained, in place. `length` is the model's `input_dim`.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_preprocess(
+    model: *const sparsecode_model,
+    patch: *mut f32,
+    length: usize,
+    normalisation: *mut sparsecode_normalisation,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        let written = [model.patch(patch, length)?, Region::new(normalisation, 1)?];
+        distinct(&written, &model.regions()?)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        let result = model.model.preprocess(patch)?;
+        // SAFETY: as above.
+        unsafe { normalisation.write(result.into()) };
+        Ok(())
+    })
+}
+
+/// Brings a patch back to raw samples, in place: undoes `sparsecode_preprocess`.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_restore(
+    model: *const sparsecode_model,
+    patch: *mut f32,
+    length: usize,
+    normalisation: *const sparsecode_normalisation,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a normalisation, as the caller promises.
+        let normalisation = unsafe { memory::read(normalisation) }?;
+        distinct(&[model.patch(patch, length)?], &model.regions()?)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        Ok(model.model.restore(patch, normalisation.into())?)
+    })
+}
+
+/// Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_encode(
+    model: *const sparsecode_model,
+    patch: *const f32,
+    length: usize,
+    code: *mut sparsecode_code,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code, as the caller promises.
+        let mut header = unsafe { memory::read(code) }?;
+        let arrays = Code::new(&header, model)?;
+        let [indices, values] = arrays.regions;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        let [handle, file] = model.regions()?;
+        distinct(
+            &[indices, values, scratch],
+            &[model.patch(patch, length)?, handle, file],
+        )?;
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let patch = unsafe { slice::from_raw_parts(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        model.model.encode(patch, &mut buffer, &mut memory)?;
+        header.active = buffer.active as u16;
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        Ok(())
+    })
+}
+
+/// Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
+/// ended it, the code is whole. `refinement` receives what was done; it may be null.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_refine(
+    model: *const sparsecode_model,
+    patch: *const f32,
+    length: usize,
+    code: *mut sparsecode_code,
+    settings: *const sparsecode_refine_settings,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+    refinement: *mut sparsecode_refinement,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code and settings, as the caller promises.
+        let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
+        let refine = Refine::try_from(&settings)?;
+        let arrays = Code::new(&header, model)?;
+        let [indices, values] = arrays.regions;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        check_result(refinement)?;
+        let [handle, file] = model.regions()?;
+        distinct(
+            &[indices, values, scratch],
+            &[model.patch(patch, length)?, handle, file],
+        )?;
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let patch = unsafe { slice::from_raw_parts(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        if refine.start == Start::Code {
+            buffer.keep(header.active)?;
+        }
+        let deadline = || is_late(settings.deadline, settings.context);
+        let done = model
+            .model
+            .refine(patch, &mut buffer, &refine, &mut memory, deadline)?;
+        header.active = buffer.active as u16;
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        if !refinement.is_null() {
+            // SAFETY: not null, aligned, and the caller's to write.
+            unsafe { refinement.write(done.into()) };
+        }
+        Ok(())
+    })
+}
+
+/// Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code is checked first: it may come from
+/// elsewhere.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_decode(
+    model: *const sparsecode_model,
+    code: *const sparsecode_code,
+    patch: *mut f32,
+    length: usize,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code, as the caller promises.
+        let header = unsafe { memory::read(code) }?;
+        let arrays = Code::new(&header, model)?;
+        let [indices, values] = arrays.regions;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        let [handle, file] = model.regions()?;
+        let output = model.patch(patch, length)?;
+        distinct(&[output, scratch], &[indices, values, handle, file])?;
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let (indices, values) = unsafe { arrays.slices() };
+        let (indices, values) = components(indices, values, header.active)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let memory = unsafe { Memory::new(workspace, model) };
+        let indices = indices.iter().map(|index| usize::from(*index));
+        let mut entries = indices.zip(values.iter().copied());
+        let decoder = &model.model.file().decoder;
+        decoder::decode(decoder, &mut entries, memory.hidden, patch);
+        Ok(())
+    })
+}
+
+/// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
+/// `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_denoise(
+    model: *const sparsecode_model,
+    patch: *mut f32,
+    length: usize,
+    settings: *const sparsecode_refine_settings,
+    code: *mut sparsecode_code,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+    refinement: *mut sparsecode_refinement,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code, as the caller promises.
+        let mut header = unsafe { memory::read(code) }?;
+        let settings = if settings.is_null() {
+            None
+        } else {
+            // SAFETY: settings, as the caller promises.
+            Some(unsafe { memory::read(settings) }?)
+        };
+        let refine = settings.as_ref().map(Refine::try_from).transpose()?;
+        let arrays = Code::new(&header, model)?;
+        let [indices, values] = arrays.regions;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        check_result(refinement)?;
+        let patch_region = model.patch(patch, length)?;
+        distinct(&[patch_region, indices, values, scratch], &model.regions()?)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
+        let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let deadline = || settings.is_some_and(|by| is_late(by.deadline, by.context));
+        let done =
+            model
+                .model
+                .denoise(patch, refine.as_ref(), &mut buffer, &mut memory, deadline)?;
+        header.active = buffer.active as u16;
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        if let Some(done) = done.refinement
+            && !refinement.is_null()
+        {
+            // SAFETY: not null, aligned, and the caller's to write.
+            unsafe { refinement.write(done.into()) };
+        }
+        Ok(())
+    })
+}
+
+/// Fills in the settings that the model was trained with: its lambda and step size, 200 iterations at most, a tolerance of 1e-3, no
+/// deadline.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_settings_for_model(
+    model: *const sparsecode_model,
+    settings: *mut sparsecode_refine_settings,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: as the caller promises.
+        unsafe { fill_in(model, settings, |model| Refine::for_model(model.spec())) }
+    })
+}
+
+/// The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
+/// of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_settings_for_noise(
+    model: *const sparsecode_model,
+    sigma: f32,
+    settings: *mut sparsecode_refine_settings,
+) -> sparsecode_status {
+    attempt(|| {
+        let for_noise = |model: &ModelView<'_>| Refine::for_noise(model.spec(), sigma);
+        // SAFETY: as the caller promises.
+        unsafe { fill_in(model, settings, for_noise) }
+    })
+}
+
+/// # Safety
+///
+/// `model` and `settings` are as the module's safety section demands.
+unsafe fn fill_in(
+    model: *const sparsecode_model,
+    settings: *mut sparsecode_refine_settings,
+    make: impl FnOnce(&ModelView<'_>) -> Refine,
+) -> Result<(), Status> {
+    // SAFETY: a handle, as the caller promises.
+    let model = unsafe { loaded(model) }?;
+    distinct(&[Region::new(settings, 1)?], &model.regions()?)?;
+    // SAFETY: not null, aligned, and the caller's to write.
+    unsafe { settings.write(make(&model.model).into()) };
+    Ok(())
+}
+
+/// A result that may be left out.
+pub(super) fn check_result<T>(result: *mut T) -> Result<(), Status> {
+    if !result.is_null() {
+        Region::new(result, 1)?;
+    }
+    Ok(())
+}

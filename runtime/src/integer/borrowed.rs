@@ -1,0 +1,45 @@
+//! The steps of integer inference on slices, all of the model's dimensions, whoever owns them: for the C API.
+
+use sparsecode_formats::IntegerFile;
+
+use super::decode;
+
+pub(crate) use super::code::List;
+pub(crate) use super::model::{run_denoise as denoise, run_encode as encode};
+pub(crate) use super::preprocess::{apply as preprocess, restore};
+pub(crate) use super::refine::refine;
+pub(crate) use super::workspace::Scratch;
+pub(crate) use crate::kernels::integer::Entry;
+
+/// Writes the reconstruction of a code.
+pub(crate) fn decode(
+    file: &IntegerFile<'_>,
+    code: &[Entry],
+    patch: &mut [i16],
+    scratch: Scratch<'_>,
+) {
+    decode::decode(&file.decoder, code, scratch.entries, patch);
+}
+
+/// A component of a code; `index` is at most 4094.
+pub(crate) const fn entry(index: u16, level: i16) -> Entry {
+    Entry::new::<i8>(index as usize, level)
+}
+
+/// Index and level of a component.
+pub(crate) const fn component(entry: Entry) -> (u16, i16) {
+    // An index has 12 bits.
+    (entry.index::<i8>() as u16, entry.value())
+}
+
+/// Whether entries are a code: indices ascend below `code_dim`, and levels are above 0.
+pub(crate) fn is_code(entries: &[Entry], code_dim: u16) -> bool {
+    let mut least = 0;
+    entries.iter().all(|found| {
+        let (index, level) = component(*found);
+        let sound =
+            index >= least && index < code_dim && level > 0 && *found == entry(index, level);
+        least = index.wrapping_add(1);
+        sound
+    })
+}
