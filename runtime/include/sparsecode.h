@@ -485,47 +485,27 @@ const char *sparsecode_status_message(int32_t status);
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
  * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_model_load(struct sparsecode_model *model, const void *file, size_t length);
 
 /**
  * The same for a file at the start of more memory, such as a flash partition; what follows the file is passed over.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_model_load_slot(struct sparsecode_model *model, const void *slot, size_t length);
 
 /**
  * Compares the model's weights with the checksum in its file: for files that travelled.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_model_verify_checksum(const struct sparsecode_model *model);
 
 /**
  * Writes what the model's file says about itself.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_model_get_info(const struct sparsecode_model *model, struct sparsecode_model_info *info);
 
 /**
  * Brings raw samples to the unit in which the model was trained, in place. `length` is the model's `input_dim`.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_preprocess(const struct sparsecode_model *model,
                                         float *patch,
                                         size_t length,
@@ -533,11 +513,7 @@ sparsecode_status sparsecode_preprocess(const struct sparsecode_model *model,
 
 /**
  * Brings a patch back to raw samples, in place: undoes `sparsecode_preprocess`.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_restore(const struct sparsecode_model *model,
                                      float *patch,
                                      size_t length,
@@ -545,11 +521,7 @@ sparsecode_status sparsecode_restore(const struct sparsecode_model *model,
 
 /**
  * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_encode(const struct sparsecode_model *model,
                                     const float *patch,
                                     size_t length,
@@ -560,11 +532,7 @@ sparsecode_status sparsecode_encode(const struct sparsecode_model *model,
 /**
  * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
  * ended it, the code is whole. `refinement` receives what was done; it may be null.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_refine(const struct sparsecode_model *model,
                                     const float *patch,
                                     size_t length,
@@ -577,11 +545,7 @@ sparsecode_status sparsecode_refine(const struct sparsecode_model *model,
 /**
  * Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code is checked first: it may come from
  * elsewhere.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_decode(const struct sparsecode_model *model,
                                     const struct sparsecode_code *code,
                                     float *patch,
@@ -592,11 +556,7 @@ sparsecode_status sparsecode_decode(const struct sparsecode_model *model,
 /**
  * Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
  * `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_denoise(const struct sparsecode_model *model,
                                      float *patch,
                                      size_t length,
@@ -609,21 +569,13 @@ sparsecode_status sparsecode_denoise(const struct sparsecode_model *model,
 /**
  * Fills in the settings that the model was trained with: its lambda and step size, 200 iterations at most, a tolerance of 1e-3, no
  * deadline.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_settings_for_model(const struct sparsecode_model *model, struct sparsecode_refine_settings *settings);
 
 /**
  * The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
  * of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_settings_for_noise(const struct sparsecode_model *model,
                                                 float sigma,
                                                 struct sparsecode_refine_settings *settings);
@@ -631,49 +583,29 @@ sparsecode_status sparsecode_settings_for_noise(const struct sparsecode_model *m
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
  * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_model_load(struct sparsecode_integer_model *model, const void *file, size_t length);
 
 /**
  * Compares the model's weights with the checksum in its file: for files that travelled.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_model_verify_checksum(const struct sparsecode_integer_model *model);
 
 /**
  * Writes what the model's file says about itself.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_model_get_info(const struct sparsecode_integer_model *model,
                                                     struct sparsecode_integer_model_info *info);
 
 /**
  * Writes what one level is in real units: of a raw sample, and of a component of a code. Floating point, unlike every other function
  * for integer models.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_model_get_scales(const struct sparsecode_integer_model *model, float *input_scale, float *code_scale);
 
 /**
  * Writes the component of a code at `position`, below `active`: its index, and its level of 1 to 32767.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_code *code,
                                               uint16_t position,
                                               uint16_t *index,
@@ -681,20 +613,12 @@ sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_co
 
 /**
  * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, above 0.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *code, uint16_t index, int16_t level);
 
 /**
  * Brings raw levels to those that the weights take, in place. `length` is the model's `input_dim`.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_preprocess(const struct sparsecode_integer_model *model,
                                                 int16_t *patch,
                                                 size_t length,
@@ -702,11 +626,7 @@ sparsecode_status sparsecode_integer_preprocess(const struct sparsecode_integer_
 
 /**
  * Brings a decoded patch back to raw levels, in place: undoes `sparsecode_integer_preprocess`.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_restore(const struct sparsecode_integer_model *model,
                                              int16_t *patch,
                                              size_t length,
@@ -714,11 +634,7 @@ sparsecode_status sparsecode_integer_restore(const struct sparsecode_integer_mod
 
 /**
  * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_model *model,
                                             const int16_t *patch,
                                             size_t length,
@@ -729,11 +645,7 @@ sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_mode
 /**
  * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
  * ended it, the code is whole. `refinement` receives what was done; it may be null.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_model *model,
                                             const int16_t *patch,
                                             size_t length,
@@ -746,11 +658,7 @@ sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_mode
 /**
  * Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
  * from elsewhere.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_decode(const struct sparsecode_integer_model *model,
                                             const struct sparsecode_integer_code *code,
                                             int16_t *patch,
@@ -761,11 +669,7 @@ sparsecode_status sparsecode_integer_decode(const struct sparsecode_integer_mode
 /**
  * Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
  * `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_model *model,
                                              int16_t *patch,
                                              size_t length,
@@ -777,11 +681,7 @@ sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_mod
 
 /**
  * Fills in the settings that the model was trained with: its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
- *
- * # Safety
- *
- * As at the top of the header.
- */
+  */
 sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
                                                         struct sparsecode_integer_refine_settings *settings);
 

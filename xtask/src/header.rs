@@ -35,6 +35,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+const SAFETY: &str = "\
+ *
+ * # Safety
+ *
+ * As at the top of the header.
+";
+
 fn generate(runtime: &Path) -> Result<String> {
     let configuration = cbindgen::Config::from_file(runtime.join("cbindgen.toml"))
         .map_err(|error| anyhow::anyhow!("cbindgen.toml: {error}"))?;
@@ -45,7 +52,9 @@ fn generate(runtime: &Path) -> Result<String> {
     );
     let mut text = Vec::new();
     builder.generate()?.write(&mut text);
-    String::from_utf8(text).context("cbindgen's output")
+    let text = String::from_utf8(text).context("cbindgen's output")?;
+    // Rust wants it of each function; the header says it once.
+    Ok(text.replace(SAFETY, ""))
 }
 
 #[cfg(test)]
@@ -71,5 +80,6 @@ mod tests {
             }
         }
         assert!(functions > 20, "{functions}");
+        assert!(!header.contains("# Safety"));
     }
 }

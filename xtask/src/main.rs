@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod capi;
 mod cuda;
 mod firmware;
 mod golden;
@@ -35,6 +36,8 @@ enum Task {
     FirmwareModel(firmware::model::Arguments),
     /// Build the crates that run on devices for bare-metal targets
     NoStd(no_std::Arguments),
+    /// Build the C API, and run programs in C on the host and in QEMU
+    Capi(capi::Arguments),
     /// Write the header of the C API from its source
     Header(header::Arguments),
     /// Check the types of the CUDA code, without CUDA and without a GPU
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
             firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
         Task::NoStd(arguments) => no_std::run(&arguments),
+        Task::Capi(arguments) => capi::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),

@@ -12,13 +12,13 @@ use sparsecode_formats::AlignedBytes;
 
 pub(crate) mod bench;
 mod elf;
-mod host;
+pub(crate) mod host;
 mod integer;
 mod log;
 pub(crate) mod model;
 #[path = "../../../firmware-example/npy.rs"]
-mod npy;
-mod qemu;
+pub(crate) mod npy;
+pub(crate) mod qemu;
 mod report;
 
 use host::{Checksums, Reference};
@@ -70,17 +70,17 @@ pub(crate) enum Core {
 }
 
 /// How to build for a core and where to run it.
-struct Setup {
+pub(crate) struct Setup {
     name: &'static str,
-    target: &'static str,
-    target_cpu: Option<&'static str>,
-    machine: Machine,
+    pub(crate) target: &'static str,
+    pub(crate) target_cpu: Option<&'static str>,
+    pub(crate) machine: Machine,
     /// Whether `no_panic` is linked for it: one core for each code generator.
     proves_no_panic: bool,
 }
 
 impl Core {
-    fn setup(self) -> Setup {
+    pub(crate) fn setup(self) -> Setup {
         let arm = |machine, cpu, icount_shift| Machine {
             program: "qemu-system-arm",
             package: "qemu-system-arm",

@@ -1,0 +1,541 @@
+//! `cargo xtask capi`: the C API under test by programs in C, on this machine and on a Cortex-M4F in QEMU.
+
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum;
+use object::read::archive::ArchiveFile;
+use object::{Object as _, ObjectSymbol as _};
+use sparsecode_formats::{
+    ActivationRanges, AlignedBytes, IntegerFile, ModelFile, OwnedModel, write_integer,
+};
+use sparsecode_runtime::{IntegerRefine, IntegerView};
+
+use crate::firmware::host::reference;
+use crate::firmware::npy::{self, Patches};
+use crate::firmware::{self, Core};
+use crate::toolchain::{self, Toolchain};
+use crate::{SKIPPED, cargo, root, succeed, target_dir};
+
+/// Build the static library and the programs of `examples/c`, run them, and hold their results to Rust's.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_help = "\
+Exit status: 0 every program ran and computes what Rust does; 1 something failed; 2 usage; 77 nothing failed, but a place was
+skipped because a compiler or the emulator is missing. CC and CXX choose the host's compilers.")]
+pub(crate) struct Arguments {
+    /// Only there (repeatable, or separated by commas)
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["host", "m4f"])]
+    on: Vec<Place>,
+}
+
+/// Where programs run.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Host,
+    M4f,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Host => "host",
+            Self::M4f => "m4f",
+        })
+    }
+}
+
+/// At most so many iterations a patch.
+const BUDGET: u32 = 50;
+
+/// Warnings that are errors, for users who have them.
+const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+
+/// Runs `cargo xtask capi`.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let folder = target_dir().join("capi");
+    let programs = [Program::float(&folder)?, Program::integer(&folder)?];
+    let mut skipped = false;
+    for place in &arguments.on {
+        let outcome = match place {
+            Place::Host => host(&folder, &programs),
+            Place::M4f => m4f(&folder, &programs),
+        };
+        if let Some(reason) = outcome.with_context(|| place.to_string())? {
+            println!("{place}: skipped: {reason}");
+            skipped = true;
+        }
+    }
+    Ok(ExitCode::from(if skipped { SKIPPED } else { 0 }))
+}
+
+/// A program of `examples/c` with its data, and what it has to print.
+struct Program {
+    source: &'static str,
+    /// Where `data.h` and `data.c` are.
+    data: PathBuf,
+    /// Names and values.
+    expected: Vec<(&'static str, u32)>,
+}
+
+impl Program {
+    /// `denoise.c`, with the firmware's model and patches.
+    fn float(folder: &Path) -> Result<Self> {
+        let (model, patches) = inputs()?;
+        let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut data = Data::new(&model, patches.count);
+        data.define("INPUT_DIM", file.spec.input_dim());
+        data.define("CODE_DIM", file.spec.code_dim());
+        data.define("HIDDEN_DIM", file.spec.hidden_dim());
+        data.define("NOISE", format_args!("{:?}f", patches.noise()));
+        // Rust's shortest digits give the same number again in C.
+        let samples = patches.noisy.iter().map(|sample| format!("{sample:?}f"));
+        data.array("float", "noisy", samples);
+
+        let expected = reference(&model, &patches, BUDGET)?;
+        Ok(Self {
+            source: "denoise.c",
+            data: data.write(&folder.join("float"))?,
+            expected: vec![
+                ("patches", u32::try_from(patches.count)?),
+                ("iterations", u32::try_from(expected.iterations)?),
+                ("encode checksum", expected.checksums.encode),
+                ("refine checksum", expected.checksums.refine),
+                ("decode checksum", expected.checksums.decode),
+                ("denoise checksum", expected.checksums.denoise),
+            ],
+        })
+    }
+
+    /// `integer.c`, with the same model in integers.
+    fn integer(folder: &Path) -> Result<Self> {
+        let (model, patches) = inputs()?;
+        let ranges = ActivationRanges {
+            input_scale: 1.0 / 255.0,
+            input_min: -128,
+            input_max: 383,
+            code_max: 16.0,
+        };
+        let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let written = write_integer(&OwnedModel::from_file(&file), &ranges)
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        let model = AlignedBytes::from_slice(&written.bytes);
+        let file = IntegerFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let levels: Vec<i16> = patches
+            .noisy
+            .iter()
+            .map(|sample| npy::level(*sample, ranges.input_scale))
+            .collect();
+        let mut data = Data::new(&model, patches.count);
+        data.define("INPUT_DIM", file.spec.input_dim());
+        data.define("CODE_DIM", file.spec.code_dim());
+        data.array("int16_t", "noisy", levels.iter().map(i16::to_string));
+        Ok(Self {
+            source: "integer.c",
+            data: data.write(&folder.join("integer"))?,
+            expected: integer_reference(file, &levels)?,
+        })
+    }
+
+    /// Compares what it printed.
+    fn check(&self, printed: &str) -> Result<()> {
+        for (name, expected) in &self.expected {
+            let found = printed
+                .lines()
+                .filter_map(|line| line.split_once(" = "))
+                .find_map(|(found, value)| (found == *name).then_some(value));
+            let expected = format!("{expected:08x}");
+            ensure!(
+                found == Some(expected.as_str()),
+                "{}: {name} is {}, Rust's is {expected}; it printed:\n{printed}",
+                self.source,
+                found.unwrap_or("missing")
+            );
+        }
+        Ok(())
+    }
+}
+
+fn inputs() -> Result<(AlignedBytes, Patches)> {
+    let folder = firmware::folder().join("model");
+    let model = AlignedBytes::read(folder.join("model.safetensors"))?;
+    let patches = fs::read(folder.join("patches.npy"))?;
+    let patches = Patches::parse(&patches, None).map_err(anyhow::Error::msg)?;
+    Ok((model, patches))
+}
+
+/// What `integer.c` does, in Rust.
+fn integer_reference(file: IntegerFile<'_>, levels: &[i16]) -> Result<Vec<(&'static str, u32)>> {
+    let settings = IntegerRefine {
+        max_iterations: BUDGET,
+        tolerance_bits: 31,
+        ..IntegerRefine::for_model(&file)
+    };
+    let input_dim = file.spec.input_dim();
+    let mut view = IntegerView::new(file);
+    let [mut encode, mut refine, mut decode, mut denoise]: [crc32fast::Hasher; 4] =
+        Default::default();
+    let add_code = |hasher: &mut crc32fast::Hasher, view: &IntegerView<'_>| {
+        for (index, level) in view.code() {
+            hasher.update(&index.to_le_bytes());
+            hasher.update(&level.to_le_bytes());
+        }
+    };
+    let add_patch = |hasher: &mut crc32fast::Hasher, patch: &[i16]| {
+        for level in patch {
+            hasher.update(&level.to_le_bytes());
+        }
+    };
+    let (mut patches, mut iterations) = (0, 0);
+    for noisy in levels.chunks(input_dim) {
+        let mut patch = noisy.to_vec();
+        let normalisation = view.preprocess(&mut patch)?;
+        view.encode(&patch)?;
+        add_code(&mut encode, &view);
+        iterations += view.refine(&patch, &settings, || false)?.iterations;
+        add_code(&mut refine, &view);
+        view.decode(&mut patch)?;
+        view.restore(&mut patch, normalisation)?;
+        add_patch(&mut decode, &patch);
+        for settings in [None, Some(&settings)] {
+            patch.copy_from_slice(noisy);
+            view.denoise(&mut patch, settings, || false)?;
+            add_patch(&mut denoise, &patch);
+        }
+        patches += 1;
+    }
+    Ok(vec![
+        ("patches", patches),
+        ("iterations", iterations),
+        ("encode checksum", encode.finalize()),
+        ("refine checksum", refine.finalize()),
+        ("decode checksum", decode.finalize()),
+        ("denoise checksum", denoise.finalize()),
+    ])
+}
+
+/// `data.h` and `data.c`: constants and arrays for a program.
+struct Data {
+    header: String,
+    source: String,
+}
+
+impl Data {
+    /// A model file as words, which C aligns.
+    fn new(model: &[u8], patches: usize) -> Self {
+        let mut data = Self {
+            header: "/* Written by `cargo xtask capi`. */\n#include <stdint.h>\n\n".to_owned(),
+            source: "#include \"data.h\"\n".to_owned(),
+        };
+        data.define("MODEL_BYTES", model.len());
+        data.define("PATCHES", patches);
+        data.define("BUDGET", BUDGET);
+        let words = model.chunks(4).map(|bytes| {
+            let mut word = [0; 4];
+            word[..bytes.len()].copy_from_slice(bytes);
+            format!("{:#010x}u", u32::from_le_bytes(word))
+        });
+        data.array("uint32_t", "model_file", words);
+        data
+    }
+
+    fn define(&mut self, name: &str, value: impl fmt::Display) {
+        let _ = writeln!(self.header, "#define {name} {value}");
+    }
+
+    fn array(&mut self, kind: &str, name: &str, elements: impl Iterator<Item = String>) {
+        let elements: Vec<String> = elements.collect();
+        let _ = writeln!(
+            self.header,
+            "extern const {kind} {name}[{}];",
+            elements.len()
+        );
+        let _ = writeln!(self.source, "\nconst {kind} {name}[] = {{");
+        for line in elements.chunks(8) {
+            let _ = writeln!(self.source, "    {},", line.join(", "));
+        }
+        self.source.push_str("};\n");
+    }
+
+    fn write(self, folder: &Path) -> Result<PathBuf> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("data.h"), self.header)?;
+        fs::write(folder.join("data.c"), self.source)?;
+        Ok(folder.to_owned())
+    }
+}
+
+/// `cargo` with what builds the static library for any place.
+fn library(mut cargo: Command, folder: &Path) -> Result<()> {
+    succeed(
+        cargo
+            .args(["--quiet", "--manifest-path", "capi/Cargo.toml"])
+            .current_dir(root())
+            .arg("--target-dir")
+            .arg(folder),
+    )
+}
+
+fn examples() -> PathBuf {
+    root().join("examples/c")
+}
+
+/// A compiler with what every source is compiled with.
+fn compiler(program: &str, standard: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg(format!("-std={standard}"))
+        .args(STRICT)
+        .arg("-O2")
+        .arg("-I")
+        .arg(root().join("runtime/include"));
+    command
+}
+
+fn is_installed(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Everything on this machine; `Some` reason if it has no compiler.
+fn host(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
+    let of = |variable: &str, default: &str| {
+        std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+    };
+    let (cc, cxx) = (of("CC", "cc"), of("CXX", "c++"));
+    for program in [&cc, &cxx] {
+        if !is_installed(program) {
+            return Ok(Some(format!("{program} not found: apt install gcc g++")));
+        }
+    }
+    // The header alone, in both languages.
+    for (program, standard, language) in [(&cc, "c99", "c"), (&cxx, "c++11", "c++")] {
+        let header = root().join("runtime/include/sparsecode.h");
+        let mut check = compiler(program, standard);
+        check.args(["-x", language, "-fsyntax-only", "-include"]);
+        succeed(check.arg(header).arg("/dev/null"))?;
+    }
+
+    let mut build = cargo();
+    build.args(["build", "--release"]);
+    library(build, folder)?;
+    let archive = folder.join("release/libsparsecode.a");
+    check_symbols(&fs::read(&archive).with_context(|| archive.display().to_string())?)?;
+    for program in programs {
+        let executable = program.data.join("host");
+        let sources = [program.source, "host.c"].map(|name| examples().join(name));
+        let mut compile = compiler(&cc, "c99");
+        compile.arg("-I").arg(&program.data).args(&sources);
+        compile.arg(program.data.join("data.c")).arg(&archive);
+        succeed(compile.arg("-o").arg(&executable))?;
+        let output = Command::new(&executable).output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "{} ended with {}: {printed}",
+            program.source,
+            output.status
+        );
+        program.check(&printed)?;
+        println!("host: {} computes what Rust does", program.source);
+    }
+    Ok(None)
+}
+
+/// Everything on a Cortex-M4F in QEMU; `Some` reason if something is not installed.
+fn m4f(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
+    let setup = Core::M4f.setup();
+    let Some(toolchain) = toolchain::choose(setup.target) else {
+        return Ok(Some(toolchain::remedy(setup.target)));
+    };
+    let Some(arm) = Arm::find(&toolchain) else {
+        return Ok(Some(
+            "no C compiler for Cortex-M: apt install clang-19 lld-19, or gcc-arm-none-eabi".into(),
+        ));
+    };
+    if !setup.machine.is_installed() {
+        return Ok(Some(setup.machine.remedy()));
+    }
+    library(
+        toolchain.cargo_build(setup.target, setup.target_cpu),
+        folder,
+    )?;
+    let archive = folder
+        .join(setup.target)
+        .join("release")
+        .join("libsparsecode.a");
+    check_symbols(&fs::read(&archive).with_context(|| archive.display().to_string())?)?;
+    for program in programs {
+        let sources = [
+            examples().join(program.source),
+            examples().join("cortex-m/start.c"),
+            program.data.join("data.c"),
+        ];
+        let mut objects = Vec::new();
+        for source in &sources {
+            let object = program.data.join("m4f").with_added_extension(
+                source
+                    .file_stem()
+                    .map_or_else(String::new, |stem| format!("{}.o", stem.display())),
+            );
+            let mut compile = arm.compile();
+            compile.arg("-I").arg(&program.data).arg("-c").arg(source);
+            succeed(compile.arg("-o").arg(&object))?;
+            objects.push(object);
+        }
+        let elf = program.data.join("m4f.elf");
+        let mut link = arm.link();
+        link.arg("-T").arg(examples().join("cortex-m/m4f.ld"));
+        succeed(link.args(&objects).arg(&archive).arg("-o").arg(&elf))?;
+        let (success, printed) = setup.machine.run(&elf, Duration::from_secs(120))?;
+        let printed = String::from_utf8_lossy(&printed);
+        ensure!(success, "{} gave up: {printed}", program.source);
+        program.check(&printed)?;
+        println!(
+            "m4f: {} computes what Rust does, compiled by {} and through {toolchain}",
+            program.source, arm.compiler
+        );
+    }
+    Ok(None)
+}
+
+/// A C compiler for Cortex-M without a C library, and a linker.
+struct Arm {
+    compiler: &'static str,
+    linker: String,
+}
+
+impl Arm {
+    fn find(toolchain: &Toolchain) -> Option<Self> {
+        let gcc = "arm-none-eabi-gcc";
+        let lld = match toolchain {
+            Toolchain::Distribution { linker } => Some(linker.display().to_string()),
+            Toolchain::Installed => ["ld.lld-19", "ld.lld"]
+                .map(str::to_owned)
+                .into_iter()
+                .find(|linker| is_installed(linker)),
+        };
+        let clang = ["clang-19", "clang"]
+            .into_iter()
+            .find(|compiler| is_installed(compiler));
+        match (clang, lld) {
+            (Some(compiler), Some(linker)) => Some(Self { compiler, linker }),
+            _ => is_installed(gcc).then(|| Self {
+                compiler: gcc,
+                linker: gcc.to_owned(),
+            }),
+        }
+    }
+
+    fn compile(&self) -> Command {
+        let mut command = compiler(self.compiler, "c99");
+        if self.compiler.starts_with("clang") {
+            command.arg("--target=thumbv7em-none-eabihf");
+        }
+        command.args(["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16"]);
+        command.args(["-mfloat-abi=hard", "-ffreestanding"]);
+        command.args(["-ffunction-sections", "-fdata-sections"]);
+        command
+    }
+
+    fn link(&self) -> Command {
+        let mut command = Command::new(&self.linker);
+        if self.linker == self.compiler {
+            command.args(["-nostdlib", "-mcpu=cortex-m4", "-mthumb"]);
+            command.args(["-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-Wl,--gc-sections"]);
+        } else {
+            command.arg("--gc-sections");
+        }
+        command
+    }
+}
+
+/// Refuses a library that brings names of its own to a C program, or a path to a panic.
+fn check_symbols(archive: &[u8]) -> Result<()> {
+    let archive_file = ArchiveFile::parse(archive).context("not a library")?;
+    let mut functions = 0;
+    for member in archive_file.members() {
+        let member = member?;
+        let name = String::from_utf8_lossy(member.name()).into_owned();
+        // Members lie anywhere, ELF headers on a multiple of 8.
+        let bytes = AlignedBytes::from_slice(member.data(archive)?);
+        let object = object::File::parse(&*bytes).with_context(|| name.clone())?;
+        for symbol in object.symbols().filter(|symbol| symbol.is_definition()) {
+            let (symbol_name, global) = (symbol.name()?, symbol.is_global());
+            if symbol_name.contains("panicking") || symbol_name.contains("rust_begin_unwind") {
+                bail!("a panic is reachable: {name} holds {symbol_name}");
+            }
+            functions += usize::from(global && symbol_name.starts_with("sparsecode_"));
+            ensure!(
+                !global || symbol.is_weak() || may_be_global(&name, symbol_name),
+                "{name} gives the name {symbol_name} to every program that links it"
+            );
+        }
+    }
+    ensure!(functions > 20, "{functions} functions");
+    Ok(())
+}
+
+/// The functions of the header; what the compiler calls by itself; and what is assembled, under a name that no program in C has.
+fn may_be_global(member: &str, symbol: &str) -> bool {
+    let mangled = symbol.starts_with("_R") || symbol.starts_with("_ZN");
+    // Rust's own, and those of LLVM that come with it.
+    let builtin = !member.starts_with("sparsecode-");
+    symbol.starts_with("sparsecode_")
+        || (mangled && (builtin || symbol.contains("sparsecode_runtime")))
+        || (builtin && (symbol.starts_with("__") || symbol.starts_with("anon.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_in_c_compute_what_rust_does() {
+        let on = vec![Place::Host];
+        let code = run(&Arguments { on }).unwrap();
+        // Skipped where there is no compiler, with a line that says so.
+        let fine = [ExitCode::SUCCESS, ExitCode::from(SKIPPED)].map(|code| format!("{code:?}"));
+        assert!(fine.contains(&format!("{code:?}")));
+    }
+
+    #[test]
+    fn other_results_are_refused() {
+        let program = Program {
+            source: "denoise.c",
+            data: PathBuf::new(),
+            expected: vec![("patches", 4), ("encode checksum", 0xabc)],
+        };
+        program
+            .check("patches = 00000004\nencode checksum = 00000abc\n")
+            .unwrap();
+        for printed in [
+            "patches = 00000004\nencode checksum = 00000abd\n",
+            "patches = 00000004\n",
+        ] {
+            let error = program.check(printed).unwrap_err().to_string();
+            assert!(error.contains("encode checksum is"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_the_library_are_global() {
+        let member = "sparsecode-1234.sparsecode.1234-cgu.0.rcgu.o";
+        assert!(may_be_global(member, "sparsecode_encode"));
+        assert!(may_be_global(
+            member,
+            "_RNvNtCs_18sparsecode_runtime7kernels3dsp"
+        ));
+        assert!(may_be_global("compiler_builtins-12.o", "__mulsi3"));
+        assert!(!may_be_global("compiler_builtins-12.o", "fmaf"));
+        assert!(!may_be_global(member, "encode"));
+        assert!(!may_be_global(member, "memcpy"));
+    }
+}
