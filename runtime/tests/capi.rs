@@ -295,6 +295,37 @@ fn refinement_of_nothing() -> sparsecode_refinement {
 }
 
 #[test]
+fn local_contrast_is_left_to_the_caller() {
+    let mut model = random_model(LINEAR, 5);
+    model.spec.preprocessing.contrast = Contrast::Local {
+        window: 5,
+        sigma: 2.0,
+        floor: 0.1,
+    };
+    let c = Program::new(leaked(file(&model, WeightType::I8)));
+    let mut patch = samples(21, 4);
+    let before = patch.clone();
+    let mut normalisation = sparsecode_normalisation {
+        mean: 9.0,
+        deviation: 9.0,
+    };
+    done!(sparsecode_preprocess(
+        &raw const c.model,
+        patch.as_mut_ptr(),
+        21,
+        &raw mut normalisation
+    ));
+    assert_eq!((normalisation.mean, normalisation.deviation), (0.0, 0.0));
+    done!(sparsecode_restore(
+        &raw const c.model,
+        patch.as_mut_ptr(),
+        21,
+        &raw const normalisation
+    ));
+    assert_eq!(patch, before);
+}
+
+#[test]
 fn settings_are_the_models() {
     for shape in SHAPES {
         let bytes = float_file(shape);

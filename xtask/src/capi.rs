@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use object::read::archive::ArchiveFile;
 use object::{Object as _, ObjectSymbol as _};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, IntegerFile, ModelFile, OwnedModel, write_integer,
+    ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedModel, write_integer,
 };
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
@@ -120,8 +120,10 @@ impl Program {
             code_max: 16.0,
         };
         let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let written = write_integer(&OwnedModel::from_file(&file), &ranges)
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut model = OwnedModel::from_file(&file);
+        // So that there is something to restore.
+        model.spec.preprocessing.contrast = Contrast::RemoveMean;
+        let written = write_integer(&model, &ranges).map_err(|error| anyhow::anyhow!("{error}"))?;
         let model = AlignedBytes::from_slice(&written.bytes);
         let file = IntegerFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
         let levels: Vec<i16> = patches

@@ -30,7 +30,7 @@ const CRATES: [&str; 2] = ["sparsecode-formats", "sparsecode-runtime"];
 const FEATURES: [&str; 3] = [
     "",
     "sparsecode-formats/defmt,sparsecode-runtime/defmt",
-    "sparsecode-formats/defmt,sparsecode-runtime/defmt,sparsecode-runtime/serde,sparsecode-runtime/micromath",
+    "sparsecode-formats/defmt,sparsecode-runtime/defmt,sparsecode-runtime/serde,sparsecode-runtime/micromath,sparsecode-runtime/capi",
 ];
 
 /// Runs `cargo xtask no-std`.
@@ -97,7 +97,7 @@ mod tests {
     fn features_are_named_once() {
         assert_eq!(
             FEATURES.map(named),
-            ["no features", "defmt", "defmt, serde, micromath"]
+            ["no features", "defmt", "defmt, serde, micromath, capi"]
         );
     }
 
