@@ -484,7 +484,7 @@ const char *sparsecode_status_message(int32_t status);
 
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
- * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+ * the file is checked before it is used, except for the checksum. Takes about 3 kB of stack and one pass over the file.
   */
 sparsecode_status sparsecode_model_load(struct sparsecode_model *model, const void *file, size_t length);
 

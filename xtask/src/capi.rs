@@ -1,4 +1,4 @@
-//! `cargo xtask capi`: the C API under test by programs in C, on this machine and on a Cortex-M4F in QEMU.
+//! `cargo xtask capi`: the C API under test by programs in C, on this machine and on two Cortex-M in QEMU.
 
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -13,11 +13,12 @@ use object::{Object as _, ObjectSymbol as _};
 use sparsecode_formats::{
     ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedModel, write_integer,
 };
+use sparsecode_runtime::capi::{sparsecode_integer_model, sparsecode_model};
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
 use crate::firmware::host::reference;
 use crate::firmware::npy::{self, Patches};
-use crate::firmware::{self, Core};
+use crate::firmware::{self, Core, Setup};
 use crate::toolchain::{self, Toolchain};
 use crate::{SKIPPED, cargo, root, succeed, target_dir};
 
@@ -28,7 +29,7 @@ Exit status: 0 every program ran and computes what Rust does; 1 something failed
 skipped because a compiler or the emulator is missing. CC and CXX choose the host's compilers.")]
 pub(crate) struct Arguments {
     /// Only there (repeatable, or separated by commas)
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["host", "m4f"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["host", "m4f", "m0plus"])]
     on: Vec<Place>,
 }
 
@@ -37,6 +38,7 @@ pub(crate) struct Arguments {
 enum Place {
     Host,
     M4f,
+    M0plus,
 }
 
 impl fmt::Display for Place {
@@ -44,6 +46,7 @@ impl fmt::Display for Place {
         formatter.write_str(match self {
             Self::Host => "host",
             Self::M4f => "m4f",
+            Self::M0plus => "m0plus",
         })
     }
 }
@@ -62,7 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for place in &arguments.on {
         let outcome = match place {
             Place::Host => host(&folder, &programs),
-            Place::M4f => m4f(&folder, &programs),
+            Place::M4f => device(&folder, &programs, Core::M4f.setup(), &M4F),
+            Place::M0plus => device(&folder, &programs, Core::M0plus.setup(), &M0PLUS),
         };
         if let Some(reason) = outcome.with_context(|| place.to_string())? {
             println!("{place}: skipped: {reason}");
@@ -79,6 +83,8 @@ struct Program {
     data: PathBuf,
     /// Names and values.
     expected: Vec<(&'static str, u32)>,
+    /// Size of a model's handle on this machine.
+    handle: usize,
 }
 
 impl Program {
@@ -107,6 +113,7 @@ impl Program {
                 ("decode checksum", expected.checksums.decode),
                 ("denoise checksum", expected.checksums.denoise),
             ],
+            handle: size_of::<sparsecode_model>(),
         })
     }
 
@@ -139,26 +146,29 @@ impl Program {
             source: "integer.c",
             data: data.write(&folder.join("integer"))?,
             expected: integer_reference(file, &levels)?,
+            handle: size_of::<sparsecode_integer_model>(),
         })
     }
 
     /// Compares what it printed.
     fn check(&self, printed: &str) -> Result<()> {
         for (name, expected) in &self.expected {
-            let found = printed
-                .lines()
-                .filter_map(|line| line.split_once(" = "))
-                .find_map(|(found, value)| (found == *name).then_some(value));
-            let expected = format!("{expected:08x}");
+            let found = value(printed, name);
             ensure!(
-                found == Some(expected.as_str()),
-                "{}: {name} is {}, Rust's is {expected}; it printed:\n{printed}",
-                self.source,
-                found.unwrap_or("missing")
+                found == Some(*expected),
+                "{}: {name} is not Rust's, {expected:08x}; it printed:\n{printed}",
+                self.source
             );
         }
         Ok(())
     }
+}
+
+/// The value of a line "name = hexadecimal".
+fn value(printed: &str, name: &str) -> Option<u32> {
+    let mut lines = printed.lines().filter_map(|line| line.split_once(" = "));
+    let (_, digits) = lines.find(|(found, _)| *found == name)?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 fn inputs() -> Result<(AlignedBytes, Patches)> {
@@ -324,6 +334,7 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
         check.args(["-x", language, "-fsyntax-only", "-include"]);
         succeed(check.arg(header).arg("/dev/null"))?;
     }
+    check_documentation(folder, &cc)?;
 
     let mut build = cargo();
     build.args(["build", "--release"]);
@@ -346,18 +357,42 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
             output.status
         );
         program.check(&printed)?;
+        ensure!(
+            value(&printed, "model bytes").map(|bytes| bytes as usize) == Some(program.handle),
+            "{}: a handle has another size than {} bytes; it printed:\n{printed}",
+            program.source,
+            program.handle
+        );
         println!("host: {} computes what Rust does", program.source);
     }
     Ok(None)
 }
 
-/// Everything on a Cortex-M4F in QEMU; `Some` reason if something is not installed.
-fn m4f(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
-    let setup = Core::M4f.setup();
+/// Compiles what the documentation shows.
+fn check_documentation(folder: &Path, cc: &str) -> Result<()> {
+    let text = fs::read_to_string(root().join("docs/embedded.md"))?;
+    let (_, rest) = text.split_once("\n```c\n").context("a program in C")?;
+    let (program, _) = rest.split_once("\n```\n").context("its end")?;
+    let source = folder.join("documentation.c");
+    fs::write(&source, format!("{program}\n"))?;
+    succeed(compiler(cc, "c99").arg("-fsyntax-only").arg(source))
+}
+
+/// What a C compiler has to know of a core.
+const M4F: [&str; 3] = ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"];
+const M0PLUS: [&str; 2] = ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"];
+
+/// Everything on a Cortex-M in QEMU; `Some` reason if something is not installed.
+fn device(
+    folder: &Path,
+    programs: &[Program],
+    setup: Setup,
+    core: &'static [&'static str],
+) -> Result<Option<String>> {
     let Some(toolchain) = toolchain::choose(setup.target) else {
         return Ok(Some(toolchain::remedy(setup.target)));
     };
-    let Some(arm) = Arm::find(&toolchain) else {
+    let Some(arm) = Arm::find(&toolchain, setup.target, core) else {
         return Ok(Some(
             "no C compiler for Cortex-M: apt install clang-19 lld-19, or gcc-arm-none-eabi".into(),
         ));
@@ -382,7 +417,7 @@ fn m4f(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
         ];
         let mut objects = Vec::new();
         for source in &sources {
-            let object = program.data.join("m4f").with_added_extension(
+            let object = program.data.join(setup.name).with_added_extension(
                 source
                     .file_stem()
                     .map_or_else(String::new, |stem| format!("{}.o", stem.display())),
@@ -392,17 +427,26 @@ fn m4f(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
             succeed(compile.arg("-o").arg(&object))?;
             objects.push(object);
         }
-        let elf = program.data.join("m4f.elf");
+        let elf = program.data.join(setup.name).with_added_extension("elf");
         let mut link = arm.link();
-        link.arg("-T").arg(examples().join("cortex-m/m4f.ld"));
+        link.arg("-T").arg(examples().join("cortex-m/cortex-m.ld"));
         succeed(link.args(&objects).arg(&archive).arg("-o").arg(&elf))?;
         let (success, printed) = setup.machine.run(&elf, Duration::from_secs(120))?;
         let printed = String::from_utf8_lossy(&printed);
         ensure!(success, "{} gave up: {printed}", program.source);
         program.check(&printed)?;
+        if core == M0PLUS && program.source == "integer.c" {
+            let floats = firmware::elf::float_symbols(&fs::read(&elf)?)?;
+            ensure!(
+                floats.is_empty(),
+                "floating-point emulation is linked: {}",
+                floats.join(", ")
+            );
+        }
+        let stack = value(&printed, "stack bytes").context("no stack bytes")?;
         println!(
-            "m4f: {} computes what Rust does, compiled by {} and through {toolchain}",
-            program.source, arm.compiler
+            "{}: {} computes what Rust does with {stack} bytes of stack, compiled by {} and through {toolchain}",
+            setup.name, program.source, arm.compiler
         );
     }
     Ok(None)
@@ -412,10 +456,16 @@ fn m4f(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
 struct Arm {
     compiler: &'static str,
     linker: String,
+    target: &'static str,
+    core: &'static [&'static str],
 }
 
 impl Arm {
-    fn find(toolchain: &Toolchain) -> Option<Self> {
+    fn find(
+        toolchain: &Toolchain,
+        target: &'static str,
+        core: &'static [&'static str],
+    ) -> Option<Self> {
         let gcc = "arm-none-eabi-gcc";
         let lld = match toolchain {
             Toolchain::Distribution { linker } => Some(linker.display().to_string()),
@@ -427,22 +477,25 @@ impl Arm {
         let clang = ["clang-19", "clang"]
             .into_iter()
             .find(|compiler| is_installed(compiler));
-        match (clang, lld) {
-            (Some(compiler), Some(linker)) => Some(Self { compiler, linker }),
-            _ => is_installed(gcc).then(|| Self {
-                compiler: gcc,
-                linker: gcc.to_owned(),
-            }),
-        }
+        let (compiler, linker) = match (clang, lld) {
+            (Some(compiler), Some(linker)) => (compiler, linker),
+            _ if is_installed(gcc) => (gcc, gcc.to_owned()),
+            _ => return None,
+        };
+        Some(Self {
+            compiler,
+            linker,
+            target,
+            core,
+        })
     }
 
     fn compile(&self) -> Command {
         let mut command = compiler(self.compiler, "c99");
         if self.compiler.starts_with("clang") {
-            command.arg("--target=thumbv7em-none-eabihf");
+            command.arg(format!("--target={}", self.target));
         }
-        command.args(["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16"]);
-        command.args(["-mfloat-abi=hard", "-ffreestanding"]);
+        command.args(self.core).args(["-mthumb", "-ffreestanding"]);
         command.args(["-ffunction-sections", "-fdata-sections"]);
         command
     }
@@ -450,8 +503,8 @@ impl Arm {
     fn link(&self) -> Command {
         let mut command = Command::new(&self.linker);
         if self.linker == self.compiler {
-            command.args(["-nostdlib", "-mcpu=cortex-m4", "-mthumb"]);
-            command.args(["-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-Wl,--gc-sections"]);
+            command.args(self.core).arg("-mthumb");
+            command.args(["-nostdlib", "-Wl,--gc-sections"]);
         } else {
             command.arg("--gc-sections");
         }
@@ -514,6 +567,7 @@ mod tests {
             source: "denoise.c",
             data: PathBuf::new(),
             expected: vec![("patches", 4), ("encode checksum", 0xabc)],
+            handle: 0,
         };
         program
             .check("patches = 00000004\nencode checksum = 00000abc\n")
@@ -523,7 +577,7 @@ mod tests {
             "patches = 00000004\n",
         ] {
             let error = program.check(printed).unwrap_err().to_string();
-            assert!(error.contains("encode checksum is"), "{error}");
+            assert!(error.contains("encode checksum is not"), "{error}");
         }
     }
 

@@ -11,6 +11,9 @@ void stop(void);
 /* From the linker script. */
 extern uint32_t stack_end, data_start, data_end, data_load, bss_start, bss_end;
 
+/* What no stack holds by chance. */
+#define PAINT 0xdeadc0deu
+
 __attribute__((section(".vectors"), used)) static void (*const vectors[16])(void) = {
     (void (*)(void))(uintptr_t)&stack_end,
     reset,
@@ -73,9 +76,24 @@ void stop(void)
     leave(2);
 }
 
+/* Runs the program, and says how far down its stack reached. */
+__attribute__((noinline)) static int painted(void)
+{
+    uint32_t here, *lowest;
+    int status;
+
+    for (lowest = &bss_end; lowest < &here; lowest++) {
+        *(volatile uint32_t *)lowest = PAINT;
+    }
+    status = main();
+    for (lowest = &bss_end; *(volatile uint32_t *)lowest == PAINT; lowest++) {
+    }
+    report("stack bytes", (uint32_t)((uintptr_t)&here - (uintptr_t)lowest));
+    return status;
+}
+
 void reset(void)
 {
-    volatile uint32_t *const coprocessors = (volatile uint32_t *)0xe000ed88u;
     uint32_t *to = &data_start;
     const uint32_t *from = &data_load;
 
@@ -85,8 +103,10 @@ void reset(void)
     for (to = &bss_start; to < &bss_end;) {
         *to++ = 0;
     }
+#ifdef __ARM_FP
     /* Full access to the floating-point unit, before any function that uses it. */
-    *coprocessors |= 0xfu << 20;
+    *(volatile uint32_t *)0xe000ed88u |= 0xfu << 20;
     __asm__ volatile("dsb\n\tisb" ::: "memory");
-    leave((uint32_t)main());
+#endif
+    leave((uint32_t)painted());
 }

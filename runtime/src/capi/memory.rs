@@ -155,13 +155,15 @@ pub(super) unsafe fn load<H: Handle>(
     // SAFETY: not null, within the address space, readable, and unchanged for as long as the handle is used.
     let bytes: &'static [u8] = unsafe { slice::from_raw_parts(file.cast(), length) };
     let model = read(bytes)?;
-    let loaded = Loaded {
-        mark: H::MARK,
-        file: Region::new(bytes.as_ptr(), H::file_len(&model))?,
-        model,
-    };
+    let file = Region::new(bytes.as_ptr(), H::file_len(&model))?;
+    let place = handle.cast::<Loaded<H::Model>>();
+    // One by one, and the mark last: a model is hundreds of bytes of stack each time that it is moved.
     // SAFETY: as above; the assertions say that it fits.
-    unsafe { handle.cast::<Loaded<H::Model>>().write(loaded) };
+    unsafe {
+        (&raw mut (*place).model).write(model);
+        (&raw mut (*place).file).write(file);
+        (&raw mut (*place).mark).write(H::MARK);
+    }
     Ok(())
 }
 

@@ -425,7 +425,7 @@ impl workspace::sealed::Parts for Memory<'_> {
 impl WorkspaceBuffer for Memory<'_> {}
 
 /// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
-/// the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+/// the file is checked before it is used, except for the checksum. Takes about 3 kB of stack and one pass over the file.
 ///
 /// # Safety
 ///

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use sparsecode_formats::AlignedBytes;
 
 pub(crate) mod bench;
-mod elf;
+pub(crate) mod elf;
 pub(crate) mod host;
 mod integer;
 mod log;
@@ -71,7 +71,7 @@ pub(crate) enum Core {
 
 /// How to build for a core and where to run it.
 pub(crate) struct Setup {
-    name: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) target: &'static str,
     pub(crate) target_cpu: Option<&'static str>,
     pub(crate) machine: Machine,
