@@ -1,5 +1,5 @@
 //! The functions for C (feature `capi`): the results of the Rust API, and an answer to what is wrong.
-#![cfg(feature = "capi")]
+#![cfg(all(feature = "capi", feature = "std"))]
 #![allow(unsafe_code, reason = "the functions are called as C calls them")]
 
 mod common;
