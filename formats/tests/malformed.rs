@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Parts, entry, join, join_padded, offsets, small, split};
+use common::{Parts, entry, join, join_padded, offsets, small};
 use sparsecode_formats::{
     Aligned, AlignedBytes, Dims, ModelFile, ReadError, Variant, WeightType, write,
 };
