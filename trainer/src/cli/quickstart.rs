@@ -17,7 +17,7 @@ use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_sign
 use crate::denoise::{denoise_image, denoise_signal};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
-use crate::export::{HostModel, TrainedRun, read_model};
+use crate::export::{Calibration, HostModel, TrainedRun, read_model};
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
@@ -87,6 +87,8 @@ struct Report {
     model_bytes: usize,
     ram_bytes: usize,
     model_file: PathBuf,
+    /// The same model for arithmetic in integers.
+    integer_file: PathBuf,
     pictures: Vec<PathBuf>,
     patches: PathBuf,
 }
@@ -103,13 +105,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = configuration(arguments)?;
     let folder = RunFolder::new(arguments.output.join("run"));
     let splits = config.data.load(None, config.seed)?;
-    let test = splits.test.clone();
+    let (test, validation) = (splits.test.clone(), splits.validation.clone());
     let peak = f64::from(splits.peak);
     train(&config, splits, &folder, arguments.quiet)?;
 
     let trained = TrainedRun::open(&folder, &Device::Cpu)?;
     let model_file = arguments.output.join("model.safetensors");
     write_atomic(&model_file, &trained.export(WeightType::I8)?.bytes)?;
+    let integer_file = arguments.output.join("integer.safetensors");
+    let (integers, _) = trained.export_integer(&validation, Calibration::default(), None)?;
+    write_atomic(&integer_file, &integers.bytes)?;
 
     // From here on nothing but the file: what follows is what a device does.
     let data = read_model(&model_file)?;
@@ -125,7 +130,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         refine,
         peak,
     };
-    let (rows, usage) = demo.measure(&mut host)?;
+    let (mut rows, usage) = demo.measure(&mut host)?;
+    let integer_data = read_model(&integer_file)?;
+    let mut integer_host = HostModel::new(&integer_data, &integer_file.display().to_string())?;
+    let (integer_rows, _) = demo.measure(&mut integer_host)?;
+    rows.extend(integer_rows.into_iter().map(|row| Row {
+        method: format!("{}, in integers", row.method),
+        ..row
+    }));
 
     let spec = *host.spec();
     let (height, width) = (
@@ -156,6 +168,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         model_bytes: data.len(),
         ram_bytes: ram_bytes(spec.input_dim(), spec.code_dim(), spec.hidden_dim()),
         model_file,
+        integer_file,
         pictures,
         patches,
     };
@@ -464,6 +477,7 @@ fn print(report: &Report) {
         ]);
     println!("{table}");
     println!("{}", report.model_file.display());
+    println!("{}", report.integer_file.display());
     for picture in &report.pictures {
         println!("{}", picture.display());
     }
