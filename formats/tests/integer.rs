@@ -149,6 +149,16 @@ fn levels_and_scales_stand_for_the_weights() {
         let threshold = f64::from(refiner.threshold) * point;
         let exact = f64::from(spec.lambda) * f64::from(spec.step_size);
         assert!((threshold - exact).abs() <= point);
+        assert_eq!(read.threshold(spec.lambda), Ok(refiner.threshold));
+        assert!(
+            read.threshold(2.0 * spec.lambda)
+                .unwrap()
+                .abs_diff(2 * refiner.threshold)
+                <= 1
+        );
+        assert_eq!(read.threshold(-1.0), Ok(0));
+        assert_eq!(read.threshold(f32::NAN), Ok(0));
+        assert_eq!(read.threshold(f32::MAX), Ok(i32::MAX));
     }
 }
 

@@ -32,6 +32,8 @@ enum Task {
     Firmware(firmware::Arguments),
     /// Put an exported model and its patches into the firmware
     FirmwareModel(firmware::model::Arguments),
+    /// Denoise a signal sample by sample on a core in QEMU, and hold it to the host's result
+    Stream(firmware::stream::Arguments),
     /// Build the crates that run on devices for bare-metal targets
     NoStd(no_std::Arguments),
     /// Check the types of the CUDA code, without CUDA and without a GPU
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::FirmwareModel(arguments) => {
             firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
+        Task::Stream(arguments) => firmware::stream::run(&arguments),
         Task::NoStd(arguments) => no_std::run(&arguments),
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),

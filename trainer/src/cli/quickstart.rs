@@ -32,13 +32,16 @@ const SHOWN: usize = 12;
 const IMAGES: (u64, usize) = (3, 160);
 /// Stretches of signal that are denoised whole, and their length in samples.
 const STRETCHES: (u64, usize) = (2, 640);
+/// Samples of the signal that is written for the firmware.
+const SIGNAL: usize = 2000;
 /// The most FISTA iterations of a refinement.
 const REFINE: u32 = 50;
 
 /// Train a small model on built-in data, export it, and denoise held-out patches with the exported file
 ///
 /// The whole path in about a minute, without any data: a VDL model (LISTA encoder, linear decoder), 8-bit weights, and the code that
-/// runs on a microcontroller. Writes the run, the model file, pictures, and patches for the firmware example.
+/// runs on a microcontroller. Writes the run, the model file for f32 arithmetic and for integers,
+/// pictures, and patches (a signal, too) for the firmware example.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  sparsecode quickstart\n  sparsecode quickstart --signal ecg --output ecg-demo"
@@ -73,6 +76,15 @@ enum Signal {
     Vibration,
     /// ECG-like beats
     Ecg,
+}
+
+impl Signal {
+    fn scene(self, length: usize, seed: u64) -> Vec<f32> {
+        match self {
+            Self::Vibration => vibration_signal(length, seed),
+            Self::Ecg => ecg_signal(length, seed),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -157,6 +169,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     draw_scenes(&mut host, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
     let patches = picture("patches.npy");
     demo.write_patches(&patches)?;
+    if let Some(signal) = arguments.signal {
+        let clean = signal.scene(SIGNAL, arguments.seed.wrapping_add(2000));
+        let noisy = with_noise(&clean, raw_sigma, arguments.seed, 2);
+        let samples = [noisy, clean].concat();
+        write_npy_f32(&picture("signal.npy"), &[2, 1, SIGNAL], &samples)?;
+    }
 
     let report = Report {
         data: trained.facts.description.clone(),
@@ -378,8 +396,7 @@ fn draw_scenes(
         let seed = arguments.seed.wrapping_add(1000 + scene);
         let clean = match arguments.signal {
             None => dead_leaves_image(width, height, seed),
-            Some(Signal::Vibration) => vibration_signal(width, seed),
-            Some(Signal::Ecg) => ecg_signal(width, seed),
+            Some(signal) => signal.scene(width, seed),
         };
         let noisy = with_noise(&clean, sigma, seed, 1);
         let denoised = match arguments.signal {
