@@ -11,17 +11,20 @@ use sparsecode_runtime::{
     CodeBuffer as _, GramView, ModelView, Refine, Refinement, SparseCodeBuf, WorkspaceBuf,
 };
 
+use super::budget::Budgets;
 use super::host::add_code;
 use super::log::Log;
-use super::{Core, Files, Job, Patches, check_counter, integer};
+use super::{Core, Files, Job, Patches, check_counter, elf, integer};
 use crate::results::write_page;
 use crate::{SKIPPED, toolchain};
 
 /// Relative excess over the lowest energy that counts as having arrived.
 const GOOD: f64 = 1e-3;
 
-/// Counts instructions of every stage on each core, and iterations to a good code, for the firmware's
-/// model or another one with a linear decoder.
+/// Counts instructions of every stage on each core, in f32 and in integers, and iterations to a good code, for the firmware's models or
+/// another one with a linear decoder.
+///
+/// The firmware's own are held to firmware-example/budgets.toml.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 every core ran and its codes are the host's; 1 something failed; 2 usage; 77 nothing failed, but a core was
@@ -170,8 +173,9 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
             ..arguments.files.clone()
         })?);
     }
+    let own = jobs.len() == 2;
     for job in &jobs {
-        skipped = benchmark(arguments, job, &mut text)?;
+        skipped = benchmark(arguments, job, own, &mut text)?;
     }
     if text.is_empty() {
         skipped.iter().for_each(|line| println!("skipped: {line}"));
@@ -196,8 +200,9 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
     Ok(ExitCode::from(if skipped.is_empty() { 0 } else { SKIPPED }))
 }
 
-/// Runs one model on every core, and appends its tables; returns what was skipped, and why.
-fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<String>> {
+/// Runs one model on every core, and appends its tables; returns what was skipped, and why. The repository's `own` models are held to
+/// their budgets.
+fn benchmark(arguments: &Device, job: &Job, own: bool, text: &mut String) -> Result<Vec<String>> {
     let cores = if arguments.core.is_empty() {
         Core::value_variants()
     } else {
@@ -208,6 +213,7 @@ fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<Str
     } else {
         "bench"
     };
+    let budgets = own.then(|| Budgets::of(binary)).transpose()?;
     let mut runs = Vec::new();
     let mut skipped = Vec::new();
     for core in cores {
@@ -227,6 +233,9 @@ fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<Str
             let elf = fs::read(&path)?;
             let log = job.log_of(&setup, &path, &elf)?;
             check_counter(&log)?;
+            if let Some(budgets) = &budgets {
+                budgets.check(setup.name, &log, &elf::footprint(&elf, &job.model)?)?;
+            }
             Ok((elf, log))
         };
         let (elf, log) = run().context(setup.name)?;

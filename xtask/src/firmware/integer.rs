@@ -128,7 +128,7 @@ fn check(host: &Host, log: &Log) -> Result<()> {
 }
 
 /// Refuses emulation of floating-point arithmetic where there is no unit for it.
-fn check_floats(core: &str, elf: &[u8]) -> Result<()> {
+pub(super) fn check_floats(core: &str, elf: &[u8]) -> Result<()> {
     if !["m0plus", "rv32imc"].contains(&core) {
         return Ok(());
     }

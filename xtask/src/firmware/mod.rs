@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use sparsecode_formats::AlignedBytes;
 
 pub(crate) mod bench;
+mod budget;
 mod elf;
 mod host;
 mod integer;

@@ -184,7 +184,11 @@ mod tests {
         };
         let kept = super::super::folder().join("model");
         fs::copy(kept.join(MODEL), from.join(MODEL)).unwrap();
+        fs::copy(kept.join("ecg.safetensors"), from.join(INTEGER)).unwrap();
         fs::write(from.join(PATCHES), npy(&some_patches())).unwrap();
+        let error = format!("{:#}", run(&arguments).unwrap_err());
+        assert!(error.contains("has 64 atoms"), "{error}");
+        fs::copy(kept.join(INTEGER), from.join(INTEGER)).unwrap();
         let error = format!("{:#}", run(&arguments).unwrap_err());
         assert!(error.contains("2 samples"), "{error}");
         assert!(!folder.join("to").exists());
@@ -193,10 +197,12 @@ mod tests {
         run(&arguments).unwrap();
         let written = fs::read(folder.join("to").join(PATCHES)).unwrap();
         assert_eq!(written, fs::read(kept.join(PATCHES)).unwrap());
-        assert_eq!(
-            fs::read(folder.join("to").join(MODEL)).unwrap(),
-            fs::read(kept.join(MODEL)).unwrap()
-        );
+        for name in [MODEL, INTEGER] {
+            assert_eq!(
+                fs::read(folder.join("to").join(name)).unwrap(),
+                fs::read(kept.join(name)).unwrap()
+            );
+        }
 
         // Patches without noise cannot become better.
         let mut clean = Patches::parse(&written, None).unwrap();

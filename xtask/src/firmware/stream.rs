@@ -169,7 +169,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
         let path = job.build_binary(&setup, &toolchain, "stream")?;
-        let log = job.log_of(&setup, &path, &fs::read(&path)?)?;
+        let elf = fs::read(&path)?;
+        integer::check_floats(setup.name, &elf)?;
+        let log = job.log_of(&setup, &path, &elf)?;
         check_counter(&log).context(setup.name)?;
         let value = |name: &str| log.value::<u64>(name);
         let found: u32 = log.value("checksum")?;
