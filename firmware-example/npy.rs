@@ -2,11 +2,14 @@
 // clean ones, in raw samples. In Python: `np.save(path, np.stack([noisy, clean]).astype("<f4"))`.
 // Included by the build script and by `cargo xtask firmware`.
 
-/// The threshold of refinement against noise of a deviation, in raw units.
+/// The threshold of refinement against noise of a deviation, in raw units; without noise, the file's own.
 pub(crate) fn threshold(
     file: &sparsecode_runtime::formats::IntegerFile<'_>,
     noise: f32,
 ) -> Result<i32, sparsecode_runtime::ReadError> {
+    if noise == 0.0 {
+        return Ok(file.refiner.threshold);
+    }
     let spec = file.spec()?;
     let sigma = noise / spec.preprocessing.deviation;
     file.threshold(sparsecode_runtime::Refine::for_noise(&spec, sigma).lambda)

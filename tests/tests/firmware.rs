@@ -183,6 +183,33 @@ fn integers_and_streams_run_on_the_device() {
     }
 }
 
+/// What the host computes of the table of bits and iterations is what the committed page says.
+#[test]
+fn the_page_on_precision_is_up_to_date() {
+    let output = cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .args(["bench", "precision", "--no-device"])
+        .output()
+        .expect("cargo runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    // Weights, activations, iterations, PSNR, zeros, bytes; not the instructions, which compilers move.
+    let rows = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| weights"))
+            .map(|line| line.split('|').take(7).collect::<Vec<_>>().join("|"))
+            .collect()
+    };
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/precision.md");
+    let kept = rows(&std::fs::read_to_string(page).unwrap());
+    let found = rows(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(found.len(), 16);
+    assert_eq!(
+        found, kept,
+        "cargo xtask bench precision --markdown docs/results/precision.md"
+    );
+}
+
 /// A 784→128 model in i8 and two patches for it: the papers' VDL and noisy digits where the shared data are, else made up.
 fn mnist_sized(model: &Path, patches: &Path) {
     let made_up = || {

@@ -32,7 +32,7 @@ use checksum::Checksum;
 use defmt::{error, info};
 use defmt_semihosting as _;
 use model::INPUT_DIM;
-use patches::NOISY;
+use patches::{NOISY, THRESHOLD};
 use sparsecode_runtime::{IntegerRefine, LoadError};
 use static_cell::ConstStaticCell;
 
@@ -79,6 +79,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     } = scratch;
     let network = load()?;
     let settings = IntegerRefine {
+        threshold: THRESHOLD,
         max_iterations: ITERATIONS,
         tolerance_bits: 31,
         ..IntegerRefine::for_model(network.file())

@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, ModelView, Refine, Refinement, SparseCodeBuf, WorkspaceBuf,
+    CodeBuffer as _, GramView, ModelSpec, ModelView, Refine, Refinement, SparseCodeBuf,
+    WorkspaceBuf,
 };
 
 use super::budget::Budgets;
 use super::host::add_code;
 use super::log::Log;
 use super::{Core, Files, Job, Patches, check_counter, elf, integer};
-use crate::results::write_page;
+use crate::results::{command_line, write_page};
 use crate::{SKIPPED, toolchain};
 
 /// Relative excess over the lowest energy that counts as having arrived.
@@ -100,13 +101,23 @@ impl Refiner<'_> {
     }
 }
 
+/// The λ for the patches' noise; without any, that of training.
+pub(super) fn objective(spec: &ModelSpec<'_>, patches: &Patches) -> Refine {
+    let noise = patches.noise();
+    if noise > 0.0 {
+        Refine::for_noise(spec, noise / spec.preprocessing.deviation)
+    } else {
+        Refine::for_model(spec)
+    }
+}
+
 fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
     let model = ModelView::load(model).map_err(|error| anyhow::anyhow!("{error}"))?;
     let spec = model.spec();
     let settings = Refine {
         max_iterations: iterations,
         tolerance: 0.0,
-        ..Refine::for_noise(spec, patches.noise() / spec.preprocessing.deviation)
+        ..objective(spec, patches)
     };
     let mut refiner = Refiner {
         model,
@@ -191,7 +202,7 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
             "What each stage costs on a microcontroller",
             "Instructions as QEMU executes them, means over the patches; not cycles: no pipeline, wait states or caches. Codes are \
              bit for bit those of the host.",
-            "cargo xtask bench device",
+            &command_line(),
             "cpu",
             &text,
         )?;

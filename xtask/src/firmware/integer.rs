@@ -30,7 +30,9 @@ struct Host {
 /// What `bin/integer.rs` does, by the same crate.
 fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Host> {
     let (scale, _) = file.scales().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let sound = |error| anyhow::anyhow!("{error}");
     let settings = IntegerRefine {
+        threshold: npy::threshold(&file, patches.noise()).map_err(sound)?,
         max_iterations: iterations,
         tolerance_bits: 31,
         ..IntegerRefine::for_model(&file)

@@ -19,6 +19,7 @@ mod log;
 pub(crate) mod model;
 #[path = "../../../firmware-example/npy.rs"]
 mod npy;
+pub(crate) mod precision;
 mod qemu;
 mod report;
 pub(crate) mod stream;

@@ -111,7 +111,7 @@ fn save(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// An `.npy` file of shape (2, count, d), little-endian f32.
-fn npy(patches: &Patches) -> Vec<u8> {
+pub(super) fn npy(patches: &Patches) -> Vec<u8> {
     let mut header = format!(
         "{{'descr': '<f4', 'fortran_order': False, 'shape': (2, {}, {}), }}",
         patches.count, patches.input_dim

@@ -12,7 +12,7 @@ use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
 use super::{Core, Files, Job, check_counter, integer, npy};
-use crate::results::write_page;
+use crate::results::{command_line, write_page};
 use crate::{SKIPPED, toolchain};
 
 /// Denoises a signal on emulated cores as a stream, holds every clean sample to the host's, and says what a sample costs.
@@ -204,7 +204,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             path,
             "A signal as a stream on a microcontroller",
             "Every clean sample is bit for bit the host's. Instructions as QEMU executes them, not cycles.",
-            "cargo xtask stream",
+            &command_line(),
             "cpu",
             &text,
         )?;
