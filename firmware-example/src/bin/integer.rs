@@ -97,8 +97,11 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     stack::paint();
     let (mut preprocess, mut encode, mut decode, mut restore) = (0, 0, 0, 0);
     let (mut dense, mut once, mut iterations, mut active) = (0, 0, 0, 0);
-    let (mut encoded, mut refined, mut decoded) =
-        (Checksum::new(), Checksum::new(), Checksum::new());
+    let (mut passes, mut passing) = (0, 0);
+    let mut encoded = Checksum::new();
+    let mut decoded = Checksum::new();
+    let mut refined = Checksum::new();
+    let mut descended = Checksum::new();
     for noisy in &NOISY {
         *input = *noisy;
         let (normalisation, count) = board::measure(|| network.preprocess(input));
@@ -115,9 +118,21 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         dense += board::measure(correlate).1;
         let count = board::measure(|| network.refine(input, code, &without, workspace, || false)).1;
         once += count;
+        let start = code.clone();
         let all = board::measure(|| network.refine(input, code, &settings, workspace, || false)).1;
         iterations += all.saturating_sub(count);
         refined.add_levels_of(code);
+
+        *code = start;
+        let mut made = 0;
+        let all = board::measure(|| {
+            made = network
+                .descend(input, code, &settings, workspace, || false)
+                .iterations;
+        });
+        passes += u64::from(made);
+        passing += all.1.saturating_sub(count);
+        descended.add_levels_of(code);
     }
     let stack_of_inference = stack::high_water();
 
@@ -138,9 +153,11 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("fista once = {=u64}", once / count);
     let each = iterations / (count * u64::from(ITERATIONS));
     info!("fista iteration = {=u64}", each);
+    info!("descent pass = {=u64}", passing / passes.max(1));
     info!("encode checksum = {=u32}", encoded.value());
     info!("decode checksum = {=u32}", decoded.value());
     info!("fista checksum = {=u32}", refined.value());
+    info!("descent checksum = {=u32}", descended.value());
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::results::{command_line, write_page};
 use crate::{SKIPPED, toolchain};
 
 /// Relative excess over the lowest energy that counts as having arrived.
-const GOOD: f64 = 1e-3;
+pub(super) const GOOD: f64 = 1e-3;
 
 /// Counts instructions of every stage on each core, in f32 and in integers, and iterations to a good code, for the firmware's models or
 /// another one with a linear decoder.

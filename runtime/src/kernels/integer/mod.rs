@@ -115,3 +115,19 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
         }
     }
 }
+
+/// `sums += value · row k`.
+///
+/// Cost: `cols` multiply-adds.
+#[inline(never)]
+pub(crate) fn add_wide_row(matrix: &Blocks<'_, i16>, k: usize, value: i16, sums: &mut [i32]) {
+    #[cfg(sparsecode_dsp)]
+    if cortex_m::add_wide_row(matrix, k, value, sums) {
+        return;
+    }
+    for (block, sums) in matrix.blocks().zip(sums.chunks_mut(LANES)) {
+        if let Some(row) = block.as_chunks::<LANES>().0.get(k) {
+            portable::add_row(row, value, sums);
+        }
+    }
+}
