@@ -43,6 +43,8 @@ struct Scratch {
     input: [i16; INPUT_DIM],
     patch: [i16; INPUT_DIM],
     code: model::Code,
+    /// For codes that are kept or thrown away; not part of what inference needs.
+    other: model::Code,
     workspace: model::Workspace,
 }
 
@@ -50,6 +52,7 @@ static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
     input: [0; INPUT_DIM],
     patch: [0; INPUT_DIM],
     code: model::Code::new(),
+    other: model::Code::new(),
     workspace: model::Workspace::new(),
 });
 
@@ -75,6 +78,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         input,
         patch,
         code,
+        other,
         workspace,
     } = scratch;
     let network = load()?;
@@ -113,17 +117,16 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         restore += board::measure(|| network.restore(patch, normalisation)).1;
         decoded.add_levels(patch);
 
-        let mut other = model::Code::new();
-        let correlate = || network.refine(input, &mut other, &correlation, workspace, || false);
+        let correlate = || network.refine(input, other, &correlation, workspace, || false);
         dense += board::measure(correlate).1;
         let count = board::measure(|| network.refine(input, code, &without, workspace, || false)).1;
         once += count;
-        let start = code.clone();
+        other.clone_from(code);
         let all = board::measure(|| network.refine(input, code, &settings, workspace, || false)).1;
         iterations += all.saturating_sub(count);
         refined.add_levels_of(code);
 
-        *code = start;
+        code.clone_from(other);
         let mut made = 0;
         let all = board::measure(|| {
             made = network
@@ -144,7 +147,8 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("patches = {=u64}", count);
     info!("iterations = {=u32}", ITERATIONS);
     info!("stack bytes = {=usize}", stack_of_inference);
-    info!("scratch bytes = {=usize}", size_of::<Scratch>());
+    let bytes = size_of::<Scratch>() - model::Code::BYTES - size_of_val(input);
+    info!("scratch bytes = {=usize}", bytes);
     info!("active = {=u64}", active);
     info!("preprocess = {=u64}", preprocess / count);
     info!("encode = {=u64}", encode / count);
