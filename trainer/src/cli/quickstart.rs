@@ -232,6 +232,7 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
         engine: &CpuEngine::default(),
         device: &Device::Cpu,
         resume: false,
+        start: None,
     };
     session.run(splits, &mut console, &AtomicBool::new(false))?;
     console.finish();
