@@ -1,7 +1,7 @@
 //! Chooses the board's memory map, and turns the model file and the patches into Rust source.
 //!
 //! Variables: `SPARSECODE_MODEL` (default `model/model.safetensors`), `SPARSECODE_PATCHES` (`model/patches.npy`),
-//! `SPARSECODE_PATCH_LIMIT` (how many patches; all).
+//! `SPARSECODE_PATCH_LIMIT` (how many patches; all), `SPARSECODE_REFINE` (iterations of refinement in `stream`; 0).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 #[path = "npy.rs"]
 mod npy;
 
-use sparsecode_runtime::formats::{AlignedBytes, IntegerFile};
 use sparsecode_runtime::ModelFile;
+use sparsecode_runtime::formats::{AlignedBytes, IntegerFile};
 
 const CORES: [&str; 6] = ["m0plus", "m4f", "m7", "m33", "m55", "rv32imc"];
 
@@ -26,8 +26,7 @@ fn main() -> Result<()> {
     let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
     sparsecode_runtime::embed::model(&path)?;
     let bytes = AlignedBytes::read(&path)?;
-    // Levels of an integer model, in raw units; `None` for one in f32.
-    let scale = match ModelFile::read(&bytes) {
+    let integer = match ModelFile::read(&bytes) {
         Ok(file) => {
             offer_gram(&file, ram);
             None
@@ -35,11 +34,11 @@ fn main() -> Result<()> {
         // `embed` has looked at it.
         Err(_) => {
             println!("cargo::rustc-cfg=integer");
-            Some(IntegerFile::read(&bytes)?.scales()?.0)
+            Some(IntegerFile::read(&bytes)?)
         }
     };
     let patches = input("SPARSECODE_PATCHES", "model/patches.npy")?;
-    write_patches(&patches, scale, &output.join("patches.rs"))
+    write_patches(&patches, integer.as_ref(), &output.join("patches.rs"))
         .with_context(|| patches.display().to_string())
 }
 
@@ -78,7 +77,7 @@ fn link(output: &Path) -> Result<usize> {
         println!("cargo:rustc-link-arg-bins=-Tmemory.x");
     }
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
-    for binary in ["sparsecode-firmware", "bench", "integer"] {
+    for binary in ["sparsecode-firmware", "bench", "integer", "stream"] {
         println!("cargo:rustc-link-arg-bin={binary}=-Tdefmt.x");
     }
     ram_of(&fs::read_to_string(&map)?)
@@ -103,8 +102,9 @@ fn input(variable: &str, default: &str) -> Result<PathBuf> {
 }
 
 /// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is. For an
-/// integer model `NOISY` and `CLEAN` are levels, and there is no `NOISE`.
-fn write_patches(path: &Path, scale: Option<f32>, to: &Path) -> Result<()> {
+/// integer model `NOISY` and `CLEAN` are levels, and in place of `NOISE` there are `THRESHOLD`, that of refinement against this noise, and
+/// `REFINE`, its iterations.
+fn write_patches(path: &Path, integer: Option<&IntegerFile<'_>>, to: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=SPARSECODE_PATCH_LIMIT");
     let limit = env::var("SPARSECODE_PATCH_LIMIT")
         .ok()
@@ -112,14 +112,32 @@ fn write_patches(path: &Path, scale: Option<f32>, to: &Path) -> Result<()> {
         .transpose()?;
     let patches = npy::Patches::parse(&fs::read(path)?, limit).map_err(anyhow::Error::msg)?;
     let mut source = String::new();
-    if scale.is_none() {
-        let noise = patches.noise().to_bits();
-        writeln!(source, "pub(crate) const NOISE: f32 = f32::from_bits({noise:#x});")?;
-    }
+    let scale = match integer {
+        None => {
+            let noise = patches.noise().to_bits();
+            writeln!(
+                source,
+                "pub(crate) const NOISE: f32 = f32::from_bits({noise:#x});"
+            )?;
+            None
+        }
+        Some(file) => {
+            println!("cargo:rerun-if-env-changed=SPARSECODE_REFINE");
+            let refine = env::var("SPARSECODE_REFINE").unwrap_or_else(|_| "0".to_owned());
+            let refine: u32 = refine.parse().context("SPARSECODE_REFINE")?;
+            let threshold = npy::threshold(file, patches.noise())?;
+            writeln!(source, "pub(crate) const REFINE: u32 = {refine};")?;
+            writeln!(source, "pub(crate) const THRESHOLD: i32 = {threshold};")?;
+            Some(file.scales()?.0)
+        }
+    };
     let number = if scale.is_none() { "f32" } else { "i16" };
     for (name, samples) in [("NOISY", &patches.noisy), ("CLEAN", &patches.clean)] {
         let (count, input_dim) = (patches.count, patches.input_dim);
-        writeln!(source, "pub(crate) static {name}: [[{number}; {input_dim}]; {count}] = [")?;
+        writeln!(
+            source,
+            "pub(crate) static {name}: [[{number}; {input_dim}]; {count}] = ["
+        )?;
         for patch in samples.chunks(input_dim) {
             source.push('[');
             for sample in patch {

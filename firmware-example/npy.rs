@@ -2,6 +2,19 @@
 // clean ones, in raw samples. In Python: `np.save(path, np.stack([noisy, clean]).astype("<f4"))`.
 // Included by the build script and by `cargo xtask firmware`.
 
+/// The threshold of refinement against noise of a deviation, in raw units; without noise, the file's own.
+pub(crate) fn threshold(
+    file: &sparsecode_runtime::formats::IntegerFile<'_>,
+    noise: f32,
+) -> Result<i32, sparsecode_runtime::ReadError> {
+    if noise == 0.0 {
+        return Ok(file.refiner.threshold);
+    }
+    let spec = file.spec()?;
+    let sigma = noise / spec.preprocessing.deviation;
+    file.threshold(sparsecode_runtime::Refine::for_noise(&spec, sigma).lambda)
+}
+
 /// The nearest level of an integer model's sensor.
 pub(crate) fn level(sample: f32, scale: f32) -> i16 {
     // The conversion saturates.

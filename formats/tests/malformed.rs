@@ -2,70 +2,30 @@
 
 mod common;
 
-use common::{entry, join, join_padded, offsets, small, split};
+use common::{Parts, entry, join, join_padded, offsets, small};
 use sparsecode_formats::{
     Aligned, AlignedBytes, Dims, ModelFile, ReadError, Variant, WeightType, write,
 };
 
 /// A good file, to be damaged.
-struct Parts {
-    header: String,
-    data: Vec<u8>,
+fn parts(weights: WeightType, one_hidden: bool) -> Parts {
+    Parts::of(&write(&small(Variant::Vdl, one_hidden), weights).unwrap())
 }
 
-impl Parts {
-    fn new(weights: WeightType, one_hidden: bool) -> Self {
-        let (header, data) = split(&write(&small(Variant::Vdl, one_hidden), weights).unwrap());
-        Self { header, data }
-    }
+trait Read {
+    fn read(&self) -> ReadError;
+}
 
+impl Read for Parts {
     fn read(&self) -> ReadError {
-        ModelFile::read(&join(&self.header, &self.data))
+        ModelFile::read(&self.bytes())
             .map(|_| ())
             .expect_err(&self.header)
-    }
-
-    /// Replaces one occurrence, which must exist.
-    fn replace(mut self, from: &str, to: &str) -> Self {
-        assert!(self.header.contains(from), "{from} in {}", self.header);
-        self.header = self.header.replacen(from, to, 1);
-        self
-    }
-
-    /// Replaces within the entry of one tensor.
-    fn in_tensor(self, tensor: &str, from: &str, to: &str) -> Self {
-        let old = entry(&self.header, tensor).to_owned();
-        assert!(old.contains(from), "{from} in {old}");
-        let new = old.replacen(from, to, 1);
-        self.replace(&old, &new)
-    }
-
-    fn metadata(self, key: &str, value: &str) -> Self {
-        let begin = self.header.find(&format!("\"{key}\":\"")).unwrap() + key.len() + 4;
-        let end = begin + self.header[begin..].find('"').unwrap();
-        let header = format!("{}{value}{}", &self.header[..begin], &self.header[end..]);
-        Self { header, ..self }
-    }
-
-    /// Overwrites one element.
-    fn poke(mut self, tensor: &str, element: usize, bytes: &[u8]) -> Self {
-        let begin = offsets(&self.header, tensor).start + element * bytes.len();
-        self.data[begin..begin + bytes.len()].copy_from_slice(bytes);
-        self
-    }
-
-    fn move_to(self, tensor: &str, begin: u64, end: u64) -> Self {
-        let range = offsets(&self.header, tensor);
-        self.in_tensor(
-            tensor,
-            &format!("[{},{}]", range.start, range.end),
-            &format!("[{begin},{end}]"),
-        )
     }
 }
 
 fn i8() -> Parts {
-    Parts::new(WeightType::I8, false)
+    parts(WeightType::I8, false)
 }
 
 /// Asserts the error, and that its message has each of the words.
@@ -481,7 +441,7 @@ fn tensors() {
         },
         &["encoder.input"],
     );
-    let error = Parts::new(WeightType::I8, true)
+    let error = parts(WeightType::I8, true)
         .metadata("hidden_dim", "0")
         .read();
     expect(
@@ -622,7 +582,7 @@ fn places() {
 
 #[test]
 fn numbers() {
-    let f32s = || Parts::new(WeightType::F32, true);
+    let f32s = || parts(WeightType::F32, true);
     for tensor in [
         "encoder.input",
         "encoder.bias",
@@ -663,7 +623,7 @@ fn numbers() {
             ReadError::Level { tensor, index: 24 },
             &[tensor, "at 24"],
         );
-        let error = Parts::new(WeightType::I16, false)
+        let error = parts(WeightType::I16, false)
             .poke(tensor, 24, &i16::MIN.to_le_bytes())
             .read();
         expect(

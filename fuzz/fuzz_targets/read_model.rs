@@ -8,11 +8,30 @@ use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
 use sparsecode_formats::quant::dequantize;
-use sparsecode_formats::{AlignedBytes, Decoder, MatrixRef, ModelFile, WeightType, write};
+use sparsecode_formats::{
+    AlignedBytes, Decoder, IntegerFile, MatrixRef, ModelFile, WeightType, write,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let bytes = AlignedBytes::from_slice(bytes);
     let _ = black_box(ModelFile::read_slot(&bytes));
+    match IntegerFile::read(&bytes) {
+        Ok(file) => {
+            let _ = black_box((
+                file.prove(),
+                file.verify_checksum(),
+                file.spec(),
+                file.scales(),
+            ));
+            let blocks = file.decoder.dictionary;
+            assert_eq!(
+                (blocks.rows(), blocks.cols()),
+                (file.spec.code_dim(), file.spec.input_dim())
+            );
+            assert!(blocks.get(blocks.rows() - 1, blocks.cols() - 1).is_some());
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
     match ModelFile::read(&bytes) {
         Ok(model) => touch(&model),
         // The message is part of the interface.

@@ -974,6 +974,20 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
             assert!(view.code().eq(c.components()));
             assert_eq!(refinement, done.into());
 
+            let done = view.descend(&patch, &refine, || false).unwrap();
+            done!(sparsecode_integer_descend(
+                &raw const model,
+                found.as_ptr(),
+                21,
+                &raw mut c.code,
+                &raw const settings,
+                workspace,
+                size,
+                &raw mut refinement
+            ));
+            assert!(view.code().eq(c.components()));
+            assert_eq!(refinement, done.into());
+
             view.decode(&mut patch).unwrap();
             view.restore(&mut patch, normalisation).unwrap();
             done!(sparsecode_integer_decode(

@@ -126,6 +126,90 @@ fn the_benchmark_counts_every_way_to_refine() {
     assert!(descent_good < direct_good / 5.0, "{row}");
 }
 
+/// In integers the M4F's counts are a fraction of those in f32, and a signal comes out as it does on the host, or the commands fail.
+#[test]
+fn integers_and_streams_run_on_the_device() {
+    let xtask = |arguments: &[&str]| {
+        let output = cargo()
+            .args(["run", "--quiet", "--package", "xtask", "--"])
+            .args(arguments)
+            .output()
+            .expect("cargo runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let status = output.status.code();
+        assert!(
+            [Some(0), Some(SKIPPED)].contains(&status),
+            "{text}\n{errors}"
+        );
+        (status == Some(0)).then_some(text)
+    };
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-example/model");
+    let integer = model.join("integer.safetensors");
+    let row = |text: &str| -> Vec<f64> {
+        let row = text.lines().find(|line| line.starts_with("| m4f |"));
+        let row = row.unwrap_or_else(|| panic!("no row in {text}"));
+        row.split('|')
+            .filter_map(|cell| cell.trim().trim_end_matches(" %").parse().ok())
+            .collect()
+    };
+    let device = ["bench", "device", "--core", "m4f", "--patch-limit", "2"];
+    let Some(text) = xtask(&[&device[..], &["--model", integer.to_str().unwrap()]].concat()) else {
+        return skipped("integers on m4f");
+    };
+    let [_, dense, encode, decode, ..] = row(&text)[..] else {
+        panic!("{text}");
+    };
+    // 64 × 128 products in the first layer: with SMLAD about 1.3 instructions each, and what rescaling takes.
+    assert!(
+        dense < 2.5 * 64.0 * 128.0 && encode < 80_000.0 && decode < 6_000.0,
+        "{text}"
+    );
+
+    for refine in ["0", "5"] {
+        let text = xtask(&["stream", "--core", "m4f", "--refine", refine]).expect("it ran before");
+        let [instructions, longest, real_time, ..] = row(&text)[..] else {
+            panic!("{text}");
+        };
+        assert!(real_time > 10.0 && longest > instructions, "{text}");
+        let decibels: Vec<f64> = text
+            .split(" dB")
+            .filter_map(|part| part.rsplit(' ').next()?.parse().ok())
+            .collect();
+        let [before, after, ..] = decibels[..] else {
+            panic!("{text}");
+        };
+        assert!(after > before + 5.0, "{text}");
+    }
+}
+
+/// What the host computes of the table of bits and iterations is what the committed page says.
+#[test]
+fn the_page_on_precision_is_up_to_date() {
+    let output = cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .args(["bench", "precision", "--no-device"])
+        .output()
+        .expect("cargo runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    // Weights, activations, iterations, PSNR, zeros, bytes; not the instructions, which compilers move.
+    let rows = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| weights"))
+            .map(|line| line.split('|').take(7).collect::<Vec<_>>().join("|"))
+            .collect()
+    };
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/precision.md");
+    let kept = rows(&std::fs::read_to_string(page).unwrap());
+    let found = rows(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(found.len(), 16);
+    assert_eq!(
+        found, kept,
+        "cargo xtask bench precision --markdown docs/results/precision.md"
+    );
+}
+
 /// A 784→128 model in i8 and two patches for it: the papers' VDL and noisy digits where the shared data are, else made up.
 fn mnist_sized(model: &Path, patches: &Path) {
     let made_up = || {

@@ -13,7 +13,7 @@ use sparsecode_tests::golden::{Tensors, write_tensors};
 use sparsecode_tests::runs;
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::npy::{read_npy_f32, write_npy_f32};
-use sparsecode_trainer::export::{HostModel, TrainedRun, import_torch};
+use sparsecode_trainer::export::{Calibration, HostModel, TrainedRun, import_torch};
 use sparsecode_trainer::model::Autoencoder;
 use sparsecode_trainer::rng::{Stream, generator};
 use sparsecode_trainer::train::{Checkpoint, RunFolder};
@@ -116,10 +116,17 @@ fn files() -> &'static Files {
             if preset.ends_with("-nl") {
                 settings.push("model.hidden_dim=10");
             }
-            let (run, _) = runs::train(preset, &settings, &out, &Device::Cpu).unwrap();
+            let (run, splits) = runs::train(preset, &settings, &out, &Device::Cpu).unwrap();
             for weights in WeightType::ALL {
                 let bytes = run.export(weights).unwrap().bytes;
                 models.push((format!("{preset} in {weights}"), bytes));
+            }
+            if !preset.ends_with("-nl") {
+                let method = Calibration::default();
+                let (written, _) = run
+                    .export_integer(&splits.validation, method, None)
+                    .unwrap();
+                models.push((format!("{preset} in integers"), written.bytes));
             }
         }
         Files { folder, models }

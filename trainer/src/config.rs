@@ -11,6 +11,7 @@ use sparsecode_formats::Variant;
 
 use crate::data::DataConfig;
 use crate::inference::{InferenceConfig, Stopping};
+use crate::model::QuantizeAware;
 
 /// Everything that decides what a run computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub struct OptimizerConfig {
     pub hidden_bias_weight_decay: f64,
     /// Decay of b, the encoder's bias.
     pub encoder_bias_weight_decay: f64,
+    /// Learns at the weights that an export will round to: `"i8"`. Not set: at the weights themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize_aware: Option<QuantizeAware>,
 }
 
 /// Why a configuration could not be resolved.
@@ -532,6 +536,7 @@ impl Row {
                 },
                 hidden_bias_weight_decay: 0.0,
                 encoder_bias_weight_decay: 0.0,
+                quantize_aware: None,
             },
             data,
         }

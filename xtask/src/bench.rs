@@ -15,6 +15,8 @@ pub(crate) enum Bench {
     Train(Train),
     /// Microcontrollers: instructions of every stage, and of ways to refine
     Device(crate::firmware::bench::Device),
+    /// Bits and iterations: PSNR, zeros, flash and instructions
+    Precision(crate::firmware::precision::Precision),
 }
 
 /// Times the plain and the fast engine in one run on this machine, which should be quiet.
@@ -38,6 +40,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Train(arguments) => train(arguments).map(|()| ExitCode::SUCCESS),
         Bench::Device(arguments) => crate::firmware::bench::run(arguments),
+        Bench::Precision(arguments) => crate::firmware::precision::run(arguments),
     }
 }
 

@@ -34,6 +34,8 @@ enum Task {
     Firmware(firmware::Arguments),
     /// Put an exported model and its patches into the firmware
     FirmwareModel(firmware::model::Arguments),
+    /// Denoise a signal sample by sample on a core in QEMU, and hold it to the host's result
+    Stream(firmware::stream::Arguments),
     /// Build the crates that run on devices for bare-metal targets
     NoStd(no_std::Arguments),
     /// Build the C API, and run programs in C on the host and in QEMU
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Task::FirmwareModel(arguments) => {
             firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
+        Task::Stream(arguments) => firmware::stream::run(&arguments),
         Task::NoStd(arguments) => no_std::run(&arguments),
         Task::Capi(arguments) => capi::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -33,6 +33,23 @@ pub(crate) fn write_page(
     write().with_context(|| path.display().to_string())
 }
 
+/// How this program was called; of paths, only the file's name: the others say something about a machine, not about the figures.
+pub(crate) fn command_line() -> String {
+    let arguments = std::env::args().skip(1).map(|argument| {
+        let name = Path::new(&argument).file_name();
+        let is_path = argument.contains('/');
+        match name.filter(|_| is_path) {
+            Some(name) => name.to_string_lossy().into_owned(),
+            None => argument,
+        }
+    });
+    let words: Vec<String> = ["cargo".to_owned(), "xtask".to_owned()]
+        .into_iter()
+        .chain(arguments)
+        .collect();
+    words.join(" ")
+}
+
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")

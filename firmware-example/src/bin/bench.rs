@@ -116,10 +116,15 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     } = scratch;
     let network = load()?;
     let spec = network.spec();
+    let objective = if NOISE > 0.0 {
+        Refine::for_noise(spec, NOISE / spec.preprocessing.deviation)
+    } else {
+        Refine::for_model(spec)
+    };
     let settings = Refine {
         max_iterations: ITERATIONS,
         tolerance: 0.0,
-        ..Refine::for_noise(spec, NOISE / spec.preprocessing.deviation)
+        ..objective
     };
     let count = NOISY.len() as u64;
 

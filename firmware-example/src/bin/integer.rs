@@ -32,7 +32,7 @@ use checksum::Checksum;
 use defmt::{error, info};
 use defmt_semihosting as _;
 use model::INPUT_DIM;
-use patches::NOISY;
+use patches::{NOISY, THRESHOLD};
 use sparsecode_runtime::{IntegerRefine, LoadError};
 use static_cell::ConstStaticCell;
 
@@ -43,6 +43,8 @@ struct Scratch {
     input: [i16; INPUT_DIM],
     patch: [i16; INPUT_DIM],
     code: model::Code,
+    /// For codes that are kept or thrown away; not part of what inference needs.
+    other: model::Code,
     workspace: model::Workspace,
 }
 
@@ -50,6 +52,7 @@ static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
     input: [0; INPUT_DIM],
     patch: [0; INPUT_DIM],
     code: model::Code::new(),
+    other: model::Code::new(),
     workspace: model::Workspace::new(),
 });
 
@@ -75,10 +78,12 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         input,
         patch,
         code,
+        other,
         workspace,
     } = scratch;
     let network = load()?;
     let settings = IntegerRefine {
+        threshold: THRESHOLD,
         max_iterations: ITERATIONS,
         tolerance_bits: 31,
         ..IntegerRefine::for_model(network.file())
@@ -96,8 +101,11 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     stack::paint();
     let (mut preprocess, mut encode, mut decode, mut restore) = (0, 0, 0, 0);
     let (mut dense, mut once, mut iterations, mut active) = (0, 0, 0, 0);
-    let (mut encoded, mut refined, mut decoded) =
-        (Checksum::new(), Checksum::new(), Checksum::new());
+    let (mut passes, mut passing) = (0, 0);
+    let mut encoded = Checksum::new();
+    let mut decoded = Checksum::new();
+    let mut refined = Checksum::new();
+    let mut descended = Checksum::new();
     for noisy in &NOISY {
         *input = *noisy;
         let (normalisation, count) = board::measure(|| network.preprocess(input));
@@ -109,14 +117,25 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         restore += board::measure(|| network.restore(patch, normalisation)).1;
         decoded.add_levels(patch);
 
-        let mut other = model::Code::new();
-        let correlate = || network.refine(input, &mut other, &correlation, workspace, || false);
+        let correlate = || network.refine(input, other, &correlation, workspace, || false);
         dense += board::measure(correlate).1;
         let count = board::measure(|| network.refine(input, code, &without, workspace, || false)).1;
         once += count;
+        other.clone_from(code);
         let all = board::measure(|| network.refine(input, code, &settings, workspace, || false)).1;
         iterations += all.saturating_sub(count);
         refined.add_levels_of(code);
+
+        code.clone_from(other);
+        let mut made = 0;
+        let all = board::measure(|| {
+            made = network
+                .descend(input, code, &settings, workspace, || false)
+                .iterations;
+        });
+        passes += u64::from(made);
+        passing += all.1.saturating_sub(count);
+        descended.add_levels_of(code);
     }
     let stack_of_inference = stack::high_water();
 
@@ -128,7 +147,8 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("patches = {=u64}", count);
     info!("iterations = {=u32}", ITERATIONS);
     info!("stack bytes = {=usize}", stack_of_inference);
-    info!("scratch bytes = {=usize}", size_of::<Scratch>());
+    let bytes = size_of::<Scratch>() - model::Code::BYTES - size_of_val(input);
+    info!("scratch bytes = {=usize}", bytes);
     info!("active = {=u64}", active);
     info!("preprocess = {=u64}", preprocess / count);
     info!("encode = {=u64}", encode / count);
@@ -137,9 +157,11 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("fista once = {=u64}", once / count);
     let each = iterations / (count * u64::from(ITERATIONS));
     info!("fista iteration = {=u64}", each);
+    info!("descent pass = {=u64}", passing / passes.max(1));
     info!("encode checksum = {=u32}", encoded.value());
     info!("decode checksum = {=u32}", decoded.value());
     info!("fista checksum = {=u32}", refined.value());
+    info!("descent checksum = {=u32}", descended.value());
     Ok(())
 }
 

@@ -19,8 +19,8 @@ use sparsecode_runtime::stream::{
     Weighting,
 };
 use sparsecode_runtime::{
-    CodeBuffer as _, GramBuffer, GramWorkspace, Model, ModelFile, ModelView, Refine, SparseCode,
-    Workspace,
+    CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerModel, IntegerRefine,
+    IntegerWorkspace, Model, ModelFile, ModelView, Refine, SparseCode, Workspace,
 };
 
 #[cfg(target_arch = "arm")]
@@ -41,6 +41,7 @@ fn main() -> ! {
     black_box(one_hidden());
     black_box(gram());
     black_box(any_size());
+    black_box(integers());
     black_box(signal::<Uniform>());
     black_box(signal::<Hann>());
     black_box(frame::<Uniform>());
@@ -211,6 +212,33 @@ fn contrast_frame() -> Option<bool> {
         }
     }
     Some(done)
+}
+
+/// Everything that `IntegerModel` offers.
+#[inline(never)]
+fn integers() -> Option<i16> {
+    let model = IntegerModel::<64, 128>::load(slot()).ok()?;
+    model.file().verify_checksum().ok()?;
+    let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
+    let settings = black_box(IntegerRefine::for_model(model.file()));
+    let mut patch = black_box([50; 64]);
+    let normalisation = model.preprocess(&mut patch);
+    model.encode(&patch, &mut code, &mut workspace);
+    code.push(black_box(127), black_box(3)).ok()?;
+    let deadline = || black_box(false);
+    black_box(model.refine(&patch, &mut code, &settings, &mut workspace, deadline));
+    black_box(model.descend(&patch, &mut code, &settings, &mut workspace, deadline));
+    model.decode(&code, &mut patch, &mut workspace);
+    model.restore(&mut patch, normalisation);
+    black_box(model.denoise(
+        &mut patch,
+        Some(&settings),
+        &mut code,
+        &mut workspace,
+        deadline,
+    ));
+    code.to_dense(&mut patch);
+    code.iter().map(|(_, level)| level).max()
 }
 
 #[panic_handler]

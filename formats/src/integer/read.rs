@@ -243,6 +243,20 @@ impl<'a> IntegerFile<'a> {
         Ok((scale("input_scale")?, scale("code_scale")?))
     }
 
+    /// The threshold of refinement for another λ than that of training: λη in points, rounded. For hosts.
+    ///
+    /// # Errors
+    ///
+    /// A value of the metadata that is missing or out of range.
+    #[inline(never)]
+    pub fn threshold(&self, lambda: f32) -> Result<i32, ReadError> {
+        let (_, code_scale) = self.scales()?;
+        let point = f64::from(code_scale) / f64::from(1_u32 << self.refiner.point_fraction);
+        let threshold = f64::from(lambda) * f64::from(self.spec()?.step_size) / point;
+        // Rounds halves up; the conversion saturates, and NaN is 0.
+        Ok(((threshold + 0.5) as i32).max(0))
+    }
+
     fn header(&self) -> Result<Header<'a, 10, 37>, ReadError> {
         let mut header = Header::empty(&INTEGER);
         header.read(self.bytes)?;

@@ -129,3 +129,58 @@ pub(crate) fn offsets(header: &str, tensor: &str) -> std::ops::Range<usize> {
     let (begin, end) = numbers.split_once(',').unwrap();
     begin.parse().unwrap()..end.parse().unwrap()
 }
+
+/// A good file, to be damaged.
+pub(crate) struct Parts {
+    pub(crate) header: String,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Parts {
+    pub(crate) fn of(file: &[u8]) -> Self {
+        let (header, data) = split(file);
+        Self { header, data }
+    }
+
+    pub(crate) fn bytes(&self) -> AlignedBytes {
+        join(&self.header, &self.data)
+    }
+
+    /// Replaces one occurrence, which must exist.
+    pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
+        assert!(self.header.contains(from), "{from} in {}", self.header);
+        self.header = self.header.replacen(from, to, 1);
+        self
+    }
+
+    /// Replaces within the entry of one tensor.
+    pub(crate) fn in_tensor(self, tensor: &str, from: &str, to: &str) -> Self {
+        let old = entry(&self.header, tensor).to_owned();
+        assert!(old.contains(from), "{from} in {old}");
+        let new = old.replacen(from, to, 1);
+        self.replace(&old, &new)
+    }
+
+    pub(crate) fn metadata(self, key: &str, value: &str) -> Self {
+        let begin = self.header.find(&format!("\"{key}\":\"")).unwrap() + key.len() + 4;
+        let end = begin + self.header[begin..].find('"').unwrap();
+        let header = format!("{}{value}{}", &self.header[..begin], &self.header[end..]);
+        Self { header, ..self }
+    }
+
+    /// Overwrites one element.
+    pub(crate) fn poke(mut self, tensor: &str, element: usize, bytes: &[u8]) -> Self {
+        let begin = offsets(&self.header, tensor).start + element * bytes.len();
+        self.data[begin..begin + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn move_to(self, tensor: &str, begin: u64, end: u64) -> Self {
+        let range = offsets(&self.header, tensor);
+        self.in_tensor(
+            tensor,
+            &format!("[{},{}]", range.start, range.end),
+            &format!("[{begin},{end}]"),
+        )
+    }
+}

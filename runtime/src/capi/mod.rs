@@ -30,8 +30,8 @@ mod status;
 
 pub use integer::{
     sparsecode_integer_code, sparsecode_integer_code_get, sparsecode_integer_code_push,
-    sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_encode,
-    sparsecode_integer_model, sparsecode_integer_model_get_info,
+    sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_descend,
+    sparsecode_integer_encode, sparsecode_integer_model, sparsecode_integer_model_get_info,
     sparsecode_integer_model_get_scales, sparsecode_integer_model_info,
     sparsecode_integer_model_load, sparsecode_integer_model_verify_checksum,
     sparsecode_integer_normalisation, sparsecode_integer_preprocess, sparsecode_integer_refine,

@@ -4,7 +4,7 @@ use sparsecode_formats::IntegerFile;
 
 use super::code::{IntegerCode, List};
 use super::preprocess::{self, IntegerNormalisation};
-use super::refine::{self, IntegerRefine, IntegerRefinement};
+use super::refine::{self, IntegerRefine, IntegerRefinement, Method};
 use super::workspace::{IntegerWorkspace, Scratch};
 use super::{decode, encode};
 use crate::error::{DimensionError, LoadError};
@@ -140,6 +140,31 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         mut deadline: impl FnMut() -> bool,
     ) -> IntegerRefinement {
         refine::refine(
+            Method::Fista,
+            &self.file,
+            patch,
+            &mut code.list(),
+            settings,
+            workspace.parts(),
+            &mut deadline,
+        )
+    }
+
+    /// [`refine`](Self::refine) by coordinate descent instead of FISTA: one component after the other becomes the level that is best for it as
+    /// the others stand (Friedman, Hastie & Tibshirani 2010). An iteration is a pass over all components; it converges when a pass changes
+    /// none, or when the tolerance is met. On trained models it arrives with the fewest instructions.
+    ///
+    /// Cost: as of [`refine`](Self::refine), with `b·l` multiply-adds and `b` divisions for a pass in which `b` components change.
+    pub fn descend(
+        &self,
+        patch: &[i16; INPUT],
+        code: &mut IntegerCode<CODE>,
+        settings: &IntegerRefine,
+        workspace: &mut IntegerWorkspace<CODE>,
+        mut deadline: impl FnMut() -> bool,
+    ) -> IntegerRefinement {
+        refine::refine(
+            Method::Descent,
             &self.file,
             patch,
             &mut code.list(),
@@ -201,7 +226,15 @@ pub(crate) fn run_encode(
         Some(encoder) => encode::encode(encoder, patch, code, scratch),
         None => {
             let settings = IntegerRefine::for_model(file);
-            refine::refine(file, patch, code, &settings, scratch, &mut || false);
+            refine::refine(
+                Method::Fista,
+                file,
+                patch,
+                code,
+                &settings,
+                scratch,
+                &mut || false,
+            );
         }
     }
 }
@@ -221,8 +254,17 @@ pub(crate) fn run_denoise(
         Some(settings) if file.encoder.is_none() => settings.from_zero = true,
         _ => run_encode(file, patch, code, scratch.reborrow()),
     }
-    let refinement = settings
-        .map(|settings| refine::refine(file, patch, code, &settings, scratch.reborrow(), deadline));
+    let refinement = settings.map(|settings| {
+        refine::refine(
+            Method::Fista,
+            file,
+            patch,
+            code,
+            &settings,
+            scratch.reborrow(),
+            deadline,
+        )
+    });
     decode::decode(&file.decoder, code.entries(), scratch.entries, patch);
     preprocess::restore(patch, normalisation);
     refinement
@@ -332,18 +374,43 @@ impl<'a> IntegerView<'a> {
         settings: &IntegerRefine,
         mut deadline: impl FnMut() -> bool,
     ) -> Result<IntegerRefinement, DimensionError> {
+        self.run(Method::Fista, patch, settings, &mut deadline)
+    }
+
+    /// See [`IntegerModel::descend`].
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if the patch is not as long as the model's.
+    pub fn descend(
+        &mut self,
+        patch: &[i16],
+        settings: &IntegerRefine,
+        mut deadline: impl FnMut() -> bool,
+    ) -> Result<IntegerRefinement, DimensionError> {
+        self.run(Method::Descent, patch, settings, &mut deadline)
+    }
+
+    fn run(
+        &mut self,
+        method: Method,
+        patch: &[i16],
+        settings: &IntegerRefine,
+        deadline: &mut dyn FnMut() -> bool,
+    ) -> Result<IntegerRefinement, DimensionError> {
         self.check(patch)?;
         let mut code = List {
             entries: &mut self.entries,
             active: &mut self.active,
         };
         Ok(refine::refine(
+            method,
             &self.file,
             patch,
             &mut code,
             settings,
             self.workspace.parts(),
-            &mut deadline,
+            deadline,
         ))
     }
 

@@ -1,10 +1,13 @@
-//! FISTA in integers, on the Gram matrix that comes with the file.
+//! FISTA and coordinate descent in integers, on the Gram matrix that comes with the file.
 //!
 //! With `Ĝ = ρWᵀW` and `ĉ = ρWᵀy` the gradient step of a code is `a = z + ĉ − Ĝz`. The step of the momentum point
 //! `x = z_k + m (z_k − z_{k−1})` is `a_k + m (a_k − a_{k−1})`, so that `Ĝ` only ever meets codes: sparse, and changed in few
 //! components. `Ĝz` is kept and follows the changes; it is exact, so that it may equally be computed anew, whichever is cheaper.
+//!
+//! Restarting the momentum (O'Donoghue & Candès 2015; Su, Boyd & Candès 2016) was tried and takes no fewer iterations to within 1/1000
+//! of the lowest energy on trained models.
 
-use sparsecode_formats::{IntegerFile, IntegerRefiner};
+use sparsecode_formats::{CODE_LIMIT, IntegerFile, IntegerRefiner};
 
 use super::code::{self, List};
 use super::encode::{Threshold, rescale};
@@ -52,9 +55,17 @@ pub struct IntegerRefinement {
     pub stopped: Stop,
 }
 
+/// How a code is refined.
+#[derive(Clone, Copy)]
+pub(crate) enum Method {
+    Fista,
+    Descent,
+}
+
 /// Refines `code` for `levels`. All slices have the dimensions of the model.
 #[inline(never)]
 pub(crate) fn refine(
+    method: Method,
     file: &IntegerFile<'_>,
     levels: &[i16],
     code: &mut List<'_>,
@@ -84,28 +95,9 @@ pub(crate) fn refine(
     };
     state.multiply_anew(refiner);
 
-    let (mut iterations, mut idle) = (0, false);
-    let stopped = loop {
-        if iterations >= settings.max_iterations {
-            break Stop::Budget;
-        }
-        if deadline() {
-            break Stop::Deadline;
-        }
-        let momentum = momentum(iterations);
-        let step = state.step(refiner, correlation, momentum, settings.threshold);
-        iterations = iterations.saturating_add(1);
-        let bits = u32::from(settings.tolerance_bits).min(31);
-        if step.change < step.norm >> bits || (idle && step.changed == 0) {
-            break Stop::Converged;
-        }
-        idle = step.changed == 0;
-        // The product is exact either way.
-        if step.changed <= step.active {
-            state.add_changes(refiner, step.changed);
-        } else {
-            state.multiply_anew(refiner);
-        }
+    let (iterations, stopped) = match method {
+        Method::Fista => state.fista(refiner, correlation, settings, deadline),
+        Method::Descent => state.descend(refiner, correlation, settings, deadline),
     };
 
     code.clear();
@@ -140,7 +132,7 @@ struct State<'w> {
     entries: &'w mut [Entry],
 }
 
-/// What an iteration did.
+/// What an iteration or a pass did.
 struct Step {
     /// Components that changed, and that are active.
     changed: usize,
@@ -150,7 +142,108 @@ struct Step {
     norm: u32,
 }
 
+impl Step {
+    fn is_small(&self, settings: &IntegerRefine) -> bool {
+        let bits = u32::from(settings.tolerance_bits).min(31);
+        self.change < self.norm >> bits
+    }
+}
+
 impl State<'_> {
+    fn fista(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        settings: &IntegerRefine,
+        deadline: &mut dyn FnMut() -> bool,
+    ) -> (u32, Stop) {
+        let mut idle = false;
+        for done in 0..settings.max_iterations {
+            if deadline() {
+                return (done, Stop::Deadline);
+            }
+            let step = self.step(refiner, correlation, momentum(done), settings.threshold);
+            let now_idle = step.changed == 0;
+            if step.is_small(settings) || (idle && now_idle) {
+                return (done.saturating_add(1), Stop::Converged);
+            }
+            idle = now_idle;
+            // The product is exact either way.
+            if step.changed <= step.active {
+                self.add_changes(refiner, step.changed);
+            } else {
+                self.multiply_anew(refiner);
+            }
+        }
+        (settings.max_iterations, Stop::Budget)
+    }
+
+    fn descend(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        settings: &IntegerRefine,
+        deadline: &mut dyn FnMut() -> bool,
+    ) -> (u32, Stop) {
+        for done in 0..settings.max_iterations {
+            if deadline() {
+                return (done, Stop::Deadline);
+            }
+            let pass = self.pass(refiner, correlation, settings.threshold);
+            if pass.changed == 0 || pass.is_small(settings) {
+                return (done.saturating_add(1), Stop::Converged);
+            }
+        }
+        (settings.max_iterations, Stop::Budget)
+    }
+
+    /// One pass of coordinate descent: each component becomes the level that is best for it as the others stand.
+    #[inline(never)]
+    fn pass(&mut self, refiner: &IntegerRefiner<'_>, correlation: &[i32], threshold: i32) -> Step {
+        let finer = u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31;
+        let mut pass = Step {
+            changed: 0,
+            active: 0,
+            change: 0,
+            norm: 0,
+        };
+        for (index, (z, &correlation)) in self.iterate.iter_mut().zip(correlation).enumerate() {
+            let Some(&product) = self.product.get(index) else {
+                break;
+            };
+            // What one more point of this component would gain.
+            let gain = correlation
+                .saturating_sub(threshold)
+                .saturating_sub(product >> finer);
+            if *z == 0 && gain <= 0 {
+                continue;
+            }
+            // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
+            let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
+            let gain = gain.saturating_mul(1_i32.wrapping_shl(finer));
+            let half = curvature >> 1;
+            let away = if gain < 0 {
+                gain.saturating_sub(half)
+            } else {
+                gain.saturating_add(half)
+            };
+            // Rounded to the nearest level, halves away from 0.
+            let step = away.checked_div(curvature).unwrap_or(i32::MIN);
+            let before = i32::from(*z);
+            let next = before.saturating_add(step).clamp(0, CODE_LIMIT);
+            pass.norm = pass.norm.wrapping_add(before.unsigned_abs());
+            if next != before {
+                // Both within 0 … 32767.
+                let difference = next.wrapping_sub(before);
+                pass.change = pass.change.wrapping_add(difference.unsigned_abs());
+                pass.changed = pass.changed.wrapping_add(1);
+                *z = next as i16;
+                kernels::add_wide_row(&refiner.gram, index, difference as i16, self.product);
+            }
+        }
+        pass
+    }
+
     /// One iteration, without the product: `entries` receives the changes.
     #[inline(never)]
     fn step(

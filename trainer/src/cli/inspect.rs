@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use sparsecode_formats::IntegerFile;
 use sparsecode_runtime::ram_bytes;
 
 use super::print_json;
@@ -35,6 +36,9 @@ struct Report {
     lambda: f32,
     step_size: f32,
     weights: String,
+    activations: &'static str,
+    /// Null for models in f32 arithmetic.
+    levels: Option<Levels>,
     preprocessing: Preprocessing,
     peak: f32,
     provenance: Provenance,
@@ -60,6 +64,31 @@ struct Provenance {
     config_hash: String,
 }
 
+/// What the integers of a model stand for.
+#[derive(Serialize)]
+struct Levels {
+    /// Raw units of one input level.
+    input_scale: f32,
+    input_min: i16,
+    input_max: i16,
+    /// Code units of one level.
+    code_scale: f32,
+}
+
+impl Levels {
+    /// Proves on the way that no sum overflows.
+    fn of(file: &IntegerFile<'_>) -> anyhow::Result<Self> {
+        file.prove()?;
+        let (input_scale, code_scale) = file.scales()?;
+        Ok(Self {
+            input_scale,
+            input_min: file.spec.input_min,
+            input_max: file.spec.input_max,
+            code_scale,
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct Ram {
     patch: usize,
@@ -76,8 +105,10 @@ struct MultiplyAdds {
     decode_per_active_atom: usize,
     /// For each active hidden unit; 0 for a linear decoder.
     decode_per_active_unit: usize,
-    /// One FISTA iteration, on top of decoding (for a one-hidden decoder: twice its active units).
+    /// One FISTA iteration, on top of decoding (for a one-hidden decoder: twice its active units); 0 for integer models.
     refine_iteration: usize,
+    /// One FISTA iteration of an integer model, for each component that it changes; 0 for others.
+    refine_per_changed_atom: usize,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -85,13 +116,22 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let host = HostModel::new(&data, &arguments.file.display().to_string())?;
     let spec = *host.spec();
     let (d, l, m) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
-    let patch = 4 * d;
-    let workspace = 4 * (d + 2 * l + m);
-    let total = ram_bytes(d, l, m);
+    let integers = host.integer();
+    let levels = integers.map(Levels::of).transpose()?;
+    let (patch, workspace, total) = match integers {
+        None => (4 * d, 4 * (d + 2 * l + m), ram_bytes(d, l, m)),
+        // `IntegerCode` and `IntegerWorkspace`.
+        Some(_) => (2 * d, 18 * l, 2 * d + 18 * l + 4 * l + 4),
+    };
     let iterations = usize::from(spec.lista_iterations.unwrap_or(0));
     let report = Report {
         file: arguments.file.clone(),
-        format_version: sparsecode_formats::FORMAT_VERSION,
+        format_version: match integers {
+            None => sparsecode_formats::FORMAT_VERSION,
+            Some(_) => sparsecode_formats::INTEGER_FORMAT_VERSION,
+        },
+        activations: if integers.is_some() { "i16" } else { "f32" },
+        levels,
         model: spec.variant.model_name(m > 0),
         input_shape: spec.input_shape.to_string(),
         input_dim: d,
@@ -130,7 +170,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             encode_per_active_atom: iterations * l,
             decode_per_active_atom: if m == 0 { d } else { m },
             decode_per_active_unit: if m == 0 { 0 } else { d },
-            refine_iteration: l * if m == 0 { d } else { m },
+            refine_iteration: match integers {
+                None => l * if m == 0 { d } else { m },
+                Some(_) => 0,
+            },
+            refine_per_changed_atom: if integers.is_some() { l } else { 0 },
         },
         checksum: "ok".to_owned(),
     };
@@ -167,7 +211,27 @@ fn print(report: &Report) {
             report.step_size
         ),
     );
-    row("weights", report.weights.clone());
+    row(
+        "weights, activations",
+        format!("{}, {}", report.weights, report.activations),
+    );
+    if let Some(levels) = &report.levels {
+        let Levels {
+            input_scale,
+            input_min,
+            input_max,
+            code_scale,
+        } = levels;
+        row(
+            "input levels",
+            format!("{input_min} to {input_max}, {input_scale} raw units each"),
+        );
+        row("code levels", format!("0 to 32767, {code_scale} each"));
+        row(
+            "sums of 32 bits",
+            "cannot overflow (proved again)".to_owned(),
+        );
+    }
     let pre = &report.preprocessing;
     row(
         "preprocessing",
@@ -215,10 +279,14 @@ fn print(report: &Report) {
         );
     }
     row("multiply-adds to decode", decode);
-    row(
-        "multiply-adds of a refinement step",
-        format!("{} + those of decoding", count(cost.refine_iteration)),
-    );
+    let step = match &report.levels {
+        None => format!("{} + those of decoding", count(cost.refine_iteration)),
+        Some(_) => format!(
+            "{} an atom that changes",
+            count(cost.refine_per_changed_atom)
+        ),
+    };
+    row("multiply-adds of a refinement step", step);
     row("checksum", report.checksum.clone());
     print!("{table}");
 }

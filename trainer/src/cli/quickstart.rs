@@ -17,7 +17,7 @@ use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_sign
 use crate::denoise::{denoise_image, denoise_signal};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
-use crate::export::{HostModel, TrainedRun, read_model};
+use crate::export::{Calibration, HostModel, TrainedRun, read_model};
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
@@ -32,13 +32,16 @@ const SHOWN: usize = 12;
 const IMAGES: (u64, usize) = (3, 160);
 /// Stretches of signal that are denoised whole, and their length in samples.
 const STRETCHES: (u64, usize) = (2, 640);
+/// Samples of the signal that is written for the firmware.
+const SIGNAL: usize = 2000;
 /// The most FISTA iterations of a refinement.
 const REFINE: u32 = 50;
 
 /// Train a small model on built-in data, export it, and denoise held-out patches with the exported file
 ///
 /// The whole path in about a minute, without any data: a VDL model (LISTA encoder, linear decoder), 8-bit weights, and the code that
-/// runs on a microcontroller. Writes the run, the model file, pictures, and patches for the firmware example.
+/// runs on a microcontroller. Writes the run, the model file for f32 arithmetic and for integers,
+/// pictures, and patches (a signal, too) for the firmware example.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  sparsecode quickstart\n  sparsecode quickstart --signal ecg --output ecg-demo"
@@ -75,6 +78,15 @@ enum Signal {
     Ecg,
 }
 
+impl Signal {
+    fn scene(self, length: usize, seed: u64) -> Vec<f32> {
+        match self {
+            Self::Vibration => vibration_signal(length, seed),
+            Self::Ecg => ecg_signal(length, seed),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Report {
     data: String,
@@ -87,6 +99,8 @@ struct Report {
     model_bytes: usize,
     ram_bytes: usize,
     model_file: PathBuf,
+    /// The same model for arithmetic in integers.
+    integer_file: PathBuf,
     pictures: Vec<PathBuf>,
     patches: PathBuf,
 }
@@ -103,13 +117,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = configuration(arguments)?;
     let folder = RunFolder::new(arguments.output.join("run"));
     let splits = config.data.load(None, config.seed)?;
-    let test = splits.test.clone();
+    let (test, validation) = (splits.test.clone(), splits.validation.clone());
     let peak = f64::from(splits.peak);
     train(&config, splits, &folder, arguments.quiet)?;
 
     let trained = TrainedRun::open(&folder, &Device::Cpu)?;
     let model_file = arguments.output.join("model.safetensors");
     write_atomic(&model_file, &trained.export(WeightType::I8)?.bytes)?;
+    let integer_file = arguments.output.join("integer.safetensors");
+    let (integers, _) = trained.export_integer(&validation, Calibration::default(), None)?;
+    write_atomic(&integer_file, &integers.bytes)?;
 
     // From here on nothing but the file: what follows is what a device does.
     let data = read_model(&model_file)?;
@@ -125,7 +142,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         refine,
         peak,
     };
-    let (rows, usage) = demo.measure(&mut host)?;
+    let (mut rows, usage) = demo.measure(&mut host)?;
+    let integer_data = read_model(&integer_file)?;
+    let mut integer_host = HostModel::new(&integer_data, &integer_file.display().to_string())?;
+    let (integer_rows, _) = demo.measure(&mut integer_host)?;
+    rows.extend(integer_rows.into_iter().map(|row| Row {
+        method: format!("{}, in integers", row.method),
+        ..row
+    }));
 
     let spec = *host.spec();
     let (height, width) = (
@@ -145,6 +169,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     draw_scenes(&mut host, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
     let patches = picture("patches.npy");
     demo.write_patches(&patches)?;
+    if let Some(signal) = arguments.signal {
+        let clean = signal.scene(SIGNAL, arguments.seed.wrapping_add(2000));
+        let noisy = with_noise(&clean, raw_sigma, arguments.seed, 2);
+        let samples = [noisy, clean].concat();
+        write_npy_f32(&picture("signal.npy"), &[2, 1, SIGNAL], &samples)?;
+    }
 
     let report = Report {
         data: trained.facts.description.clone(),
@@ -156,6 +186,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         model_bytes: data.len(),
         ram_bytes: ram_bytes(spec.input_dim(), spec.code_dim(), spec.hidden_dim()),
         model_file,
+        integer_file,
         pictures,
         patches,
     };
@@ -201,6 +232,7 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
         engine: &CpuEngine::default(),
         device: &Device::Cpu,
         resume: false,
+        start: None,
     };
     session.run(splits, &mut console, &AtomicBool::new(false))?;
     console.finish();
@@ -365,8 +397,7 @@ fn draw_scenes(
         let seed = arguments.seed.wrapping_add(1000 + scene);
         let clean = match arguments.signal {
             None => dead_leaves_image(width, height, seed),
-            Some(Signal::Vibration) => vibration_signal(width, seed),
-            Some(Signal::Ecg) => ecg_signal(width, seed),
+            Some(signal) => signal.scene(width, seed),
         };
         let noisy = with_noise(&clean, sigma, seed, 1);
         let denoised = match arguments.signal {
@@ -464,6 +495,7 @@ fn print(report: &Report) {
         ]);
     println!("{table}");
     println!("{}", report.model_file.display());
+    println!("{}", report.integer_file.display());
     for picture in &report.pictures {
         println!("{}", picture.display());
     }

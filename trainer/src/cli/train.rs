@@ -1,14 +1,15 @@
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{DataFlags, DeviceChoice, print_json, usage};
 use crate::config::Config;
+use crate::export::TrainedRun;
 use crate::inference::engine_for;
 use crate::report::progress::{Progress, ProgressMode};
 use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
@@ -21,6 +22,7 @@ use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
 #[command(after_help = "Examples:
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
+  sparsecode train --from runs/vdl --epochs 3 --quantize-aware i8 --data DIR --out runs/vdl-i8
   sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
 
 Presets are DATA/MODEL: mnist, patches (a folder of images), dead-leaves, vibration, ecg (generated) with
@@ -65,6 +67,12 @@ pub(super) struct Arguments {
     /// γ, the weight of the distance to the encoder's code (inference.encoder_weight)
     #[arg(long)]
     encoder_weight: Option<f64>,
+    /// Learn at the weights that an export will round to
+    #[arg(long, value_enum, value_name = "WEIGHTS")]
+    quantize_aware: Option<QuantizeFlag>,
+    /// Start from the best weights of another run, and, without --preset or --config, from its configuration
+    #[arg(long, value_name = "RUN")]
+    from: Option<PathBuf>,
     #[command(flatten)]
     data: DataFlags,
     /// Folder of the run [default: runs/DATA-MODEL]
@@ -84,6 +92,12 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum QuantizeFlag {
+    /// 8-bit integers, as `export --activations i16` writes them.
+    I8,
+}
+
 impl Arguments {
     fn folder(&self) -> RunFolder {
         let default = || {
@@ -98,9 +112,13 @@ impl Arguments {
             Some(name) => Config::preset(name)?,
             None if self.resume => Config::read(&folder.config())?,
             None if self.config.is_some() => Config::preset("dead-leaves/vdl")?,
+            None if self.from.is_some() => {
+                let from = RunFolder::new(self.from.as_deref().unwrap_or(Path::new("")));
+                Config::read(&from.config())?
+            }
             None => {
                 return Err(usage(
-                    "give --preset DATA/MODEL (for example mnist/vdl), --config FILE, or --resume with --out RUN",
+                    "give --preset DATA/MODEL (for example mnist/vdl), --config FILE, --from RUN, or --resume with --out RUN",
                 ));
             }
         };
@@ -124,6 +142,8 @@ impl Arguments {
             "inference.encoder_weight",
             self.encoder_weight.map(|v| v.to_string()),
         );
+        let quantize = self.quantize_aware.map(|QuantizeFlag::I8| "i8".to_owned());
+        short("optimizer.quantize_aware", quantize);
         let file = self.config.as_deref();
         let resolved = base.with_overrides(file, &settings)?;
         if self.preset.is_none() {
@@ -177,6 +197,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ) {
         eprintln!("{note}");
     }
+    // What it starts from, where it does not go on.
+    let start = match &arguments.from {
+        Some(from) if !arguments.resume => {
+            Some(TrainedRun::open(&RunFolder::new(from), &device)?.model)
+        }
+        _ => None,
+    };
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
     let engine = engine_for(&device);
@@ -186,6 +213,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         engine: engine.as_ref(),
         device: &device,
         resume: arguments.resume,
+        start: start.as_ref(),
     };
     let trained = session.run(splits, &mut console, &stop)?;
     console.finish();

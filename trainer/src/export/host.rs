@@ -196,8 +196,7 @@ impl<'a> HostModel<'a> {
                 levels,
             } => {
                 to_levels(input, units.zero, units.level, levels);
-                let settings =
-                    refine.map(|refine| settings(view.file(), &self.spec, units, refine));
+                let settings = refine.map(|refine| settings(view.file(), refine));
                 match settings {
                     Some(settings) if settings.from_zero => {}
                     _ => view.encode(levels)?,
@@ -376,8 +375,7 @@ impl<'a> HostModel<'a> {
                 levels,
             } => {
                 to_levels(sample, 0.0, units.input, levels);
-                let settings =
-                    refine.map(|refine| settings(view.file(), &self.spec, units, refine));
+                let settings = refine.map(|refine| settings(view.file(), refine));
                 view.denoise(levels, settings.as_ref(), || false)?;
                 take_code(view, units, &mut self.code);
                 for (x, level) in sample.iter_mut().zip(levels) {
@@ -390,18 +388,13 @@ impl<'a> HostModel<'a> {
 }
 
 /// The settings of integer arithmetic that stand for those in real units.
-fn settings(
-    file: &IntegerFile<'_>,
-    spec: &ModelSpec<'_>,
-    units: &Units,
-    refine: &Refine,
-) -> IntegerRefine {
-    let point = f64::from(units.code) / f64::from(1_u32 << file.refiner.point_fraction);
-    let threshold = f64::from(refine.lambda) * f64::from(spec.step_size) / point;
+fn settings(file: &IntegerFile<'_>, refine: &Refine) -> IntegerRefine {
     let bits = -refine.tolerance.max(f32::MIN_POSITIVE).log2();
     IntegerRefine {
-        // The conversion saturates.
-        threshold: threshold.round().max(0.0) as i32,
+        // The file's scales were read before.
+        threshold: file
+            .threshold(refine.lambda)
+            .unwrap_or(file.refiner.threshold),
         max_iterations: refine.max_iterations,
         tolerance_bits: bits.round().clamp(0.0, 31.0) as u8,
         from_zero: file.encoder.is_none() || refine.start != Start::Code,

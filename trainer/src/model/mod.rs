@@ -5,10 +5,12 @@
 
 mod decoder;
 mod encoder;
+mod quantized;
 
 pub(crate) use decoder::hidden_units;
 pub use decoder::{Decoder, DecoderGradients};
 pub use encoder::{Encoder, ListaTrace};
+pub use quantized::QuantizeAware;
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;

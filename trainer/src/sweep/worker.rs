@@ -139,6 +139,7 @@ impl Worker<'_> {
             engine: engine.as_ref(),
             device: self.device,
             resume: files.checkpoint().exists(),
+            start: None,
         };
         let trained = session.run(splits, observer, stop)?;
         if trained.ending == Ending::Interrupted {

@@ -368,6 +368,15 @@ fn blank_model(
     Ok(Autoencoder { encoder, decoder })
 }
 
+/// Gives `to` the parameters of `from`, which must be of the same shapes.
+pub(super) fn copy_parameters(
+    to: &mut Autoencoder,
+    from: &Autoencoder,
+    name: &str,
+) -> Result<(), CheckpointError> {
+    set_parameters(to, &named(from), name)
+}
+
 fn set_parameters(
     model: &mut Autoencoder,
     tensors: &BTreeMap<String, Tensor>,

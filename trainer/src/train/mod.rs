@@ -315,6 +315,18 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Takes the weights of another model to start from, such as another run's best.
+    ///
+    /// # Errors
+    ///
+    /// Names the tensor whose shape the configuration does not make.
+    pub fn start_from(&mut self, model: &Autoencoder) -> Result<(), TrainError> {
+        let mut start = self.learner.model.clone();
+        checkpoint::copy_parameters(&mut start, model, "the run to start from")?;
+        self.learner = Learner::new(start, &self.config)?;
+        Ok(())
+    }
+
     /// The model as it stands.
     pub fn model(&self) -> &Autoencoder {
         &self.learner.model
@@ -433,8 +445,14 @@ impl<'a> Trainer<'a> {
     /// Validates and keeps the best.
     fn finish_epoch(&mut self, folder: &RunFolder) -> Result<EpochRecord, TrainError> {
         let started = Instant::now();
+        let rounded = self
+            .config
+            .optimizer
+            .quantize_aware
+            .map(|weights| self.learner.model.quantized(weights))
+            .transpose()?;
         let validation = evaluate::evaluate(
-            &self.learner.model,
+            rounded.as_ref().unwrap_or(&self.learner.model),
             &self.validation,
             &self.config,
             f64::from(self.facts.peak),

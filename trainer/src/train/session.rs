@@ -11,6 +11,7 @@ use super::{
 use crate::config::Config;
 use crate::data::Splits;
 use crate::inference::Engine;
+use crate::model::Autoencoder;
 use crate::report::metrics::MetricsWriter;
 use crate::report::tensorboard::EventWriter;
 use crate::storage::write_atomic;
@@ -41,6 +42,8 @@ pub struct Session<'a> {
     pub device: &'a Device,
     /// Go on from the folder's checkpoint; otherwise start anew, over what the folder holds.
     pub resume: bool,
+    /// Weights to start from instead of random ones, unless it resumes.
+    pub start: Option<&'a Autoencoder>,
 }
 
 impl Session<'_> {
@@ -59,6 +62,8 @@ impl Session<'_> {
         let mut trainer = Trainer::new(config.clone(), splits, self.engine, self.device)?;
         if self.resume {
             trainer.restore(&Checkpoint::read(&folder.checkpoint(), self.device)?)?;
+        } else if let Some(model) = self.start {
+            trainer.start_from(model)?;
         }
         write_atomic(folder.config(), config.to_toml().as_bytes())
             .map_err(CheckpointError::from)?;

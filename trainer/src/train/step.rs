@@ -89,8 +89,14 @@ impl Learner {
         config: &Config,
         engine: &dyn Engine,
     ) -> std::result::Result<StepOutcome, StepError> {
-        let trace = self
-            .model
+        // Gradients are taken where the device will be, and applied to the weights that are rounded.
+        let rounded = config
+            .optimizer
+            .quantize_aware
+            .map(|weights| self.model.quantized(weights))
+            .transpose()?;
+        let model = rounded.as_ref().unwrap_or(&self.model);
+        let trace = model
             .encoder
             .as_ref()
             .map(|encoder| encoder.forward_traced(inputs))
@@ -101,7 +107,7 @@ impl Learner {
             None => initial_codes(config, inputs)?,
         };
         let energy = Energy::new(
-            &self.model.decoder,
+            &model.decoder,
             inputs,
             encoder_codes.as_ref(),
             &config.inference,
@@ -114,7 +120,7 @@ impl Learner {
 
         let mut encoder_gradients: Vec<Named<Tensor>> = Vec::new();
         let mut encoder_loss = 0.0;
-        if let (Some(encoder), Some(trace)) = (&self.model.encoder, &trace) {
+        if let (Some(encoder), Some(trace)) = (&model.encoder, &trace) {
             let difference = difference(trace.code(), codes)?;
             let count = difference.elem_count() as f64;
             encoder_loss = sum_of_squares(&difference)? / count;

@@ -6,5 +6,6 @@ mod cpu_engine;
 mod evaluate;
 mod fista;
 mod gradients;
+mod quantized;
 mod reference;
 mod training;

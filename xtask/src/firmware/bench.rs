@@ -8,20 +8,24 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, ModelView, Refine, Refinement, SparseCodeBuf, WorkspaceBuf,
+    CodeBuffer as _, GramView, ModelSpec, ModelView, Refine, Refinement, SparseCodeBuf,
+    WorkspaceBuf,
 };
 
+use super::budget::Budgets;
 use super::host::add_code;
 use super::log::Log;
-use super::{Core, Files, Job, Patches, check_counter, integer};
-use crate::results::write_page;
+use super::{Core, Files, Job, Patches, check_counter, elf, integer};
+use crate::results::{command_line, write_page};
 use crate::{SKIPPED, toolchain};
 
 /// Relative excess over the lowest energy that counts as having arrived.
-const GOOD: f64 = 1e-3;
+pub(super) const GOOD: f64 = 1e-3;
 
-/// Counts instructions of every stage on each core, and iterations to a good code, for the firmware's
-/// model or another one with a linear decoder.
+/// Counts instructions of every stage on each core, in f32 and in integers, and iterations to a good code, for the firmware's models or
+/// another one with a linear decoder.
+///
+/// The firmware's own are held to firmware-example/budgets.toml.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 every core ran and its codes are the host's; 1 something failed; 2 usage; 77 nothing failed, but a core was
@@ -97,13 +101,23 @@ impl Refiner<'_> {
     }
 }
 
+/// The λ for the patches' noise; without any, that of training.
+pub(super) fn objective(spec: &ModelSpec<'_>, patches: &Patches) -> Refine {
+    let noise = patches.noise();
+    if noise > 0.0 {
+        Refine::for_noise(spec, noise / spec.preprocessing.deviation)
+    } else {
+        Refine::for_model(spec)
+    }
+}
+
 fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
     let model = ModelView::load(model).map_err(|error| anyhow::anyhow!("{error}"))?;
     let spec = model.spec();
     let settings = Refine {
         max_iterations: iterations,
         tolerance: 0.0,
-        ..Refine::for_noise(spec, patches.noise() / spec.preprocessing.deviation)
+        ..objective(spec, patches)
     };
     let mut refiner = Refiner {
         model,
@@ -170,8 +184,9 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
             ..arguments.files.clone()
         })?);
     }
+    let own = jobs.len() == 2;
     for job in &jobs {
-        skipped = benchmark(arguments, job, &mut text)?;
+        skipped = benchmark(arguments, job, own, &mut text)?;
     }
     if text.is_empty() {
         skipped.iter().for_each(|line| println!("skipped: {line}"));
@@ -187,7 +202,7 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
             "What each stage costs on a microcontroller",
             "Instructions as QEMU executes them, means over the patches; not cycles: no pipeline, wait states or caches. Codes are \
              bit for bit those of the host.",
-            "cargo xtask bench device",
+            &command_line(),
             "cpu",
             &text,
         )?;
@@ -196,8 +211,9 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
     Ok(ExitCode::from(if skipped.is_empty() { 0 } else { SKIPPED }))
 }
 
-/// Runs one model on every core, and appends its tables; returns what was skipped, and why.
-fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<String>> {
+/// Runs one model on every core, and appends its tables; returns what was skipped, and why. The repository's `own` models are held to
+/// their budgets.
+fn benchmark(arguments: &Device, job: &Job, own: bool, text: &mut String) -> Result<Vec<String>> {
     let cores = if arguments.core.is_empty() {
         Core::value_variants()
     } else {
@@ -208,6 +224,7 @@ fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<Str
     } else {
         "bench"
     };
+    let budgets = own.then(|| Budgets::of(binary)).transpose()?;
     let mut runs = Vec::new();
     let mut skipped = Vec::new();
     for core in cores {
@@ -227,6 +244,9 @@ fn benchmark(arguments: &Device, job: &Job, text: &mut String) -> Result<Vec<Str
             let elf = fs::read(&path)?;
             let log = job.log_of(&setup, &path, &elf)?;
             check_counter(&log)?;
+            if let Some(budgets) = &budgets {
+                budgets.check(setup.name, &log, &elf::footprint(&elf, &job.model)?)?;
+            }
             Ok((elf, log))
         };
         let (elf, log) = run().context(setup.name)?;

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use sparsecode_formats::{INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError};
+use sparsecode_formats::{
+    INTEGER_FORMAT_VERSION, IntegerContrast, IntegerFile, ModelFile, ReadError,
+};
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
+use super::bench::GOOD;
 use super::log::Log;
 use super::{Job, Patches, elf, npy};
 
@@ -19,35 +22,165 @@ pub(super) fn takes(model: &[u8]) -> bool {
     )
 }
 
-/// CRC-32 of each stage's results.
-#[derive(Debug, PartialEq, Eq)]
+/// CRC-32 of each stage's results, and what refinement takes.
+#[derive(Debug, PartialEq)]
 struct Host {
     encode: u32,
     decode: u32,
     fista: u32,
+    descent: u32,
+    /// Mean iterations of FISTA, and passes of coordinate descent, from the encoder's code to within [`GOOD`] of the lowest energy.
+    good: [f64; 2],
+}
+
+/// The energy that a file's integers stand for, in `f64`, for one patch.
+struct Energy {
+    /// `WᵀW`, row by row.
+    gram: Vec<f64>,
+    /// `Wᵀy`
+    correlation: Vec<f64>,
+    /// `½dλ`
+    threshold: f64,
+    /// `½‖y‖²`
+    constant: f64,
+    /// Code units of a level.
+    unit: f64,
+}
+
+impl Energy {
+    fn new(file: &IntegerFile<'_>, threshold: i32, levels: &[i16]) -> Result<Self> {
+        let sound = |error| anyhow::anyhow!("{error}");
+        let (spec, (_, unit)) = (file.spec().map_err(sound)?, file.scales().map_err(sound)?);
+        let (codes, inputs) = (file.spec.code_dim(), file.spec.input_dim());
+        let refiner = &file.refiner;
+        let unit = f64::from(unit);
+        let point = unit / f64::from(1_u32 << refiner.point_fraction);
+        // ρ = 2η/d is in everything that the file holds for refinement; without it there are W, y and λ.
+        let step = 2.0 * f64::from(spec.step_size) / inputs as f64;
+        let power = |shift: u8| 2f64.powi(shift.into());
+        // Atoms in the unit in which a level of the input is 1, from the correlations' multipliers.
+        let atoms: Vec<f64> = (0..codes)
+            .flat_map(|k| {
+                let factor = f64::from(refiner.correlation.multipliers[k])
+                    / power(refiner.correlation.shift)
+                    * point
+                    / step;
+                let level =
+                    move |i| f64::from(file.decoder.dictionary.get(k, i).unwrap_or(0)) * factor;
+                (0..inputs).map(level)
+            })
+            .collect();
+        let correlation = atoms.chunks(inputs).enumerate().map(|(k, atom)| {
+            let sum: f64 = atom
+                .iter()
+                .zip(levels)
+                .map(|(w, n)| w * f64::from(*n))
+                .sum();
+            sum + f64::from(refiner.bias[k]) * point / step
+        });
+        let gram = (0..codes).flat_map(|j| {
+            (0..codes).map(move |k| {
+                f64::from(refiner.gram.get(j, k).unwrap_or(0)) / power(refiner.gram_fraction) / step
+            })
+        });
+        let correlation: Vec<f64> = correlation.collect();
+        Ok(Self {
+            gram: gram.collect(),
+            threshold: f64::from(threshold) * point / step,
+            constant: 0.5 * Self::power_of_input(file, &spec, levels),
+            correlation,
+            unit,
+        })
+    }
+
+    /// `‖y‖²`
+    fn power_of_input(
+        file: &IntegerFile<'_>,
+        spec: &sparsecode_formats::ModelSpec<'_>,
+        levels: &[i16],
+    ) -> f64 {
+        let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
+        let scale = file.scales().map_or(1.0, |(scale, _)| f64::from(scale));
+        let (unit, zero) = match file.spec.contrast {
+            IntegerContrast::None => (scale / f64::from(deviation), f64::from(-mean / deviation)),
+            IntegerContrast::RemoveMean => (scale / f64::from(deviation), 0.0),
+            IntegerContrast::Standardize { .. } => (1.0 / 4096.0, 0.0),
+            IntegerContrast::External => (scale, 0.0),
+        };
+        levels
+            .iter()
+            .map(|n| (f64::from(*n) * unit + zero).powi(2))
+            .sum()
+    }
+
+    /// `½d` times the energy of a code in units.
+    fn of(&self, code: &[f64]) -> f64 {
+        let rows = self.gram.chunks(code.len());
+        let sum: f64 = rows
+            .zip(code)
+            .zip(&self.correlation)
+            .filter(|((_, z), _)| **z > 0.0)
+            .map(|((row, z), c)| {
+                let product: f64 = row.iter().zip(code).map(|(g, z)| g * z).sum();
+                z * (0.5 * product - c + self.threshold)
+            })
+            .sum();
+        sum + self.constant
+    }
+
+    /// The lowest, by coordinate descent.
+    fn lowest(&self) -> f64 {
+        let codes = self.correlation.len();
+        let mut code = vec![0.0; codes];
+        for _ in 0..3000 {
+            for k in 0..codes {
+                let row = &self.gram[k * codes..][..codes];
+                let product: f64 = row.iter().zip(&code).map(|(g, z)| g * z).sum();
+                let gain = self.correlation[k] - self.threshold - product;
+                code[k] = if row[k] > 0.0 {
+                    (code[k] + gain / row[k]).max(0.0)
+                } else {
+                    0.0
+                };
+            }
+        }
+        self.of(&code)
+    }
+
+    fn of_levels(&self, view: &IntegerView<'_>) -> f64 {
+        let mut code = vec![0.0; self.correlation.len()];
+        for (index, level) in view.code() {
+            code[usize::from(index)] = f64::from(level) * self.unit;
+        }
+        self.of(&code)
+    }
 }
 
 /// What `bin/integer.rs` does, by the same crate.
 fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Host> {
     let (scale, _) = file.scales().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let sound = |error| anyhow::anyhow!("{error}");
     let settings = IntegerRefine {
+        threshold: npy::threshold(&file, patches.noise()).map_err(sound)?,
         max_iterations: iterations,
         tolerance_bits: 31,
         ..IntegerRefine::for_model(&file)
     };
     let mut view = IntegerView::new(file);
-    let mut hashers: [crc32fast::Hasher; 3] = Default::default();
+    let mut hashers: [crc32fast::Hasher; 4] = Default::default();
     let add_code = |hasher: &mut crc32fast::Hasher, view: &IntegerView<'_>| {
         for (index, level) in view.code() {
             hasher.update(&index.to_le_bytes());
             hasher.update(&level.to_le_bytes());
         }
     };
+    let mut good = [0.0; 2];
     for noisy in patches.noisy.chunks(patches.input_dim) {
         let mut input: Vec<i16> = noisy.iter().map(|x| npy::level(*x, scale)).collect();
         let normalisation = view.preprocess(&mut input)?;
         view.encode(&input)?;
         add_code(&mut hashers[0], &view);
+        let start: Vec<(u16, i16)> = view.code().collect();
         let mut output = vec![0; input.len()];
         view.decode(&mut output)?;
         view.restore(&mut output, normalisation)?;
@@ -56,12 +189,36 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
         }
         view.refine(&input, &settings, || false)?;
         add_code(&mut hashers[2], &view);
+        view.set_code(start.iter().copied());
+        view.descend(&input, &settings, || false)?;
+        add_code(&mut hashers[3], &view);
+
+        let energy = Energy::new(&file, settings.threshold, &input)?;
+        let enough = energy.lowest() * (1.0 + GOOD);
+        for (descent, needed) in [false, true].into_iter().zip(&mut good) {
+            let arrived = (0..2000).find(|&iterations| {
+                view.set_code(start.iter().copied());
+                let settings = IntegerRefine {
+                    max_iterations: iterations,
+                    ..settings
+                };
+                let done = if descent {
+                    view.descend(&input, &settings, || false)
+                } else {
+                    view.refine(&input, &settings, || false)
+                };
+                done.is_ok() && energy.of_levels(&view) <= enough
+            });
+            *needed += f64::from(arrived.context("refinement does not arrive in 2000 iterations")?);
+        }
     }
-    let [encode, decode, fista] = hashers.map(crc32fast::Hasher::finalize);
+    let [encode, decode, fista, descent] = hashers.map(crc32fast::Hasher::finalize);
     Ok(Host {
         encode,
         decode,
         fista,
+        descent,
+        good: good.map(|sum| sum / patches.count as f64),
     })
 }
 
@@ -80,18 +237,16 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
         text,
         "\nIntegers: {} → {}, 8-bit weights, 16-bit activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
          cores without a floating-point unit hold no function of its emulation. *Dense layer*: a product of \
-         all weights with the patch, as the encoder's first layer and the refinement's start are. *Once*: for a patch, whatever the number of \
-         iterations.\n",
+         all weights with the patch, as the encoder's first layer and the refinement's start are.\n",
         spec.input_dim(),
         spec.code_dim(),
         active / count,
     )?;
     writeln!(
         text,
-        "| core | preprocess | dense layer | encode | decode | all three | FISTA: once | iteration | flash without model, bytes | \
-         buffers, bytes | stack, bytes |"
+        "| core | preprocess | dense layer | encode | decode | sum without the dense layer | flash without model, bytes | buffers, bytes | stack, bytes |"
     )?;
-    writeln!(text, "|---|{}", "---:|".repeat(10))?;
+    writeln!(text, "|---|{}", "---:|".repeat(8))?;
     for (core, elf, log) in runs {
         let value = |name: &str| log.value::<u64>(name);
         let footprint = elf::footprint(elf, &job.model)?;
@@ -99,14 +254,38 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
             (value("preprocess")?, value("encode")?, value("decode")?);
         writeln!(
             text,
-            "| {core} | {preprocess} | {} | {encode} | {decode} | {} | {} | {} | {} | {} | {} |",
+            "| {core} | {preprocess} | {} | {encode} | {decode} | {} | {} | {} | {} |",
             value("dense layer")?,
             preprocess + encode + decode,
-            value("fista once")?,
-            value("fista iteration")?,
             footprint.flash - footprint.model,
             value("scratch bytes")?,
             value("stack bytes")?
+        )?;
+    }
+    let [fista, descent] = host.good;
+    writeln!(
+        text,
+        "\nRefinement in integers. *Once*: for a patch, whatever the number of iterations. *Good*: from the encoder's code to an energy within 1/1000 of the \
+         lowest, which takes {fista:.1} iterations of FISTA or {descent:.1} passes of coordinate descent.\n"
+    )?;
+    writeln!(
+        text,
+        "| core | once | FISTA: iteration | good | descent: pass | good |"
+    )?;
+    writeln!(text, "|---|{}", "---:|".repeat(5))?;
+    for (core, _, log) in runs {
+        let value = |name: &str| log.value::<u64>(name);
+        let (once, iteration, pass) = (
+            value("fista once")?,
+            value("fista iteration")?,
+            value("descent pass")?,
+        );
+        let good = |count: f64, each: u64| once as f64 + count * each as f64;
+        writeln!(
+            text,
+            "| {core} | {once} | {iteration} | {:.0} | {pass} | {:.0} |",
+            good(fista, iteration),
+            good(descent, pass)
         )?;
     }
     Ok(())
@@ -117,6 +296,7 @@ fn check(host: &Host, log: &Log) -> Result<()> {
         ("encode", host.encode),
         ("decode", host.decode),
         ("fista", host.fista),
+        ("descent", host.descent),
     ] {
         let found: u32 = log.value(&format!("{stage} checksum"))?;
         ensure!(
@@ -128,7 +308,7 @@ fn check(host: &Host, log: &Log) -> Result<()> {
 }
 
 /// Refuses emulation of floating-point arithmetic where there is no unit for it.
-fn check_floats(core: &str, elf: &[u8]) -> Result<()> {
+pub(super) fn check_floats(core: &str, elf: &[u8]) -> Result<()> {
     if !["m0plus", "rv32imc"].contains(&core) {
         return Ok(());
     }
@@ -151,9 +331,16 @@ mod tests {
             encode: 1,
             decode: 2,
             fista: 3,
+            descent: 4,
+            good: [0.0; 2],
         };
         let log = |fista: u32| {
-            let lines = [("encode", 1), ("decode", 2), ("fista", fista)];
+            let lines = [
+                ("encode", 1),
+                ("decode", 2),
+                ("fista", fista),
+                ("descent", 4),
+            ];
             Log::from_lines(
                 lines
                     .map(|(name, value)| format!("info  {name} checksum = {value}"))

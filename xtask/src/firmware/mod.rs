@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use sparsecode_formats::AlignedBytes;
 
 pub(crate) mod bench;
+mod budget;
 pub(crate) mod elf;
 pub(crate) mod host;
 mod integer;
@@ -18,8 +19,10 @@ mod log;
 pub(crate) mod model;
 #[path = "../../../firmware-example/npy.rs"]
 pub(crate) mod npy;
+pub(crate) mod precision;
 pub(crate) mod qemu;
 mod report;
+pub(crate) mod stream;
 
 use host::{Checksums, Reference};
 use log::Log;
@@ -157,6 +160,8 @@ struct Job {
     patches_path: PathBuf,
     patches: Patches,
     patch_limit: Option<usize>,
+    /// Iterations of `stream`.
+    refine: u32,
     max_model: Option<u64>,
     max_scratch: Option<u64>,
     timeout: Duration,
@@ -218,6 +223,7 @@ impl Job {
             patches_path,
             patches,
             patch_limit: arguments.patch_limit,
+            refine: 0,
             max_model: None,
             max_scratch: None,
             timeout: Duration::from_secs(arguments.timeout),
@@ -274,6 +280,7 @@ impl Job {
             .arg(&self.target_dir)
             .env("SPARSECODE_MODEL", &self.model_path)
             .env("SPARSECODE_PATCHES", &self.patches_path)
+            .env("SPARSECODE_REFINE", self.refine.to_string())
             .env("DEFMT_LOG", "info");
         match self.patch_limit {
             Some(limit) => cargo.env("SPARSECODE_PATCH_LIMIT", limit.to_string()),

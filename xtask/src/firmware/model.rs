@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use sparsecode_formats::{AlignedBytes, write_file};
+use sparsecode_formats::{AlignedBytes, IntegerFile, write_file};
 use sparsecode_runtime::{ModelView, Refine};
 
 use super::host;
@@ -12,7 +12,7 @@ use super::npy::Patches;
 
 /// Puts an exported model and its patches into the firmware, after checking that they fit each other.
 ///
-/// `sparsecode quickstart` writes both files, `model.safetensors` and `patches.npy`.
+/// `sparsecode quickstart` writes all of them: `model.safetensors`, `integer.safetensors` and `patches.npy`.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Example:
@@ -20,18 +20,20 @@ Example:
   cargo xtask firmware-model --from quickstart
   cargo xtask firmware")]
 pub(crate) struct Arguments {
-    /// Folder with model.safetensors and patches.npy, of shape (2, n, d): noisy, then clean, in raw samples
+    /// Folder with model.safetensors, integer.safetensors and patches.npy, of shape (2, n, d): noisy, then clean, in raw samples
     #[arg(long, value_name = "FOLDER")]
     from: PathBuf,
     /// Keep only the first patches (they take flash, too)
     #[arg(long, default_value_t = 4, value_name = "N")]
     patches: usize,
-    /// Where to put the two files [default: firmware-example/model]
+    /// Where to put the files [default: firmware-example/model]
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
 
 const MODEL: &str = "model.safetensors";
+/// The same model in integer arithmetic.
+const INTEGER: &str = "integer.safetensors";
 const PATCHES: &str = "patches.npy";
 
 /// Runs `cargo xtask firmware-model`.
@@ -43,6 +45,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.patches > 0, "--patches: at least one is wanted");
     let path = arguments.from.join(MODEL);
     let model = AlignedBytes::read(&path).with_context(|| path.display().to_string())?;
+    let path = arguments.from.join(INTEGER);
+    let integer = AlignedBytes::read(&path).with_context(|| path.display().to_string())?;
+    check_pair(&model, &integer).with_context(|| path.display().to_string())?;
     let path = arguments.from.join(PATCHES);
     let patches = fs::read(&path)
         .map_err(anyhow::Error::from)
@@ -65,10 +70,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
     fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
     save(&output.join(MODEL), &model)?;
+    save(&output.join(INTEGER), &integer)?;
     save(&output.join(PATCHES), &npy(&patches))?;
     println!(
         "{} patches: PSNR {noisy:.2} dB noisy, {denoised:.2} dB by the encoder's code, {refined:.2} dB refined",
         patches.count
+    );
+    Ok(())
+}
+
+/// Whether the integer model is sound, and of the same dimensions.
+fn check_pair(model: &[u8], integer: &[u8]) -> Result<()> {
+    let sound = |error| anyhow::anyhow!("{error}");
+    let file = IntegerFile::read(integer).map_err(sound)?;
+    file.verify_checksum().map_err(sound)?;
+    file.prove()?;
+    let view = ModelView::load(model).map_err(|error| anyhow::anyhow!("{MODEL}: {error}"))?;
+    let (spec, other) = (view.spec(), &file.spec);
+    ensure!(
+        (spec.input_shape, spec.code_dim) == (other.input_shape, other.code_dim),
+        "{INTEGER} takes {} and has {} atoms, {MODEL} {} and {}",
+        other.input_shape,
+        other.code_dim,
+        spec.input_shape,
+        spec.code_dim
     );
     Ok(())
 }
@@ -86,7 +111,7 @@ fn save(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// An `.npy` file of shape (2, count, d), little-endian f32.
-fn npy(patches: &Patches) -> Vec<u8> {
+pub(super) fn npy(patches: &Patches) -> Vec<u8> {
     let mut header = format!(
         "{{'descr': '<f4', 'fortran_order': False, 'shape': (2, {}, {}), }}",
         patches.count, patches.input_dim
@@ -159,7 +184,11 @@ mod tests {
         };
         let kept = super::super::folder().join("model");
         fs::copy(kept.join(MODEL), from.join(MODEL)).unwrap();
+        fs::copy(kept.join("ecg.safetensors"), from.join(INTEGER)).unwrap();
         fs::write(from.join(PATCHES), npy(&some_patches())).unwrap();
+        let error = format!("{:#}", run(&arguments).unwrap_err());
+        assert!(error.contains("has 64 atoms"), "{error}");
+        fs::copy(kept.join(INTEGER), from.join(INTEGER)).unwrap();
         let error = format!("{:#}", run(&arguments).unwrap_err());
         assert!(error.contains("2 samples"), "{error}");
         assert!(!folder.join("to").exists());
@@ -168,10 +197,12 @@ mod tests {
         run(&arguments).unwrap();
         let written = fs::read(folder.join("to").join(PATCHES)).unwrap();
         assert_eq!(written, fs::read(kept.join(PATCHES)).unwrap());
-        assert_eq!(
-            fs::read(folder.join("to").join(MODEL)).unwrap(),
-            fs::read(kept.join(MODEL)).unwrap()
-        );
+        for name in [MODEL, INTEGER] {
+            assert_eq!(
+                fs::read(folder.join("to").join(name)).unwrap(),
+                fs::read(kept.join(name)).unwrap()
+            );
+        }
 
         // Patches without noise cannot become better.
         let mut clean = Patches::parse(&written, None).unwrap();

@@ -123,6 +123,27 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     true
 }
 
+/// See [`add_wide_row`](super::add_wide_row). `false` if the matrix, the row or the sums are nothing for it, and nothing was done.
+#[inline(always)]
+pub(crate) fn add_wide_row(
+    matrix: &Blocks<'_, i16>,
+    k: usize,
+    value: i16,
+    sums: &mut [i32],
+) -> bool {
+    let whole = sums.len() == matrix.count().wrapping_mul(LANES);
+    if !(is_aligned(matrix.values()) && k < matrix.rows() && whole && !sums.is_empty()) {
+        return false;
+    }
+    let row = matrix.values().as_ptr().wrapping_add(k.wrapping_mul(LANES));
+    let stride = matrix
+        .rows()
+        .wrapping_mul(const { LANES * size_of::<i16>() });
+    // SAFETY: every block has a row `k`, of sixteen bytes, a multiple of 4 from the matrix's start, and `sums` has eight numbers for each.
+    unsafe { add_wide_row_dsp(row, stride, matrix.count(), value.into(), sums.as_mut_ptr()) };
+    true
+}
+
 /// Functions written out are assembled without regard to the processor's name.
 #[cfg(sparsecode_dsp = "extension")]
 macro_rules! instructions {
@@ -406,4 +427,44 @@ unsafe extern "C" fn add_wide_rows_dsp(
     sums: *mut [i32; LANES],
 ) {
     walk!(wide_entry_into, "ldm r3, {{r4-r11}}")
+}
+
+/// 17 instructions for eight multiply-adds.
+///
+/// # Safety
+///
+/// `row`: eight numbers at a multiple of 4, and again every `stride` bytes, a multiple of 4, `count` times, at least once; `sums`: `8 · count`
+/// numbers.
+#[unsafe(naked)]
+unsafe extern "C" fn add_wide_row_dsp(
+    row: *const i16,
+    stride: usize,
+    count: usize,
+    value: i32,
+    sums: *mut i32,
+) {
+    naked_asm!(
+        instructions!(),
+        "push {{r4-r9, lr}}",
+        "ldr r12, [sp, #28]",
+        "2:",
+        "ldm r12, {{r4-r7}}",
+        "ldrd r8, r9, [r0]",
+        "smlabb r4, r8, r3, r4",
+        "smlatb r5, r8, r3, r5",
+        "smlabb r6, r9, r3, r6",
+        "smlatb r7, r9, r3, r7",
+        "stm r12!, {{r4-r7}}",
+        "ldm r12, {{r4-r7}}",
+        "ldrd r8, r9, [r0, #8]",
+        "smlabb r4, r8, r3, r4",
+        "smlatb r5, r8, r3, r5",
+        "smlabb r6, r9, r3, r6",
+        "smlatb r7, r9, r3, r7",
+        "stm r12!, {{r4-r7}}",
+        "add r0, r0, r1",
+        "subs r2, r2, #1",
+        "bne 2b",
+        "pop {{r4-r9, pc}}",
+    )
 }

@@ -7,7 +7,14 @@
 
 #[cfg(sparsecode_dsp)]
 mod cortex_m;
+#[cfg(sparsecode_mve)]
+mod helium;
 pub(crate) mod portable;
+
+#[cfg(sparsecode_dsp)]
+use cortex_m as device;
+#[cfg(sparsecode_mve)]
+use helium as device;
 
 use sparsecode_formats::{Blocks, LANES};
 
@@ -34,7 +41,7 @@ impl Entry {
     }
 
     /// Where the row starts in a block, in bytes.
-    #[cfg(sparsecode_dsp)]
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
     #[inline(always)]
     const fn offset(self) -> usize {
         self.0 as usize >> 16
@@ -48,10 +55,11 @@ impl Entry {
 }
 
 /// Raises levels to `least`, and cuts them to `most`.
+#[inline(never)]
 pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
-    #[cfg(sparsecode_dsp)]
-    cortex_m::clamp(levels, least, most);
-    #[cfg(not(sparsecode_dsp))]
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    device::clamp(levels, least, most);
+    #[cfg(not(any(sparsecode_dsp, sparsecode_mve)))]
     portable::clamp(levels, least, most);
 }
 
@@ -67,8 +75,8 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
         *value = *from;
     }
     let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
-    #[cfg(sparsecode_dsp)]
-    if cortex_m::dot_rows(matrix, eights.clone(), sums) {
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    if device::dot_rows(matrix, eights.clone(), sums) {
         return;
     }
     for (block, x) in matrix.blocks().zip(eights) {
@@ -87,8 +95,8 @@ pub(crate) fn add_rows(
     entries: &[Entry],
     each: &mut dyn FnMut(usize, &[i32; LANES]),
 ) {
-    #[cfg(sparsecode_dsp)]
-    if cortex_m::add_rows(matrix, entries, each) {
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    if device::add_rows(matrix, entries, each) {
         return;
     }
     let mut sums = [0; LANES];
@@ -103,8 +111,8 @@ pub(crate) fn add_rows(
 /// Cost: `entries · cols` multiply-adds.
 #[inline(never)]
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) {
-    #[cfg(sparsecode_dsp)]
-    if cortex_m::add_wide_rows(matrix, entries, sums) {
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    if device::add_wide_rows(matrix, entries, sums) {
         return;
     }
     let mut more = [0; LANES];
@@ -112,6 +120,22 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
         portable::add_wide_rows(block, entries, &mut more);
         for (sum, more) in sums.iter_mut().zip(more) {
             *sum = sum.wrapping_add(more);
+        }
+    }
+}
+
+/// `sums += value · row k`.
+///
+/// Cost: `cols` multiply-adds.
+#[inline(never)]
+pub(crate) fn add_wide_row(matrix: &Blocks<'_, i16>, k: usize, value: i16, sums: &mut [i32]) {
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    if device::add_wide_row(matrix, k, value, sums) {
+        return;
+    }
+    for (block, sums) in matrix.blocks().zip(sums.chunks_mut(LANES)) {
+        if let Some(row) = block.as_chunks::<LANES>().0.get(k) {
+            portable::add_row(row, value, sums);
         }
     }
 }

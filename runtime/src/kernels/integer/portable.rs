@@ -36,6 +36,14 @@ pub(crate) fn add_wide_rows(block: &[i16], entries: &[Entry], sums: &mut [i32; L
     add(block, entries, sums);
 }
 
+/// `sums += value · row`.
+#[inline]
+pub(crate) fn add_row(row: &[i16; LANES], value: i16, sums: &mut [i32]) {
+    for (sum, weight) in sums.iter_mut().zip(row) {
+        *sum = sum.wrapping_add(i32::from(*weight).wrapping_mul(i32::from(value)));
+    }
+}
+
 #[inline(always)]
 fn add<T: Copy + Into<i32>>(block: &[T], entries: &[Entry], sums: &mut [i32; LANES]) {
     let rows = block.as_chunks::<LANES>().0;
@@ -128,6 +136,13 @@ mod tests {
             for (col, found) in found.into_iter().enumerate() {
                 prop_assert_eq!(i64::from(found) + 5, exact(col, 30));
             }
+            let mut one_by_one = std::vec![-5; cols];
+            let mut together = one_by_one.clone();
+            for (k, value) in z.iter().enumerate() {
+                integer::add_wide_row(&matrix, k, *value, &mut one_by_one);
+            }
+            integer::add_wide_rows(&matrix, &entries::<i16>(&z), &mut together);
+            prop_assert_eq!(one_by_one, together);
         }
     }
 

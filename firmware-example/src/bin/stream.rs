@@ -1,0 +1,144 @@
+//! A signal without end through an integer model: a sample in, a clean sample out, in fixed memory.
+//!
+//! `cargo xtask stream` embeds a model and a noisy signal, runs this in QEMU, holds every clean sample to the host's, and says what a
+//! sample costs.
+#![no_std]
+#![no_main]
+
+#[path = "../board/mod.rs"]
+mod board;
+#[allow(dead_code)]
+#[path = "../checksum.rs"]
+mod checksum;
+#[path = "../stack.rs"]
+mod stack;
+
+#[cfg(not(integer))]
+compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
+
+/// The model file and its dimensions, from the build script.
+#[allow(dead_code, unreachable_pub)]
+mod model {
+    include!(concat!(env!("OUT_DIR"), "/model.rs"));
+}
+
+/// The signal in raw levels, as one long patch, and how to refine, from the build script.
+#[allow(dead_code)]
+mod patches {
+    include!(concat!(env!("OUT_DIR"), "/patches.rs"));
+}
+
+use checksum::Checksum;
+use defmt::{error, info};
+use defmt_semihosting as _;
+use model::INPUT_DIM;
+use patches::{CLEAN, NOISY, REFINE, THRESHOLD};
+use sparsecode_runtime::stream::SignalStream;
+use sparsecode_runtime::{IntegerRefine, LoadError};
+use static_cell::ConstStaticCell;
+
+/// A window every quarter of a window.
+const HOP: usize = INPUT_DIM.div_ceil(4);
+
+struct Scratch {
+    /// What a further channel would need, and the only thing.
+    channel: SignalStream<i16, INPUT_DIM, HOP>,
+    window: [i16; INPUT_DIM],
+    code: model::Code,
+    workspace: model::Workspace,
+}
+
+static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
+    channel: SignalStream::new(),
+    window: [0; INPUT_DIM],
+    code: model::Code::new(),
+    workspace: model::Workspace::new(),
+});
+
+#[board::entry]
+fn main() -> ! {
+    stack::paint();
+    board::init();
+    let outcome = run(SCRATCH.take());
+    if let Err(reason) = &outcome {
+        error!("the model does not load: {}", reason);
+    }
+    board::exit(outcome.is_ok())
+}
+
+/// In a frame of its own, so that its stack is free again while inference runs.
+#[inline(never)]
+fn load() -> Result<model::Model, LoadError> {
+    model::load()
+}
+
+fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
+    let Scratch {
+        channel,
+        window,
+        code,
+        workspace,
+    } = scratch;
+    let network = load()?;
+    let settings = IntegerRefine {
+        threshold: THRESHOLD,
+        max_iterations: REFINE,
+        ..IntegerRefine::for_model(network.file())
+    };
+    let settings = (REFINE > 0).then_some(&settings);
+    let mut denoise = |window: &mut [i16; INPUT_DIM]| {
+        network.denoise(window, settings, code, workspace, || false);
+    };
+
+    stack::paint();
+    let ([noisy], [clean]) = (&NOISY, &CLEAN);
+    let mut checksum = Checksum::new();
+    let (mut total, mut longest) = (0, 0);
+    let (mut expected, mut noise, mut error) = (clean.iter().zip(noisy), 0_u64, 0_u64);
+    let mut check = |found: i16| {
+        checksum.add_levels(&[found]);
+        if let Some((clean, noisy)) = expected.next() {
+            noise += u64::from(noisy.abs_diff(*clean)).pow(2);
+            error += u64::from(found.abs_diff(*clean)).pow(2);
+        }
+    };
+    for sample in noisy {
+        let (found, count) = board::measure(|| channel.push(*sample, window, &mut denoise));
+        total += count;
+        longest = longest.max(count);
+        found.into_iter().for_each(&mut check);
+    }
+    let (rest, count) = board::measure(|| channel.finish(window, &mut denoise));
+    total += count;
+    rest.iter().copied().for_each(&mut check);
+    let stack_of_inference = stack::high_water();
+
+    info!("core = {=str}", board::NAME);
+    let (counted, executed) = board::check_counter();
+    info!("counter counted = {=u64}", counted);
+    info!("counter expected = {=u64}", executed);
+    info!("samples = {=usize}", noisy.len());
+    info!(
+        "instructions per sample = {=u64}",
+        total / noisy.len() as u64
+    );
+    info!("longest = {=u64}", longest);
+    info!(
+        "channel bytes = {=usize}",
+        SignalStream::<i16, INPUT_DIM, HOP>::BYTES
+    );
+    info!("scratch bytes = {=usize}", size_of::<Scratch>());
+    info!("stack bytes = {=usize}", stack_of_inference);
+    info!("noise = {=u64}", noise);
+    info!("error = {=u64}", error);
+    info!("checksum = {=u32}", checksum.value());
+    Ok(())
+}
+
+#[panic_handler]
+fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
+    if let Some(place) = panic.location() {
+        error!("panic at {=str}:{=u32}", place.file(), place.line());
+    }
+    board::exit(false)
+}

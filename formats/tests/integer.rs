@@ -1,0 +1,437 @@
+//! Models for integer arithmetic: what is written is what is read, what is damaged is refused, and the proof is a proof.
+
+mod common;
+
+use common::{Numbers, Parts, small};
+use sparsecode_formats::{
+    ActivationRanges, AlignedBytes, Contrast, Dims, IntegerContrast, IntegerFile, ModelFile,
+    OwnedDecoder, OwnedModel, ReadError, Variant, WeightType, write, write_integer,
+};
+
+const RANGES: ActivationRanges = ActivationRanges {
+    input_scale: 1.0 / 255.0,
+    input_min: -100,
+    input_max: 355,
+    code_max: 8.0,
+};
+
+fn file(model: &OwnedModel) -> Vec<u8> {
+    write_integer(model, &RANGES).unwrap().bytes
+}
+
+fn vdl() -> Parts {
+    Parts::of(&file(&small(Variant::Vdl, false)))
+}
+
+fn refusal(parts: &Parts) -> ReadError {
+    IntegerFile::read(&parts.bytes())
+        .map(|_| ())
+        .expect_err(&parts.header)
+}
+
+#[test]
+fn the_same_model_gives_the_same_bytes() {
+    let model = small(Variant::Vdl, false);
+    assert_eq!(file(&model), file(&model));
+}
+
+/// Every number of the file, times what it is worth, is the number that it stands for.
+#[test]
+fn levels_and_scales_stand_for_the_weights() {
+    for contrast in [Contrast::None, Contrast::RemoveMean] {
+        let mut model = small(Variant::Vdl, false);
+        model.spec.preprocessing.contrast = contrast;
+        let bytes = AlignedBytes::from_slice(&file(&model));
+        let read = IntegerFile::read(&bytes).unwrap();
+        read.prove().unwrap();
+        read.verify_checksum().unwrap();
+        assert_eq!(read.file_len(), bytes.len());
+        let spec = read.spec().unwrap();
+        assert_eq!(spec.lambda, model.spec.lambda);
+        assert_eq!(spec.preprocessing, model.spec.preprocessing);
+        let (input_scale, code_scale) = read.scales().unwrap();
+        assert_eq!(input_scale, RANGES.input_scale);
+        let (d, l) = (12, 5);
+        let preprocessing = model.spec.preprocessing;
+        let (mean, deviation) = (
+            f64::from(preprocessing.mean),
+            f64::from(preprocessing.deviation),
+        );
+        let level = f64::from(input_scale) / deviation;
+        let encoder = read.encoder.unwrap();
+        let weights = model.encoder.as_ref().unwrap();
+        let drive = f64::from(code_scale) / f64::from(1 << encoder.drive_fraction);
+        let power = |shift: u8| 2f64.powi(shift.into());
+        let close = |found: f64, expected: f64, largest: f64| {
+            // Half a level of a channel whose largest weight is below `largest`, and rounding of the multiplier.
+            assert!(
+                (found - expected).abs() <= largest / 127.0 * 0.501 + 1e-6,
+                "{found} for {expected}"
+            );
+        };
+        for k in 0..l {
+            let factor = f64::from(encoder.input_rescale.multipliers[k])
+                / power(encoder.input_rescale.shift)
+                * drive
+                / level;
+            let mut constant = f64::from(weights.bias[k]);
+            for i in 0..d {
+                let weight = f64::from(encoder.input.get(k, i).unwrap()) * factor;
+                close(weight, f64::from(weights.input[k * d + i]), 1.0);
+                if contrast == Contrast::None {
+                    constant -= weight * mean / deviation;
+                }
+            }
+            let bias = f64::from(encoder.bias[k]) * drive;
+            assert!(
+                (bias - constant).abs() <= drive + 1e-6,
+                "{bias} for {constant}"
+            );
+        }
+        for j in 0..l {
+            let by = encoder.recurrent_rescale;
+            let factor =
+                f64::from(by.multipliers[j]) / power(by.shift) * drive / f64::from(code_scale);
+            for k in 0..l {
+                let weight = f64::from(encoder.recurrent.get(k, j).unwrap()) * factor;
+                close(weight, f64::from(weights.recurrent[k * l + j]), 1.0);
+            }
+        }
+        let OwnedDecoder::Linear { dictionary } = &model.decoder else {
+            unreachable!()
+        };
+        let decoder = read.decoder;
+        let output = f64::from(decoder.output.multiplier) / power(decoder.output.shift);
+        let mut atoms = vec![vec![0.0; d]; l];
+        for k in 0..l {
+            let atom = f64::from(decoder.multiplier[k]) / 32768.0;
+            for i in 0..d {
+                // One code level, through to raw levels, in real units.
+                let weight = f64::from(decoder.dictionary.get(k, i).unwrap()) * atom * output
+                    / f64::from(code_scale)
+                    * level;
+                close(weight, f64::from(dictionary[k * d + i]), 1.0);
+                atoms[k][i] = weight;
+            }
+        }
+        let expected = if contrast == Contrast::None {
+            mean / f64::from(input_scale)
+        } else {
+            0.0
+        };
+        assert!((f64::from(decoder.offset) - expected).abs() <= 0.5);
+
+        // The Gram matrix is that of these atoms, times one step for all.
+        let refiner = read.refiner;
+        let step = 2.0 * f64::from(spec.step_size) / d as f64;
+        for j in 0..l {
+            for k in 0..l {
+                let exact: f64 = atoms[j].iter().zip(&atoms[k]).map(|(a, b)| a * b).sum();
+                let stored =
+                    f64::from(refiner.gram.get(j, k).unwrap()) / power(refiner.gram_fraction);
+                assert!(
+                    (stored - step * exact).abs() < 2.0 / power(refiner.gram_fraction),
+                    "{stored} for {}",
+                    step * exact
+                );
+                assert_eq!(refiner.gram.get(j, k), refiner.gram.get(k, j));
+            }
+            let point = f64::from(code_scale) / power(refiner.point_fraction);
+            let factor = f64::from(refiner.correlation.multipliers[j])
+                / power(refiner.correlation.shift)
+                * point
+                / level;
+            let i = 3;
+            let found = f64::from(decoder.dictionary.get(j, i).unwrap()) * factor;
+            assert!((found - step * atoms[j][i]).abs() < 1e-4 * step);
+        }
+        let point = f64::from(code_scale) / power(refiner.point_fraction);
+        let threshold = f64::from(refiner.threshold) * point;
+        let exact = f64::from(spec.lambda) * f64::from(spec.step_size);
+        assert!((threshold - exact).abs() <= point);
+        assert_eq!(read.threshold(spec.lambda), Ok(refiner.threshold));
+        assert!(
+            read.threshold(2.0 * spec.lambda)
+                .unwrap()
+                .abs_diff(2 * refiner.threshold)
+                <= 1
+        );
+        assert_eq!(read.threshold(-1.0), Ok(0));
+        assert_eq!(read.threshold(f32::NAN), Ok(0));
+        assert_eq!(read.threshold(f32::MAX), Ok(i32::MAX));
+    }
+}
+
+#[test]
+fn contrasts_become_integers() {
+    let mut model = small(Variant::Vdl, false);
+    for (contrast, expected) in [
+        (Contrast::None, IntegerContrast::None),
+        (Contrast::RemoveMean, IntegerContrast::RemoveMean),
+        (
+            // 0.5 · 0.3081 · 255 · 16
+            Contrast::Standardize { floor: 0.5 },
+            IntegerContrast::Standardize { floor: 629 },
+        ),
+        (
+            Contrast::Standardize { floor: 1e-9 },
+            IntegerContrast::Standardize { floor: 16 },
+        ),
+        (model.spec.preprocessing.contrast, IntegerContrast::External),
+    ] {
+        model.spec.preprocessing.contrast = contrast;
+        let bytes = AlignedBytes::from_slice(&file(&model));
+        assert_eq!(IntegerFile::read(&bytes).unwrap().spec.contrast, expected);
+    }
+}
+
+#[test]
+fn an_atom_of_zeros_counts_for_nothing() {
+    let mut model = small(Variant::Vdl, false);
+    if let OwnedDecoder::Linear { dictionary } = &mut model.decoder {
+        dictionary[12..24].fill(0.0);
+    }
+    if let Some(encoder) = &mut model.encoder {
+        encoder.input[..12].fill(0.0);
+    }
+    let bytes = AlignedBytes::from_slice(&file(&model));
+    let read = IntegerFile::read(&bytes).unwrap();
+    assert_eq!(read.decoder.multiplier[1], 0);
+    assert_eq!(read.encoder.unwrap().input_rescale.multipliers[0], 0);
+    // And a dictionary of zeros is none.
+    model.decoder = OwnedDecoder::Linear {
+        dictionary: vec![0.0; 60],
+    };
+    let error = write_integer(&model, &RANGES).unwrap_err().to_string();
+    assert!(error.starts_with("step_size"), "{error}");
+}
+
+#[test]
+fn models_without_an_encoder() {
+    let bytes = AlignedBytes::from_slice(&file(&small(Variant::Do, false)));
+    let read = IntegerFile::read(&bytes).unwrap();
+    assert!(read.encoder.is_none());
+    read.prove().unwrap();
+}
+
+#[test]
+fn each_version_refuses_the_other() {
+    let float =
+        AlignedBytes::from_slice(&write(&small(Variant::Vdl, false), WeightType::I8).unwrap());
+    let integer = vdl().bytes();
+    let found = |error: ReadError| match error {
+        ReadError::UnsupportedVersion { found } => found,
+        other => panic!("{other}"),
+    };
+    assert_eq!(found(IntegerFile::read(&float).unwrap_err()), 1);
+    assert_eq!(found(ModelFile::read(&integer).unwrap_err()), 2);
+    let other = refusal(&vdl().metadata("version", "3"));
+    assert_eq!(found(other), 3);
+    assert!(other.to_string().contains("reads 1 and 2"), "{other}");
+}
+
+#[test]
+fn every_key_is_checked() {
+    for (key, value) in [
+        ("activations", "i8"),
+        ("weights", "i16"),
+        ("hidden_dim", "3"),
+        ("code_dim", "0"),
+        ("code_dim", "4096"),
+        ("contrast", "remove_mean"),
+        ("contrast_floor", "15"),
+        ("contrast_floor", "-16"),
+        ("input_min", "1"),
+        ("input_min", "-32768"),
+        ("input_min", "--1"),
+        ("input_min", "+0"),
+        ("input_max", "0"),
+        ("input_max", "32768"),
+        ("input_shift", "0"),
+        ("input_shift", "63"),
+        ("recurrent_shift", "32"),
+        ("drive_fraction", "9"),
+        ("output_multiplier", "2147483648"),
+        ("output_multiplier", "-1"),
+        ("output_offset", "32768"),
+        ("output_shift", "32"),
+        ("correlation_shift", "0"),
+        ("gram_fraction", "25"),
+        ("point_fraction", "14"),
+        ("point_fraction", "0"),
+        ("threshold", "2147483648"),
+        ("lista_iterations", "256"),
+        ("lista_iterations", "none"),
+        ("variant", "vld"),
+        ("input_shape", "0x4"),
+        ("checksum", "0123456"),
+    ] {
+        let error = refusal(&vdl().metadata(key, value));
+        let ReadError::InvalidMetadata { key: named, .. } = error else {
+            panic!("{key} {value}: {error}")
+        };
+        assert_eq!(named, key, "{value}");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    // The real numbers are looked at when they are asked for.
+    for (key, value) in [("lambda", "-1"), ("step_size", "0"), ("deviation", "x")] {
+        let bytes = vdl().metadata(key, value).bytes();
+        let error = IntegerFile::read(&bytes).unwrap().spec().unwrap_err();
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    for key in ["input_scale", "code_scale"] {
+        let bytes = vdl().metadata(key, "0").bytes();
+        let error = IntegerFile::read(&bytes).unwrap().scales().unwrap_err();
+        assert!(error.to_string().contains(key), "{error}");
+    }
+}
+
+#[test]
+fn keys_are_required() {
+    for key in [
+        "activations",
+        "contrast_floor",
+        "input_min",
+        "threshold",
+        "checksum",
+        "gram_fraction",
+    ] {
+        let error = refusal(&vdl().replace(&format!("\"{key}\":"), "\"other\":"));
+        assert_eq!(error, ReadError::MissingMetadata { key });
+    }
+}
+
+#[test]
+fn every_tensor_is_checked() {
+    let names = [
+        "encoder.input",
+        "encoder.input.multiplier",
+        "encoder.bias",
+        "encoder.recurrent",
+        "encoder.recurrent.multiplier",
+        "decoder.dictionary",
+        "decoder.dictionary.multiplier",
+        "refiner.gram",
+        "refiner.correlation.multiplier",
+        "refiner.correlation.bias",
+    ];
+    for tensor in names {
+        let renamed = vdl().replace(&format!("\"{tensor}\":{{"), &format!("\"x.{tensor}\":{{"));
+        let error = refusal(&renamed);
+        assert!(
+            matches!(error, ReadError::UnknownTensor { name } if name.as_str() == &format!("x.{tensor}")[..(tensor.len() + 2).min(32)]),
+            "{error}"
+        );
+        let dtype = vdl().in_tensor(tensor, "\"I", "\"U");
+        assert!(
+            matches!(refusal(&dtype), ReadError::Dtype { tensor: named, .. } if named == tensor),
+            "{tensor}"
+        );
+        let length = if tensor.contains("multiplier") || tensor.contains("bias") {
+            "[5]"
+        } else {
+            ",8]"
+        };
+        let shape = vdl().in_tensor(tensor, length, &length.replace(['5', '8'], "7"));
+        assert!(
+            matches!(refusal(&shape), ReadError::Shape { tensor: named, .. } if named == tensor),
+            "{tensor}"
+        );
+    }
+    let wrong = vdl().in_tensor("encoder.input", "[10,8]", "[80]");
+    assert_eq!(
+        refusal(&wrong),
+        ReadError::Shape {
+            tensor: "encoder.input",
+            expected: Dims::Matrix(10, 8),
+            found: Dims::Vector(80),
+        }
+    );
+}
+
+#[test]
+fn every_number_is_checked() {
+    for (tensor, bytes) in [
+        ("encoder.input", &[0x80_u8][..]),
+        ("encoder.recurrent", &[0x80]),
+        ("decoder.dictionary", &[0x80]),
+        ("refiner.gram", &[0, 0x80]),
+        // Beyond ±2²⁹.
+        ("encoder.bias", &(1_i32 << 30).to_le_bytes()),
+        ("refiner.correlation.bias", &i32::MIN.to_le_bytes()),
+        ("decoder.dictionary.multiplier", &32768_i32.to_le_bytes()),
+    ] {
+        let error = refusal(&vdl().poke(tensor, 2, bytes));
+        assert_eq!(error, ReadError::Level { tensor, index: 2 });
+    }
+    for tensor in [
+        "encoder.input.multiplier",
+        "encoder.recurrent.multiplier",
+        "decoder.dictionary.multiplier",
+        "refiner.correlation.multiplier",
+    ] {
+        let error = refusal(&vdl().poke(tensor, 4, &(-1_i32).to_le_bytes()));
+        assert_eq!(error, ReadError::Multiplier { tensor, index: 4 });
+        assert!(error.to_string().contains(tensor), "{error}");
+    }
+}
+
+#[test]
+fn places_are_checked() {
+    let mut longer = vdl();
+    longer.data.push(0);
+    assert_eq!(refusal(&longer), ReadError::TrailingData { bytes: 1 });
+    let mut shorter = vdl();
+    shorter.data.pop();
+    assert!(matches!(refusal(&shorter), ReadError::Offsets { .. }));
+    let bytes = vdl().bytes();
+    let shifted = AlignedBytes::from_slice(&[&[0; 2][..], &bytes].concat());
+    assert_eq!(
+        IntegerFile::read(&shifted[2..]).unwrap_err(),
+        ReadError::MisalignedBuffer { remainder: 2 }
+    );
+    for length in 0..bytes.len() {
+        assert!(IntegerFile::read(&bytes[..length]).is_err(), "{length}");
+    }
+}
+
+/// The bound of the proof is reached by the sample that the weights' signs ask for, and by no other.
+#[test]
+fn the_proof_is_tight() {
+    let mut numbers = Numbers(5);
+    let bytes = vdl().bytes();
+    let read = IntegerFile::read(&bytes).unwrap();
+    let input = read.encoder.unwrap().input;
+    let reach = |k: usize| -> i64 {
+        (0..12)
+            .map(|i| {
+                let weight = i64::from(input.get(k, i).unwrap());
+                (weight * -100).max(weight * 355)
+            })
+            .sum()
+    };
+    for k in 0..5 {
+        for _ in 0..200 {
+            let sum: i64 = (0..12)
+                .map(|i| {
+                    let level = (numbers.next() * 400.0).clamp(-100.0, 355.0) as i64;
+                    i64::from(input.get(k, i).unwrap()) * level
+                })
+                .sum();
+            assert!(sum <= reach(k));
+        }
+    }
+
+    // Weights of ±127 throughout, 8 columns and 5 rows: the Gram matrix overflows first when its levels are raised.
+    let mut raised = vdl();
+    for index in 0..5 * 8 {
+        raised = raised.poke("refiner.gram", index, &32767_i16.to_le_bytes());
+    }
+    let bytes = raised.bytes();
+    let read = IntegerFile::read(&bytes).unwrap();
+    let overflow = read.prove().unwrap_err();
+    assert_eq!(overflow.tensor, "refiner.gram");
+    assert_eq!(overflow.bound, 5 * 32767 * 32767);
+    assert!(overflow.to_string().contains("refiner.gram"), "{overflow}");
+    assert!(read.verify_checksum().is_err());
+}
