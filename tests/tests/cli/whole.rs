@@ -33,7 +33,14 @@ fn the_quickstart_goes_all_the_way() {
         let noisy = report["psnr_noisy"].as_f64().unwrap();
         assert!((0.0..60.0).contains(&noisy), "{what}");
         let rows = report["rows"].as_array().unwrap();
-        assert_eq!(rows.len(), 2, "{what}");
+        assert_eq!(rows.len(), 4, "{what}");
+        // In integers as in f32.
+        for (float, integer) in rows[..2].iter().zip(&rows[2..]) {
+            for (key, bound) in [("psnr", 0.2), ("sparsity", 0.01)] {
+                let [a, b] = [float, integer].map(|row| row[key].as_f64().unwrap());
+                assert!((a - b).abs() < bound, "{what}: {key} {a} and {b}");
+            }
+        }
         for row in rows {
             assert!(
                 (0.0..60.0).contains(&row["psnr"].as_f64().unwrap()),

@@ -184,7 +184,8 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
             ..arguments.files.clone()
         })?);
     }
-    let own = jobs.len() == 2;
+    // Means over fewer patches are others.
+    let own = jobs.len() == 2 && arguments.files.patch_limit.is_none();
     for job in &jobs {
         skipped = benchmark(arguments, job, own, &mut text)?;
     }
