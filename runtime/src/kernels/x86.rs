@@ -1,0 +1,441 @@
+//! Float kernels for x86-64 with AVX2, and what the processor has.
+//!
+//! Every sum is added up in the order of [`portable`]: its eight partial sums are the lanes of a register, products and sums are rounded
+//! one by one. Several rows at a time hide the latency of an addition.
+
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::*;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::portable::{self, Weight};
+
+/// What the processor has; found out once.
+static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+const UNKNOWN: u8 = 0;
+const BASELINE: u8 = 1;
+const AVX2: u8 = 2;
+const AVX512_VNNI: u8 = 3;
+
+#[inline(always)]
+fn level() -> u8 {
+    match LEVEL.load(Ordering::Relaxed) {
+        UNKNOWN => detect(),
+        level => level,
+    }
+}
+
+/// Without `std` the processor is not asked: what the compiler was told it has, counts.
+#[cold]
+fn detect() -> u8 {
+    #[cfg(any(feature = "std", test))]
+    macro_rules! has {
+        ($($feature:tt),+) => { $(std::is_x86_feature_detected!($feature))&&+ };
+    }
+    #[cfg(not(any(feature = "std", test)))]
+    macro_rules! has {
+        ($($feature:tt),+) => { $(cfg!(target_feature = $feature))&&+ };
+    }
+    let level = if !has!("avx2", "popcnt") {
+        BASELINE
+    } else if has!("avx512f", "avx512bw", "avx512vl", "avx512vnni") {
+        AVX512_VNNI
+    } else {
+        AVX2
+    };
+    LEVEL.store(level, Ordering::Relaxed);
+    level
+}
+
+/// The processor has AVX2 and POPCNT.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        (level() >= AVX2).then_some(Self(()))
+    }
+}
+
+/// The processor has AVX-512 with F, BW, VL and VNNI, and what [`Avx2`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512Vnni(());
+
+impl Avx512Vnni {
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        (level() >= AVX512_VNNI).then_some(Self(()))
+    }
+}
+
+/// Weights that can be read eight at a time.
+pub(crate) trait Eight: Weight {
+    /// Eight weights, without their scale.
+    ///
+    /// # Safety
+    ///
+    /// The processor has AVX2, and there are eight weights.
+    unsafe fn load(weights: *const Self) -> __m256;
+
+    /// Those of eight weights whose lane of `mask` is set, and 0 for the others.
+    ///
+    /// # Safety
+    ///
+    /// The processor has AVX2, and the weights that the mask sets are there; the lanes of `mask` are 0 or -1.
+    unsafe fn load_some(weights: *const Self, mask: &[i32; LANES]) -> __m256;
+
+    /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every second load from two lines of the
+    /// cache costs a third of the time of a product.
+    fn phase(rows: *const Self, columns: usize) -> usize;
+}
+
+impl Eight for f32 {
+    #[inline(always)]
+    unsafe fn load(weights: *const Self) -> __m256 {
+        // SAFETY: what is asked of the caller.
+        unsafe { _mm256_loadu_ps(weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_some(weights: *const Self, mask: &[i32; LANES]) -> __m256 {
+        // SAFETY: what is asked of the caller; the others are not read.
+        unsafe { _mm256_maskload_ps(weights, _mm256_loadu_si256(mask.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn phase(rows: *const Self, columns: usize) -> usize {
+        if columns.is_multiple_of(LANES) {
+            rows.addr() / size_of::<Self>() % LANES
+        } else {
+            0
+        }
+    }
+}
+
+/// Conversion takes longer than the loads.
+macro_rules! converted {
+    ($type:ty, |$weights:ident| $eight:expr) => {
+        impl Eight for $type {
+            #[inline(always)]
+            unsafe fn load($weights: *const Self) -> __m256 {
+                // SAFETY: what is asked of the caller.
+                unsafe { _mm256_cvtepi32_ps($eight) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_some(weights: *const Self, mask: &[i32; LANES]) -> __m256 {
+                let mut eight = [0; LANES];
+                for (lane, (to, set)) in eight.iter_mut().zip(mask).enumerate() {
+                    if *set != 0 {
+                        // SAFETY: what is asked of the caller.
+                        *to = unsafe { weights.wrapping_add(lane).read() };
+                    }
+                }
+                // SAFETY: eight weights.
+                unsafe { Self::load(eight.as_ptr()) }
+            }
+
+            #[inline(always)]
+            fn phase(_: *const Self, _: usize) -> usize {
+                0
+            }
+        }
+    };
+}
+
+converted!(i16, |weights| _mm256_cvtepi16_epi32(_mm_loadu_si128(weights.cast())));
+converted!(i8, |weights| _mm256_cvtepi8_epi32(_mm_loadl_epi64(weights.cast())));
+
+/// Partial sums of a row, and rows at a time.
+const LANES: usize = 8;
+
+/// See [`portable::dot_rows`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_rows_avx2<W: Eight>(
+    weights: &[W],
+    columns: usize,
+    x: &[f32],
+    each: &mut impl FnMut(usize, f32),
+) {
+    if columns == 0 {
+        return;
+    }
+    let mut index = 0_usize;
+    let used = columns.min(x.len());
+    let groups = weights.chunks_exact(columns.saturating_mul(LANES));
+    let rest = groups.remainder();
+    for rows in groups {
+        // SAFETY: eight rows of `columns` weights, of which the first `used` meet as many elements of `x`.
+        let sums = unsafe { dot_eight(rows.as_ptr(), columns, x.as_ptr(), used) };
+        for sum in sums {
+            each(index, sum);
+            index = index.wrapping_add(1);
+        }
+    }
+    for row in rest.chunks_exact(columns) {
+        each(index, portable::dot(row, x));
+        index = index.wrapping_add(1);
+    }
+}
+
+/// The products of eight rows, in the order of [`portable::dot`].
+///
+/// Lane `i` holds the partial sum of elements `i − phase` modulo 8, so that the weights are read from whole lines of the cache.
+///
+/// # Safety
+///
+/// The processor has AVX2. `rows`: eight rows of `columns` weights; `used`, not above `columns`, elements in `x`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn dot_eight<W: Eight>(
+    rows: *const W,
+    columns: usize,
+    x: *const f32,
+    used: usize,
+) -> [f32; LANES] {
+    let mut sums = [_mm256_setzero_ps(); LANES];
+    let phase = W::phase(rows, columns);
+    // Counted from `phase` elements before the row.
+    let end = used.wrapping_add(phase);
+    let mut at = 0_usize;
+    while at < end {
+        let (x, mut row) = (
+            x.wrapping_add(at).wrapping_sub(phase),
+            rows.wrapping_add(at).wrapping_sub(phase),
+        );
+        if at < phase || at.wrapping_add(LANES) > end {
+            // Filled up with zeros, whose products leave a sum as it is: none is ever -0.
+            let mask = core::array::from_fn(|lane| {
+                let element = at.wrapping_add(lane);
+                -i32::from(phase <= element && element < end)
+            });
+            // SAFETY: the mask sets elements from 0 to `used`.
+            unsafe {
+                let x = f32::load_some(x, &mask);
+                for sum in &mut sums {
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(W::load_some(row, &mask), x));
+                    row = row.wrapping_add(columns);
+                }
+            }
+            at = at.wrapping_add(LANES);
+            continue;
+        }
+        let whole = (end.wrapping_sub(at)) / LANES;
+        let mut x = x;
+        for _ in 0..whole {
+            // SAFETY: eight elements, and eight weights of each row, lie between 0 and `used`.
+            unsafe {
+                let x = _mm256_loadu_ps(x);
+                let mut row = row;
+                for sum in &mut sums {
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(W::load(row), x));
+                    row = row.wrapping_add(columns);
+                }
+            }
+            x = x.wrapping_add(LANES);
+            row = row.wrapping_add(LANES);
+        }
+        at = at.wrapping_add(whole.wrapping_mul(LANES));
+    }
+    if phase > 0 {
+        let order = core::array::from_fn::<i32, LANES, _>(|lane| {
+            (lane.wrapping_add(phase) % LANES) as i32
+        });
+        // SAFETY: eight numbers of 32 bits.
+        let order = unsafe { _mm256_loadu_si256(order.as_ptr().cast()) };
+        for sum in &mut sums {
+            *sum = _mm256_permutevar8x32_ps(*sum, order);
+        }
+    }
+    trees(sums)
+}
+
+/// `((s0+s4) + (s2+s6)) + ((s1+s5) + (s3+s7))` of eight rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn trees([a, b, c, d, e, f, g, h]: [__m256; LANES]) -> [f32; LANES] {
+    // Rows 0 to 3 in the lower halves, 4 to 7 in the upper ones: `s0+s4` to `s3+s7` of a row.
+    let halves = |low: __m256, high: __m256| {
+        _mm256_add_ps(
+            _mm256_permute2f128_ps::<0x20>(low, high),
+            _mm256_permute2f128_ps::<0x31>(low, high),
+        )
+    };
+    // `t0+t2` of two rows, then `t1+t3`.
+    let quarters = |x: __m256, y: __m256| {
+        _mm256_add_ps(_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y))
+    };
+    let first = quarters(halves(a, e), halves(b, f));
+    let second = quarters(halves(c, g), halves(d, h));
+    let sums = _mm256_add_ps(
+        _mm256_shuffle_ps::<0b01_00_01_00>(first, second),
+        _mm256_shuffle_ps::<0b11_10_11_10>(first, second),
+    );
+    let mut array = [0.0; LANES];
+    // SAFETY: eight numbers.
+    unsafe { _mm256_storeu_ps(array.as_mut_ptr(), sums) };
+    array
+}
+
+/// See [`portable::dot_rows`]. `false` if nothing was done.
+#[inline]
+pub(crate) fn dot_rows<W: Eight>(
+    weights: &[W],
+    columns: usize,
+    x: &[f32],
+    each: &mut impl FnMut(usize, f32),
+) -> bool {
+    if Avx2::new().is_none() {
+        return false;
+    }
+    // SAFETY: the token.
+    unsafe { dot_rows_avx2(weights, columns, x, each) };
+    true
+}
+
+/// Compiles a portable kernel for AVX2 as well: one pass over independent sums, which the compiler vectorises in their order.
+macro_rules! vectorised {
+    ($(#[$documentation:meta])* $name:ident, $inner:ident, ($($argument:ident: $type:ty),*), $body:expr $(, $weight:ident)?) => {
+        $(#[$documentation])*
+        #[inline]
+        pub(crate) fn $name$(<$weight: Weight>)?($($argument: $type),*) -> bool {
+            #[target_feature(enable = "avx2")]
+            fn $inner$(<$weight: Weight>)?($($argument: $type),*) {
+                $body
+            }
+            if Avx2::new().is_none() {
+                return false;
+            }
+            // SAFETY: the token.
+            unsafe { $inner($($argument),*) };
+            true
+        }
+    };
+}
+
+vectorised!(
+    /// See [`portable::add_rows`]. `false` if nothing was done.
+    add_rows, inner,
+    (weights: &[W], columns: usize, entries: &mut dyn Iterator<Item = (usize, f32)>, sum: &mut [f32]),
+    portable::add_rows(weights, columns, entries, sum),
+    W
+);
+vectorised!(
+    /// See [`portable::add_row`]. `false` if nothing was done.
+    add_row, inner,
+    (row: &[f32], value: f32, sum: &mut [f32]),
+    portable::add_row(row, value, sum)
+);
+vectorised!(
+    /// See [`portable::multiply_symmetric`]. `false` if nothing was done.
+    multiply_symmetric, inner,
+    (matrix: &[f32], x: &[f32], support: &[u16], product: &mut [f32]),
+    portable::multiply_symmetric_tiled::<64>(matrix, x, support, product)
+);
+
+/// Components that [`positive`] takes at a time.
+pub(crate) const PART: usize = 64;
+
+/// The components of a part that are greater than 0.
+pub(crate) struct Positive {
+    // Room for eight more: whole registers are stored.
+    indices: [u16; PART + LANES],
+    values: [f32; PART + LANES],
+    count: usize,
+}
+
+impl Positive {
+    pub(crate) fn indices(&self) -> &[u16] {
+        self.indices.get(..self.count).unwrap_or(&[])
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        self.values.get(..self.count).unwrap_or(&[])
+    }
+}
+
+/// The components of `dense`, at most [`PART`] of which the first is number `first`, that are greater than 0: without a branch for each.
+#[inline]
+pub(crate) fn positive(dense: &[f32], first: u16) -> Option<Positive> {
+    let _ = Avx2::new()?;
+    // SAFETY: the token.
+    Some(unsafe { positive_avx2(dense, first) })
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+fn positive_avx2(dense: &[f32], first: u16) -> Positive {
+    let mut found = Positive {
+        indices: [0; PART + LANES],
+        values: [0.0; PART + LANES],
+        count: 0,
+    };
+    let (eights, rest) = dense.as_chunks::<LANES>();
+    let mut index = _mm256_add_epi32(
+        _mm256_set1_epi32(first.into()),
+        _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+    );
+    let mut last = [0.0; LANES];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    for eight in eights.iter().chain((!rest.is_empty()).then_some(&last)) {
+        // SAFETY: eight numbers.
+        let values = unsafe { _mm256_loadu_ps(eight.as_ptr()) };
+        let active = _mm256_cmp_ps::<_CMP_GT_OQ>(values, _mm256_setzero_ps());
+        let set = _mm256_movemask_ps(active) as usize & 0xff;
+        let order = to_front(set);
+        let values = _mm256_permutevar8x32_ps(values, order);
+        let indices = _mm256_permutevar8x32_epi32(index, order);
+        let indices = _mm_packus_epi32(
+            _mm256_castsi256_si128(indices),
+            _mm256_extracti128_si256::<1>(indices),
+        );
+        let free = (
+            found.indices.get_mut(found.count..),
+            found.values.get_mut(found.count..),
+        );
+        if let (Some(to_indices), Some(to_values)) = free
+            && let Some(to_indices) = to_indices.first_chunk_mut::<LANES>()
+            && let Some(to_values) = to_values.first_chunk_mut::<LANES>()
+        {
+            // SAFETY: eight numbers of 16 bits, and eight of 32.
+            unsafe {
+                _mm_storeu_si128(to_indices.as_mut_ptr().cast(), indices);
+                _mm256_storeu_ps(to_values.as_mut_ptr(), values);
+            }
+            found.count = found.count.wrapping_add(set.count_ones() as usize);
+        }
+        index = _mm256_add_epi32(index, _mm256_set1_epi32(8));
+    }
+    found
+}
+
+/// For each set of lanes the order that brings them to the front.
+static TO_FRONT: [[u8; LANES]; 256] = {
+    let mut table = [[0; LANES]; 256];
+    let mut set = 0;
+    while set < 256 {
+        let (mut lane, mut count) = (0, 0);
+        while lane < LANES {
+            if set >> lane & 1 == 1 {
+                table[set][count] = lane as u8;
+                count += 1;
+            }
+            lane += 1;
+        }
+        set += 1;
+    }
+    table
+};
+
+/// The order of lanes that brings those of `set`, below 256, to the front.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn to_front(set: usize) -> __m256i {
+    let order = TO_FRONT.get(set).unwrap_or(&[0; LANES]);
+    // SAFETY: eight bytes.
+    _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(order.as_ptr().cast()) })
+}
