@@ -180,12 +180,13 @@ pub trait CodeBuffer: sealed::Storage {
 /// Appends the components of `dense` that are greater than 0 to an empty code. `false` if nothing was done.
 #[cfg(target_arch = "x86_64")]
 fn append_positive<C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
-    use crate::kernels::x86::{PART, positive};
+    use crate::kernels::x86::{PART, Positive, positive};
+    let mut found = Positive::EMPTY;
     let firsts = (0..=u16::MAX).step_by(PART);
     for (first, part) in firsts.zip(dense.chunks(PART)) {
-        let Some(found) = positive(part, first) else {
+        if !positive(part, first, &mut found) {
             return false;
-        };
+        }
         code.append_all(found.indices(), found.values());
     }
     true

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -70,6 +71,25 @@ impl Avx512Vnni {
     }
 }
 
+/// Lanes of a register, from one to before another.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes {
+    from: usize,
+    to: usize,
+}
+
+impl Lanes {
+    /// -1 in these lanes, 0 in the others.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn mask(self) -> __m256i {
+        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let before = _mm256_cmpgt_epi32(_mm256_set1_epi32(self.from as i32), lane);
+        let within = _mm256_cmpgt_epi32(_mm256_set1_epi32(self.to as i32), lane);
+        _mm256_andnot_si256(before, within)
+    }
+}
+
 /// Weights that can be read eight at a time.
 pub(crate) trait Eight: Weight {
     /// Eight weights, without their scale.
@@ -79,12 +99,12 @@ pub(crate) trait Eight: Weight {
     /// The processor has AVX2, and there are eight weights.
     unsafe fn load(weights: *const Self) -> __m256;
 
-    /// Those of eight weights whose lane of `mask` is set, and 0 for the others.
+    /// The weights in some lanes of eight, and 0 in the others.
     ///
     /// # Safety
     ///
-    /// The processor has AVX2, and the weights that the mask sets are there; the lanes of `mask` are 0 or -1.
-    unsafe fn load_some(weights: *const Self, mask: &[i32; LANES]) -> __m256;
+    /// The processor has AVX2, and the weights of these lanes are there.
+    unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256;
 
     /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every second load from two lines of the
     /// cache costs a third of the time of a product.
@@ -99,9 +119,9 @@ impl Eight for f32 {
     }
 
     #[inline(always)]
-    unsafe fn load_some(weights: *const Self, mask: &[i32; LANES]) -> __m256 {
+    unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256 {
         // SAFETY: what is asked of the caller; the others are not read.
-        unsafe { _mm256_maskload_ps(weights, _mm256_loadu_si256(mask.as_ptr().cast())) }
+        unsafe { _mm256_maskload_ps(weights, lanes.mask()) }
     }
 
     #[inline(always)]
@@ -125,10 +145,10 @@ macro_rules! converted {
             }
 
             #[inline(always)]
-            unsafe fn load_some(weights: *const Self, mask: &[i32; LANES]) -> __m256 {
+            unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256 {
                 let mut eight = [0; LANES];
-                for (lane, (to, set)) in eight.iter_mut().zip(mask).enumerate() {
-                    if *set != 0 {
+                for (lane, to) in eight.iter_mut().enumerate() {
+                    if lanes.from <= lane && lane < lanes.to {
                         // SAFETY: what is asked of the caller.
                         *to = unsafe { weights.wrapping_add(lane).read() };
                     }
@@ -198,54 +218,51 @@ unsafe fn dot_eight<W: Eight>(
 ) -> [f32; LANES] {
     let mut sums = [_mm256_setzero_ps(); LANES];
     let phase = W::phase(rows, columns);
-    // Counted from `phase` elements before the row.
-    let end = used.wrapping_add(phase);
-    let mut at = 0_usize;
+    // Both counted from `phase` elements before the row.
+    let (mut at, end) = (0_usize, used.wrapping_add(phase));
+    let x = x.wrapping_sub(phase);
+    let mut rows: [*const W; LANES] =
+        core::array::from_fn(|row| rows.wrapping_add(row.wrapping_mul(columns)).wrapping_sub(phase));
+    for row in &mut rows {
+        // SAFETY: no instruction at all. It hides how the rows lie to each other, so that each keeps its register: computed from one
+        // another in the loop, they take ports from the additions.
+        unsafe { asm!("/* {0} */", inout(reg) *row, options(pure, nomem, nostack, preserves_flags)) };
+    }
     while at < end {
-        let (x, mut row) = (
-            x.wrapping_add(at).wrapping_sub(phase),
-            rows.wrapping_add(at).wrapping_sub(phase),
-        );
-        if at < phase || at.wrapping_add(LANES) > end {
+        let lanes = Lanes {
+            from: phase.saturating_sub(at),
+            to: end.wrapping_sub(at).min(LANES),
+        };
+        if lanes.from > 0 || lanes.to < LANES {
             // Filled up with zeros, whose products leave a sum as it is: none is ever -0.
-            let mask = core::array::from_fn(|lane| {
-                let element = at.wrapping_add(lane);
-                -i32::from(phase <= element && element < end)
-            });
-            // SAFETY: the mask sets elements from 0 to `used`.
+            // SAFETY: elements from 0 to `used`.
             unsafe {
-                let x = f32::load_some(x, &mask);
-                for sum in &mut sums {
-                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(W::load_some(row, &mask), x));
-                    row = row.wrapping_add(columns);
+                let x = f32::load_some(x.wrapping_add(at), lanes);
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let weights = W::load_some(row.wrapping_add(at), lanes);
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weights, x));
                 }
             }
             at = at.wrapping_add(LANES);
             continue;
         }
-        let whole = (end.wrapping_sub(at)) / LANES;
-        let mut x = x;
-        for _ in 0..whole {
+        while at.wrapping_add(LANES) <= end {
             // SAFETY: eight elements, and eight weights of each row, lie between 0 and `used`.
             unsafe {
-                let x = _mm256_loadu_ps(x);
-                let mut row = row;
-                for sum in &mut sums {
-                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(W::load(row), x));
-                    row = row.wrapping_add(columns);
+                let x = _mm256_loadu_ps(x.add(at));
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(W::load(row.add(at)), x));
                 }
             }
-            x = x.wrapping_add(LANES);
-            row = row.wrapping_add(LANES);
+            at = at.wrapping_add(LANES);
         }
-        at = at.wrapping_add(whole.wrapping_mul(LANES));
     }
     if phase > 0 {
-        let order = core::array::from_fn::<i32, LANES, _>(|lane| {
-            (lane.wrapping_add(phase) % LANES) as i32
-        });
-        // SAFETY: eight numbers of 32 bits.
-        let order = unsafe { _mm256_loadu_si256(order.as_ptr().cast()) };
+        // Only the lowest three bits count.
+        let order = _mm256_add_epi32(
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+            _mm256_set1_epi32(phase as i32),
+        );
         for sum in &mut sums {
             *sum = _mm256_permutevar8x32_ps(*sum, order);
         }
@@ -348,6 +365,12 @@ pub(crate) struct Positive {
 }
 
 impl Positive {
+    pub(crate) const EMPTY: Self = Self {
+        indices: [0; PART + LANES],
+        values: [0.0; PART + LANES],
+        count: 0,
+    };
+
     pub(crate) fn indices(&self) -> &[u16] {
         self.indices.get(..self.count).unwrap_or(&[])
     }
@@ -357,21 +380,21 @@ impl Positive {
     }
 }
 
-/// The components of `dense`, at most [`PART`] of which the first is number `first`, that are greater than 0: without a branch for each.
+/// Finds the components of `dense`, at most [`PART`] of which the first is number `first`, that are greater than 0: without a branch for
+/// each. `false` if nothing was done.
 #[inline]
-pub(crate) fn positive(dense: &[f32], first: u16) -> Option<Positive> {
-    let _ = Avx2::new()?;
+pub(crate) fn positive(dense: &[f32], first: u16, found: &mut Positive) -> bool {
+    if Avx2::new().is_none() {
+        return false;
+    }
     // SAFETY: the token.
-    Some(unsafe { positive_avx2(dense, first) })
+    unsafe { positive_avx2(dense, first, found) };
+    true
 }
 
 #[target_feature(enable = "avx2,popcnt")]
-fn positive_avx2(dense: &[f32], first: u16) -> Positive {
-    let mut found = Positive {
-        indices: [0; PART + LANES],
-        values: [0.0; PART + LANES],
-        count: 0,
-    };
+fn positive_avx2(dense: &[f32], first: u16, found: &mut Positive) {
+    found.count = 0;
     let (eights, rest) = dense.as_chunks::<LANES>();
     let mut index = _mm256_add_epi32(
         _mm256_set1_epi32(first.into()),
@@ -410,7 +433,6 @@ fn positive_avx2(dense: &[f32], first: u16) -> Positive {
         }
         index = _mm256_add_epi32(index, _mm256_set1_epi32(8));
     }
-    found
 }
 
 /// For each set of lanes the order that brings them to the front.
