@@ -7,6 +7,8 @@
 //! None of these functions is generic or inlined, so that they are compiled with this crate, as its profile says: firmware that is
 //! optimised for size keeps fast kernels.
 
+#[cfg(test)]
+mod agreement;
 pub(crate) mod integer;
 pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -29,20 +31,15 @@ macro_rules! with_values {
     };
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+use portable::Weight as Stored;
 /// What a number type needs for the kernels of the target.
 #[cfg(target_arch = "x86_64")]
 use x86::Eight as Stored;
-#[cfg(not(target_arch = "x86_64"))]
-use portable::Weight as Stored;
 
 /// Calls `each(i, row_i · x)` for every row, by the fastest kernel that there is.
 #[inline(always)]
-fn dot_rows<W: Stored>(
-    weights: &[W],
-    columns: usize,
-    x: &[f32],
-    mut each: impl FnMut(usize, f32),
-) {
+fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], mut each: impl FnMut(usize, f32)) {
     #[cfg(target_arch = "x86_64")]
     if x86::dot_rows(weights, columns, x, &mut each) {
         return;

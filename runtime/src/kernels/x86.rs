@@ -2,6 +2,8 @@
 //!
 //! Every sum is added up in the order of [`portable`]: its eight partial sums are the lanes of a register, products and sums are rounded
 //! one by one. Several rows at a time hide the latency of an addition.
+//!
+//! What is not written out here is the portable kernel, compiled for AVX2.
 
 #![allow(unsafe_code)]
 
@@ -109,6 +111,21 @@ pub(crate) trait Eight: Weight {
     /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every second load from two lines of the
     /// cache costs a third of the time of a product.
     fn phase(rows: *const Self, columns: usize) -> usize;
+
+    /// [`dot_eight_wide`], if it is there.
+    ///
+    /// # Safety
+    ///
+    /// As of [`dot_eight`].
+    #[inline(always)]
+    unsafe fn dot_eight_wide(
+        _: *const Self,
+        _: usize,
+        _: *const f32,
+        _: usize,
+    ) -> Option<[f32; LANES]> {
+        None
+    }
 }
 
 impl Eight for f32 {
@@ -131,6 +148,18 @@ impl Eight for f32 {
         } else {
             0
         }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_eight_wide(
+        rows: *const Self,
+        columns: usize,
+        x: *const f32,
+        used: usize,
+    ) -> Option<[f32; LANES]> {
+        let _ = Avx512Vnni::new()?;
+        // SAFETY: the token, and what is asked of the caller.
+        Some(unsafe { dot_eight_wide(rows, columns, x, used) })
     }
 }
 
@@ -165,8 +194,12 @@ macro_rules! converted {
     };
 }
 
-converted!(i16, |weights| _mm256_cvtepi16_epi32(_mm_loadu_si128(weights.cast())));
-converted!(i8, |weights| _mm256_cvtepi8_epi32(_mm_loadl_epi64(weights.cast())));
+converted!(i16, |weights| _mm256_cvtepi16_epi32(_mm_loadu_si128(
+    weights.cast()
+)));
+converted!(i8, |weights| _mm256_cvtepi8_epi32(_mm_loadl_epi64(
+    weights.cast()
+)));
 
 /// Partial sums of a row, and rows at a time.
 const LANES: usize = 8;
@@ -189,7 +222,10 @@ fn dot_rows_avx2<W: Eight>(
     let rest = groups.remainder();
     for rows in groups {
         // SAFETY: eight rows of `columns` weights, of which the first `used` meet as many elements of `x`.
-        let sums = unsafe { dot_eight(rows.as_ptr(), columns, x.as_ptr(), used) };
+        let sums = unsafe {
+            W::dot_eight_wide(rows.as_ptr(), columns, x.as_ptr(), used)
+                .unwrap_or_else(|| dot_eight(rows.as_ptr(), columns, x.as_ptr(), used))
+        };
         for sum in sums {
             each(index, sum);
             index = index.wrapping_add(1);
@@ -221,12 +257,20 @@ unsafe fn dot_eight<W: Eight>(
     // Both counted from `phase` elements before the row.
     let (mut at, end) = (0_usize, used.wrapping_add(phase));
     let x = x.wrapping_sub(phase);
-    let mut rows: [*const W; LANES] =
-        core::array::from_fn(|row| rows.wrapping_add(row.wrapping_mul(columns)).wrapping_sub(phase));
+    let mut rows: [*const W; LANES] = core::array::from_fn(|row| {
+        rows.wrapping_add(row.wrapping_mul(columns))
+            .wrapping_sub(phase)
+    });
     for row in &mut rows {
         // SAFETY: no instruction at all. It hides how the rows lie to each other, so that each keeps its register: computed from one
         // another in the loop, they take ports from the additions.
-        unsafe { asm!("/* {0} */", inout(reg) *row, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            asm!(
+                "/* {0} */",
+                inout(reg) * row,
+                options(pure, nomem, nostack, preserves_flags)
+            )
+        };
     }
     while at < end {
         let lanes = Lanes {
@@ -270,6 +314,98 @@ unsafe fn dot_eight<W: Eight>(
     trees(sums)
 }
 
+/// Adds 16 products each of two rows to their sums, eight after eight.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_wide(sum: __m512, even: __m512, odd: __m512) -> __m512 {
+    let first = _mm512_shuffle_f32x4::<0b01_00_01_00>(even, odd);
+    let second = _mm512_shuffle_f32x4::<0b11_10_11_10>(even, odd);
+    _mm512_add_ps(_mm512_add_ps(sum, first), second)
+}
+
+/// [`dot_eight`] for `f32`, whose time goes to the loads: from whole lines of the cache, 16 weights at a time, whose products are added
+/// in two steps.
+///
+/// # Safety
+///
+/// The processor has AVX-512. `rows`: eight rows of `columns` weights; `used`, not above `columns`, elements in `x`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn dot_eight_wide(
+    rows: *const f32,
+    columns: usize,
+    x: *const f32,
+    used: usize,
+) -> [f32; LANES] {
+    const WIDE: usize = 2 * LANES;
+    let phase = if columns.is_multiple_of(WIDE) {
+        rows.addr() / size_of::<f32>() % WIDE
+    } else {
+        0
+    };
+    let below = |lane: usize| (1_u32 << lane).wrapping_sub(1);
+    // Two rows in each: an even one in the lower half.
+    let mut sums = [_mm512_setzero_ps(); LANES / 2];
+    let (mut at, end) = (0_usize, used.wrapping_add(phase));
+    let x = x.wrapping_sub(phase);
+    let mut rows: [*const f32; LANES] = core::array::from_fn(|row| {
+        rows.wrapping_add(row.wrapping_mul(columns))
+            .wrapping_sub(phase)
+    });
+    for row in &mut rows {
+        // SAFETY: as in `dot_eight`.
+        unsafe {
+            asm!(
+                "/* {0} */",
+                inout(reg) * row,
+                options(pure, nomem, nostack, preserves_flags)
+            )
+        };
+    }
+    while at < end {
+        let from = phase.saturating_sub(at);
+        let to = end.wrapping_sub(at).min(WIDE);
+        let mask = (below(to) & !below(from)) as __mmask16;
+        if mask != __mmask16::MAX {
+            // SAFETY: the mask sets elements from 0 to `used`; others are not read, and count as 0, whose products leave a sum as it is.
+            unsafe {
+                let x = _mm512_maskz_loadu_ps(mask, x.wrapping_add(at));
+                for (sum, [even, odd]) in sums.iter_mut().zip(rows.as_chunks::<2>().0) {
+                    let even = _mm512_maskz_loadu_ps(mask, even.wrapping_add(at));
+                    let odd = _mm512_maskz_loadu_ps(mask, odd.wrapping_add(at));
+                    *sum = add_wide(*sum, _mm512_mul_ps(even, x), _mm512_mul_ps(odd, x));
+                }
+            }
+            at = at.wrapping_add(WIDE);
+            continue;
+        }
+        // Apart, because a load with a mask takes a port from the additions.
+        while at.wrapping_add(WIDE) <= end {
+            // SAFETY: 16 elements, and 16 weights of each row, lie between 0 and `used`.
+            unsafe {
+                let x = _mm512_loadu_ps(x.add(at));
+                for (sum, [even, odd]) in sums.iter_mut().zip(rows.as_chunks::<2>().0) {
+                    let even = _mm512_mul_ps(_mm512_loadu_ps(even.add(at)), x);
+                    let odd = _mm512_mul_ps(_mm512_loadu_ps(odd.add(at)), x);
+                    *sum = add_wide(*sum, even, odd);
+                }
+            }
+            at = at.wrapping_add(WIDE);
+        }
+    }
+    // Only the lowest three bits count.
+    let order = _mm256_add_epi32(
+        _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+        _mm256_set1_epi32(phase as i32),
+    );
+    let mut eights = [_mm256_setzero_ps(); LANES];
+    for ([even, odd], sum) in eights.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
+        *even = _mm256_permutevar8x32_ps(_mm512_castps512_ps256(sum), order);
+        let upper = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b11_10_11_10>(sum, sum));
+        *odd = _mm256_permutevar8x32_ps(upper, order);
+    }
+    trees(eights)
+}
+
 /// `((s0+s4) + (s2+s6)) + ((s1+s5) + (s3+s7))` of eight rows.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -282,9 +418,8 @@ fn trees([a, b, c, d, e, f, g, h]: [__m256; LANES]) -> [f32; LANES] {
         )
     };
     // `t0+t2` of two rows, then `t1+t3`.
-    let quarters = |x: __m256, y: __m256| {
-        _mm256_add_ps(_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y))
-    };
+    let quarters =
+        |x: __m256, y: __m256| _mm256_add_ps(_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y));
     let first = quarters(halves(a, e), halves(b, f));
     let second = quarters(halves(c, g), halves(d, h));
     let sums = _mm256_add_ps(
@@ -460,4 +595,22 @@ pub(crate) fn to_front(set: usize) -> __m256i {
     let order = TO_FRONT.get(set).unwrap_or(&[0; LANES]);
     // SAFETY: eight bytes.
     _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(order.as_ptr().cast()) })
+}
+
+/// What `run` gives with every implementation that the processor can run, the portable one first.
+#[cfg(test)]
+pub(super) fn at_every_level<T>(run: impl Fn() -> T) -> std::vec::Vec<T> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    // A failed test has left the level as it was for the next one.
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let real = detect();
+    let results = (BASELINE..=real).map(|level| {
+        LEVEL.store(level, Ordering::Relaxed);
+        run()
+    });
+    let results = results.collect();
+    LEVEL.store(real, Ordering::Relaxed);
+    results
 }

@@ -148,11 +148,7 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
 
 /// Fills `list` with the levels of `drive` that are not 0, for a matrix of 8-bit numbers, and says how many there are.
 #[inline(always)]
-pub(crate) fn list_levels(
-    drive: &[i32],
-    threshold: Threshold,
-    list: &mut [Entry],
-) -> Option<u16> {
+pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
     #[cfg(target_arch = "x86_64")]
     return x86::list_levels(drive, threshold, list);
     #[cfg(not(target_arch = "x86_64"))]

@@ -654,7 +654,11 @@ fn gradient_steps_avx2(
     let momentum = _mm256_set1_epi32(step.momentum);
     let least_lanes = _mm256_set1_epi32(least);
     let mut first = 0_usize;
-    let eights = codes.iter_mut().zip(products).zip(correlations).zip(befores);
+    let eights = codes
+        .iter_mut()
+        .zip(products)
+        .zip(correlations)
+        .zip(befores);
     for (((code, product), correlation), before) in eights {
         // SAFETY: eight numbers of 16 bits.
         let levels = unsafe { _mm256_cvtepi16_epi32(_mm_loadu_si128(code.as_ptr().cast())) };
