@@ -19,24 +19,32 @@ const SLAB: usize = 128;
 struct Busy {
     blocks: [u8; SLAB],
     count: usize,
+    /// All inputs lie within 0 … 255, as pixels do.
+    bytes: bool,
 }
 
 impl Busy {
     /// `x` of at most [`SLAB`] eights.
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx2")]
     fn new(x: &[[i16; LANES]]) -> Self {
         let mut busy = Self {
             blocks: [0; SLAB],
             count: 0,
+            bytes: false,
         };
-        // Written in any case: the next one takes its place if all of its inputs are 0.
+        let mut any = _mm_setzero_si128();
         for (index, eight) in (0..=u8::MAX).zip(x) {
+            // Written in any case: the next one takes its place if all of its inputs are 0.
             if let Some(place) = busy.blocks.get_mut(busy.count) {
                 *place = index;
             }
-            let any = eight.iter().fold(0, |any, value| any | value);
-            busy.count = busy.count.wrapping_add(usize::from(any != 0));
+            let eight = load_eight(eight);
+            any = _mm_or_si128(any, eight);
+            let zero = _mm_testz_si128(eight, eight);
+            busy.count = busy.count.wrapping_add(usize::from(zero == 0));
         }
+        busy.bytes = _mm_testz_si128(any, _mm_set1_epi16(!0xff)) != 0;
         busy
     }
 
@@ -46,6 +54,13 @@ impl Busy {
     }
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_eight(eight: &[i16; LANES]) -> __m128i {
+    // SAFETY: eight numbers of 16 bits.
+    unsafe { _mm_loadu_si128(eight.as_ptr().cast()) }
+}
+
 /// See [`dot_rows`](super::dot_rows): adds to the sums. A vector in eights, of which the last may be apart. `false` if nothing was done.
 pub(crate) fn dot_rows(
     matrix: &Blocks<'_, i8>,
@@ -53,69 +68,147 @@ pub(crate) fn dot_rows(
     last: Option<&[i16; LANES]>,
     sums: &mut [i32],
 ) -> bool {
-    if let Some(simd) = Avx512Vnni::new() {
-        dot_rows_vnni(simd, matrix, eights, last, sums);
-    } else if let Some(simd) = Avx2::new() {
-        dot_rows_avx2(simd, matrix, eights, last, sums);
-    } else {
+    let Some(simd) = Avx2::new() else {
         return false;
+    };
+    let length = matrix.rows().wrapping_mul(LANES);
+    let mut values = matrix.values();
+    let slabs = eights.chunks(SLAB).chain(last.map(core::slice::from_ref));
+    for x in slabs {
+        let Some((blocks, rest)) = values.split_at_checked(x.len().wrapping_mul(length)) else {
+            break;
+        };
+        values = rest;
+        let slab = Slab {
+            blocks,
+            rows: matrix.rows(),
+            x,
+        };
+        // SAFETY: the token.
+        let busy = unsafe { Busy::new(x) };
+        let done = match Avx512Vnni::new() {
+            Some(simd) if busy.bytes => slab.dot_bytes_vnni(simd, &busy, sums),
+            Some(simd) => slab.dot_vnni(simd, &busy, sums),
+            None => slab.dot_avx2(simd, &busy, sums),
+        };
+        let sums = sums.get_mut(done..).unwrap_or_default();
+        if !sums.is_empty() {
+            for (block, x) in blocks.chunks_exact(length.max(1)).zip(x) {
+                let rows = block.get(done.wrapping_mul(LANES)..).unwrap_or(&[]);
+                portable::dot_block(rows, x, sums);
+            }
+        }
     }
     true
 }
 
-/// Rows whose sums one pass keeps in registers, and how it multiplies them.
-macro_rules! dense {
+/// Adjacent blocks of a matrix, each of `rows` eights, and an eight for each.
+#[derive(Clone, Copy)]
+struct Slab<'s> {
+    blocks: &'s [i8],
+    rows: usize,
+    x: &'s [[i16; LANES]],
+}
+
+/// A pass over a slab for as many rows as there are registers for their sums, then for fewer, and so on; returns the first row that none of
+/// these numbers fits.
+macro_rules! passes {
     ($name:ident, $simd:ty, $group:ident, [$($accumulators:literal),+], $rows:literal) => {
-        fn $name(
-            _: $simd,
-            matrix: &Blocks<'_, i8>,
-            eights: &[[i16; LANES]],
-            last: Option<&[i16; LANES]>,
-            sums: &mut [i32],
-        ) {
-            let length = matrix.rows().wrapping_mul(LANES);
-            let slabs = eights.chunks(SLAB).chain(last.map(core::slice::from_ref));
-            let mut first_block = 0_usize;
-            for x in slabs {
-                let busy = Busy::new(x);
-                let start = first_block.wrapping_mul(length);
-                let end = start.wrapping_add(x.len().wrapping_mul(length));
-                first_block = first_block.wrapping_add(x.len());
-                let Some(blocks) = matrix.values().get(start..end) else {
-                    return;
-                };
-                let mut row = 0_usize;
-                $(
-                    while let Some(group) = sums
-                        .get_mut(row..matrix.rows())
-                        .and_then(<[i32]>::first_chunk_mut::<{ $accumulators * $rows }>)
-                    {
-                        // SAFETY: the token says that the processor has the instructions; `blocks` holds `x.len()` blocks of `length`
-                        // numbers, each of which holds the eights of `group.len()` rows from `row` on; `busy` numbers eights of `x`.
-                        unsafe {
-                            $group::<$accumulators>(
-                                blocks.as_ptr().add(row.wrapping_mul(LANES)),
-                                length,
-                                busy.blocks(),
-                                x.as_ptr(),
-                                group.as_mut_ptr(),
-                            );
-                        }
-                        row = row.wrapping_add($accumulators * $rows);
+        fn $name(self, _: $simd, busy: &Busy, sums: &mut [i32]) -> usize {
+            let mut row = 0_usize;
+            $(
+                while let Some(group) = sums
+                    .get_mut(row..self.rows)
+                    .and_then(<[i32]>::first_chunk_mut::<{ $accumulators * $rows }>)
+                {
+                    // SAFETY: the token says that the processor has the instructions; each of the blocks holds the eights of
+                    // `group.len()` rows from `row` on; `busy` numbers blocks, and eights of `x`.
+                    unsafe {
+                        $group::<$accumulators>(
+                            self.blocks.as_ptr().add(row.wrapping_mul(LANES)),
+                            self.rows.wrapping_mul(LANES),
+                            busy.blocks(),
+                            self.x.as_ptr(),
+                            group.as_mut_ptr(),
+                        );
                     }
-                )+
-                let sums = sums.get_mut(row..).unwrap_or_default();
-                for (block, x) in blocks.chunks_exact(length.max(1)).zip(x) {
-                    let rows = block.get(row.wrapping_mul(LANES)..).unwrap_or(&[]);
-                    portable::dot_block(rows, x, sums);
+                    row = row.wrapping_add(group.len());
                 }
-            }
+            )+
+            row
         }
     };
 }
 
-dense!(dot_rows_vnni, Avx512Vnni, dot_group_vnni, [16, 4], 4);
-dense!(dot_rows_avx2, Avx2, dot_group_avx2, [8, 4], 2);
+impl Slab<'_> {
+    passes!(
+        dot_bytes_vnni,
+        Avx512Vnni,
+        dot_group_bytes_vnni,
+        [16, 4, 2],
+        8
+    );
+    passes!(dot_vnni, Avx512Vnni, dot_group_vnni, [16, 4], 4);
+    passes!(dot_avx2, Avx2, dot_group_avx2, [8, 4], 2);
+}
+
+/// Adds the products of `8·N` rows with inputs of 8 bits to their sums; `N` is even.
+///
+/// # Safety
+///
+/// As of [`dot_group_vnni`], with `8·N` rows; the inputs lie within 0 … 255.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn dot_group_bytes_vnni<const N: usize>(
+    blocks: *const i8,
+    stride: usize,
+    busy: &[u8],
+    x: *const [i16; LANES],
+    sums: *mut i32,
+) {
+    // Eight rows in each, two sums a row.
+    let mut totals = [_mm512_setzero_si512(); N];
+    for &block in busy {
+        let block = usize::from(block);
+        // SAFETY: an eight of `x`, and a block that is there.
+        let (x, mut rows) = unsafe {
+            (
+                _mm_loadu_si128(x.add(block).cast()),
+                blocks.add(block.wrapping_mul(stride)),
+            )
+        };
+        let x = _mm512_broadcastq_epi64(_mm_packus_epi16(x, x));
+        for total in &mut totals {
+            // SAFETY: 64 numbers: eight of the rows.
+            let weights = unsafe { _mm512_loadu_si512(rows.cast()) };
+            *total = _mm512_dpbusd_epi32(*total, x, weights);
+            rows = rows.wrapping_add(8 * LANES);
+        }
+    }
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    let (twos, _) = totals.as_chunks::<2>();
+    for (index, [a, b]) in twos.iter().enumerate() {
+        let all = _mm512_add_epi32(
+            _mm512_permutex2var_epi32(*a, even, *b),
+            _mm512_permutex2var_epi32(*a, odd, *b),
+        );
+        // SAFETY: 16 of the sums.
+        unsafe { add_to_sums(sums.add(index.wrapping_mul(16)), all) };
+    }
+}
+
+/// # Safety
+///
+/// There are 16 sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn add_to_sums(sums: *mut i32, more: __m512i) {
+    // SAFETY: what is asked of the caller.
+    unsafe {
+        let sum = _mm512_add_epi32(_mm512_loadu_si512(sums.cast()), more);
+        _mm512_storeu_si512(sums.cast(), sum);
+    }
+}
 
 /// Adds the products of `4·N` rows to their sums; `N` is a multiple of 4.
 ///
@@ -154,11 +247,7 @@ unsafe fn dot_group_vnni<const N: usize>(
         let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
         let all = _mm512_permutexvar_epi32(transposed, all);
         // SAFETY: 16 of the sums.
-        unsafe {
-            let sums = sums.add(index.wrapping_mul(16));
-            let sum = _mm512_add_epi32(_mm512_loadu_si512(sums.cast()), all);
-            _mm512_storeu_si512(sums.cast(), sum);
-        }
+        unsafe { add_to_sums(sums.add(index.wrapping_mul(16)), all) };
     }
 }
 
