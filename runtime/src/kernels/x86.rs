@@ -571,7 +571,7 @@ fn positive_avx2(dense: &[f32], first: u16, found: &mut Positive) {
 }
 
 /// For each set of lanes the order that brings them to the front.
-static TO_FRONT: [[u8; LANES]; 256] = {
+pub(crate) static TO_FRONT: [[u8; LANES]; 256] = {
     let mut table = [[0; LANES]; 256];
     let mut set = 0;
     while set < 256 {

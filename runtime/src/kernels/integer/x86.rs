@@ -10,14 +10,15 @@ use core::arch::x86_64::*;
 use sparsecode_formats::{Blocks, CODE_LIMIT, LANES, Rescale, Rescales};
 
 use super::{Entry, GradientStep, High, Threshold, portable};
-use crate::kernels::x86::{Avx2, Avx512Vnni, to_front};
+use crate::kernels::x86::{Avx2, Avx512Vnni, TO_FRONT, to_front};
 
 /// Blocks of a matrix that are multiplied before their sums leave the registers: those of 1024 columns.
 const SLAB: usize = 128;
 
 /// The blocks of a slab whose eight inputs are not all 0.
 struct Busy {
-    blocks: [u8; SLAB],
+    // Room for eight more: they are written eight at a time.
+    blocks: [u8; SLAB + 8],
     count: usize,
     /// All inputs lie within 0 … 255, as pixels do.
     bytes: bool,
@@ -26,23 +27,52 @@ struct Busy {
 impl Busy {
     /// `x` of at most [`SLAB`] eights.
     #[inline]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,popcnt")]
     fn new(x: &[[i16; LANES]]) -> Self {
         let mut busy = Self {
-            blocks: [0; SLAB],
+            blocks: [0; SLAB + 8],
             count: 0,
             bytes: false,
         };
         let mut any = _mm_setzero_si128();
-        for (index, eight) in (0..=u8::MAX).zip(x) {
-            // Written in any case: the next one takes its place if all of its inputs are 0.
-            if let Some(place) = busy.blocks.get_mut(busy.count) {
-                *place = index;
+        let mut first = 0_u8;
+        let (groups, rest) = x.as_chunks::<8>();
+        for group in groups {
+            let mut halves = 0_u32;
+            for (pair, [even, odd]) in (0..).zip(group.as_chunks::<2>().0) {
+                let (even, odd) = (load_eight(even), load_eight(odd));
+                any = _mm_or_si128(any, _mm_or_si128(even, odd));
+                let zero = _mm256_cmpeq_epi64(_mm256_set_m128i(odd, even), _mm256_setzero_si256());
+                let zero = _mm256_movemask_pd(_mm256_castsi256_pd(zero)).cast_unsigned();
+                halves |= zero << (4 * pair);
             }
+            // One bit of two: either half of an eight is not 0.
+            let set = !(halves & halves >> 1) & 0x5555;
+            let set = (set | set >> 1) & 0x3333;
+            let set = (set | set >> 2) & 0x0f0f;
+            let set = ((set | set >> 4) & 0xff) as usize;
+            let numbers = TO_FRONT.get(set).unwrap_or(&[0; 8]);
+            if let Some(places) = busy.blocks.get_mut(busy.count..)
+                && let Some(places) = places.first_chunk_mut::<8>()
+            {
+                // No byte overflows: a slab has 128 blocks.
+                let first = u64::from(first).wrapping_mul(0x0101_0101_0101_0101);
+                *places = u64::from_le_bytes(*numbers)
+                    .wrapping_add(first)
+                    .to_le_bytes();
+            }
+            busy.count = busy.count.wrapping_add(set.count_ones() as usize);
+            first = first.wrapping_add(8);
+        }
+        for (index, eight) in (first..).zip(rest) {
             let eight = load_eight(eight);
             any = _mm_or_si128(any, eight);
-            let zero = _mm_testz_si128(eight, eight);
-            busy.count = busy.count.wrapping_add(usize::from(zero == 0));
+            if _mm_testz_si128(eight, eight) == 0
+                && let Some(place) = busy.blocks.get_mut(busy.count)
+            {
+                *place = index;
+                busy.count = busy.count.wrapping_add(1);
+            }
         }
         busy.bytes = _mm_testz_si128(any, _mm_set1_epi16(!0xff)) != 0;
         busy
@@ -355,7 +385,7 @@ unsafe fn add_blocks<T: Row, const N: usize>(
     }
 }
 
-/// Calls `$each(b, sums)` for all blocks of `$matrix`, four at a time and then one by one.
+/// Calls `$each(b, sums)` for all blocks of `$matrix`, eight at a time and then one by one.
 macro_rules! for_blocks {
     ($matrix:expr, $entries:expr, |$index:ident, $sums:ident| $each:expr) => {{
         let matrix = $matrix;
@@ -363,15 +393,15 @@ macro_rules! for_blocks {
         let count = matrix.count();
         let mut block = matrix.values().as_ptr();
         let mut first = 0_usize;
-        while first.wrapping_add(4) <= count {
+        while first.wrapping_add(8) <= count {
             // SAFETY: AVX2 is there in a function that has it enabled; the caller held the entries to the matrix.
-            let four = unsafe { add_blocks::<_, 4>(block, stride, $entries) };
-            for (lane, $sums) in four.into_iter().enumerate() {
+            let eight = unsafe { add_blocks::<_, 8>(block, stride, $entries) };
+            for (lane, $sums) in eight.into_iter().enumerate() {
                 let $index = first.wrapping_add(lane);
                 $each;
             }
-            block = block.wrapping_add(stride.wrapping_mul(4));
-            first = first.wrapping_add(4);
+            block = block.wrapping_add(stride.wrapping_mul(8));
+            first = first.wrapping_add(8);
         }
         while first < count {
             // SAFETY: as above.
