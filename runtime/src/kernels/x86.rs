@@ -144,7 +144,7 @@ impl Eight for f32 {
     #[inline(always)]
     fn phase(rows: *const Self, columns: usize) -> usize {
         if columns.is_multiple_of(LANES) {
-            rows.addr() / size_of::<Self>() % LANES
+            (rows.addr() >> const { size_of::<Self>().trailing_zeros() }) % LANES
         } else {
             0
         }
@@ -268,7 +268,7 @@ unsafe fn dot_eight<W: Eight>(
             asm!(
                 "/* {0} */",
                 inout(reg) * row,
-                options(pure, nomem, nostack, preserves_flags)
+                options(pure, readonly, nostack, preserves_flags)
             )
         };
     }
@@ -338,7 +338,7 @@ unsafe fn dot_eight_wide(
 ) -> [f32; LANES] {
     const WIDE: usize = 2 * LANES;
     let phase = if columns.is_multiple_of(WIDE) {
-        rows.addr() / size_of::<f32>() % WIDE
+        (rows.addr() >> const { size_of::<f32>().trailing_zeros() }) % WIDE
     } else {
         0
     };
@@ -357,7 +357,7 @@ unsafe fn dot_eight_wide(
             asm!(
                 "/* {0} */",
                 inout(reg) * row,
-                options(pure, nomem, nostack, preserves_flags)
+                options(pure, readonly, nostack, preserves_flags)
             )
         };
     }
@@ -571,6 +571,7 @@ fn positive_avx2(dense: &[f32], first: u16, found: &mut Positive) {
 }
 
 /// For each set of lanes the order that brings them to the front.
+#[allow(clippy::indexing_slicing, reason = "when this crate is compiled")]
 pub(crate) static TO_FRONT: [[u8; LANES]; 256] = {
     let mut table = [[0; LANES]; 256];
     let mut set = 0;

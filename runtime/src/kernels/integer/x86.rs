@@ -39,12 +39,12 @@ impl Busy {
         let (groups, rest) = x.as_chunks::<8>();
         for group in groups {
             let mut halves = 0_u32;
-            for (pair, [even, odd]) in (0..).zip(group.as_chunks::<2>().0) {
+            for (pair, [even, odd]) in (0_u32..).zip(group.as_chunks::<2>().0) {
                 let (even, odd) = (load_eight(even), load_eight(odd));
                 any = _mm_or_si128(any, _mm_or_si128(even, odd));
                 let zero = _mm256_cmpeq_epi64(_mm256_set_m128i(odd, even), _mm256_setzero_si256());
                 let zero = _mm256_movemask_pd(_mm256_castsi256_pd(zero)).cast_unsigned();
-                halves |= zero << (4 * pair);
+                halves |= zero << (pair << 2);
             }
             // One bit of two: either half of an eight is not 0.
             let set = !(halves & halves >> 1) & 0x5555;
