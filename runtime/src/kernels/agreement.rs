@@ -217,6 +217,10 @@ proptest! {
         rows in 0..150_usize,
         x in prop_oneof![
             prop::collection::vec(any_level(), 1..60),
+            // What has a kernel of its own, and what just has not.
+            prop::collection::vec(0..=255_i16, 1..60),
+            prop::collection::vec(0..=256_i16, 1..60),
+            prop::collection::vec(-1..=255_i16, 1..60),
             // More than the registers hold the sums of.
             prop::collection::vec(prop_oneof![9 => Just(0_i16), 1 => any_level()], 1000..1100),
         ],
