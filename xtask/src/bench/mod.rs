@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements for `docs/results`.
 
+mod host;
+
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
@@ -15,6 +17,8 @@ pub(crate) enum Bench {
     Train(Train),
     /// Microcontrollers: instructions of every stage, and of ways to refine
     Device(crate::firmware::bench::Device),
+    /// Hosts: encoding, refining and decoding, beside candle, ONNX Runtime and scikit-learn
+    Host(host::Host),
 }
 
 /// Times the plain and the fast engine in one run on this machine, which should be quiet.
@@ -38,6 +42,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Train(arguments) => train(arguments).map(|()| ExitCode::SUCCESS),
         Bench::Device(arguments) => crate::firmware::bench::run(arguments),
+        Bench::Host(arguments) => host::run(arguments),
     }
 }
 
