@@ -69,6 +69,13 @@ pub(crate) mod sealed {
     pub trait Storage {
         /// Appends a component. The caller sees to it that indices ascend; a full buffer ignores it.
         fn append(&mut self, index: u16, value: f32);
+
+        /// Appends as many components as there are indices and values.
+        fn append_all(&mut self, indices: &[u16], values: &[f32]) {
+            for (&index, &value) in indices.iter().zip(values) {
+                self.append(index, value);
+            }
+        }
     }
 }
 
@@ -134,6 +141,10 @@ pub trait CodeBuffer: sealed::Storage {
     fn from_dense(&mut self, dense: &[f32]) {
         self.clear();
         let capacity = self.capacity();
+        #[cfg(target_arch = "x86_64")]
+        if append_positive(self, dense.get(..capacity).unwrap_or(dense)) {
+            return;
+        }
         for (index, &value) in (0..=u16::MAX).zip(dense).take(capacity) {
             if value > 0.0 {
                 self.append(index, value);
@@ -164,6 +175,21 @@ pub trait CodeBuffer: sealed::Storage {
         self.append(index, value);
         Ok(())
     }
+}
+
+/// Appends the components of `dense` that are greater than 0 to an empty code. `false` if nothing was done.
+#[cfg(target_arch = "x86_64")]
+fn append_positive<C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
+    use crate::kernels::x86::{PART, Positive, positive};
+    let mut found = Positive::EMPTY;
+    let firsts = (0..=u16::MAX).step_by(PART);
+    for (first, part) in firsts.zip(dense.chunks(PART)) {
+        if !positive(part, first, &mut found) {
+            return false;
+        }
+        code.append_all(found.indices(), found.values());
+    }
+    true
 }
 
 /// The active components as the products want them.
@@ -268,6 +294,11 @@ impl sealed::Storage for SparseCodeBuf {
     fn append(&mut self, index: u16, value: f32) {
         self.indices.push(index);
         self.values.push(value);
+    }
+
+    fn append_all(&mut self, indices: &[u16], values: &[f32]) {
+        self.indices.extend_from_slice(indices);
+        self.values.extend_from_slice(values);
     }
 }
 

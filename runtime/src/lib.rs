@@ -68,6 +68,18 @@
 //! kept in eight partial sums (element `i` goes to sum `i mod 8`) and is off by at most `(n/8 + 4)·2⁻²⁴·Σ|w·x|`; a sum
 //! over `a` active atoms, in ascending order, by at most `(a + 1)·2⁻²⁴·Σ|w·z|` (first order, before the scale).
 //!
+//! Kernels are chosen when a program is built for a device, and when it is loaded on a host. Each gives the bits of the portable one,
+//! which property tests hold it to:
+//!
+//! | | products of integer models | `f32` arithmetic |
+//! |---|---|---|
+//! | Cortex-M with DSP | two 16-bit products an instruction | portable |
+//! | x86-64 with AVX-512 VNNI | dense ones with VNNI, of inputs from 0 to 255 four to a lane; the rest with AVX2 | dense `f32` products from whole cache lines; the rest with AVX2 |
+//! | x86-64 with AVX2 | AVX2 | AVX2, without fused multiply-add |
+//! | others | portable | portable |
+//!
+//! Without feature `std` an x86-64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
+//!
 //! # Memory and cost
 //!
 //! With `d` samples, `l` atoms, `m` hidden units (0: linear) and `a` active atoms:

@@ -2,8 +2,7 @@
 
 use sparsecode_formats::{IntegerDecoder, LANES};
 
-use super::encode::High;
-use crate::kernels::integer::{self as kernels, Entry};
+use crate::kernels::integer::{self as kernels, Entry, High, saturate};
 
 /// Writes the reconstruction of a code. `entries` is scratch memory as long as a code.
 #[inline(never)]
@@ -29,6 +28,15 @@ pub(crate) fn decode(
     }
     let entries = entries.get(..count).unwrap_or(&[]);
 
+    if kernels::add_rescaled_rows(
+        &decoder.dictionary,
+        entries,
+        decoder.output,
+        decoder.offset,
+        output,
+    ) {
+        return;
+    }
     let high = High::new(decoder.output.shift);
     let (multiplier, offset) = (decoder.output.multiplier, i32::from(decoder.offset));
     let (eights, rest) = output.as_chunks_mut::<LANES>();
@@ -44,16 +52,4 @@ pub(crate) fn decode(
             }
         }
     });
-}
-
-/// The nearest level of 16 bits.
-#[inline(always)]
-pub(crate) const fn saturate(level: i32) -> i16 {
-    if level > i16::MAX as i32 {
-        i16::MAX
-    } else if level < i16::MIN as i32 {
-        i16::MIN
-    } else {
-        level as i16
-    }
 }

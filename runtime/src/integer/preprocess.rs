@@ -2,8 +2,7 @@
 
 use sparsecode_formats::{IntegerContrast, IntegerSpec};
 
-use super::decode::saturate;
-use crate::kernels::integer as kernels;
+use crate::kernels::integer::{self as kernels, saturate};
 
 /// What [`preprocess`](crate::IntegerModel::preprocess) did to one patch, which [`restore`](crate::IntegerModel::restore) undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,12 @@
 //! None of these functions is generic or inlined, so that they are compiled with this crate, as its profile says: firmware that is
 //! optimised for size keeps fast kernels.
 
+#[cfg(test)]
+mod agreement;
 pub(crate) mod integer;
 pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 use sparsecode_formats::{MatrixRef, Weights};
 
@@ -27,13 +31,31 @@ macro_rules! with_values {
     };
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+use portable::Weight as Stored;
+/// What a number type needs for the kernels of the target.
+#[cfg(target_arch = "x86_64")]
+use x86::Eight as Stored;
+
+/// Calls `each(i, row_i · x)` for every row, by the fastest kernel that there is.
+#[inline(always)]
+fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMut(usize, f32)) {
+    #[cfg(target_arch = "x86_64")]
+    let mut each = each;
+    #[cfg(target_arch = "x86_64")]
+    if x86::dot_rows(weights, columns, x, &mut each) {
+        return;
+    }
+    portable::dot_rows(weights, columns, x, each);
+}
+
 /// `output = M x` for a dense `x` and a matrix whose rows are the outputs and carry the scales.
 ///
 /// Cost: `rows · cols` multiply-adds.
 #[inline(never)]
 pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f32]) {
     with_values!(matrix, |values| {
-        portable::dot_rows(values, matrix.cols, x, |index, product| {
+        dot_rows(values, matrix.cols, x, |index, product| {
             if let Some(output) = output.get_mut(index) {
                 *output = product;
             }
@@ -52,12 +74,15 @@ pub(crate) fn multiply_sparse(
     output: &mut [f32],
 ) {
     output.fill(0.0);
-    with_values!(matrix, |values| portable::add_rows(
-        values,
-        matrix.cols,
-        entries,
-        output
-    ));
+    with_values!(matrix, |values| {
+        #[cfg(target_arch = "x86_64")]
+        let done = x86::add_rows(values, matrix.cols, entries, output);
+        #[cfg(not(target_arch = "x86_64"))]
+        let done = false;
+        if !done {
+            portable::add_rows(values, matrix.cols, entries, output);
+        }
+    });
     portable::multiply(output, matrix.scale());
 }
 
@@ -71,12 +96,7 @@ pub(crate) fn scale_columns(matrix: &MatrixRef<'_>, x: &mut [f32]) {
 /// Cost: `rows · cols` multiply-adds.
 #[inline(never)]
 pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: &mut dyn FnMut(usize, f32)) {
-    with_values!(matrix, |values| portable::dot_rows(
-        values,
-        matrix.cols,
-        x,
-        each
-    ));
+    with_values!(matrix, |values| dot_rows(values, matrix.cols, x, each));
 }
 
 /// Replaces every positive `units[k]` by `row_k · x` and all others by 0, where `x` already carries the scales.
@@ -100,6 +120,10 @@ pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f3
 /// Cost: `support · l` multiply-adds.
 #[inline(never)]
 pub(crate) fn multiply_symmetric(gram: &[f32], x: &[f32], support: &[u16], product: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::multiply_symmetric(gram, x, support, product) {
+        return;
+    }
     portable::multiply_symmetric(gram, x, support, product);
 }
 
@@ -108,7 +132,12 @@ pub(crate) fn multiply_symmetric(gram: &[f32], x: &[f32], support: &[u16], produ
 /// Cost: `l` multiply-adds.
 #[inline(never)]
 pub(crate) fn add_row(gram: &[f32], k: usize, value: f32, sum: &mut [f32]) {
-    portable::add_row(portable::row(gram, sum.len(), k), value, sum);
+    let row = portable::row(gram, sum.len(), k);
+    #[cfg(target_arch = "x86_64")]
+    if x86::add_row(row, value, sum) {
+        return;
+    }
+    portable::add_row(row, value, sum);
 }
 
 /// Writes the stored numbers of a row, without their scales, to `row`.

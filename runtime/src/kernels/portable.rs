@@ -46,7 +46,7 @@ impl Weight for i8 {
 /// `((s0+s4) + (s2+s6)) + ((s1+s5) + (s3+s7))`.
 ///
 /// Cost: `n` multiply-adds.
-#[inline]
+#[inline(always)]
 pub(crate) fn dot<W: Weight>(row: &[W], x: &[f32]) -> f32 {
     let length = row.len().min(x.len());
     let (Some(row), Some(x)) = (row.get(..length), x.get(..length)) else {
@@ -94,7 +94,7 @@ fn tree([s0, s1, s2, s3, s4, s5, s6, s7]: [f32; LANES]) -> f32 {
 }
 
 /// Row `index` of a row-major matrix; empty if there is no such row.
-#[inline]
+#[inline(always)]
 pub(crate) fn row<W>(weights: &[W], columns: usize, index: usize) -> &[W] {
     // The product cannot wrap for a row that exists, and any other range is caught by `get`.
     let start = index.wrapping_mul(columns);
@@ -129,7 +129,7 @@ pub(crate) fn dot_rows<W: Weight>(
 /// Four rows are added at a time, which saves loads and stores of the sums and leaves the order of each as it is.
 ///
 /// Cost: `entries · columns` multiply-adds: rows without an entry are never read.
-#[inline]
+#[inline(always)]
 pub(crate) fn add_rows<W: Weight>(
     weights: &[W],
     columns: usize,
@@ -158,7 +158,7 @@ pub(crate) fn add_rows<W: Weight>(
 }
 
 /// `sum[j] += value · row[j]`. Cost: one multiply-add an element.
-#[inline]
+#[inline(always)]
 pub(crate) fn add_row<W: Weight>(row: &[W], value: f32, sum: &mut [f32]) {
     for (sum, weight) in sum.iter_mut().zip(row) {
         *sum += value * weight.to_f32();
@@ -174,6 +174,17 @@ const TILE: usize = 16;
 /// Cost: `support · width` multiply-adds.
 #[inline]
 pub(crate) fn multiply_symmetric(matrix: &[f32], x: &[f32], support: &[u16], product: &mut [f32]) {
+    multiply_symmetric_tiled::<TILE>(matrix, x, support, product);
+}
+
+/// The same with as many sums at a time as there are registers for; their number does not change the order of any.
+#[inline(always)]
+pub(crate) fn multiply_symmetric_tiled<const TILE: usize>(
+    matrix: &[f32],
+    x: &[f32],
+    support: &[u16],
+    product: &mut [f32],
+) {
     let width = product.len();
     let entries = || {
         support.iter().filter_map(|&k| {
@@ -210,7 +221,7 @@ pub(crate) fn row_mut<W>(weights: &mut [W], columns: usize, index: usize) -> &mu
         .unwrap_or_default()
 }
 
-#[inline]
+#[inline(always)]
 fn add_four<W: Weight>([a, b, c, d]: [&[W]; 4], values: [f32; 4], sum: &mut [f32]) {
     for ((((sum, a), b), c), d) in sum.iter_mut().zip(a).zip(b).zip(c).zip(d) {
         let mut total = *sum;

@@ -10,13 +10,18 @@ mod cortex_m;
 #[cfg(sparsecode_mve)]
 mod helium;
 pub(crate) mod portable;
+mod rounding;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 #[cfg(sparsecode_dsp)]
 use cortex_m as device;
 #[cfg(sparsecode_mve)]
 use helium as device;
 
-use sparsecode_formats::{Blocks, LANES};
+use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
+
+pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
 
 /// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
 /// in the lower half its value.
@@ -41,7 +46,7 @@ impl Entry {
     }
 
     /// Where the row starts in a block, in bytes.
-    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    #[cfg(any(sparsecode_dsp, sparsecode_mve, target_arch = "x86_64"))]
     #[inline(always)]
     const fn offset(self) -> usize {
         self.0 as usize >> 16
@@ -74,6 +79,10 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
     for (value, from) in last.iter_mut().zip(rest) {
         *value = *from;
     }
+    #[cfg(target_arch = "x86_64")]
+    if x86::dot_rows(matrix, eights, (!rest.is_empty()).then_some(&last), sums) {
+        return;
+    }
     let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
     #[cfg(any(sparsecode_dsp, sparsecode_mve))]
     if device::dot_rows(matrix, eights.clone(), sums) {
@@ -99,6 +108,10 @@ pub(crate) fn add_rows(
     if device::add_rows(matrix, entries, each) {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if x86::add_rows(matrix, entries, each) {
+        return;
+    }
     let mut sums = [0; LANES];
     for (index, block) in matrix.blocks().enumerate() {
         portable::add_rows(block, entries, &mut sums);
@@ -113,6 +126,10 @@ pub(crate) fn add_rows(
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) {
     #[cfg(any(sparsecode_dsp, sparsecode_mve))]
     if device::add_wide_rows(matrix, entries, sums) {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if x86::add_wide_rows(matrix, entries, sums) {
         return;
     }
     let mut more = [0; LANES];
@@ -137,5 +154,87 @@ pub(crate) fn add_wide_row(matrix: &Blocks<'_, i16>, k: usize, value: i16, sums:
         if let Some(row) = block.as_chunks::<LANES>().0.get(k) {
             portable::add_row(row, value, sums);
         }
+    }
+}
+
+/// `output = rescale(sums) + bias`: within ±2³⁰.
+#[inline(never)]
+pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mut [i32]) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::rescale(by, bias, sums, output) {
+        return;
+    }
+    portable::rescale(by, bias, sums, output);
+}
+
+// What follows is the whole of a loop that callers write out, for processors that do more than one component at a time. `None`, or
+// `false`, where there is nothing faster than the caller's loop; then nothing was done.
+
+/// Fills `list` with the levels of `drive` that are not 0, for a matrix of 8-bit numbers, and says how many there are.
+#[inline(always)]
+pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
+    #[cfg(target_arch = "x86_64")]
+    return x86::list_levels(drive, threshold, list);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (drive, threshold, list);
+        None
+    }
+}
+
+/// The same for `drive + rescale(Σ_k value_k · row_k)`; the shift is at least 33.
+#[inline(always)]
+pub(crate) fn list_next_levels(
+    matrix: &Blocks<'_, i8>,
+    entries: &[Entry],
+    by: &Rescales<'_>,
+    drive: &[i32],
+    threshold: Threshold,
+    list: &mut [Entry],
+) -> Option<u16> {
+    #[cfg(target_arch = "x86_64")]
+    return x86::list_next_levels(matrix, entries, by, drive, threshold, list);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (matrix, entries, by, drive, threshold, list);
+        None
+    }
+}
+
+/// `output = saturate(rescale(Σ_k value_k · row_k) + offset)`; the shift is at least 33.
+#[inline(always)]
+pub(crate) fn add_rescaled_rows(
+    matrix: &Blocks<'_, i8>,
+    entries: &[Entry],
+    by: Rescale,
+    offset: i16,
+    output: &mut [i16],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::add_rescaled_rows(matrix, entries, by, offset, output);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (matrix, entries, by, offset, output);
+        false
+    }
+}
+
+/// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or whose step is not below `least`, which
+/// is above 0, in ascending order.
+#[inline(always)]
+pub(crate) fn gradient_steps(
+    step: GradientStep,
+    least: i32,
+    code: &mut [i16],
+    (product, correlation): (&[i32], &[i32]),
+    previous: &mut [i32],
+    each: &mut impl FnMut(usize, i32, &mut i16),
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::gradient_steps(step, least, code, (product, correlation), previous, each);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (step, least, code, product, correlation, previous, each);
+        false
     }
 }

@@ -1,6 +1,6 @@
 //! The kernels of one block in plain Rust: what every other implementation is held to.
 
-use sparsecode_formats::LANES;
+use sparsecode_formats::{LANES, Rescale, Rescales};
 
 use super::Entry;
 
@@ -57,6 +57,19 @@ fn add<T: Copy + Into<i32>>(block: &[T], entries: &[Entry], sums: &mut [i32; LAN
         }
     }
     *sums = totals;
+}
+
+/// `output = rescale(sums) + bias`.
+#[inline(always)]
+pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mut [i32]) {
+    let terms = sums.iter().zip(by.multipliers).zip(bias);
+    for (output, ((&sum, &multiplier), &bias)) in output.iter_mut().zip(terms) {
+        let one = Rescale {
+            multiplier,
+            shift: by.shift,
+        };
+        *output = one.apply(sum).wrapping_add(bias);
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements for `docs/results`.
 
+mod host;
+
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
@@ -17,6 +19,8 @@ pub(crate) enum Bench {
     Device(crate::firmware::bench::Device),
     /// Bits and iterations: PSNR, zeros, flash and instructions
     Precision(crate::firmware::precision::Precision),
+    /// Hosts: encoding, refining and decoding, beside candle, ONNX Runtime and scikit-learn
+    Host(host::Host),
 }
 
 /// Times the plain and the fast engine in one run on this machine, which should be quiet.
@@ -41,6 +45,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Train(arguments) => train(arguments).map(|()| ExitCode::SUCCESS),
         Bench::Device(arguments) => crate::firmware::bench::run(arguments),
         Bench::Precision(arguments) => crate::firmware::precision::run(arguments),
+        Bench::Host(arguments) => host::run(arguments),
     }
 }
 
