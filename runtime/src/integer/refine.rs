@@ -12,7 +12,9 @@ use sparsecode_formats::{CODE_LIMIT, IntegerFile, IntegerRefiner};
 use super::code::{self, List};
 use super::workspace::Scratch;
 use crate::fista::Stop;
-use crate::kernels::integer::{self as kernels, Entry, GradientStep, Threshold};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::integer::GradientStep;
+use crate::kernels::integer::{self as kernels, Entry, Threshold};
 
 /// When an integer refinement ends, and what it minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +254,65 @@ impl State<'_> {
         momentum: i32,
         threshold: i32,
     ) -> Step {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(step) = self.step_by_kernel(refiner, correlation, momentum, threshold) {
+            return step;
+        }
+        let round = Threshold::new(refiner.point_fraction);
+        // A component below this becomes, or stays, 0.
+        let least = threshold.saturating_add(round.least());
+        let finer = u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31;
+        let point = u32::from(refiner.point_fraction) & 31;
+        let mut step = Step {
+            changed: 0,
+            active: 0,
+            change: 0,
+            norm: 0,
+        };
+        let terms = self.product.iter().zip(correlation);
+        let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
+        for (index, ((&product, &correlation), (z, previous))) in terms.zip(state).enumerate() {
+            let code = i32::from(*z);
+            // Below 2²⁸ + 2³⁰ before the product, which is cut off at 31 bits: bits that a file's proof leaves unused.
+            let gradient_step = (code << point)
+                .wrapping_add(correlation)
+                .saturating_sub(product >> finer);
+            let change = gradient_step.saturating_sub(*previous);
+            *previous = gradient_step;
+            let extra = ((i64::from(change).wrapping_mul(i64::from(momentum)) >> 32) as i32) << 1;
+            let next = gradient_step.saturating_add(extra);
+            // Most components are 0 and stay it.
+            if code == 0 && next < least {
+                continue;
+            }
+            let next = round.level(next.saturating_sub(threshold)).unwrap_or(0);
+            step.norm = step.norm.wrapping_add(code.unsigned_abs());
+            step.active = step.active.wrapping_add(usize::from(next != 0));
+            if next != *z {
+                // Both within 0 … 32767.
+                let difference = next.wrapping_sub(*z);
+                step.change = step
+                    .change
+                    .wrapping_add(u32::from(difference.unsigned_abs()));
+                if let Some(entry) = self.entries.get_mut(step.changed) {
+                    *entry = Entry::new::<i16>(index, difference);
+                    step.changed = step.changed.wrapping_add(1);
+                }
+                *z = next;
+            }
+        }
+        step
+    }
+
+    /// [`step`](Self::step) by a kernel; `None` if there is none. Apart, because the loop of a microcontroller is faster written out.
+    #[cfg(target_arch = "x86_64")]
+    fn step_by_kernel(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        momentum: i32,
+        threshold: i32,
+    ) -> Option<Step> {
         let round = Threshold::new(refiner.point_fraction);
         // A component below this becomes, or stays, 0.
         let least = threshold.saturating_add(round.least());
@@ -285,28 +346,15 @@ impl State<'_> {
                 *z = next;
             }
         };
-        if kernels::gradient_steps(
+        let done = kernels::gradient_steps(
             gradient_step,
             least,
             self.iterate,
             (self.product, correlation),
             self.previous,
             &mut apply,
-        ) {
-            return step;
-        }
-        let terms = self.product.iter().zip(correlation);
-        let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
-        for (index, ((&product, &correlation), (z, previous))) in terms.zip(state).enumerate() {
-            let code = i32::from(*z);
-            let next = gradient_step.apply(code, product, correlation, previous);
-            // Most components are 0 and stay it.
-            if code == 0 && next < least {
-                continue;
-            }
-            apply(index, next, z);
-        }
-        step
+        );
+        done.then_some(step)
     }
 
     /// `Ĝ z` of a code that changed as `entries` say.

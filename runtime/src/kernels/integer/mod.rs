@@ -21,7 +21,9 @@ use helium as device;
 
 use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
 
-pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
+#[cfg(any(target_arch = "x86_64", test))]
+pub(crate) use rounding::GradientStep;
+pub(crate) use rounding::{High, Threshold, saturate};
 
 /// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
 /// in the lower half its value.
@@ -221,6 +223,7 @@ pub(crate) fn add_rescaled_rows(
 
 /// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or whose step is not below `least`, which
 /// is above 0, in ascending order.
+#[cfg(any(target_arch = "x86_64", test))]
 #[inline(always)]
 pub(crate) fn gradient_steps(
     step: GradientStep,
