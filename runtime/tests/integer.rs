@@ -1,4 +1,5 @@
 //! Integer models: against the documented arithmetic written once more in 64 bits, and against the model that they stand for.
+#![cfg(feature = "std")]
 
 mod common;
 
