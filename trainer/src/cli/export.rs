@@ -156,16 +156,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &candle_core::Device::Cpu)?;
     let samples = arguments.data.load_for(&trained);
     let samples = samples.map(|splits| head(splits.validation));
-    let written = match (&samples, integer) {
-        (Err(_), true) => None,
-        (Ok(samples), true) => Some(with_integers(&trained, samples, arguments)?),
-        (_, false) => Some(with_floats(&trained, arguments.weights.into())?),
-    };
-    let Some(written) = written else {
-        return Err(samples
-            .err()
-            .unwrap_or_else(|| anyhow::anyhow!("no samples"))
-            .context("activations i16 need samples of the data to find ranges from"));
+    let written = if integer {
+        let samples = samples.as_ref().map_err(|error| {
+            anyhow::anyhow!("activations i16 need samples to find ranges from: {error:#}")
+        })?;
+        with_integers(&trained, samples, arguments)?
+    } else {
+        with_floats(&trained, arguments.weights.into())?
     };
     write_atomic(&arguments.output, &written.bytes)?;
 
