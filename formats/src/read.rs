@@ -379,11 +379,11 @@ impl<'h, 'a, const T: usize, const K: usize> Tensors<'h, 'a, T, K> {
         let weights = match weights {
             WeightType::F32 => Weights::F32(finite(name, self.take(name, "F32", shape)?)?),
             WeightType::I16 => Weights::I16 {
-                values: symmetric(name, self.take(name, "I16", shape)?, i16::MIN)?,
+                values: without_lowest(name, self.take(name, "I16", shape)?, i16::MIN)?,
                 scale: self.scales(scale_name, channels)?,
             },
             WeightType::I8 => Weights::I8 {
-                values: symmetric(name, self.take(name, "I8", shape)?, i8::MIN)?,
+                values: without_lowest(name, self.take(name, "I8", shape)?, i8::MIN)?,
                 scale: self.scales(scale_name, channels)?,
             },
         };
@@ -509,7 +509,7 @@ fn finite<'a>(tensor: &'static str, values: &'a [f32]) -> Result<&'a [f32], Read
     }
 }
 
-pub(crate) fn symmetric<'a, T: PartialEq>(
+pub(crate) fn without_lowest<'a, T: PartialEq>(
     tensor: &'static str,
     levels: &'a [T],
     lowest: T,

@@ -91,12 +91,14 @@ fn square(values: &[f64]) -> f64 {
 #[must_use]
 pub fn squared_norm_bound(matrix: &MatrixRef<'_>) -> f64 {
     let (gram, n) = gram(matrix);
-    largest_eigenvalue_bound(&gram, n, matrix.rows.max(matrix.cols))
+    // No eigenvalue of a Gram matrix is negative, so that none exceeds the trace.
+    let trace: f64 = (0..n).map(|i| gram[i * n + i]).sum();
+    largest_eigenvalue_bound(&gram, n, matrix.rows.max(matrix.cols), trace)
 }
 
-/// A bound of the largest eigenvalue of a symmetric matrix of side `n` whose elements are sums of `terms` products, and whose trace
-/// bounds every eigenvalue.
-pub(crate) fn largest_eigenvalue_bound(gram: &[f64], n: usize, terms: usize) -> f64 {
+/// A bound of the largest eigenvalue of a symmetric matrix of side `n` whose elements are sums of `terms` products, not above `cap`, which
+/// is known to be one (infinite, if none is known).
+pub(crate) fn largest_eigenvalue_bound(gram: &[f64], n: usize, terms: usize, cap: f64) -> f64 {
     let trace: f64 = (0..n).map(|i| gram[i * n + i]).sum();
     if trace <= 0.0 {
         return 0.0;
@@ -107,8 +109,8 @@ pub(crate) fn largest_eigenvalue_bound(gram: &[f64], n: usize, terms: usize) -> 
     let mut margin = 1e-3;
     loop {
         let bound = guess * (1.0 + margin);
-        if bound >= trace {
-            return trace * rounding;
+        if bound >= cap {
+            return cap * rounding;
         }
         if is_positive_definite(gram, n, bound) {
             return bound * rounding;

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Numbers, Parts, small};
+use common::{Parts, sized, small};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, Dims, IntegerContrast, IntegerFile, ModelFile,
-    OwnedDecoder, OwnedModel, ReadError, Variant, WeightType, write, write_integer,
+    ActivationRanges, AlignedBytes, Contrast, Dims, InputShape, IntegerContrast, IntegerFile,
+    ModelFile, Overflow, OwnedDecoder, OwnedModel, Preprocessing, ReadError, Variant, WeightType,
+    write, write_integer,
 };
 
 const RANGES: ActivationRanges = ActivationRanges {
@@ -395,34 +396,120 @@ fn places_are_checked() {
     }
 }
 
-/// The bound of the proof is reached by the sample that the weights' signs ask for, and by no other.
-#[test]
-fn the_proof_is_tight() {
-    let mut numbers = Numbers(5);
-    let bytes = vdl().bytes();
-    let read = IntegerFile::read(&bytes).unwrap();
-    let input = read.encoder.unwrap().input;
-    let reach = |k: usize| -> i64 {
-        (0..12)
-            .map(|i| {
-                let weight = i64::from(input.get(k, i).unwrap());
-                (weight * -100).max(weight * 355)
-            })
-            .sum()
+/// d = l = 600 with small weights: room for sums of 2³¹.
+fn wide() -> Parts {
+    let mut model = sized(Variant::Vdl, InputShape::window(600), 600, 0);
+    model.spec.preprocessing = Preprocessing {
+        contrast: Contrast::None,
+        ..Preprocessing::IDENTITY
     };
-    for k in 0..5 {
-        for _ in 0..200 {
-            let sum: i64 = (0..12)
-                .map(|i| {
-                    let level = (numbers.next() * 400.0).clamp(-100.0, 355.0) as i64;
-                    i64::from(input.get(k, i).unwrap()) * level
+    let encoder = model.encoder.as_mut().unwrap();
+    for values in [
+        &mut encoder.input,
+        &mut encoder.recurrent,
+        &mut encoder.bias,
+    ] {
+        values.iter_mut().for_each(|w| *w *= 1e-3);
+    }
+    // Atoms of the same size, so that every multiplier is the largest; a quarter of them counts for an output.
+    let OwnedDecoder::Linear { dictionary } = &mut model.decoder else {
+        unreachable!()
+    };
+    for (index, weight) in dictionary.iter_mut().enumerate() {
+        let counts = (index / 600 + index % 600) % 4 == 0;
+        *weight = if counts { 1e-3 * weight.signum() } else { 0.0 };
+    }
+    let ranges = ActivationRanges {
+        input_scale: 1.0,
+        input_min: -i16::MAX,
+        input_max: i16::MAX,
+        code_max: 1e7,
+    };
+    Parts::of(&write_integer(&model, &ranges).unwrap().bytes)
+}
+
+/// Overwrites the first `count` weights of a row or a column by `value`, and the others by 0.
+fn fill(mut parts: Parts, tensor: &str, line: usize, count: usize, value: i8, row: bool) -> Parts {
+    for other in 0..600 {
+        let (r, c) = if row { (line, other) } else { (other, line) };
+        let place = (c / 8 * 600 + r) * 8 + c % 8;
+        let weight = if other < count { value } else { 0 };
+        parts = parts.poke(tensor, place, &weight.to_le_bytes());
+    }
+    parts
+}
+
+/// For every product and either sign of the weights: one weight more, and a sum could leave 32 bits.
+#[test]
+fn the_proof_finds_each_sum() {
+    let wide = wide();
+    for (tensor, row, unit, by_input) in [
+        ("encoder.input", true, 32767, true),
+        ("decoder.dictionary", true, 32767, true),
+        ("encoder.recurrent", false, 32767, false),
+        // (32767 · 32767 + 2¹⁴) >> 15 at most.
+        ("decoder.dictionary", false, 32766, false),
+    ] {
+        for value in [127, -127_i8] {
+            let count = (i64::from(i32::MAX) / (127 * unit)) as usize;
+            // The multipliers of rescaling are another proof's.
+            let zero = |parts: Parts| -> Parts {
+                let multipliers = ["encoder.input", "refiner.correlation"];
+                multipliers.into_iter().fold(parts, |parts, name| {
+                    parts.poke(&format!("{name}.multiplier"), 7, &0_i32.to_le_bytes())
                 })
-                .sum();
-            assert!(sum <= reach(k));
+            };
+            // From 0 on, so that one sign of the weights counts at a time.
+            let read = |count| {
+                let parts = fill(wide.clone(), tensor, 7, count, value, row);
+                zero(parts).metadata("input_min", "0").bytes()
+            };
+            let most = read(count);
+            assert_eq!(
+                IntegerFile::read(&most).unwrap().prove(),
+                Ok(()),
+                "{tensor}"
+            );
+            let more = read(count + 1);
+            let found = IntegerFile::read(&more).unwrap().prove().unwrap_err();
+            let expected = Overflow {
+                tensor,
+                output: 7,
+                bound: (count as i64 + 1) * 127 * unit,
+                limit: i64::from(i32::MAX),
+                by_input,
+            };
+            assert_eq!(found, expected, "{value}");
+            assert_eq!(found.to_string().contains("larger input scale"), by_input);
         }
     }
+}
 
-    // Weights of ±127 throughout, 8 columns and 5 rows: the Gram matrix overflows first when its levels are raised.
+#[test]
+fn the_proof_finds_drives_that_would_be_cut() {
+    let wide = wide();
+    for (tensor, product, shift) in [
+        ("encoder.input.multiplier", "encoder.input", "input_shift"),
+        (
+            "refiner.correlation.multiplier",
+            "decoder.dictionary",
+            "correlation_shift",
+        ),
+    ] {
+        let parts = fill(wide.clone(), product, 7, 500, 127, true);
+        let others = (0..600).filter(|k| *k != 7);
+        let bytes = others
+            .fold(parts, |parts, k| parts.poke(tensor, k, &[0; 4]))
+            .poke(tensor, 7, &i32::MAX.to_le_bytes())
+            .metadata(shift, "32")
+            .bytes();
+        let found = IntegerFile::read(&bytes).unwrap().prove();
+        // Half of 500 · 127 · 32767 is more than 2²⁹.
+        let overflow = found.unwrap_err();
+        assert_eq!((overflow.tensor, overflow.output), (tensor, 7));
+        assert_eq!(overflow.limit, 1 << 29);
+    }
+    // The Gram matrix: 5 rows of the largest level.
     let mut raised = vdl();
     for index in 0..5 * 8 {
         raised = raised.poke("refiner.gram", index, &32767_i16.to_le_bytes());
@@ -432,6 +519,74 @@ fn the_proof_is_tight() {
     let overflow = read.prove().unwrap_err();
     assert_eq!(overflow.tensor, "refiner.gram");
     assert_eq!(overflow.bound, 5 * 32767 * 32767);
-    assert!(overflow.to_string().contains("refiner.gram"), "{overflow}");
     assert!(read.verify_checksum().is_err());
+}
+
+/// Standardised levels are bounded by their norm: flat atoms of many inputs are no reason to refuse.
+#[test]
+fn standardised_samples_are_bounded_by_their_norm() {
+    let mut model = sized(
+        Variant::Vdl,
+        InputShape {
+            height: 28,
+            width: 28,
+        },
+        3,
+        0,
+    );
+    model.spec.preprocessing.contrast = Contrast::Standardize { floor: 0.01 };
+    let OwnedDecoder::Linear { dictionary } = &mut model.decoder else {
+        unreachable!()
+    };
+    for (index, weight) in dictionary.iter_mut().enumerate() {
+        *weight = if index % 2 == 0 { 0.03 } else { -0.03 };
+    }
+    let bytes = AlignedBytes::from_slice(&file(&model));
+    let read = IntegerFile::read(&bytes).unwrap();
+    // Its sample: all of the norm along the atom.
+    let level = 4361_i64;
+    let sum: i64 = (0..784)
+        .map(|i| i64::from(read.decoder.dictionary.get(0, i).unwrap()).abs() * level)
+        .sum();
+    assert!(
+        sum < i64::from(i32::MAX) && sum > i64::from(i32::MAX) / 6,
+        "{sum}"
+    );
+}
+
+/// Rounding makes a matrix of many like atoms indefinite, and its largest eigenvalue larger than its trace.
+#[test]
+fn no_eigenvalue_exceeds_one() {
+    let l = 200;
+    let mut model = sized(Variant::Do, InputShape::window(2), l, 0);
+    let OwnedDecoder::Linear { dictionary } = &mut model.decoder else {
+        unreachable!()
+    };
+    for (k, atom) in dictionary.chunks_mut(2).enumerate() {
+        let sign = if k % 2 == 0 { 1.0 } else { -1.0 };
+        let length = if k % 4 < 2 { 1.0 } else { 0.9998 };
+        atom.copy_from_slice(&[sign * length, 0.0]);
+    }
+    let bytes = AlignedBytes::from_slice(&file(&model));
+    let refiner = IntegerFile::read(&bytes).unwrap().refiner;
+    let n = usize::from(l);
+    let unit = f64::from(1_u32 << refiner.gram_fraction);
+    // All that the matrix does lies along the alternating vector.
+    let mut vector: Vec<f64> = (0..n)
+        .map(|k| if k % 2 == 0 { 1.0 } else { -1.0 })
+        .collect();
+    let mut eigenvalue = 0.0;
+    for _ in 0..50 {
+        let product: Vec<f64> = (0..n)
+            .map(|j| {
+                (0..n)
+                    .map(|k| f64::from(refiner.gram.get(j, k).unwrap()) / unit * vector[k])
+                    .sum()
+            })
+            .collect();
+        let norm = product.iter().map(|x| x * x).sum::<f64>().sqrt();
+        eigenvalue = norm / vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        vector = product.iter().map(|x| x / norm).collect();
+    }
+    assert!(eigenvalue <= 1.0 && eigenvalue > 0.98, "{eigenvalue}");
 }

@@ -427,6 +427,60 @@ fn refinement_reaches_the_optimum() {
     }
 }
 
+/// A mean that is large beside the deviation is folded in without cutting what is bright.
+#[test]
+fn a_large_mean_cuts_nothing() {
+    let d = 64;
+    let mut model = random_model(
+        Shape {
+            input: d,
+            code: 2,
+            hidden: 0,
+            lista: None,
+        },
+        1,
+    );
+    model.spec.lambda = 1e-4;
+    // Two orthonormal atoms, one of them constant.
+    let constant = 1.0 / (d as f32).sqrt();
+    let atoms = (0..2 * d).map(|i| {
+        if i < d || i % 2 == 0 {
+            constant
+        } else {
+            -constant
+        }
+    });
+    model.decoder = OwnedDecoder::Linear {
+        dictionary: atoms.collect(),
+    };
+    for ratio in [2.0, 9.0, 20.0] {
+        model.spec.preprocessing.mean = 0.5;
+        model.spec.preprocessing.deviation = 0.5 / ratio;
+        let ranges = ActivationRanges {
+            input_scale: 1.0 / 255.0,
+            input_min: 0,
+            input_max: 255,
+            code_max: 40.0,
+        };
+        let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
+        let file = IntegerFile::read(&bytes).unwrap();
+        let mut view = IntegerView::new(file);
+        for level in [100_i16, 140, 150, 178] {
+            let mut patch = vec![level; d];
+            let settings = IntegerRefine::for_model(&file);
+            view.denoise(&mut patch, Some(&settings), || false).unwrap();
+            // Below the mean the code would be negative; above what a code holds it is cut.
+            let y = (f32::from(level) / 255.0 - 0.5) * ratio / 0.5;
+            let expected = (y.clamp(0.0, 40.0 * constant) / ratio * 0.5 + 0.5) * 255.0;
+            assert!(
+                (f32::from(patch[5]) - expected).abs() < 2.0,
+                "{ratio}: {} for {expected}, of {level}",
+                patch[5]
+            );
+        }
+    }
+}
+
 #[test]
 fn refinement_ends_as_asked() {
     let shape = Shape {
@@ -477,6 +531,59 @@ fn refinement_ends_as_asked() {
     let result = view.refine(&patch, &settings, || false).unwrap();
     assert_eq!(result.stopped, Stop::Converged);
     assert_eq!(view.code().count(), 0);
+}
+
+/// The formulas of `docs/model-file.md`, on levels of the whole range.
+fn contrasts_are_exact() {
+    let shape = Shape {
+        input: 7,
+        code: 3,
+        hidden: 0,
+        lista: Some(1),
+    };
+    let mut random = Random(17);
+    for contrast in [Contrast::RemoveMean, Contrast::Standardize { floor: 2.0 }] {
+        let mut model = random_model(shape, 1);
+        model.spec.preprocessing.contrast = contrast;
+        let ranges = ActivationRanges {
+            input_min: -32767,
+            input_max: 32767,
+            ..RANGES
+        };
+        let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
+        let view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        for round in 0..200 {
+            let size = [3.0, 300.0, 40_000.0][round % 3];
+            let raw: Vec<i16> = (0..7).map(|_| (size * random.next()) as i16).collect();
+            let cut: Vec<i64> = raw.iter().map(|r| i64::from(*r).max(-32767)).collect();
+            let sum: i64 = cut.iter().sum();
+            // Halves away from 0.
+            let mean = (2 * sum.abs() + 7) / 14 * sum.signum();
+            let squares: i64 = cut.iter().map(|r| (r - mean).pow(2)).sum();
+            let root = ((256 * squares / 7) as u64).isqrt() as i64;
+            let deviation = root.max((2.0 * 0.3 * 1000.0 * 16.0_f64).round() as i64);
+            let expected: Vec<i64> = cut
+                .iter()
+                .map(|r| match contrast {
+                    Contrast::RemoveMean => (r - mean).clamp(-32767, 32767),
+                    _ => (((r - mean) * ((1_i64 << 35) / deviation) + (1 << 18)) >> 19)
+                        .clamp(-32767, 32767),
+                })
+                .collect();
+            let mut patch = raw.clone();
+            let normalisation = view.preprocess(&mut patch).unwrap();
+            let found: Vec<i64> = patch.iter().map(|n| i64::from(*n)).collect();
+            assert_eq!(found, expected, "{contrast} {raw:?}");
+            view.restore(&mut patch, normalisation).unwrap();
+            for (restored, n) in patch.iter().zip(expected) {
+                let raw = match contrast {
+                    Contrast::RemoveMean => n + mean,
+                    _ => ((n * deviation + (1 << 15)) >> 16) + mean,
+                };
+                assert_eq!(i64::from(*restored), raw.clamp(-32768, 32767));
+            }
+        }
+    }
 }
 
 #[test]
@@ -535,6 +642,7 @@ fn contrast_is_removed_and_restored() {
             assert!((restored - raw).abs() <= 1, "{contrast}: {restored} {raw}");
         }
     }
+    contrasts_are_exact();
     // A constant patch has no deviation: the floor stands in.
     let mut model = trained_like(shape, 11);
     model.spec.preprocessing.contrast = Contrast::Standardize { floor: 0.01 };
@@ -571,7 +679,7 @@ fn what_could_overflow_is_refused() {
     assert!(matches!(error, WriteError::Overflow(_)), "{error}");
     let text = error.to_string();
     assert!(
-        text.starts_with("tensor encoder.input: sum 0 could reach 8322818000"),
+        text.starts_with("tensor encoder.input: output 0 could reach 8322818000"),
         "{text}"
     );
     write_integer(&model, &ranges(8000)).unwrap();

@@ -2,22 +2,25 @@
 
 use core::fmt;
 
-use super::CODE_LIMIT;
 use super::blocks::{Blocks, LANES};
-use super::read::IntegerFile;
+use super::contrast::IntegerContrast;
+use super::read::{IntegerFile, IntegerSpec, Rescales};
+use super::{CODE_LIMIT, DRIVE_LIMIT};
 
-/// A sum that could leave 32 bits.
+/// A number that could leave its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Overflow {
-    /// The tensor whose product it is.
+    /// The tensor whose product it is, or whose rescaling.
     pub tensor: &'static str,
     /// The row (`encoder.input`, `decoder.dictionary` against a sample) or column of the product's output.
     pub output: usize,
-    /// What the sum's magnitude could reach.
+    /// What its magnitude could reach.
     pub bound: i64,
     /// What it may reach.
     pub limit: i64,
+    /// Whether fewer levels of the input would help.
+    pub by_input: bool,
 }
 
 impl fmt::Display for Overflow {
@@ -27,71 +30,112 @@ impl fmt::Display for Overflow {
             output,
             bound,
             limit,
+            by_input,
         } = self;
+        let remedy = if *by_input {
+            "use fewer levels (a larger input scale)"
+        } else {
+            "no ranges help these weights, export with activations f32"
+        };
         write!(
             f,
-            "tensor {tensor}: sum {output} could reach {bound}, more than {limit}: use fewer levels (a larger input scale)"
+            "tensor {tensor}: output {output} could reach {bound}, more than {limit}: {remedy}"
         )
     }
 }
 
 impl core::error::Error for Overflow {}
 
+/// The levels of a sample that products take.
+#[derive(Clone, Copy)]
+pub(super) struct Levels {
+    range: (i16, i16),
+    /// A bound of the levels' Euclidean norm, if the contrast sets one.
+    norm: Option<u64>,
+}
+
+impl Levels {
+    pub(super) fn of(spec: &IntegerSpec) -> Self {
+        let norm = match spec.contrast {
+            // 4096 to a deviation that is rounded down, to 16 of its units or more, which makes 17/16 of it at most, with some
+            // rounding: √(d·(4096·√(17² + 1)/16 + ½)²).
+            IntegerContrast::Standardize { .. } => {
+                let square = (spec.input_dim() as u64).saturating_mul(4361 * 4361);
+                Some(square.isqrt().saturating_add(1))
+            }
+            _ => None,
+        };
+        Self {
+            range: spec.level_range(),
+            norm,
+        }
+    }
+
+    /// The largest magnitude of `Σ w x`, partial sums included.
+    pub(super) fn reach<'w>(self, weights: impl Iterator<Item = &'w i8>) -> i64 {
+        let (mut up, mut down, mut squares) = (0_i64, 0_i64, 0_u64);
+        for &weight in weights {
+            // The first is not above 0 and the second not below.
+            let (least, most) = self.range;
+            let ends = [least, most].map(|level| i64::from(level) * i64::from(weight));
+            up += ends[0].max(ends[1]);
+            down -= ends[0].min(ends[1]);
+            squares += u64::from(weight.unsigned_abs()).pow(2);
+        }
+        let bound = up.max(down);
+        match self.norm {
+            None => bound,
+            // Cauchy's and Schwarz's.
+            Some(norm) => {
+                let product = squares.isqrt().saturating_add(1).saturating_mul(norm);
+                bound.min(i64::try_from(product).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
 /// See [`IntegerFile::prove`].
 pub(super) fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
-    let whole = i64::from(i32::MAX);
-    let levels = file.spec.level_range();
+    let levels = Levels::of(&file.spec);
+    // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to be.
     if let Some(encoder) = &file.encoder {
-        rows(&encoder.input, levels, "encoder.input", whole)?;
+        let names = ["encoder.input", "encoder.input.multiplier"];
+        rows(&encoder.input, levels, &encoder.input_rescale, names, file)?;
         // A code never falls below 0, so that one sign of the weights counts at a time. Drives, biases and rescaled sums of at most
         // 2^31 · 2^31 / 2^33 stay below 3 · 2^29 in all.
-        columns(
-            &encoder.recurrent,
-            |_| CODE_LIMIT,
-            "encoder.recurrent",
-            whole,
-        )?;
+        columns(&encoder.recurrent, |_| CODE_LIMIT, "encoder.recurrent")?;
     }
-    rows(
-        &file.decoder.dictionary,
-        levels,
-        "decoder.dictionary",
-        whole,
-    )?;
+    let names = ["decoder.dictionary", "refiner.correlation.multiplier"];
+    let correlation = &file.refiner.correlation;
+    rows(&file.decoder.dictionary, levels, correlation, names, file)?;
     let contribution = |k: usize| {
         let multiplier = file.decoder.multiplier.get(k).copied().unwrap_or(0);
         (CODE_LIMIT * multiplier + (1 << 14)) >> 15
     };
-    columns(
-        &file.decoder.dictionary,
-        contribution,
-        "decoder.dictionary",
-        whole,
-    )?;
+    columns(&file.decoder.dictionary, contribution, "decoder.dictionary")?;
     // A change of a component is as large as a component, and of either sign; what is kept is the sum for a whole code.
-    columns(&file.refiner.gram, |_| CODE_LIMIT, "refiner.gram", whole)?;
-    Ok(())
+    columns(&file.refiner.gram, |_| CODE_LIMIT, "refiner.gram")
 }
 
-/// `Σ_j w_kj x_j` for every row k and all `x` between two levels of which the first is not above 0 and the second not below.
+/// Sums of rows with a sample in 32 bits, and what they are rescaled to within the limit of drives.
 fn rows(
     matrix: &Blocks<'_, i8>,
-    (least, most): (i16, i16),
-    tensor: &'static str,
-    limit: i64,
+    levels: Levels,
+    by: &Rescales<'_>,
+    [tensor, rescaled]: [&'static str; 2],
+    file: &IntegerFile<'_>,
 ) -> Result<(), Overflow> {
-    for output in 0..matrix.rows() {
+    let by_input = !matches!(file.spec.contrast, IntegerContrast::Standardize { .. });
+    for (output, &multiplier) in (0..matrix.rows()).zip(by.multipliers) {
         let weights = (0..matrix.count()).flat_map(|block| {
             let rows = matrix.block(block).as_chunks::<LANES>().0;
             rows.get(output).into_iter().flatten()
         });
-        let (mut up, mut down) = (0_i64, 0_i64);
-        for &weight in weights {
-            let ends = [least, most].map(|level| i64::from(level) * i64::from(weight));
-            up += ends[0].max(ends[1]);
-            down -= ends[0].min(ends[1]);
-        }
-        check(up.max(down), limit, tensor, output)?;
+        let reach = levels.reach(weights);
+        check(reach, i64::from(i32::MAX), tensor, output, by_input)?;
+        // Below 2⁶² before the shift.
+        let drive = (reach * i64::from(multiplier)) >> by.shift;
+        check(drive, i64::from(DRIVE_LIMIT), rescaled, output, by_input)?;
     }
     Ok(())
 }
@@ -101,7 +145,6 @@ fn columns<T: Copy + Into<i64>>(
     matrix: &Blocks<'_, T>,
     most: impl Fn(usize) -> i32,
     tensor: &'static str,
-    limit: i64,
 ) -> Result<(), Overflow> {
     for block in 0..matrix.count() {
         let (mut up, mut down) = ([0_i64; LANES], [0_i64; LANES]);
@@ -120,13 +163,20 @@ fn columns<T: Copy + Into<i64>>(
             }
         }
         for (lane, (up, down)) in up.into_iter().zip(down).enumerate() {
-            check(up.max(down), limit, tensor, block * LANES + lane)?;
+            let limit = i64::from(i32::MAX);
+            check(up.max(down), limit, tensor, block * LANES + lane, false)?;
         }
     }
     Ok(())
 }
 
-fn check(bound: i64, limit: i64, tensor: &'static str, output: usize) -> Result<(), Overflow> {
+fn check(
+    bound: i64,
+    limit: i64,
+    tensor: &'static str,
+    output: usize,
+    by_input: bool,
+) -> Result<(), Overflow> {
     if bound <= limit {
         Ok(())
     } else {
@@ -135,6 +185,7 @@ fn check(bound: i64, limit: i64, tensor: &'static str, output: usize) -> Result<
             output,
             bound,
             limit,
+            by_input,
         })
     }
 }

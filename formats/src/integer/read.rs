@@ -9,7 +9,7 @@ use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
 use crate::error::{Dims, ReadError};
 use crate::header::{Header, INTEGER};
-use crate::read::{Tensors, check_place, symmetric};
+use crate::read::{Tensors, check_place, without_lowest};
 use crate::spec::{InputShape, ModelSpec, Variant};
 
 /// Dimensions and levels: what a device needs of the metadata. Integers only.
@@ -49,7 +49,7 @@ impl IntegerSpec {
         match self.contrast {
             IntegerContrast::None | IntegerContrast::External => (self.input_min, self.input_max),
             IntegerContrast::RemoveMean => {
-                // The mean lies between the two.
+                // The mean lies between the two; what is further from it is cut.
                 let span = self.input_max.saturating_sub(self.input_min);
                 (-span, span)
             }
@@ -137,7 +137,7 @@ pub struct IntegerDecoder<'a> {
 /// FISTA in integers, for `Ĝ = ρ·WᵀW` and `ĉ = ρ·Wᵀy` with a step ρ that is folded in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerRefiner<'a> {
-    /// `Ĝ` \[l, l\], symmetric, with `gram_fraction` fractional bits; none of its eigenvalues exceeds 1.
+    /// `Ĝ` \[l, l\] with `gram_fraction` fractional bits; as written, it is symmetric and none of its eigenvalues exceeds 1.
     pub gram: Blocks<'a, i16>,
     /// Fractional bits of `gram`, not fewer than those of a point; 1 to 24.
     pub gram_fraction: u8,
@@ -278,8 +278,8 @@ impl<'a> IntegerFile<'a> {
         }
     }
 
-    /// Proves from the stored weights and the ranges of levels that no 32-bit sum can overflow, whatever the sample, the code and
-    /// the number of iterations. The writer does the same and writes no file that fails.
+    /// Proves from the stored weights and the ranges of levels that no 32-bit sum can overflow, and that no drive and no correlation has to be
+    /// cut, whatever the sample, the code and the number of iterations. The writer does the same and writes no file that fails.
     ///
     /// Cost: one pass over the weights, with 64-bit sums.
     ///
@@ -416,7 +416,7 @@ fn read_refiner<'a>(
     let codes = spec.code_dim();
     let name = "refiner.gram";
     let shape = stored_shape(codes, codes);
-    let levels = symmetric(name, tensors.take(name, "I16", shape)?, i16::MIN)?;
+    let levels = without_lowest(name, tensors.take(name, "I16", shape)?, i16::MIN)?;
     let point_fraction = small(header, "point_fraction", "an integer of 1 to 13", 1, 13)?;
     Ok(IntegerRefiner {
         gram: blocks(name, codes, codes, levels)?,
@@ -464,7 +464,7 @@ fn weights<'a>(
     cols: usize,
 ) -> Result<Blocks<'a, i8>, ReadError> {
     let levels = tensors.take(name, "I8", stored_shape(rows, cols))?;
-    blocks(name, rows, cols, symmetric(name, levels, i8::MIN)?)
+    blocks(name, rows, cols, without_lowest(name, levels, i8::MIN)?)
 }
 
 /// Cannot fail after `take`.

@@ -10,8 +10,9 @@ use std::vec;
 use std::vec::Vec;
 
 use super::blocks::{LANES, arrange};
-use super::contrast::STANDARD_FRACTION;
-use super::read::IntegerFile;
+use super::contrast::{IntegerContrast, STANDARD_FRACTION};
+use super::proof::Levels;
+use super::read::{IntegerFile, IntegerSpec};
 use super::{CODE_LIMIT, DRIVE_LIMIT};
 use crate::quant::{OwnedMatrix, QuantReport, quantize};
 use crate::read::{ScaleAxis, Weights};
@@ -86,7 +87,7 @@ pub fn write_integer(
     if spec.code_dim > 4095 {
         return Err(invalid("code_dim", "at most 4095 for integer models"));
     }
-    let plan = Plan::new(&spec, ranges);
+    let plan = Plan::new(&spec, ranges)?;
     let (inputs, codes) = (spec.input_dim(), spec.code_dim());
     let mut file = Parts::default();
 
@@ -153,6 +154,8 @@ fn check_ranges(ranges: &ActivationRanges) -> Result<(), WriteError> {
 
 /// What one level is in the units of the model.
 struct Plan {
+    /// Which levels the products take.
+    levels: Levels,
     /// Preprocessed units of a level that the products take.
     level: f64,
     /// What the mean of the normalisation is in preprocessed units: a constant part of every sample.
@@ -169,13 +172,26 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(spec: &ModelSpec<'_>, ranges: &ActivationRanges) -> Self {
+    fn new(spec: &ModelSpec<'_>, ranges: &ActivationRanges) -> Result<Self, WriteError> {
         let input_scale = f64::from(ranges.input_scale);
         let (mean, deviation) = (
             f64::from(spec.preprocessing.mean),
             f64::from(spec.preprocessing.deviation),
         );
         let mut plan = Self {
+            levels: Levels::of(&IntegerSpec {
+                variant: spec.variant,
+                input_shape: spec.input_shape,
+                code_dim: spec.code_dim,
+                input_min: ranges.input_min,
+                input_max: ranges.input_max,
+                contrast: match spec.preprocessing.contrast {
+                    Contrast::None => IntegerContrast::None,
+                    Contrast::RemoveMean => IntegerContrast::RemoveMean,
+                    Contrast::Standardize { .. } => IntegerContrast::Standardize { floor: 16 },
+                    Contrast::Local { .. } => IntegerContrast::External,
+                },
+            }),
             level: input_scale / deviation,
             constant: 0.0,
             code_scale: ranges.code_max / CODE_LIMIT as f32,
@@ -187,7 +203,14 @@ impl Plan {
         match spec.preprocessing.contrast {
             Contrast::None => {
                 plan.constant = -mean / deviation;
-                plan.offset = (mean / input_scale).round() as i16;
+                let offset = (mean / input_scale).round();
+                if offset.abs() > f64::from(i16::MAX) {
+                    return Err(invalid(
+                        "input_scale",
+                        "a scale at which the data's mean is a level of 16 bits",
+                    ));
+                }
+                plan.offset = offset as i16;
             }
             // The patch's mean takes the data set's with it.
             Contrast::RemoveMean => {}
@@ -203,7 +226,36 @@ impl Plan {
                 plan.per_unit = 1.0 / input_scale;
             }
         }
-        plan
+        Ok(plan)
+    }
+
+    /// The most fractional bits, of `most` or fewer, with which no drive and no bias passes its limit: `scale` is what a level of
+    /// each row's sums is worth without any, `constants` what the bias is.
+    fn fraction(
+        &self,
+        matrix: &OwnedMatrix,
+        scale: &[f64],
+        constants: &[f64],
+        (least, most): (u8, u8),
+    ) -> Result<u8, WriteError> {
+        let cols = matrix.as_ref().cols;
+        let stored = levels(matrix);
+        let reach = stored
+            .chunks(cols)
+            .zip(scale)
+            .map(|(row, scale)| self.levels.reach(row.iter()) as f64 * scale);
+        let largest = reach
+            .chain(constants.iter().map(|constant| constant.abs()))
+            .fold(0.0, f64::max);
+        // A multiplier is rounded by less than a part in 2³⁰ of the largest.
+        let limit = f64::from(DRIVE_LIMIT) * (1.0 - 1e-6) - 1.0;
+        (least..=most)
+            .rev()
+            .find(|&f| largest * f64::from(1_u32 << f) <= limit)
+            .ok_or(invalid(
+                "input_scale",
+                "levels and weights that keep drives within 2^29 levels of the code: a larger input scale, or activations f32",
+            ))
     }
 
     fn encoder(
@@ -236,25 +288,28 @@ impl Plan {
         }
         // The finest drives that a shift of 33 or more reaches: it leaves room for sums of two.
         let largest = scales(&recurrent).into_iter().fold(0.0, f64::max);
-        let fraction = (0..=8_u8)
+        let most = (0..=8_u8)
             .rev()
             .find(|f| largest * f64::from(1 << f) < 0.25)
             .ok_or(invalid(
                 "encoder.recurrent",
                 "weights below 31 in magnitude for integer models",
             ))?;
-        let drive = f64::from(self.code_scale) / f64::from(1 << fraction);
-
+        let code_scale = f64::from(self.code_scale);
         let ratios: Vec<f64> = scales(&input)
             .iter()
-            .map(|scale| scale * self.level / drive)
+            .map(|scale| scale * self.level / code_scale)
             .collect();
+        let bias: Vec<f64> = bias_levels(&input, self.constant)
+            .zip(&encoder.bias)
+            .map(|(constant, &bias)| (constant + f64::from(bias)) / code_scale)
+            .collect();
+        let fraction = self.fraction(&input, &ratios, &bias, (0, most))?;
+        let finer = f64::from(1 << fraction);
+        let ratios: Vec<f64> = ratios.iter().map(|ratio| ratio * finer).collect();
         let shift = file.rescale("encoder.input.multiplier", &ratios, 1)?;
         file.integers.push(("input_shift", shift));
-        let bias = bias_levels(&input, self.constant)
-            .zip(&encoder.bias)
-            .map(|(constant, &bias)| (constant + f64::from(bias)) / drive);
-        file.bias("encoder.bias", bias)?;
+        file.bias("encoder.bias", bias.iter().map(|bias| bias * finer))?;
         let ratios: Vec<f64> = scales(&recurrent)
             .iter()
             .map(|scale| scale * f64::from(1 << fraction))
@@ -320,6 +375,7 @@ impl Plan {
         );
         Ok(Atoms {
             inputs,
+            levels,
             scale,
             values,
         })
@@ -328,7 +384,7 @@ impl Plan {
     fn refiner(&self, file: &mut Parts, atoms: &Atoms) -> Result<Constants, WriteError> {
         let codes = atoms.scale.len();
         let gram = atoms.gram();
-        let bound = largest_eigenvalue_bound(&gram, codes, atoms.inputs);
+        let bound = largest_eigenvalue_bound(&gram, codes, atoms.inputs, f64::INFINITY);
         if !(bound.is_normal() && bound > 0.0) {
             return Err(WriteError::StepSize);
         }
@@ -354,27 +410,36 @@ impl Plan {
             }
             // What rounding added to the largest eigenvalue comes off the step.
             let rounded: Vec<f64> = levels.iter().map(|g| g / unit).collect();
-            let excess = largest_eigenvalue_bound(&rounded, codes, 1);
+            let excess = largest_eigenvalue_bound(&rounded, codes, 1, f64::INFINITY);
             if excess <= 1.0 {
                 break levels;
             }
             step /= excess * (1.0 + 1e-6);
         };
-        let point_fraction = fraction.min(13);
-        let point = f64::from(self.code_scale) / f64::from(1_u32 << point_fraction);
-        let d = atoms.inputs as f64;
-        let step_size = step * d / 2.0;
-
+        let code_scale = f64::from(self.code_scale);
         let ratios: Vec<f64> = atoms
             .scale
             .iter()
-            .map(|scale| step * scale * self.level / point)
+            .map(|scale| step * scale * self.level / code_scale)
             .collect();
+        let sums = atoms.values.chunks(atoms.inputs);
+        let bias: Vec<f64> = sums
+            .map(|row| step * self.constant * row.iter().sum::<f64>() / code_scale)
+            .collect();
+        let most = fraction.min(13) as u8;
+        let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
+        let finer = f64::from(1_u32 << point_fraction);
+        let point = code_scale / finer;
+        let d = atoms.inputs as f64;
+        let step_size = step * d / 2.0;
+
+        let ratios: Vec<f64> = ratios.iter().map(|ratio| ratio * finer).collect();
         let shift = file.rescale("refiner.correlation.multiplier", &ratios, 1)?;
         file.integers.push(("correlation_shift", shift));
-        let sums = atoms.values.chunks(atoms.inputs);
-        let bias = sums.map(|row| step * self.constant * row.iter().sum::<f64>() / point);
-        file.bias("refiner.correlation.bias", bias)?;
+        file.bias(
+            "refiner.correlation.bias",
+            bias.iter().map(|bias| bias * finer),
+        )?;
         file.integers.push(("gram_fraction", fraction.into()));
         file.integers
             .push(("point_fraction", point_fraction.into()));
@@ -409,6 +474,7 @@ struct Constants {
 /// The dictionary as the device has it.
 struct Atoms {
     inputs: usize,
+    levels: OwnedMatrix,
     /// Of each atom's levels.
     scale: Vec<f64>,
     /// Row-major, an atom per row.

@@ -32,7 +32,7 @@ pub(crate) fn apply(spec: &IntegerSpec, patch: &mut [i16]) -> IntegerNormalisati
         IntegerContrast::RemoveMean => {
             let mean = mean(patch);
             for level in patch.iter_mut() {
-                *level = level.saturating_sub(mean);
+                *level = level.saturating_sub(mean).max(-i16::MAX);
             }
             IntegerNormalisation { mean, ..nothing }
         }

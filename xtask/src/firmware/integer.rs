@@ -232,12 +232,16 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
         check_floats(core, elf)?;
     }
     let spec = file.spec;
+    let about = file.spec().map_err(|error| anyhow::anyhow!("{error}"))?;
     let (active, count): (f64, f64) = (runs[0].2.value("active")?, job.patches.count as f64);
     writeln!(
         text,
-        "\nIntegers: {} → {}, 8-bit weights, 16-bit activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
+        "\nIntegers: {} of {}, λ = {}, {} → {}, 8-bit weights, 16-bit activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
          cores without a floating-point unit hold no function of its emulation. *Dense layer*: a product of \
          all weights with the patch, as the encoder's first layer and the refinement's start are.\n",
+        about.name(),
+        about.provenance.data,
+        about.lambda,
         spec.input_dim(),
         spec.code_dim(),
         active / count,
