@@ -11,12 +11,14 @@ fn main() {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     // Both are optional in ARMv8-M: there the processor's name says it.
     let is = |cpu: &&str| flags.contains(&format!("target-cpu={cpu}"));
+    // Who has a part without them says so.
+    let has = |extension: &str| !flags.contains(&format!("-{extension}"));
     if target.starts_with("thumbv7em") {
         println!("cargo::rustc-cfg=sparsecode_dsp");
     } else if target.starts_with("thumbv8m.main") {
-        if ["cortex-m55", "cortex-m85"].iter().any(is) {
+        if ["cortex-m55", "cortex-m85"].iter().any(is) && has("mve") {
             println!("cargo::rustc-cfg=sparsecode_mve");
-        } else if ["cortex-m33", "cortex-m35p"].iter().any(is) {
+        } else if ["cortex-m33", "cortex-m35p"].iter().any(is) && has("dsp") {
             println!("cargo::rustc-cfg=sparsecode_dsp");
             println!("cargo::rustc-cfg=sparsecode_dsp=\"extension\"");
         }

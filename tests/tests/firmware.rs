@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use sparsecode_formats::{
-    Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec,
-    Preprocessing, Variant, WeightType, write, write_file,
+    ActivationRanges, Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel,
+    OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write, write_file,
+    write_integer,
 };
 use sparsecode_tests::papers::Golden;
 use sparsecode_tests::{cargo, shared, skipped};
@@ -166,6 +167,47 @@ fn integers_and_streams_run_on_the_device() {
         "{text}"
     );
 
+    // Dimensions that are no multiples of 8: the ends of rows, of lists and of the last block, on each kind of kernel.
+    let folder = tempfile::tempdir().unwrap();
+    let (odd, patches) = (
+        folder.path().join("odd.safetensors"),
+        folder.path().join("odd.npy"),
+    );
+    let ranges = ActivationRanges {
+        input_scale: 1.0 / 1000.0,
+        input_min: -1500,
+        input_max: 1500,
+        code_max: 3.0,
+    };
+    write_file(
+        &odd,
+        &write_integer(&made_up(1, 23, 13), &ranges).unwrap().bytes,
+    )
+    .unwrap();
+    let clean = |i: usize| {
+        if i % 23 < 12 {
+            0.0
+        } else {
+            (i % 7) as f32 / 7.0
+        }
+    };
+    let noisy = |i: usize| clean(i) + if i.is_multiple_of(3) { 0.2 } else { 0.0 };
+    let both: Vec<f32> = (0..5 * 23)
+        .map(noisy)
+        .chain((0..5 * 23).map(clean))
+        .collect();
+    write_npy_f32(&patches, &[2, 5, 23], &both).unwrap();
+    let files = [
+        "--model",
+        odd.to_str().unwrap(),
+        "--patches",
+        patches.to_str().unwrap(),
+    ];
+    let cores = ["bench", "device", "--core", "m0plus,m4f,m33,m55,rv32imc"];
+    // That codes and patches are the host's is what success means.
+    let text = xtask(&[&cores[..], &files].concat()).expect("it ran before");
+    assert_eq!(text.matches("| m55 |").count(), 2, "{text}");
+
     for refine in ["0", "5"] {
         let text = xtask(&["stream", "--core", "m4f", "--refine", refine]).expect("it ran before");
         let [instructions, longest, real_time, ..] = row(&text)[..] else {
@@ -255,19 +297,22 @@ fn papers_model() -> Option<(Vec<u8>, Vec<f32>)> {
 }
 
 fn made_up_model() -> Vec<u8> {
+    write(&made_up(28, 28, 128), WeightType::I8).unwrap()
+}
+
+/// A model of any dimensions with numbers from nowhere.
+fn made_up(height: u16, width: u16, codes: usize) -> OwnedModel {
+    let inputs = usize::from(height) * usize::from(width);
     let weights = |count: usize, step: usize| -> Vec<f32> {
         (0..count)
             .map(|i| ((i * step) % 211) as f32 / 211.0 - 0.5)
             .collect()
     };
-    let model = OwnedModel {
+    OwnedModel {
         spec: OwnedSpec {
             variant: Variant::Vdl,
-            input_shape: InputShape {
-                height: 28,
-                width: 28,
-            },
-            code_dim: 128,
+            input_shape: InputShape { height, width },
+            code_dim: codes as u16,
             hidden_dim: 0,
             lista_iterations: Some(3),
             lambda: 0.02,
@@ -283,13 +328,18 @@ fn made_up_model() -> Vec<u8> {
             },
         },
         encoder: Some(OwnedEncoder {
-            input: weights(128 * 784, 53).iter().map(|w| w / 28.0).collect(),
-            bias: vec![0.0; 128],
-            recurrent: weights(128 * 128, 29).iter().map(|w| w / 40.0).collect(),
+            input: weights(codes * inputs, 53)
+                .iter()
+                .map(|w| w / 28.0)
+                .collect(),
+            bias: vec![0.0; codes],
+            recurrent: weights(codes * codes, 29)
+                .iter()
+                .map(|w| w / 40.0)
+                .collect(),
         }),
         decoder: OwnedDecoder::Linear {
-            dictionary: weights(128 * 784, 71),
+            dictionary: weights(codes * inputs, 71),
         },
-    };
-    write(&model, WeightType::I8).unwrap()
+    }
 }

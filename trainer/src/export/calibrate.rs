@@ -69,7 +69,7 @@ impl Calibration {
 ///
 /// # Errors
 ///
-/// If the model cannot be run.
+/// [`ExportError::Samples`] for samples that no ranges can be found from, and what running the model says.
 pub fn calibrate(
     model: &OwnedModel,
     samples: &Dataset,
@@ -77,6 +77,12 @@ pub fn calibrate(
     input_scale: Option<f32>,
 ) -> Result<ActivationRanges, ExportError> {
     let raw = raw_samples(model, samples);
+    if raw.iter().any(|x| !x.is_finite()) {
+        return Err(ExportError::Samples("hold NaN or infinity"));
+    }
+    if raw.iter().all(|x| *x == 0.0) {
+        return Err(ExportError::Samples("are none, or all zero"));
+    }
     let levels = i32::from(i16::MAX);
     let (least, most) = raw
         .iter()
@@ -92,18 +98,27 @@ pub fn calibrate(
         None if on_grid => 1.0 / 255.0,
         None => 2.0 * method.range(&raw, levels as u32 / 2) / levels as f32,
     };
-    // The scale of samples that are all 0 does not matter.
-    let scale = if scale > 0.0 { scale } else { 1.0 };
+    let largest = most.max(-least) / scale;
+    if largest > levels as f32 {
+        return Err(ExportError::Samples(
+            "reach beyond 32767 levels of the input scale: give a larger one",
+        ));
+    }
     // As much again on both sides, for noise.
     let span = most - least;
     let level = |x: f32| (x / scale).round() as i16;
 
     let code_max = method.range(&codes(model, samples)?, levels as u32);
+    if code_max <= 0.0 {
+        return Err(ExportError::Samples(
+            "have codes of zeros only: the model has collapsed, or they are not its data",
+        ));
+    }
     Ok(ActivationRanges {
         input_scale: scale,
         input_min: level(least - span).max(-i16::MAX),
         input_max: level(most + span).max(1),
-        code_max: if code_max > 0.0 { code_max } else { 1.0 },
+        code_max,
     })
 }
 
@@ -137,4 +152,73 @@ fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError>
         }
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use sparsecode_formats::{
+        InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+    };
+
+    use super::*;
+    use crate::data::Restore;
+
+    fn ranges(samples: Vec<f32>, scale: Option<f32>) -> Result<ActivationRanges, ExportError> {
+        let model = OwnedModel {
+            spec: OwnedSpec {
+                variant: Variant::Do,
+                input_shape: InputShape::window(2),
+                code_dim: 2,
+                hidden_dim: 0,
+                lista_iterations: None,
+                lambda: 0.01,
+                preprocessing: Preprocessing::IDENTITY,
+                peak: 1.0,
+                provenance: OwnedProvenance::default(),
+            },
+            encoder: None,
+            decoder: OwnedDecoder::Linear {
+                dictionary: vec![1.0, 0.0, 0.0, 1.0],
+            },
+        };
+        let samples = Dataset {
+            samples,
+            dim: 2,
+            restore: Restore::Global {
+                scale: 1.0,
+                offset: 0.0,
+            },
+            labels: None,
+        };
+        calibrate(&model, &samples, Calibration::Max, scale)
+    }
+
+    #[test]
+    fn pixels_keep_their_grid_and_others_get_headroom() {
+        let pixels = ranges(vec![0.0, 51.0 / 255.0, 1.0, 102.0 / 255.0], None).unwrap();
+        assert_eq!(pixels.input_scale, 1.0 / 255.0);
+        assert_eq!((pixels.input_min, pixels.input_max), (-255, 510));
+        assert!((1.2..1.3).contains(&pixels.code_max), "{pixels:?}");
+        let signal = ranges(vec![-2.0, 0.3, 1.0, 0.5], None).unwrap();
+        // Twice a quarter more than the largest.
+        assert!(
+            (f32::from(i16::MAX) * signal.input_scale - 5.0).abs() < 1e-3,
+            "{signal:?}"
+        );
+        assert_eq!(ranges(vec![0.0, 0.5], Some(0.25)).unwrap().input_max, 4);
+    }
+
+    #[test]
+    fn samples_without_ranges_are_refused() {
+        for (samples, scale, complaint) in [
+            (vec![], None, "are none"),
+            (vec![0.0; 4], None, "all zero"),
+            (vec![0.0, f32::NAN], None, "NaN"),
+            (vec![0.0, 1.0], Some(1e-5), "larger one"),
+            (vec![-1.0, -0.5], None, "collapsed"),
+        ] {
+            let error = ranges(samples, scale).unwrap_err().to_string();
+            assert!(error.contains(complaint), "{error}");
+        }
+    }
 }

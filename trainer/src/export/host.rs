@@ -101,6 +101,14 @@ fn to_levels(values: &[f32], zero: f32, unit: f32, levels: &mut Vec<i16>) {
     levels.extend(values.iter().map(|x| ((x - zero) / unit).round() as i16));
 }
 
+/// Cuts levels of preprocessed samples to those that the products take, as the device's own preprocessing does.
+fn cut(file: &IntegerFile<'_>, levels: &mut [i16]) {
+    let (least, most) = file.spec.level_range();
+    levels
+        .iter_mut()
+        .for_each(|level| *level = (*level).clamp(least, most));
+}
+
 impl<'a> HostModel<'a> {
     /// Checks a file's bytes, its checksum included; `name` is for messages.
     ///
@@ -196,6 +204,7 @@ impl<'a> HostModel<'a> {
                 levels,
             } => {
                 to_levels(input, units.zero, units.level, levels);
+                cut(view.file(), levels);
                 let settings = refine.map(|refine| settings(view.file(), refine));
                 match settings {
                     Some(settings) if settings.from_zero => {}

@@ -36,6 +36,9 @@ pub enum ExportError {
     /// The model file.
     #[error("model file: {0}")]
     Write(#[from] WriteError),
+    /// Samples that no ranges can be found from.
+    #[error("the samples {0}")]
+    Samples(&'static str),
     /// Running the model for its ranges.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -112,7 +115,9 @@ impl TrainedRun {
         loop {
             match write_integer(&model, &ranges) {
                 Ok(written) => return Ok((written, ranges)),
-                Err(WriteError::Overflow(_)) if input_scale.is_none() && ranges.input_max > 255 => {
+                Err(WriteError::Overflow(overflow))
+                    if overflow.by_input && input_scale.is_none() && ranges.input_max > 255 =>
+                {
                     ranges.input_scale *= 2.0;
                     ranges.input_min /= 2;
                     ranges.input_max /= 2;

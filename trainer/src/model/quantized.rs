@@ -11,8 +11,8 @@ use super::{Autoencoder, Decoder};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QuantizeAware {
-    /// 8-bit integers, a scale for each output channel, of a linear decoder for each atom: those of
-    /// [`write_integer`](sparsecode_formats::write_integer).
+    /// 8-bit integers, a scale for each output channel, of a linear decoder for each atom: the levels of
+    /// [`write_integer`](sparsecode_formats::write_integer), which also rounds an atom's scale, to a part in 32767 of the largest.
     I8,
 }
 

@@ -9,25 +9,12 @@ use core::arch::{asm, naked_asm};
 
 use sparsecode_formats::{Blocks, LANES};
 
-use super::Entry;
+use super::{Entry, lie_within};
 
 /// Whether numbers lie where `LDM` takes them.
 #[inline(always)]
 fn is_aligned<T>(block: &[T]) -> bool {
     block.as_ptr().addr().is_multiple_of(4)
-}
-
-/// Whether every entry's row lies within each block of a matrix.
-#[inline(always)]
-fn lie_within<T>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool
-where
-    T: Copy,
-{
-    let row = const { LANES * size_of::<T>() };
-    let length = matrix.rows().wrapping_mul(row);
-    entries
-        .iter()
-        .all(|entry| entry.offset().wrapping_add(row) <= length)
 }
 
 /// See [`dot_rows`](super::dot_rows). `false` if the matrix is nothing for it, and nothing was done.

@@ -8,23 +8,13 @@ use core::arch::naked_asm;
 
 use sparsecode_formats::{Blocks, LANES};
 
-use super::Entry;
+use super::{Entry, lie_within};
 
 /// See [`portable::clamp`](super::portable::clamp): eight at a time.
 #[inline(always)]
 pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
     // SAFETY: the pointer and the length are the slice's.
     unsafe { clamp_mve(levels.as_mut_ptr(), levels.len(), least.into(), most.into()) }
-}
-
-/// Whether every entry's row lies within each block of a matrix.
-#[inline(always)]
-fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
-    let row = const { LANES * size_of::<T>() };
-    let length = matrix.rows().wrapping_mul(row);
-    entries
-        .iter()
-        .all(|entry| entry.offset().wrapping_add(row) <= length)
 }
 
 /// See [`dot_rows`](super::dot_rows). `false` if the matrix is nothing for it, and nothing was done.

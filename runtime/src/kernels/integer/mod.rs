@@ -61,6 +61,17 @@ impl Entry {
     }
 }
 
+/// Whether every entry's row lies within each block of a matrix.
+#[cfg(any(sparsecode_dsp, sparsecode_mve))]
+#[inline(always)]
+fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
+    let row = const { LANES * size_of::<T>() };
+    let length = matrix.rows().wrapping_mul(row);
+    entries
+        .iter()
+        .all(|entry| entry.offset().wrapping_add(row) <= length)
+}
+
 /// Raises levels to `least`, and cuts them to `most`.
 #[inline(never)]
 pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
