@@ -23,7 +23,7 @@ const SAMPLES: usize = 1000;
 /// the device's code, beside the run's own. The same run gives the same bytes.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors"
+    after_help = "Examples:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors\n  sparsecode export runs/vdl --activations i16 --input-scale 0.00392157 --output integer.safetensors"
 )]
 pub(super) struct Arguments {
     /// Folder of the run
