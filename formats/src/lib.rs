@@ -92,7 +92,7 @@ pub use error::{Dims, Name, ReadError, SpecError};
 pub use integer::{ActivationRanges, IntegerReport, IntegerWritten, write_integer};
 pub use integer::{
     Blocks, CODE_LIMIT, DRIVE_LIMIT, IntegerContrast, IntegerDecoder, IntegerEncoder, IntegerFile,
-    IntegerRefiner, IntegerSpec, LANES, Overflow, Rescale, Rescales, STANDARD_FRACTION,
+    IntegerRefiner, IntegerSpec, LANES, Overflow, Rescale, Rescales, STANDARD_FRACTION, Units,
 };
 pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
 pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};

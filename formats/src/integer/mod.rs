@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub use blocks::{Blocks, LANES};
-pub use contrast::{IntegerContrast, STANDARD_FRACTION};
+pub use contrast::{IntegerContrast, STANDARD_FRACTION, Units};
 pub use proof::Overflow;
 pub use read::{
     IntegerDecoder, IntegerEncoder, IntegerFile, IntegerRefiner, IntegerSpec, Rescale, Rescales,

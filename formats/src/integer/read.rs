@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::blocks::Blocks;
-use super::contrast::IntegerContrast;
+use super::contrast::{IntegerContrast, Units};
 use super::proof::{self, Overflow};
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
@@ -241,6 +241,17 @@ impl<'a> IntegerFile<'a> {
             })
         };
         Ok((scale("input_scale")?, scale("code_scale")?))
+    }
+
+    /// What every kind of level is worth in the units of the model. For hosts.
+    ///
+    /// # Errors
+    ///
+    /// A value of the metadata that is missing or out of range.
+    #[inline(never)]
+    pub fn units(&self) -> Result<Units, ReadError> {
+        let (input, code) = self.scales()?;
+        Ok(Units::new(&self.spec()?.preprocessing, input, code))
     }
 
     /// The threshold of refinement for another λ than that of training: λη in points, rounded. For hosts.

@@ -10,11 +10,11 @@ use std::vec;
 use std::vec::Vec;
 
 use super::blocks::{LANES, arrange};
-use super::contrast::{IntegerContrast, STANDARD_FRACTION};
+use super::contrast::{IntegerContrast, Units};
 use super::proof::Levels;
 use super::read::{IntegerFile, IntegerSpec};
 use super::{CODE_LIMIT, DRIVE_LIMIT};
-use crate::quant::{OwnedMatrix, QuantReport, quantize};
+use crate::quant::{OwnedMatrix, QuantReport, check, quantize};
 use crate::read::{ScaleAxis, Weights};
 use crate::spec::{Contrast, ModelSpec, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
@@ -154,79 +154,55 @@ fn check_ranges(ranges: &ActivationRanges) -> Result<(), WriteError> {
 
 /// What one level is in the units of the model.
 struct Plan {
+    units: Units,
+    code_scale: f32,
+    contrast: IntegerContrast,
     /// Which levels the products take.
     levels: Levels,
-    /// Preprocessed units of a level that the products take.
-    level: f64,
-    /// What the mean of the normalisation is in preprocessed units: a constant part of every sample.
-    constant: f64,
-    /// Code units of a code level.
-    code_scale: f32,
-    /// Raw levels (standardised: 1/4096 deviations) of one preprocessed unit.
-    per_unit: f64,
     /// The normalisation's mean in raw levels.
     offset: i16,
-    /// `floor` of [`IntegerContrast::Standardize`](super::IntegerContrast::Standardize).
-    contrast_floor: u32,
     lambda: f64,
 }
 
 impl Plan {
     fn new(spec: &ModelSpec<'_>, ranges: &ActivationRanges) -> Result<Self, WriteError> {
-        let input_scale = f64::from(ranges.input_scale);
-        let (mean, deviation) = (
-            f64::from(spec.preprocessing.mean),
-            f64::from(spec.preprocessing.deviation),
-        );
-        let mut plan = Self {
+        let code_scale = ranges.code_max / CODE_LIMIT as f32;
+        let units = Units::new(&spec.preprocessing, ranges.input_scale, code_scale);
+        let contrast = match spec.preprocessing.contrast {
+            Contrast::None => IntegerContrast::None,
+            Contrast::RemoveMean => IntegerContrast::RemoveMean,
+            Contrast::Standardize { floor } => {
+                let deviation = f64::from(spec.preprocessing.deviation);
+                let sixteenths = f64::from(floor) * deviation / units.input * 16.0;
+                IntegerContrast::Standardize {
+                    floor: sixteenths.round().clamp(16.0, f64::from(1 << 20)) as u32,
+                }
+            }
+            Contrast::Local { .. } => IntegerContrast::External,
+        };
+        // Where the mean stays in, level 0 is that far from it.
+        let offset = (-units.zero / units.level).round();
+        if offset.abs() > f64::from(i16::MAX) {
+            return Err(invalid(
+                "input_scale",
+                "a scale at which the data's mean is a level of 16 bits",
+            ));
+        }
+        Ok(Self {
+            units,
+            code_scale,
+            contrast,
             levels: Levels::of(&IntegerSpec {
                 variant: spec.variant,
                 input_shape: spec.input_shape,
                 code_dim: spec.code_dim,
                 input_min: ranges.input_min,
                 input_max: ranges.input_max,
-                contrast: match spec.preprocessing.contrast {
-                    Contrast::None => IntegerContrast::None,
-                    Contrast::RemoveMean => IntegerContrast::RemoveMean,
-                    Contrast::Standardize { .. } => IntegerContrast::Standardize { floor: 16 },
-                    Contrast::Local { .. } => IntegerContrast::External,
-                },
+                contrast,
             }),
-            level: input_scale / deviation,
-            constant: 0.0,
-            code_scale: ranges.code_max / CODE_LIMIT as f32,
-            per_unit: deviation / input_scale,
-            offset: 0,
-            contrast_floor: 16,
+            offset: offset as i16,
             lambda: f64::from(spec.lambda),
-        };
-        match spec.preprocessing.contrast {
-            Contrast::None => {
-                plan.constant = -mean / deviation;
-                let offset = (mean / input_scale).round();
-                if offset.abs() > f64::from(i16::MAX) {
-                    return Err(invalid(
-                        "input_scale",
-                        "a scale at which the data's mean is a level of 16 bits",
-                    ));
-                }
-                plan.offset = offset as i16;
-            }
-            // The patch's mean takes the data set's with it.
-            Contrast::RemoveMean => {}
-            Contrast::Standardize { floor } => {
-                let one = f64::from(1 << STANDARD_FRACTION);
-                plan.level = 1.0 / one;
-                plan.per_unit = one;
-                let sixteenths = f64::from(floor) * deviation / input_scale * 16.0;
-                plan.contrast_floor = sixteenths.round().clamp(16.0, f64::from(1 << 20)) as u32;
-            }
-            Contrast::Local { .. } => {
-                plan.level = input_scale;
-                plan.per_unit = 1.0 / input_scale;
-            }
-        }
-        Ok(plan)
+        })
     }
 
     /// The most fractional bits, of `most` or fewer, with which no drive and no bias passes its limit: `scale` is what a level of
@@ -277,15 +253,10 @@ impl Plan {
             [codes, codes],
             ScaleAxis::Column,
         )?;
-        if encoder.bias.len() != codes {
-            return Err(WriteError::Tensor {
-                tensor: "encoder.bias",
-                error: crate::quant::QuantError::Length {
-                    expected: codes,
-                    found: encoder.bias.len(),
-                },
-            });
-        }
+        check(&encoder.bias, codes).map_err(|error| WriteError::Tensor {
+            tensor: "encoder.bias",
+            error,
+        })?;
         // The finest drives that a shift of 33 or more reaches: it leaves room for sums of two.
         let largest = scales(&recurrent).into_iter().fold(0.0, f64::max);
         let most = (0..=8_u8)
@@ -295,12 +266,12 @@ impl Plan {
                 "encoder.recurrent",
                 "weights below 31 in magnitude for integer models",
             ))?;
-        let code_scale = f64::from(self.code_scale);
+        let code_scale = self.units.code;
         let ratios: Vec<f64> = scales(&input)
             .iter()
-            .map(|scale| scale * self.level / code_scale)
+            .map(|scale| scale * self.units.level / code_scale)
             .collect();
-        let bias: Vec<f64> = bias_levels(&input, self.constant)
+        let bias: Vec<f64> = bias_levels(&input, self.units.zero)
             .zip(&encoder.bias)
             .map(|(constant, &bias)| (constant + f64::from(bias)) / code_scale)
             .collect();
@@ -331,7 +302,8 @@ impl Plan {
         codes: usize,
     ) -> Result<Atoms, WriteError> {
         let one = f64::from(CODE_LIMIT);
-        let levels = file.quantize(
+        // The report follows below: with each atom's scale as the device has it.
+        let (levels, _) = quantized(
             "decoder.dictionary",
             dictionary,
             [codes, inputs],
@@ -352,7 +324,7 @@ impl Plan {
             .iter()
             .map(|&multiplier| unit * f64::from(multiplier) / 32768.0)
             .collect();
-        let ratio = f64::from(self.code_scale) * unit * self.per_unit;
+        let ratio = self.units.code * unit / self.units.level;
         let (multipliers_out, shift) = multipliers_of(&[ratio], 33).ok_or(invalid(
             "input_scale",
             "larger: a level of the input is too fine for the code's range",
@@ -362,8 +334,11 @@ impl Plan {
         file.integers.push(("output_shift", shift));
         file.integers
             .push(("output_offset", i64::from(self.offset)));
-        file.integers
-            .push(("contrast_floor", self.contrast_floor.into()));
+        let floor = match self.contrast {
+            IntegerContrast::Standardize { floor } => floor,
+            _ => 16,
+        };
+        file.integers.push(("contrast_floor", floor.into()));
         file.blocks("decoder.dictionary", &levels);
         file.push("decoder.dictionary.multiplier", "I32", &multipliers);
         let values = dequantized(&levels, &scale);
@@ -416,15 +391,15 @@ impl Plan {
             }
             step /= excess * (1.0 + 1e-6);
         };
-        let code_scale = f64::from(self.code_scale);
+        let code_scale = self.units.code;
         let ratios: Vec<f64> = atoms
             .scale
             .iter()
-            .map(|scale| step * scale * self.level / code_scale)
+            .map(|scale| step * scale * self.units.level / code_scale)
             .collect();
         let sums = atoms.values.chunks(atoms.inputs);
         let bias: Vec<f64> = sums
-            .map(|row| step * self.constant * row.iter().sum::<f64>() / code_scale)
+            .map(|row| step * self.units.zero * row.iter().sum::<f64>() / code_scale)
             .collect();
         let most = fraction.min(13) as u8;
         let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
@@ -557,6 +532,16 @@ fn multipliers_of(ratios: &[f64], least: u32) -> Option<(Vec<i32>, i64)> {
     Some((multipliers.collect(), shift.into()))
 }
 
+fn quantized(
+    tensor: &'static str,
+    values: &[f32],
+    [rows, cols]: [usize; 2],
+    axis: ScaleAxis,
+) -> Result<(OwnedMatrix, QuantReport), WriteError> {
+    quantize(values, rows, cols, axis, WeightType::I8)
+        .map_err(|error| WriteError::Tensor { tensor, error })
+}
+
 /// The file in the making.
 #[derive(Default)]
 struct Parts {
@@ -573,16 +558,12 @@ impl Parts {
         shape: [usize; 2],
         axis: ScaleAxis,
     ) -> Result<OwnedMatrix, WriteError> {
-        let [rows, cols] = shape;
-        let (matrix, quantization) = quantize(values, rows, cols, axis, WeightType::I8)
-            .map_err(|error| WriteError::Tensor { tensor, error })?;
-        if tensor != "decoder.dictionary" {
-            self.reports.push(TensorReport {
-                tensor,
-                shape,
-                quantization,
-            });
-        }
+        let (matrix, quantization) = quantized(tensor, values, shape, axis)?;
+        self.reports.push(TensorReport {
+            tensor,
+            shape,
+            quantization,
+        });
         Ok(matrix)
     }
 

@@ -164,3 +164,32 @@ impl List<'_> {
         }
     }
 }
+
+/// A code of a size chosen at run time, for hosts.
+#[cfg(feature = "std")]
+#[derive(Clone, Debug)]
+pub(crate) struct CodeBuf {
+    entries: std::vec::Vec<Entry>,
+    active: u16,
+}
+
+#[cfg(feature = "std")]
+impl CodeBuf {
+    pub(crate) fn new(code_dim: usize) -> Self {
+        Self {
+            entries: std::vec![Entry::ZERO; code_dim],
+            active: 0,
+        }
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        self.entries.get(..usize::from(self.active)).unwrap_or(&[])
+    }
+
+    pub(crate) fn list(&mut self) -> List<'_> {
+        List {
+            entries: &mut self.entries,
+            active: &mut self.active,
+        }
+    }
+}

@@ -275,8 +275,7 @@ pub(crate) fn run_denoise(
 #[derive(Clone, Debug)]
 pub struct IntegerView<'a> {
     file: IntegerFile<'a>,
-    entries: std::vec::Vec<crate::kernels::integer::Entry>,
-    active: u16,
+    code: super::code::CodeBuf,
     workspace: super::workspace::WorkspaceBuf,
 }
 
@@ -288,8 +287,7 @@ impl<'a> IntegerView<'a> {
         let code_dim = file.spec.code_dim();
         Self {
             file,
-            entries: std::vec![crate::kernels::integer::Entry::ZERO; code_dim],
-            active: 0,
+            code: super::code::CodeBuf::new(code_dim),
             workspace: super::workspace::WorkspaceBuf::new(code_dim),
         }
     }
@@ -302,17 +300,13 @@ impl<'a> IntegerView<'a> {
 
     /// The components of the last code that are not 0, and their levels, in ascending order.
     pub fn code(&self) -> impl Iterator<Item = (u16, i16)> + '_ {
-        let active = self.entries.get(..usize::from(self.active));
-        super::code::pairs(active.unwrap_or(&[]))
+        super::code::pairs(self.code.entries())
     }
 
     /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out.
     pub fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
         let code_dim = self.file.spec.code_dim;
-        let mut code = List {
-            entries: &mut self.entries,
-            active: &mut self.active,
-        };
+        let mut code = self.code.list();
         code.clear();
         let mut next = 0;
         for (index, level) in levels {
@@ -355,10 +349,7 @@ impl<'a> IntegerView<'a> {
     /// [`DimensionError`] if the patch is not as long as the model's.
     pub fn encode(&mut self, patch: &[i16]) -> Result<(), DimensionError> {
         self.check(patch)?;
-        let mut code = List {
-            entries: &mut self.entries,
-            active: &mut self.active,
-        };
+        let mut code = self.code.list();
         run_encode(&self.file, patch, &mut code, self.workspace.parts());
         Ok(())
     }
@@ -399,10 +390,7 @@ impl<'a> IntegerView<'a> {
         deadline: &mut dyn FnMut() -> bool,
     ) -> Result<IntegerRefinement, DimensionError> {
         self.check(patch)?;
-        let mut code = List {
-            entries: &mut self.entries,
-            active: &mut self.active,
-        };
+        let mut code = self.code.list();
         Ok(refine::refine(
             method,
             &self.file,
@@ -421,9 +409,9 @@ impl<'a> IntegerView<'a> {
     /// [`DimensionError`] if the patch is not as long as the model's.
     pub fn decode(&mut self, patch: &mut [i16]) -> Result<(), DimensionError> {
         self.check(patch)?;
-        let code = self.entries.get(..usize::from(self.active));
+        let code = self.code.entries();
         let scratch = self.workspace.parts().entries;
-        decode::decode(&self.file.decoder, code.unwrap_or(&[]), scratch, patch);
+        decode::decode(&self.file.decoder, code, scratch, patch);
         Ok(())
     }
 
@@ -439,10 +427,7 @@ impl<'a> IntegerView<'a> {
         mut deadline: impl FnMut() -> bool,
     ) -> Result<Option<IntegerRefinement>, DimensionError> {
         self.check(patch)?;
-        let mut code = List {
-            entries: &mut self.entries,
-            active: &mut self.active,
-        };
+        let mut code = self.code.list();
         let scratch = self.workspace.parts();
         Ok(run_denoise(
             &self.file,

@@ -3,8 +3,7 @@ use std::path::Path;
 use crate::data::local_contrast;
 
 use sparsecode_formats::{
-    AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError,
-    STANDARD_FRACTION,
+    AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
 };
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, IntegerRefine, IntegerView, ModelView, Refine,
@@ -62,40 +61,9 @@ enum Engine<'a> {
     },
 }
 
-/// What integer levels are worth.
-#[derive(Clone, Copy)]
-struct Units {
-    /// Raw units of a raw level.
-    input: f32,
-    /// Preprocessed units of a level that the products take.
-    level: f32,
-    /// Preprocessed units of level 0.
-    zero: f32,
-    /// Code units of a level.
-    code: f32,
-}
-
-impl Units {
-    fn of(file: &IntegerFile<'_>, spec: &ModelSpec<'_>) -> Result<Self, ReadError> {
-        let (input, code) = file.scales()?;
-        let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
-        let (level, zero) = match spec.preprocessing.contrast {
-            Contrast::None => (input / deviation, -mean / deviation),
-            Contrast::RemoveMean => (input / deviation, 0.0),
-            Contrast::Standardize { .. } => ((-(STANDARD_FRACTION as f32)).exp2(), 0.0),
-            Contrast::Local { .. } => (input, 0.0),
-        };
-        Ok(Self {
-            input,
-            level,
-            zero,
-            code,
-        })
-    }
-}
-
 /// The nearest level; values out of range become the last, NaN 0.
-fn to_levels(values: &[f32], zero: f32, unit: f32, levels: &mut Vec<i16>) {
+fn to_levels(values: &[f32], zero: f64, unit: f64, levels: &mut Vec<i16>) {
+    let (zero, unit) = (zero as f32, unit as f32);
     levels.clear();
     // The conversion saturates.
     levels.extend(values.iter().map(|x| ((x - zero) / unit).round() as i16));
@@ -134,7 +102,7 @@ impl<'a> HostModel<'a> {
                 let spec = file.spec()?;
                 let engine = Engine::Integer {
                     view: IntegerView::new(file),
-                    units: Units::of(&file, &spec)?,
+                    units: file.units()?,
                     levels: Vec::with_capacity(spec.input_dim()),
                 };
                 (spec, engine)
@@ -289,7 +257,7 @@ impl<'a> HostModel<'a> {
                 to_levels(sample, 0.0, units.input, &mut levels);
                 let _ = view.preprocess(&mut levels)?;
                 for (x, level) in sample.iter_mut().zip(levels) {
-                    *x = f32::from(level) * units.level + units.zero;
+                    *x = (f64::from(level) * units.level + units.zero) as f32;
                 }
             }
         }
@@ -313,7 +281,7 @@ impl<'a> HostModel<'a> {
                 levels.resize(output.len(), 0);
                 view.decode(levels)?;
                 for (x, level) in output.iter_mut().zip(levels) {
-                    *x = f32::from(*level) * units.level + units.zero;
+                    *x = (f64::from(*level) * units.level + units.zero) as f32;
                 }
             }
         }
@@ -352,7 +320,7 @@ impl<'a> HostModel<'a> {
         if let Engine::Integer { view, units, .. } = &mut self.engine {
             let levels = self.code.iter().map(|(index, value)| {
                 // The conversion saturates.
-                (index, (value / units.code).round() as i16)
+                (index, (f64::from(value) / units.code).round() as i16)
             });
             view.set_code(levels);
         }
@@ -388,7 +356,7 @@ impl<'a> HostModel<'a> {
                 view.denoise(levels, settings.as_ref(), || false)?;
                 take_code(view, units, &mut self.code);
                 for (x, level) in sample.iter_mut().zip(levels) {
-                    *x = f32::from(*level) * units.input;
+                    *x = (f64::from(*level) * units.input) as f32;
                 }
             }
         }
@@ -413,7 +381,7 @@ fn settings(file: &IntegerFile<'_>, refine: &Refine) -> IntegerRefine {
 fn take_code(view: &IntegerView<'_>, units: &Units, code: &mut SparseCodeBuf) {
     let mut dense = vec![0.0; code.capacity()];
     for (index, level) in view.code() {
-        dense[usize::from(index)] = f32::from(level) * units.code;
+        dense[usize::from(index)] = (f64::from(level) * units.code) as f32;
     }
     code.from_dense(&dense);
 }

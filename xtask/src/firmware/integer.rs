@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use sparsecode_formats::{
-    INTEGER_FORMAT_VERSION, IntegerContrast, IntegerFile, ModelFile, ReadError,
-};
+use sparsecode_formats::{INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError};
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
 use super::bench::GOOD;
@@ -50,11 +48,10 @@ struct Energy {
 impl Energy {
     fn new(file: &IntegerFile<'_>, threshold: i32, levels: &[i16]) -> Result<Self> {
         let sound = |error| anyhow::anyhow!("{error}");
-        let (spec, (_, unit)) = (file.spec().map_err(sound)?, file.scales().map_err(sound)?);
+        let (spec, units) = (file.spec().map_err(sound)?, file.units().map_err(sound)?);
         let (codes, inputs) = (file.spec.code_dim(), file.spec.input_dim());
         let refiner = &file.refiner;
-        let unit = f64::from(unit);
-        let point = unit / f64::from(1_u32 << refiner.point_fraction);
+        let point = units.code / f64::from(1_u32 << refiner.point_fraction);
         // ρ = 2η/d is in everything that the file holds for refinement; without it there are W, y and λ.
         let step = 2.0 * f64::from(spec.step_size) / inputs as f64;
         let power = |shift: u8| 2f64.powi(shift.into());
@@ -84,33 +81,17 @@ impl Energy {
             })
         });
         let correlation: Vec<f64> = correlation.collect();
+        let input = levels
+            .iter()
+            .map(|n| f64::from(*n) * units.level + units.zero);
+        let power: f64 = input.map(|y| y * y).sum();
         Ok(Self {
             gram: gram.collect(),
             threshold: f64::from(threshold) * point / step,
-            constant: 0.5 * Self::power_of_input(file, &spec, levels),
+            constant: 0.5 * power,
             correlation,
-            unit,
+            unit: units.code,
         })
-    }
-
-    /// `‖y‖²`
-    fn power_of_input(
-        file: &IntegerFile<'_>,
-        spec: &sparsecode_formats::ModelSpec<'_>,
-        levels: &[i16],
-    ) -> f64 {
-        let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
-        let scale = file.scales().map_or(1.0, |(scale, _)| f64::from(scale));
-        let (unit, zero) = match file.spec.contrast {
-            IntegerContrast::None => (scale / f64::from(deviation), f64::from(-mean / deviation)),
-            IntegerContrast::RemoveMean => (scale / f64::from(deviation), 0.0),
-            IntegerContrast::Standardize { .. } => (1.0 / 4096.0, 0.0),
-            IntegerContrast::External => (scale, 0.0),
-        };
-        levels
-            .iter()
-            .map(|n| (f64::from(*n) * unit + zero).powi(2))
-            .sum()
     }
 
     /// `½d` times the energy of a code in units.
