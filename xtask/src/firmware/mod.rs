@@ -172,10 +172,10 @@ struct Job {
 /// What is embedded, where it is built, and how long a core gets.
 #[derive(clap::Args, Debug, Clone)]
 struct Files {
-    /// Model file to embed [default: firmware-example/model/model.safetensors]
+    /// Model file to embed [default: the firmware's own]
     #[arg(long)]
     model: Option<PathBuf>,
-    /// Noisy and clean patches, .npy of shape (2, n, d) [default: firmware-example/model/patches.npy]
+    /// Noisy and clean patches, .npy of shape (2, n, d), for --model [default: the firmware's own]
     #[arg(long)]
     patches: Option<PathBuf>,
     /// Use only the first patches (they take flash, too)

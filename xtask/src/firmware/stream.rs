@@ -24,7 +24,7 @@ Exit status: 0 every core gave the host's samples; 1 something failed; 2 usage; 
 its compiler or emulator is missing.
 
 The signal is an .npy file of shape (2, 1, n): noisy, then clean, in the data's unit; `sparsecode quickstart --signal ecg` writes one beside
-its model.
+its model. Without --model and --patches: ecg.safetensors and ecg.npy of firmware-example/model.
 
 Example:
   cargo run --release -- quickstart --signal ecg --output ecg
