@@ -19,15 +19,16 @@ fn is_aligned<T>(block: &[T]) -> bool {
 
 /// See [`dot_rows`](super::dot_rows). `false` if the matrix is nothing for it, and nothing was done.
 #[inline(always)]
-pub(crate) fn dot_rows<'x>(
+pub(crate) fn dot_rows(
     matrix: &Blocks<'_, i8>,
-    x: impl Iterator<Item = &'x [i16; LANES]>,
+    eights: &[[i16; LANES]],
+    last: Option<&[i16; LANES]>,
     sums: &mut [i32],
 ) -> bool {
     if !(is_aligned(matrix.values()) && matrix.rows() <= sums.len()) {
         return false;
     }
-    for (block, x) in matrix.blocks().zip(x) {
+    for (block, x) in matrix.blocks().zip(eights.iter().chain(last)) {
         // SAFETY: a block holds `rows` rows of eight bytes, at a multiple of 4, `x` eight numbers, and `sums` at least `rows`.
         unsafe { dot_block_dsp(block.as_ptr(), matrix.rows(), x, sums.as_mut_ptr()) }
     }

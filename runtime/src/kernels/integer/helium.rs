@@ -1,4 +1,4 @@
-//! The kernels of one or two blocks for Cortex-M with Helium (M55, M85): eight 16-bit or four 32-bit products an instruction.
+//! The kernels for Cortex-M with Helium (M55, M85): eight 16-bit or four 32-bit products an instruction.
 //!
 //! Loads widen 8-bit weights as they come. Sums of a row stay in core registers; sums of columns in vectors.
 
@@ -6,9 +6,9 @@
 
 use core::arch::naked_asm;
 
-use sparsecode_formats::{Blocks, LANES};
+use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
 
-use super::{Entry, lie_within};
+use super::{Entry, High, Threshold, lie_within};
 
 /// See [`portable::clamp`](super::portable::clamp): eight at a time.
 #[inline(always)]
@@ -19,17 +19,24 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
 
 /// See [`dot_rows`](super::dot_rows). `false` if the matrix is nothing for it, and nothing was done.
 #[inline(always)]
-pub(crate) fn dot_rows<'x>(
+pub(crate) fn dot_rows(
     matrix: &Blocks<'_, i8>,
-    x: impl Iterator<Item = &'x [i16; LANES]>,
+    eights: &[[i16; LANES]],
+    last: Option<&[i16; LANES]>,
     sums: &mut [i32],
 ) -> bool {
-    if matrix.rows() > sums.len() {
+    let count = eights.len().wrapping_add(usize::from(last.is_some()));
+    if matrix.rows() > sums.len() || matrix.count() < count {
         return false;
     }
-    for (block, x) in matrix.blocks().zip(x) {
-        // SAFETY: a block holds `rows` rows of eight bytes, `x` eight numbers, and `sums` at least `rows`.
-        unsafe { dot_block_mve(block.as_ptr(), matrix.rows(), x, sums.as_mut_ptr()) }
+    let (blocks, rows) = (matrix.values().as_ptr(), matrix.rows());
+    let sums = sums.as_mut_ptr();
+    // SAFETY: there are as many blocks of `rows` rows as eights, and at least `rows` sums.
+    unsafe { dot_rows_mve(blocks, rows, eights.as_ptr(), eights.len(), sums) };
+    if let Some(last) = last {
+        let block = matrix.block(eights.len()).as_ptr();
+        // SAFETY: one block more.
+        unsafe { dot_rows_mve(block, rows, last, 1, sums) };
     }
     true
 }
@@ -44,21 +51,184 @@ pub(crate) fn add_rows(
     if !lie_within(entries, matrix) {
         return false;
     }
-    let stride = matrix.rows().wrapping_mul(LANES);
     let mut sums = [[0; LANES]; 2];
     for first in (0..matrix.count()).step_by(2) {
-        let block = matrix.block(first).as_ptr();
-        // The last one alone: twice the same.
-        let second = first.wrapping_add(1) < matrix.count();
-        let next = if second { stride } else { 0 };
-        // SAFETY: blocks are as long as the entries were held to, and the second is there or is the first.
-        unsafe { add_rows_mve(block, entries.as_ptr(), entries.len(), next, &mut sums) };
+        // SAFETY: the entries lie in every block.
+        unsafe { add_two(matrix, first, entries, &mut sums) };
         each(first, &sums[0]);
-        if second {
+        if first.wrapping_add(1) < matrix.count() {
             each(first.wrapping_add(1), &sums[1]);
         }
     }
     true
+}
+
+/// The sums of a block and of the next; of the last one twice.
+///
+/// # Safety
+///
+/// Every entry's row lies within each block of the matrix.
+#[inline(always)]
+unsafe fn add_two(
+    matrix: &Blocks<'_, i8>,
+    first: usize,
+    entries: &[Entry],
+    sums: &mut [[i32; LANES]; 2],
+) {
+    let block = matrix.block(first).as_ptr();
+    let next = next_block(matrix, first);
+    // SAFETY: what is asked of the caller; the second is there or is the first.
+    unsafe {
+        add_rows_mve(
+            block,
+            entries.as_ptr(),
+            entries.len(),
+            next,
+            sums.as_mut_ptr().cast(),
+            1,
+        )
+    };
+}
+
+/// Bytes from a block to the next, or to itself if it is the last.
+#[inline(always)]
+fn next_block(matrix: &Blocks<'_, i8>, block: usize) -> usize {
+    if block.wrapping_add(1) < matrix.count() {
+        matrix.rows().wrapping_mul(LANES)
+    } else {
+        0
+    }
+}
+
+/// See [`rescale`](super::rescale). `false` if the shift is below 33, and nothing was done.
+#[inline(always)]
+pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mut [i32]) -> bool {
+    if by.shift < 33 {
+        return false;
+    }
+    let count = output
+        .len()
+        .min(sums.len())
+        .min(bias.len())
+        .min(by.multipliers.len());
+    let (multipliers, shift) = (by.multipliers.as_ptr(), High::new(by.shift).shift);
+    // SAFETY: none of the four is shorter than `count`.
+    unsafe {
+        rescale_mve(
+            sums.as_ptr(),
+            multipliers,
+            bias.as_ptr(),
+            output.as_mut_ptr(),
+            count,
+            shift,
+        )
+    };
+    true
+}
+
+/// See [`list_levels`](super::list_levels).
+#[inline(always)]
+pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
+    if drive.len() > list.len() || !drive.len().is_multiple_of(4) {
+        return None;
+    }
+    let (count, to) = (drive.len(), list.as_mut_ptr());
+    // SAFETY: the list is at least as long as the drive.
+    Some(unsafe { list_levels_mve(drive.as_ptr(), count, threshold.fraction, to) } as u16)
+}
+
+/// See [`list_next_levels`](super::list_next_levels). Sums and drives lie where the list comes to lie, which is never behind them.
+#[inline(always)]
+pub(crate) fn list_next_levels(
+    matrix: &Blocks<'_, i8>,
+    entries: &[Entry],
+    by: &Rescales<'_>,
+    drive: &[i32],
+    threshold: Threshold,
+    list: &mut [Entry],
+) -> Option<u16> {
+    let count = drive.len();
+    let whole = matrix.cols() == count && count.is_multiple_of(LANES);
+    let fits = whole && count <= list.len() && count <= by.multipliers.len();
+    if !(fits && lie_within(entries, matrix)) {
+        return None;
+    }
+    let sums = list.as_mut_ptr().cast::<i32>();
+    let pairs = matrix.count() >> 1;
+    let (blocks, stride) = (matrix.values().as_ptr(), matrix.rows().wrapping_mul(LANES));
+    // SAFETY: the entries lie in every block, and the list has room for eight sums of each.
+    unsafe { add_rows_mve(blocks, entries.as_ptr(), entries.len(), stride, sums, pairs) };
+    if !matrix.count().is_multiple_of(2) {
+        let mut last = [[0; LANES]; 2];
+        let done = pairs.wrapping_mul(2);
+        // SAFETY: as before; the eight sums of the last block are the last of the list's `count`.
+        unsafe {
+            add_two(matrix, done, entries, &mut last);
+            let to = sums.wrapping_add(done.wrapping_mul(LANES));
+            to.cast::<[i32; LANES]>().write_unaligned(last[0]);
+        }
+    }
+    let (multipliers, shift) = (by.multipliers.as_ptr(), High::new(by.shift).shift);
+    // SAFETY: sums, multipliers and drives are `count`. An entry is written after the four numbers at its place were read, or behind them.
+    Some(unsafe {
+        rescale_mve(sums, multipliers, drive.as_ptr(), sums, count, shift);
+        list_levels_mve(sums, count, threshold.fraction, list.as_mut_ptr())
+    } as u16)
+}
+
+/// See [`add_rescaled_rows`](super::add_rescaled_rows).
+#[inline(always)]
+pub(crate) fn add_rescaled_rows(
+    matrix: &Blocks<'_, i8>,
+    entries: &[Entry],
+    by: Rescale,
+    offset: i16,
+    output: &mut [i16],
+) -> bool {
+    if !(lie_within(entries, matrix) && matrix.cols() == output.len()) {
+        return false;
+    }
+    let to_level = ToLevel {
+        multiplier: by.multiplier,
+        shift: High::new(by.shift).shift,
+        offset: offset.into(),
+    };
+    let stride = matrix.rows().wrapping_mul(LANES);
+    let (from, count) = (entries.as_ptr(), entries.len());
+    let (pairs, rest) = output.as_chunks_mut::<{ 2 * LANES }>();
+    let blocks = matrix.values().as_ptr();
+    // SAFETY: the entries lie in every block, of which there are two for each pair of eights.
+    unsafe {
+        add_rescaled_rows_mve(
+            blocks,
+            from,
+            count,
+            stride,
+            pairs.as_mut_ptr(),
+            pairs.len(),
+            &to_level,
+        )
+    };
+    if !rest.is_empty() {
+        let mut last = [0; 2 * LANES];
+        let first = pairs.len().wrapping_mul(2);
+        let (block, next) = (matrix.block(first).as_ptr(), next_block(matrix, first));
+        // SAFETY: of one block or two that are left; the second is there or is the first.
+        unsafe { add_rescaled_rows_mve(block, from, count, next, &mut last, 1, &to_level) };
+        for (to, level) in rest.iter_mut().zip(last) {
+            *to = level;
+        }
+    }
+    true
+}
+
+/// What the decoder does to a sum.
+#[repr(C)]
+struct ToLevel {
+    multiplier: i32,
+    /// Of the upper half of the product.
+    shift: u32,
+    offset: i32,
 }
 
 /// See [`add_wide_rows`](super::add_wide_rows). `false` if the entries are nothing for the matrix, and nothing was done.
@@ -120,109 +290,377 @@ unsafe extern "C" fn clamp_mve(levels: *mut i16, count: usize, least: i32, most:
     )
 }
 
-/// Four rows of eight weights into four sums; `r0` walks the weights, `r3` the sums.
-macro_rules! four_rows {
-    () => {
+/// Eight weights of a row, from `$at`, by the inputs in `$x` into a sum; in turn through two registers.
+macro_rules! row {
+    ($sum:literal, $at:literal, $x:literal, $weights:literal) => {
         concat!(
-            "ldm r3, {{r4, r6, r8, r10}}\n",
-            "vldrb.s16 q1, [r0], #8\n",
-            "vmlava.s16 r4, q0, q1\n",
-            "vldrb.s16 q2, [r0], #8\n",
-            "vmlava.s16 r6, q0, q2\n",
-            "vldrb.s16 q1, [r0], #8\n",
-            "vmlava.s16 r8, q0, q1\n",
-            "vldrb.s16 q2, [r0], #8\n",
-            "vmlava.s16 r10, q0, q2\n",
-            "stm r3!, {{r4, r6, r8, r10}}\n",
+            "vldrb.s16 ",
+            $weights,
+            ", [",
+            $at,
+            "], #8\n",
+            "vmlava.s16 ",
+            $sum,
+            ", ",
+            $x,
+            ", ",
+            $weights,
+            "\n",
         )
     };
 }
 
-/// 21 instructions for 64 multiply-adds. Returns at once if all inputs are 0.
+/// Four rows of one block; `r5` walks the weights, `r7` the sums.
+macro_rules! four_rows {
+    () => {
+        concat!(
+            "ldm r7, {{r4, r8, r10, r12}}\n",
+            row!("r4", "r5", "q0", "q2"),
+            row!("r8", "r5", "q0", "q3"),
+            row!("r10", "r5", "q0", "q2"),
+            row!("r12", "r5", "q0", "q3"),
+            "stm r7!, {{r4, r8, r10, r12}}\n",
+        )
+    };
+}
+
+/// Four rows of two blocks; `r5` and `r6` walk the weights, `r7` the sums.
+macro_rules! four_rows_twice {
+    () => {
+        concat!(
+            "ldm r7, {{r4, r8, r10, r12}}\n",
+            row!("r4", "r5", "q0", "q2"),
+            row!("r4", "r6", "q1", "q3"),
+            row!("r8", "r5", "q0", "q2"),
+            row!("r8", "r6", "q1", "q3"),
+            row!("r10", "r5", "q0", "q2"),
+            row!("r10", "r6", "q1", "q3"),
+            row!("r12", "r5", "q0", "q2"),
+            row!("r12", "r6", "q1", "q3"),
+            "stm r7!, {{r4, r8, r10, r12}}\n",
+        )
+    };
+}
+
+/// Adds the products of `count` blocks to the sums: 37 instructions for 128 multiply-adds, as blocks whose inputs are not all 0 are
+/// taken two by two; 7 for every other.
 ///
 /// # Safety
 ///
-/// `block`: `rows · 8` bytes; `sums`: `rows` numbers.
+/// `blocks`: `count · rows · 8` bytes; `x`: `count` eights; `sums`: `rows` numbers.
 #[unsafe(naked)]
-unsafe extern "C" fn dot_block_mve(
-    block: *const i8,
+unsafe extern "C" fn dot_rows_mve(
+    blocks: *const i8,
     rows: usize,
     x: *const [i16; LANES],
+    count: usize,
     sums: *mut i32,
 ) {
     naked_asm!(
         ".cpu cortex-m55",
-        "vldrh.u16 q0, [r2]",
-        "movs r2, #0",
-        "vmaxav.s16 r2, q0",
-        "cbz r2, 9f",
-        "push {{r4, r6, r8, r10, r11, lr}}",
+        "push {{r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}}",
+        "lsrs r9, r1, #3",
         "and r11, r1, #7",
-        "lsrs r2, r1, #3",
-        "wls lr, r2, 3f",
-        "2:",
+        "lsls r1, r1, #3",
+        // The next block that counts.
+        "10:",
+        "movs r4, #0",
+        "11:",
+        "subs r3, #1",
+        "blo 90f",
+        "vldrh.u16 q0, [r2], #16",
+        "add r0, r0, r1",
+        "vmaxav.s16 r4, q0",
+        "cbnz r4, 20f",
+        "b 11b",
+        // And the one after it.
+        "20:",
+        "sub r5, r0, r1",
+        "ldr r7, [sp, #40]",
+        "movs r4, #0",
+        "21:",
+        "subs r3, #1",
+        "blo 40f",
+        "vldrh.u16 q1, [r2], #16",
+        "add r0, r0, r1",
+        "vmaxav.s16 r4, q1",
+        "cbnz r4, 30f",
+        "b 21b",
+        // Both.
+        "30:",
+        "sub r6, r0, r1",
+        "wls lr, r9, 32f",
+        "31:",
+        four_rows_twice!(),
+        four_rows_twice!(),
+        "le lr, 31b",
+        "32:",
+        "cmp r11, #0",
+        "beq 10b",
+        "dls lr, r11",
+        "33:",
+        "ldr r4, [r7]",
+        row!("r4", "r5", "q0", "q2"),
+        row!("r4", "r6", "q1", "q3"),
+        "str r4, [r7], #4",
+        "le lr, 33b",
+        "b 10b",
+        // The last one, alone.
+        "40:",
+        "wls lr, r9, 42f",
+        "41:",
         four_rows!(),
         four_rows!(),
-        "le lr, 2b",
-        "3:",
-        "wls lr, r11, 5f",
-        "4:",
-        "ldr r4, [r3]",
-        "vldrb.s16 q1, [r0], #8",
-        "vmlava.s16 r4, q0, q1",
-        "str r4, [r3], #4",
-        "le lr, 4b",
-        "5:",
-        "pop {{r4, r6, r8, r10, r11, pc}}",
-        "9:",
-        "bx lr",
+        "le lr, 41b",
+        "42:",
+        "wls lr, r11, 90f",
+        "43:",
+        "ldr r4, [r7]",
+        row!("r4", "r5", "q0", "q2"),
+        "str r4, [r7], #4",
+        "le lr, 43b",
+        "90:",
+        "pop {{r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}}",
     )
 }
 
-/// 13 instructions for 16 multiply-adds.
+/// The sums of 16 columns in `q0` to `q3`: 13 instructions for 16 multiply-adds. The row of every entry within the block at `r0`, and
+/// again `r3` bytes further on.
+macro_rules! sums_of_two {
+    () => {
+        concat!(
+            "vmov.i32 q0, #0\n",
+            "vmov.i32 q1, #0\n",
+            "vmov.i32 q2, #0\n",
+            "vmov.i32 q3, #0\n",
+            "mov r6, r1\n",
+            "wls lr, r2, 3f\n",
+            "2:\n",
+            "ldr r4, [r6], #4\n",
+            "add r5, r0, r4, lsr #16\n",
+            "sxth r4, r4\n",
+            "vldrb.s32 q4, [r5]\n",
+            "vmla.s32 q0, q4, r4\n",
+            "vldrb.s32 q4, [r5, #4]\n",
+            "vmla.s32 q1, q4, r4\n",
+            "add r5, r5, r3\n",
+            "vldrb.s32 q4, [r5]\n",
+            "vmla.s32 q2, q4, r4\n",
+            "vldrb.s32 q4, [r5, #4]\n",
+            "vmla.s32 q3, q4, r4\n",
+            "le lr, 2b\n",
+            "3:\n",
+        )
+    };
+}
+
+/// Writes the sums of `pairs` times two blocks, which is not 0.
 ///
 /// # Safety
 ///
-/// The row of every one of `count` entries within `block`, and again `stride` bytes further on.
+/// The row of every one of `count` entries within `block`, and again `stride` bytes further on, and again for every pair; `sums`:
+/// 16 numbers for each pair.
 #[unsafe(naked)]
 unsafe extern "C" fn add_rows_mve(
     block: *const i8,
     entries: *const Entry,
     count: usize,
     stride: usize,
-    sums: *mut [[i32; LANES]; 2],
+    sums: *mut i32,
+    pairs: usize,
 ) {
     naked_asm!(
         ".cpu cortex-m55",
-        "push {{r4, r5, r6, lr}}",
+        "push {{r4, r5, r6, r7, r8, lr}}",
         "vpush {{d8-d9}}",
-        "vmov.i32 q0, #0",
-        "vmov.i32 q1, #0",
-        "vmov.i32 q2, #0",
-        "vmov.i32 q3, #0",
-        "wls lr, r2, 3f",
-        "2:",
-        "ldr r4, [r1], #4",
-        "add r5, r0, r4, lsr #16",
-        "sxth r4, r4",
-        "vldrb.s32 q4, [r5]",
-        "vmla.s32 q0, q4, r4",
-        "vldrb.s32 q4, [r5, #4]",
-        "vmla.s32 q1, q4, r4",
-        "add r5, r5, r3",
-        "vldrb.s32 q4, [r5]",
-        "vmla.s32 q2, q4, r4",
-        "vldrb.s32 q4, [r5, #4]",
-        "vmla.s32 q3, q4, r4",
-        "le lr, 2b",
-        "3:",
+        "ldrd r7, r8, [sp, #40]",
+        "cmp r8, #0",
+        "beq 9f",
+        "1:",
+        sums_of_two!(),
+        "vstrw.32 q0, [r7], #16",
+        "vstrw.32 q1, [r7], #16",
+        "vstrw.32 q2, [r7], #16",
+        "vstrw.32 q3, [r7], #16",
+        "add r0, r0, r3, lsl #1",
+        "subs r8, #1",
+        "bne 1b",
+        "9:",
         "vpop {{d8-d9}}",
-        "ldr r12, [sp, #16]",
-        "vstrw.32 q0, [r12]",
-        "vstrw.32 q1, [r12, #16]",
-        "vstrw.32 q2, [r12, #32]",
-        "vstrw.32 q3, [r12, #48]",
-        "pop {{r4, r5, r6, pc}}",
+        "pop {{r4, r5, r6, r7, r8, pc}}",
+    )
+}
+
+/// From four sums to four levels, written.
+macro_rules! to_level {
+    ($sums:literal) => {
+        concat!(
+            "vmulh.s32 ",
+            $sums,
+            ", ",
+            $sums,
+            ", q5\n",
+            "vrshl.s32 ",
+            $sums,
+            ", r9\n",
+            "vadd.i32 ",
+            $sums,
+            ", ",
+            $sums,
+            ", r10\n",
+            "vqmovnb.s32 ",
+            $sums,
+            ", ",
+            $sums,
+            "\n",
+            "vstrh.32 ",
+            $sums,
+            ", [r7], #8\n",
+        )
+    };
+}
+
+/// Writes the levels of `pairs` times two blocks.
+///
+/// # Safety
+///
+/// As of [`add_rows_mve`], with room for the levels of each pair.
+#[unsafe(naked)]
+unsafe extern "C" fn add_rescaled_rows_mve(
+    block: *const i8,
+    entries: *const Entry,
+    count: usize,
+    stride: usize,
+    output: *mut [i16; 2 * LANES],
+    pairs: usize,
+    to_level: &ToLevel,
+) {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "push {{r4, r5, r6, r7, r8, r9, r10, lr}}",
+        "vpush {{d8-d11}}",
+        "ldrd r7, r8, [sp, #64]",
+        "cmp r8, #0",
+        "beq 9f",
+        "ldr r6, [sp, #72]",
+        "ldm r6, {{r4, r9, r10}}",
+        "vdup.32 q5, r4",
+        "rsb r9, r9, #0",
+        "1:",
+        sums_of_two!(),
+        to_level!("q0"),
+        to_level!("q1"),
+        to_level!("q2"),
+        to_level!("q3"),
+        "add r0, r0, r3, lsl #1",
+        "subs r8, #1",
+        "bne 1b",
+        "9:",
+        "vpop {{d8-d11}}",
+        "pop {{r4, r5, r6, r7, r8, r9, r10, pc}}",
+    )
+}
+
+/// `output = High(sums) + bias`: 8 instructions for four. `output` may be `sums`.
+///
+/// # Safety
+///
+/// `count` numbers each.
+#[unsafe(naked)]
+unsafe extern "C" fn rescale_mve(
+    sums: *const i32,
+    multipliers: *const i32,
+    bias: *const i32,
+    output: *mut i32,
+    count: usize,
+    shift: u32,
+) {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "push {{r7, lr}}",
+        "ldrd r7, r12, [sp, #8]",
+        "rsb r12, r12, #0",
+        "wlstp.32 lr, r7, 3f",
+        "2:",
+        "vldrw.u32 q0, [r0], #16",
+        "vldrw.u32 q1, [r1], #16",
+        "vmulh.s32 q0, q0, q1",
+        "vrshl.s32 q0, r12",
+        "vldrw.u32 q2, [r2], #16",
+        "vadd.i32 q0, q0, q2",
+        "vstrw.32 q0, [r3], #16",
+        "letp lr, 2b",
+        "3:",
+        "pop {{r7, pc}}",
+    )
+}
+
+/// Appends a level that is not 0 to the list.
+macro_rules! append {
+    ($level:literal) => {
+        concat!(
+            "cmp ",
+            $level,
+            ", #0\n",
+            "itt gt\n",
+            "orrgt ",
+            $level,
+            ", r5, ",
+            $level,
+            "\n",
+            "strgt ",
+            $level,
+            ", [r3], #4\n",
+            "add r5, r5, #0x80000\n",
+        )
+    };
+}
+
+/// Lists the levels of `count` drives, a multiple of four, and returns how many there are: 8 instructions for four that are all 0. The list
+/// may begin where the drives do.
+///
+/// # Safety
+///
+/// `drive`: `count` numbers; `list`: room for as many entries.
+#[unsafe(naked)]
+unsafe extern "C" fn list_levels_mve(
+    drive: *const i32,
+    count: usize,
+    fraction: u32,
+    list: *mut Entry,
+) -> usize {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "push {{r4, r5, r6, r7, r8, lr}}",
+        "mov r12, r3",
+        "rsbs r2, r2, #0",
+        "movw r4, #32767",
+        "vdup.32 q1, r4",
+        "movs r5, #0",
+        "lsrs r1, r1, #2",
+        "wls lr, r1, 9f",
+        "2:",
+        "vldrw.u32 q0, [r0], #16",
+        "vrshl.s32 q0, r2",
+        "vcmp.s32 gt, q0, zr",
+        "vmrs r4, p0",
+        "cbnz r4, 4f",
+        "add r5, r5, #0x200000",
+        "le lr, 2b",
+        "b 9f",
+        "4:",
+        "vmin.s32 q0, q0, q1",
+        "vmov r4, r6, q0[2], q0[0]",
+        "vmov r7, r8, q0[3], q0[1]",
+        append!("r4"),
+        append!("r7"),
+        append!("r6"),
+        append!("r8"),
+        "le lr, 2b",
+        "9:",
+        "sub r0, r3, r12",
+        "lsrs r0, r0, #2",
+        "pop {{r4, r5, r6, r7, r8, pc}}",
     )
 }
 

@@ -92,15 +92,16 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
     for (value, from) in last.iter_mut().zip(rest) {
         *value = *from;
     }
+    let last = (!rest.is_empty()).then_some(&last);
     #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(matrix, eights, (!rest.is_empty()).then_some(&last), sums) {
+    if x86::dot_rows(matrix, eights, last, sums) {
         return;
     }
-    let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
     #[cfg(any(sparsecode_dsp, sparsecode_mve))]
-    if device::dot_rows(matrix, eights.clone(), sums) {
+    if device::dot_rows(matrix, eights, last, sums) {
         return;
     }
+    let eights = eights.iter().chain(last);
     for (block, x) in matrix.blocks().zip(eights) {
         if x.iter().fold(0, |any, value| any | value) != 0 {
             portable::dot_block(block, x, sums);
@@ -173,6 +174,10 @@ pub(crate) fn add_wide_row(matrix: &Blocks<'_, i16>, k: usize, value: i16, sums:
 /// `output = rescale(sums) + bias`: within ±2³⁰.
 #[inline(never)]
 pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mut [i32]) {
+    #[cfg(sparsecode_mve)]
+    if device::rescale(by, bias, sums, output) {
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     if x86::rescale(by, bias, sums, output) {
         return;
@@ -186,9 +191,11 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
 /// Fills `list` with the levels of `drive` that are not 0, for a matrix of 8-bit numbers, and says how many there are.
 #[inline(always)]
 pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
+    #[cfg(sparsecode_mve)]
+    return device::list_levels(drive, threshold, list);
     #[cfg(target_arch = "x86_64")]
     return x86::list_levels(drive, threshold, list);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(sparsecode_mve, target_arch = "x86_64")))]
     {
         let _ = (drive, threshold, list);
         None
@@ -205,9 +212,11 @@ pub(crate) fn list_next_levels(
     threshold: Threshold,
     list: &mut [Entry],
 ) -> Option<u16> {
+    #[cfg(sparsecode_mve)]
+    return device::list_next_levels(matrix, entries, by, drive, threshold, list);
     #[cfg(target_arch = "x86_64")]
     return x86::list_next_levels(matrix, entries, by, drive, threshold, list);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(sparsecode_mve, target_arch = "x86_64")))]
     {
         let _ = (matrix, entries, by, drive, threshold, list);
         None
@@ -223,9 +232,11 @@ pub(crate) fn add_rescaled_rows(
     offset: i16,
     output: &mut [i16],
 ) -> bool {
+    #[cfg(sparsecode_mve)]
+    return device::add_rescaled_rows(matrix, entries, by, offset, output);
     #[cfg(target_arch = "x86_64")]
     return x86::add_rescaled_rows(matrix, entries, by, offset, output);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(sparsecode_mve, target_arch = "x86_64")))]
     {
         let _ = (matrix, entries, by, offset, output);
         false
