@@ -154,15 +154,6 @@ impl List<'_> {
             *self.active = self.active.wrapping_add(1);
         }
     }
-
-    /// Becomes what is on another list.
-    pub(crate) fn copy_from(&mut self, other: &[Entry]) {
-        self.clear();
-        for (to, from) in self.entries.iter_mut().zip(other) {
-            *to = *from;
-            *self.active = self.active.wrapping_add(1);
-        }
-    }
 }
 
 /// A code of a size chosen at run time, for hosts.

@@ -23,48 +23,64 @@ pub(crate) fn encode(
     kernels::dot_rows(&encoder.input, levels, sums);
     kernels::rescale(&encoder.input_rescale, encoder.bias, sums, drive);
 
+    // In turn from one list to the other, such that the last is the code.
+    let (mut list, mut other) = (&mut *code.entries, entries);
+    if !encoder.iterations.is_multiple_of(2) {
+        core::mem::swap(&mut list, &mut other);
+    }
     let threshold = Threshold::new(encoder.drive_fraction);
-    if let Some(active) = kernels::list_levels(drive, threshold, code.entries) {
-        *code.active = active;
-    } else {
-        code.clear();
-        for (index, &u) in drive.iter().enumerate() {
-            if let Some(level) = threshold.level(u) {
-                code.push(index, level);
-            }
-        }
-    }
+    let mut active = first(drive, threshold, list);
     for _ in 0..encoder.iterations {
-        let mut active = 0;
-        let mut next = List {
-            entries,
-            active: &mut active,
-        };
-        recur(encoder, code.entries(), drive, threshold, &mut next);
-        code.copy_from(next.entries());
+        let from = list.get(..usize::from(active)).unwrap_or(&[]);
+        active = next(encoder, from, drive, threshold, other);
+        core::mem::swap(&mut list, &mut other);
     }
+    *code.active = active;
 }
 
-/// One iteration: the next code of `u + S z`.
+/// The first code, of `u`: how many components are on the list.
+#[inline(always)]
+fn first(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> u16 {
+    if let Some(active) = kernels::list_levels(drive, threshold, list) {
+        return active;
+    }
+    let mut active = 0;
+    let mut code = List {
+        entries: list,
+        active: &mut active,
+    };
+    for (index, &u) in drive.iter().enumerate() {
+        if let Some(level) = threshold.level(u) {
+            code.push(index, level);
+        }
+    }
+    active
+}
+
+/// One iteration: the next code, of `u + S z`.
 #[inline(never)]
-fn recur(
+fn next(
     encoder: &IntegerEncoder<'_>,
     code: &[Entry],
     drive: &[i32],
     threshold: Threshold,
-    next: &mut List<'_>,
-) {
+    list: &mut [Entry],
+) -> u16 {
     if let Some(active) = kernels::list_next_levels(
         &encoder.recurrent,
         code,
         &encoder.recurrent_rescale,
         drive,
         threshold,
-        next.entries,
+        list,
     ) {
-        *next.active = active;
-        return;
+        return active;
     }
+    let mut active = 0;
+    let mut next = List {
+        entries: list,
+        active: &mut active,
+    };
     let Rescales { multipliers, shift } = encoder.recurrent_rescale;
     let high = High::new(shift);
     let (eights, rest) = drive.as_chunks::<LANES>();
@@ -92,4 +108,5 @@ fn recur(
             }
         }
     });
+    active
 }

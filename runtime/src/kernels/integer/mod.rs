@@ -86,6 +86,9 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
 /// Cost: `8 · rows` multiply-adds for each other block.
 #[inline(never)]
 pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
+    #[cfg(sparsecode_mve)]
+    device::clear(sums);
+    #[cfg(not(sparsecode_mve))]
     sums.fill(0);
     let mut last = [0_i16; LANES];
     let (eights, rest) = x.as_chunks::<LANES>();
