@@ -657,7 +657,7 @@ sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_mode
 
 /**
  * The same by coordinate descent: one component after the other becomes the level that is best for it as the others stand. An iteration is
- * a pass over all components. On trained models it arrives with the fewest instructions.
+ * a pass over the active components, or, every second one, over all. On trained models it arrives with the fewest instructions.
   */
 sparsecode_status sparsecode_integer_descend(const struct sparsecode_integer_model *model,
                                              const int16_t *patch,

@@ -523,7 +523,7 @@ pub unsafe extern "C" fn sparsecode_integer_refine(
 }
 
 /// The same by coordinate descent: one component after the other becomes the level that is best for it as the others stand. An iteration is
-/// a pass over all components. On trained models it arrives with the fewest instructions.
+/// a pass over the active components, or, every second one, over all. On trained models it arrives with the fewest instructions.
 ///
 /// # Safety
 ///

@@ -151,8 +151,9 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     }
 
     /// [`refine`](Self::refine) by coordinate descent instead of FISTA: one component after the other becomes the level that is best for it as
-    /// the others stand (Friedman, Hastie & Tibshirani 2010). An iteration is a pass over all components; it converges when a pass changes
-    /// none, or when the tolerance is met. On trained models it arrives with the fewest instructions.
+    /// the others stand (Friedman, Hastie & Tibshirani 2010). An iteration is a pass over the components that are active, or, every second
+    /// one, over all; it converges when one of the latter changes none, or meets the tolerance. On trained models it arrives with the fewest
+    /// instructions.
     ///
     /// Cost: as of [`refine`](Self::refine), with `b·l` multiply-adds and `b` divisions for a pass in which `b` components change.
     pub fn descend(

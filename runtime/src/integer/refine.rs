@@ -94,11 +94,11 @@ pub(crate) fn refine(
         previous,
         entries,
     };
-    state.multiply_anew(refiner);
+    let active = state.multiply_anew(refiner);
 
     let (iterations, stopped) = match method {
         Method::Fista => state.fista(refiner, correlation, settings, deadline),
-        Method::Descent => state.descend(refiner, correlation, settings, deadline),
+        Method::Descent => state.descend(refiner, correlation, active, settings, deadline),
     };
 
     code.clear();
@@ -129,7 +129,7 @@ struct State<'w> {
     product: &'w mut [i32],
     /// `a` of the iteration before.
     previous: &'w mut [i32],
-    /// What changed.
+    /// What changed, in FISTA; which components are active, in coordinate descent.
     entries: &'w mut [Entry],
 }
 
@@ -144,9 +144,58 @@ struct Step {
 }
 
 impl Step {
+    const fn none() -> Self {
+        Self {
+            changed: 0,
+            active: 0,
+            change: 0,
+            norm: 0,
+        }
+    }
+
     fn is_small(&self, settings: &IntegerRefine) -> bool {
         let bits = u32::from(settings.tolerance_bits).min(31);
         self.change < self.norm >> bits
+    }
+}
+
+/// Bits that the Gram matrix has more than a point.
+#[inline(always)]
+fn finer(refiner: &IntegerRefiner<'_>) -> u32 {
+    u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31
+}
+
+/// Makes a component the level that is best for it as the others stand; `gain` is what one more point of it would gain.
+#[inline(never)]
+fn improve(
+    refiner: &IntegerRefiner<'_>,
+    index: usize,
+    gain: i32,
+    z: &mut i16,
+    product: &mut [i32],
+    pass: &mut Step,
+) {
+    // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
+    let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
+    let gain = gain.saturating_mul(1_i32.wrapping_shl(finer(refiner)));
+    let half = curvature >> 1;
+    let away = if gain < 0 {
+        gain.saturating_sub(half)
+    } else {
+        gain.saturating_add(half)
+    };
+    // Rounded to the nearest level, halves away from 0.
+    let step = away.checked_div(curvature).unwrap_or(i32::MIN);
+    let before = i32::from(*z);
+    let next = before.saturating_add(step).clamp(0, CODE_LIMIT);
+    pass.norm = pass.norm.wrapping_add(before.unsigned_abs());
+    if next != before {
+        // Both within 0 … 32767.
+        let difference = next.wrapping_sub(before);
+        pass.change = pass.change.wrapping_add(difference.unsigned_abs());
+        pass.changed = pass.changed.wrapping_add(1);
+        *z = next as i16;
+        kernels::add_wide_row(&refiner.gram, index, difference as i16, product);
     }
 }
 
@@ -179,70 +228,83 @@ impl State<'_> {
         (settings.max_iterations, Stop::Budget)
     }
 
+    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn.
     fn descend(
         &mut self,
         refiner: &IntegerRefiner<'_>,
         correlation: &[i32],
+        mut active: usize,
         settings: &IntegerRefine,
         deadline: &mut dyn FnMut() -> bool,
     ) -> (u32, Stop) {
+        let mut all = active == 0;
         for done in 0..settings.max_iterations {
             if deadline() {
                 return (done, Stop::Deadline);
+            }
+            if !all {
+                self.pass_over_active(refiner, correlation, settings.threshold, active);
+                all = true;
+                continue;
             }
             let pass = self.pass(refiner, correlation, settings.threshold);
             if pass.changed == 0 || pass.is_small(settings) {
                 return (done.saturating_add(1), Stop::Converged);
             }
+            active = pass.active;
+            all = active == 0;
         }
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// One pass of coordinate descent: each component becomes the level that is best for it as the others stand.
+    /// One pass of coordinate descent over all components, which lists the active ones.
     #[inline(never)]
     fn pass(&mut self, refiner: &IntegerRefiner<'_>, correlation: &[i32], threshold: i32) -> Step {
-        let finer = u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31;
-        let mut pass = Step {
-            changed: 0,
-            active: 0,
-            change: 0,
-            norm: 0,
-        };
+        let finer = finer(refiner);
+        let mut pass = Step::none();
         for (index, (z, &correlation)) in self.iterate.iter_mut().zip(correlation).enumerate() {
             let Some(&product) = self.product.get(index) else {
                 break;
             };
-            // What one more point of this component would gain.
             let gain = correlation
                 .saturating_sub(threshold)
                 .saturating_sub(product >> finer);
             if *z == 0 && gain <= 0 {
                 continue;
             }
-            // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
-            let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
-            let gain = gain.saturating_mul(1_i32.wrapping_shl(finer));
-            let half = curvature >> 1;
-            let away = if gain < 0 {
-                gain.saturating_sub(half)
-            } else {
-                gain.saturating_add(half)
-            };
-            // Rounded to the nearest level, halves away from 0.
-            let step = away.checked_div(curvature).unwrap_or(i32::MIN);
-            let before = i32::from(*z);
-            let next = before.saturating_add(step).clamp(0, CODE_LIMIT);
-            pass.norm = pass.norm.wrapping_add(before.unsigned_abs());
-            if next != before {
-                // Both within 0 … 32767.
-                let difference = next.wrapping_sub(before);
-                pass.change = pass.change.wrapping_add(difference.unsigned_abs());
-                pass.changed = pass.changed.wrapping_add(1);
-                *z = next as i16;
-                kernels::add_wide_row(&refiner.gram, index, difference as i16, self.product);
+            improve(refiner, index, gain, z, self.product, &mut pass);
+            if *z != 0
+                && let Some(entry) = self.entries.get_mut(pass.active)
+            {
+                *entry = Entry::new::<i16>(index, 0);
+                pass.active = pass.active.wrapping_add(1);
             }
         }
         pass
+    }
+
+    /// The same over the components that `entries` lists.
+    #[inline(never)]
+    fn pass_over_active(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        threshold: i32,
+        active: usize,
+    ) {
+        let finer = finer(refiner);
+        let mut pass = Step::none();
+        for entry in self.entries.iter().take(active) {
+            let index = entry.index::<i16>();
+            let place = (self.iterate.get_mut(index), correlation.get(index));
+            if let ((Some(z), Some(correlation)), Some(product)) = (place, self.product.get(index))
+            {
+                let gain = correlation
+                    .saturating_sub(threshold)
+                    .saturating_sub(product >> finer);
+                improve(refiner, index, gain, z, self.product, &mut pass);
+            }
+        }
     }
 
     /// One iteration, without the product: `entries` receives the changes.
@@ -261,14 +323,9 @@ impl State<'_> {
         let round = Threshold::new(refiner.point_fraction);
         // A component below this becomes, or stays, 0.
         let least = threshold.saturating_add(round.least());
-        let finer = u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31;
+        let finer = finer(refiner);
         let point = u32::from(refiner.point_fraction) & 31;
-        let mut step = Step {
-            changed: 0,
-            active: 0,
-            change: 0,
-            norm: 0,
-        };
+        let mut step = Step::none();
         let terms = self.product.iter().zip(correlation);
         let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
         for (index, ((&product, &correlation), (z, previous))) in terms.zip(state).enumerate() {
@@ -318,15 +375,10 @@ impl State<'_> {
         let least = threshold.saturating_add(round.least());
         let gradient_step = GradientStep {
             point: u32::from(refiner.point_fraction) & 31,
-            finer: u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31,
+            finer: finer(refiner),
             momentum,
         };
-        let mut step = Step {
-            changed: 0,
-            active: 0,
-            change: 0,
-            norm: 0,
-        };
+        let mut step = Step::none();
         let entries = &mut *self.entries;
         let mut apply = |index: usize, next: i32, z: &mut i16| {
             let code = i32::from(*z);
@@ -363,8 +415,8 @@ impl State<'_> {
         kernels::add_wide_rows(&refiner.gram, entries, self.product);
     }
 
-    /// `Ĝ z`.
-    fn multiply_anew(&mut self, refiner: &IntegerRefiner<'_>) {
+    /// `Ĝ z`. Returns how many components are active; `entries` lists them.
+    fn multiply_anew(&mut self, refiner: &IntegerRefiner<'_>) -> usize {
         let mut active = 0_usize;
         for (index, &level) in self.iterate.iter().enumerate() {
             if level != 0
@@ -376,5 +428,6 @@ impl State<'_> {
         }
         self.product.fill(0);
         self.add_changes(refiner, active);
+        active
     }
 }
