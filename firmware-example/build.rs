@@ -77,7 +77,13 @@ fn link(output: &Path) -> Result<usize> {
         println!("cargo:rustc-link-arg-bins=-Tmemory.x");
     }
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
-    for binary in ["sparsecode-firmware", "bench", "integer", "stream"] {
+    for binary in [
+        "sparsecode-firmware",
+        "bench",
+        "integer",
+        "stream",
+        "self_test",
+    ] {
         println!("cargo:rustc-link-arg-bin={binary}=-Tdefmt.x");
     }
     ram_of(&fs::read_to_string(&map)?)

@@ -7,6 +7,7 @@
 #![no_main]
 
 mod board;
+#[allow(dead_code)]
 mod checksum;
 mod stack;
 

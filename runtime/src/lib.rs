@@ -73,10 +73,13 @@
 //!
 //! | | products of integer models | `f32` arithmetic |
 //! |---|---|---|
+//! | Cortex-M with Helium | eight or four products an instruction | portable |
 //! | Cortex-M with DSP | two 16-bit products an instruction | portable |
 //! | x86-64 with AVX-512 VNNI | dense ones with VNNI, of inputs from 0 to 255 four to a lane; the rest with AVX2 | dense `f32` products from whole cache lines; the rest with AVX2 |
 //! | x86-64 with AVX2 | AVX2 | AVX2, without fused multiply-add |
 //! | others | portable | portable |
+//!
+//! [`self_test`] holds those of a device to it on the device itself.
 //!
 //! Without feature `std` an x86-64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
 //!
@@ -161,6 +164,7 @@ pub use integer::{
     IntegerCode, IntegerModel, IntegerNormalisation, IntegerRefine, IntegerRefinement,
     IntegerWorkspace,
 };
+pub use kernels::{KernelMismatch, self_test};
 pub use model::Model;
 pub use preprocess::Normalisation;
 #[cfg(feature = "micromath")]

@@ -11,10 +11,13 @@
 mod agreement;
 pub(crate) mod integer;
 pub(crate) mod portable;
+mod self_test;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
 use sparsecode_formats::{MatrixRef, Weights};
+
+pub use self_test::{KernelMismatch, self_test};
 
 /// Runs `$body` with `$values` bound to the stored numbers, once for each number type.
 macro_rules! with_values {

@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) machine: Machine,
     /// Whether `no_panic` is linked for it: one core for each code generator.
     proves_no_panic: bool,
+    /// Whether `self_test` runs on it: one core for each kind of kernel.
+    tests_kernels: bool,
 }
 
 impl Core {
@@ -100,6 +102,7 @@ impl Core {
                 target_cpu: Some("cortex-m0plus"),
                 machine: arm("microbit", "cortex-m0", 6),
                 proves_no_panic: true,
+                tests_kernels: false,
             },
             Self::M4f => Setup {
                 name: "m4f",
@@ -107,6 +110,7 @@ impl Core {
                 target_cpu: Some("cortex-m4"),
                 machine: arm("mps2-an386", "cortex-m4", 6),
                 proves_no_panic: true,
+                tests_kernels: true,
             },
             Self::M7 => Setup {
                 name: "m7",
@@ -114,6 +118,7 @@ impl Core {
                 target_cpu: Some("cortex-m7"),
                 machine: arm("mps2-an500", "cortex-m7", 6),
                 proves_no_panic: false,
+                tests_kernels: false,
             },
             Self::M33 => Setup {
                 name: "m33",
@@ -121,6 +126,7 @@ impl Core {
                 target_cpu: Some("cortex-m33"),
                 machine: arm("mps2-an505", "cortex-m33", 6),
                 proves_no_panic: false,
+                tests_kernels: true,
             },
             Self::M55 => Setup {
                 name: "m55",
@@ -128,6 +134,7 @@ impl Core {
                 target_cpu: Some("cortex-m55"),
                 machine: arm("mps3-an547", "cortex-m55", 5),
                 proves_no_panic: false,
+                tests_kernels: true,
             },
             Self::Rv32imc => Setup {
                 name: "rv32imc",
@@ -143,6 +150,7 @@ impl Core {
                     extra: &["-bios", "none"],
                 },
                 proves_no_panic: true,
+                tests_kernels: false,
             },
         }
     }
@@ -260,6 +268,14 @@ impl Job {
         if setup.proves_no_panic {
             self.build_binary(setup, toolchain, "no_panic")
                 .context("a panic is reachable, or `no_panic` does not build (see above)")?;
+        }
+        if setup.tests_kernels {
+            let elf_path = self.build_binary(setup, toolchain, "self_test")?;
+            let elf = fs::read(&elf_path).with_context(|| elf_path.display().to_string())?;
+            if setup.machine.is_installed() {
+                self.log_of(setup, &elf_path, &elf)
+                    .context("a kernel differs from the portable one")?;
+            }
         }
         self.build_binary(setup, toolchain, "sparsecode-firmware")
     }

@@ -5,10 +5,6 @@ use sparsecode_formats::{LANES, Rescale, Rescales};
 use super::Entry;
 
 /// Raises levels to `least`, and cuts them to `most`.
-#[cfg_attr(
-    sparsecode_mve,
-    allow(dead_code, reason = "Helium has no rest to leave to it")
-)]
 #[inline]
 pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
     for level in levels {
