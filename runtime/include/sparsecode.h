@@ -434,6 +434,10 @@ typedef struct sparsecode_integer_normalisation {
  */
 typedef struct sparsecode_integer_refine_settings {
   /**
+   * A `sparsecode_method`.
+   */
+  int32_t method;
+  /**
    * What sparsity weighs, not negative: the file's for the lambda of training, in proportion for any other.
    */
   int32_t threshold;
@@ -643,7 +647,7 @@ sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_mode
                                             size_t workspace_bytes);
 
 /**
- * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
+ * Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline function says so. Whatever
  * ended it, the code is whole. `refinement` receives what was done; it may be null.
   */
 sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_model *model,
@@ -654,19 +658,6 @@ sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_mode
                                             void *workspace,
                                             size_t workspace_bytes,
                                             struct sparsecode_integer_refinement *refinement);
-
-/**
- * The same by coordinate descent: one component after the other becomes the level that is best for it as the others stand. An iteration is
- * a pass over the active components, or, every second one, over all. On trained models it arrives with the fewest instructions.
-  */
-sparsecode_status sparsecode_integer_descend(const struct sparsecode_integer_model *model,
-                                             const int16_t *patch,
-                                             size_t length,
-                                             struct sparsecode_integer_code *code,
-                                             const struct sparsecode_integer_refine_settings *settings,
-                                             void *workspace,
-                                             size_t workspace_bytes,
-                                             struct sparsecode_integer_refinement *refinement);
 
 /**
  * Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
@@ -693,7 +684,7 @@ sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_mod
                                              struct sparsecode_integer_refinement *refinement);
 
 /**
- * Fills in the settings that the model was trained with: its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
+ * Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
   */
 sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
                                                         struct sparsecode_integer_refine_settings *settings);

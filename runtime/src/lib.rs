@@ -162,7 +162,7 @@ pub use gram::{Gram, GramBuffer, GramWorkspace};
 pub use integer::IntegerView;
 pub use integer::{
     IntegerCode, IntegerModel, IntegerNormalisation, IntegerRefine, IntegerRefinement,
-    IntegerWorkspace,
+    IntegerWorkspace, Method,
 };
 pub use kernels::{KernelMismatch, self_test};
 pub use model::Model;

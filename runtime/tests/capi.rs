@@ -14,8 +14,8 @@ use sparsecode_formats::{
 };
 use sparsecode_runtime::capi::{self, *};
 use sparsecode_runtime::{
-    CodeBuffer, IntegerRefine, IntegerView, ModelView, Normalisation, Refine, SparseCodeBuf, Start,
-    Stop, WorkspaceBuf,
+    CodeBuffer, IntegerRefine, IntegerView, Method, ModelView, Normalisation, Refine,
+    SparseCodeBuf, Start, Stop, WorkspaceBuf,
 };
 
 use sparsecode_status as Status;
@@ -872,6 +872,7 @@ impl IntegerProgram {
 
 fn integer_settings(model: &sparsecode_integer_model) -> sparsecode_integer_refine_settings {
     let mut settings = sparsecode_integer_refine_settings {
+        method: 77,
         threshold: -1,
         max_iterations: 0,
         tolerance_bits: 0,
@@ -914,6 +915,10 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
             tolerance_bits: 31,
             ..IntegerRefine::for_model(&file)
         };
+        let fista = IntegerRefine {
+            method: Method::Fista,
+            ..refine
+        };
         let mut view = IntegerView::new(file);
         let mut c = IntegerProgram::new(bytes);
         let (workspace, size) = (c.workspace(), c.workspace_bytes);
@@ -921,6 +926,8 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
         let mut settings = integer_settings(&model);
         settings.max_iterations = 9;
         settings.tolerance_bits = 31;
+        let mut other = settings;
+        other.method = sparsecode_method::Fista as i32;
         for seed in 0..4 {
             let raw: Vec<i16> = samples(21, seed)
                 .iter()
@@ -974,13 +981,13 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
             assert!(view.code().eq(c.components()));
             assert_eq!(refinement, done.into());
 
-            let done = view.descend(&patch, &refine, || false).unwrap();
-            done!(sparsecode_integer_descend(
+            let done = view.refine(&patch, &fista, || false).unwrap();
+            done!(sparsecode_integer_refine(
                 &raw const model,
                 found.as_ptr(),
                 21,
                 &raw mut c.code,
-                &raw const settings,
+                &raw const other,
                 workspace,
                 size,
                 &raw mut refinement
@@ -1163,6 +1170,22 @@ fn wrong_arguments_in_integers_are_answered() {
         usize,
     );
     let good: Arguments = (model, start, 21, code, workspace, bytes);
+    // A method that there is not, with the patch as it was.
+    let mut unknown = integer_settings(&c.model);
+    for method in [-1, 2, i32::MAX] {
+        unknown.method = method;
+        let (asked, nothing) = (&raw const unknown, null_mut());
+        let header = &raw mut c.code;
+        let refined = call!(sparsecode_integer_refine(
+            model, start, 21, header, asked, workspace, bytes, nothing
+        ));
+        let denoised = call!(sparsecode_integer_denoise(
+            model, start, 21, asked, header, workspace, bytes, nothing
+        ));
+        assert_eq!([refined, denoised], [Status::InvalidSetting; 2], "{method}");
+        assert_eq!(patch, [77; 24]);
+    }
+
     let run = |change: &dyn Fn(&mut Arguments), expected: Status| {
         let mut arguments = good;
         change(&mut arguments);

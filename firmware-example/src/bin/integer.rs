@@ -33,7 +33,7 @@ use defmt::{error, info};
 use defmt_semihosting as _;
 use model::INPUT_DIM;
 use patches::{NOISY, THRESHOLD};
-use sparsecode_runtime::{IntegerRefine, LoadError};
+use sparsecode_runtime::{IntegerRefine, LoadError, Method};
 use static_cell::ConstStaticCell;
 
 /// Iterations of which the mean is taken.
@@ -82,7 +82,8 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         workspace,
     } = scratch;
     let network = load()?;
-    let settings = IntegerRefine {
+    let fista = IntegerRefine {
+        method: Method::Fista,
         threshold: THRESHOLD,
         max_iterations: ITERATIONS,
         tolerance_bits: 31,
@@ -90,7 +91,11 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     };
     let without = IntegerRefine {
         max_iterations: 0,
-        ..settings
+        ..fista
+    };
+    let descent = IntegerRefine {
+        method: Method::CoordinateDescent,
+        ..fista
     };
     // The product of the dictionary with the patch, and next to nothing else: as much work as the encoder's first layer.
     let correlation = IntegerRefine {
@@ -122,7 +127,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         let count = board::measure(|| network.refine(input, code, &without, workspace, || false)).1;
         once += count;
         other.clone_from(code);
-        let all = board::measure(|| network.refine(input, code, &settings, workspace, || false)).1;
+        let all = board::measure(|| network.refine(input, code, &fista, workspace, || false)).1;
         iterations += all.saturating_sub(count);
         refined.add_levels_of(code);
 
@@ -130,7 +135,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         let mut made = 0;
         let all = board::measure(|| {
             made = network
-                .descend(input, code, &settings, workspace, || false)
+                .refine(input, code, &descent, workspace, || false)
                 .iterations;
         });
         passes += u64::from(made);

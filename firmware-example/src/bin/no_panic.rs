@@ -227,7 +227,6 @@ fn integers() -> Option<i16> {
     code.push(black_box(127), black_box(3)).ok()?;
     let deadline = || black_box(false);
     black_box(model.refine(&patch, &mut code, &settings, &mut workspace, deadline));
-    black_box(model.descend(&patch, &mut code, &settings, &mut workspace, deadline));
     model.decode(&code, &mut patch, &mut workspace);
     model.restore(&mut patch, normalisation);
     black_box(model.denoise(

@@ -17,8 +17,8 @@ use sparsecode_formats::{IntegerFile, IntegerSpec};
 use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
 use super::model::{check_result, is_late};
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
-use crate::integer::borrowed::{self, Entry, List, Method, Scratch};
-use crate::{IntegerNormalisation, IntegerRefine, IntegerRefinement};
+use crate::integer::borrowed::{self, Entry, List, Scratch};
+use crate::{IntegerNormalisation, IntegerRefine, IntegerRefinement, Method};
 
 use sparsecode_status as Status;
 
@@ -97,10 +97,23 @@ pub struct sparsecode_integer_normalisation {
     pub deviation: u32,
 }
 
+/// How a code is refined. Both arrive at the code of the lowest energy.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum sparsecode_method {
+    /// Coordinate descent. An iteration is a pass over the active components, or, every second one, over all. On trained models it arrives
+    /// with the fewest instructions.
+    CoordinateDescent = 0,
+    /// FISTA.
+    Fista = 1,
+}
+
 /// How a code is refined. `sparsecode_integer_settings_for_model` fills it in.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_integer_refine_settings {
+    /// A `sparsecode_method`.
+    pub method: i32,
     /// What sparsity weighs, not negative: the file's for the lambda of training, in proportion for any other.
     pub threshold: i32,
     /// Largest number of iterations.
@@ -126,13 +139,20 @@ pub struct sparsecode_integer_refinement {
 }
 
 impl sparsecode_integer_refine_settings {
-    fn refine(&self) -> IntegerRefine {
-        IntegerRefine {
+    fn refine(&self) -> Result<IntegerRefine, Status> {
+        const COORDINATE_DESCENT: i32 = sparsecode_method::CoordinateDescent as i32;
+        const FISTA: i32 = sparsecode_method::Fista as i32;
+        Ok(IntegerRefine {
+            method: match self.method {
+                COORDINATE_DESCENT => Method::CoordinateDescent,
+                FISTA => Method::Fista,
+                _ => return Err(Status::InvalidSetting),
+            },
             threshold: self.threshold,
             max_iterations: self.max_iterations,
             tolerance_bits: self.tolerance_bits,
             from_zero: self.from_zero != 0,
-        }
+        })
     }
 
     fn is_late(&self) -> bool {
@@ -489,7 +509,7 @@ pub unsafe extern "C" fn sparsecode_integer_encode(
     })
 }
 
-/// Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
+/// Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline function says so. Whatever
 /// ended it, the code is whole. `refinement` receives what was done; it may be null.
 ///
 /// # Safety
@@ -506,105 +526,44 @@ pub unsafe extern "C" fn sparsecode_integer_refine(
     workspace_bytes: usize,
     refinement: *mut sparsecode_integer_refinement,
 ) -> sparsecode_status {
-    // SAFETY: the caller's promises are those of this function.
-    attempt(|| unsafe {
-        improve(
-            Method::Fista,
-            model,
-            patch,
-            length,
-            code,
-            settings,
-            workspace,
-            workspace_bytes,
-            refinement,
-        )
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        // SAFETY: a code and settings, as the caller promises.
+        let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
+        let refine = settings.refine()?;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        check_result(refinement)?;
+        let [handle, file] = model.regions()?;
+        distinct(
+            &[model.code(&header)?, scratch],
+            &[model.patch(patch, length)?, handle, file],
+        )?;
+        if refine.from_zero {
+            header.active = 0;
+        } else {
+            // SAFETY: checked; the reference is given up before another is made.
+            unsafe { model.components(&header) }?;
+        }
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let patch = unsafe { slice::from_raw_parts(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        let mut list = List {
+            entries,
+            active: &mut header.active,
+        };
+        let mut deadline = || settings.is_late();
+        let (file, deadline) = (&model.model, &mut deadline);
+        let done = borrowed::refine(file, patch, &mut list, &refine, scratch, deadline);
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        if !refinement.is_null() {
+            // SAFETY: not null, aligned, and the caller's to write.
+            unsafe { refinement.write(done.into()) };
+        }
+        Ok(())
     })
-}
-
-/// The same by coordinate descent: one component after the other becomes the level that is best for it as the others stand. An iteration is
-/// a pass over the active components, or, every second one, over all. On trained models it arrives with the fewest instructions.
-///
-/// # Safety
-///
-/// As at the top of the header.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sparsecode_integer_descend(
-    model: *const sparsecode_integer_model,
-    patch: *const i16,
-    length: usize,
-    code: *mut sparsecode_integer_code,
-    settings: *const sparsecode_integer_refine_settings,
-    workspace: *mut c_void,
-    workspace_bytes: usize,
-    refinement: *mut sparsecode_integer_refinement,
-) -> sparsecode_status {
-    // SAFETY: the caller's promises are those of this function.
-    attempt(|| unsafe {
-        improve(
-            Method::Descent,
-            model,
-            patch,
-            length,
-            code,
-            settings,
-            workspace,
-            workspace_bytes,
-            refinement,
-        )
-    })
-}
-
-/// # Safety
-///
-/// The arguments are as the module's safety section demands.
-unsafe fn improve(
-    method: Method,
-    model: *const sparsecode_integer_model,
-    patch: *const i16,
-    length: usize,
-    code: *mut sparsecode_integer_code,
-    settings: *const sparsecode_integer_refine_settings,
-    workspace: *mut c_void,
-    workspace_bytes: usize,
-    refinement: *mut sparsecode_integer_refinement,
-) -> Result<(), Status> {
-    // SAFETY: a handle, as the caller promises.
-    let model = unsafe { loaded(model) }?;
-    // SAFETY: a code and settings, as the caller promises.
-    let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
-    let refine = settings.refine();
-    let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-    check_result(refinement)?;
-    let [handle, file] = model.regions()?;
-    distinct(
-        &[model.code(&header)?, scratch],
-        &[model.patch(patch, length)?, handle, file],
-    )?;
-    if refine.from_zero {
-        header.active = 0;
-    } else {
-        // SAFETY: checked; the reference is given up before another is made.
-        unsafe { model.components(&header) }?;
-    }
-    // SAFETY: not null, aligned, apart from what is written, and readable.
-    let patch = unsafe { slice::from_raw_parts(patch, length) };
-    // SAFETY: checked, and apart from what else is in use.
-    let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
-    let mut list = List {
-        entries,
-        active: &mut header.active,
-    };
-    let mut deadline = || settings.is_late();
-    let (file, deadline) = (&model.model, &mut deadline);
-    let done = borrowed::refine(method, file, patch, &mut list, &refine, scratch, deadline);
-    // SAFETY: read above, and the caller's to write.
-    unsafe { code.write(header) };
-    if !refinement.is_null() {
-        // SAFETY: not null, aligned, and the caller's to write.
-        unsafe { refinement.write(done.into()) };
-    }
-    Ok(())
 }
 
 /// Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
@@ -672,6 +631,7 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
             // SAFETY: settings, as the caller promises.
             Some(unsafe { memory::read(settings) }?)
         };
+        let refine = settings.map(|settings| settings.refine()).transpose()?;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
         check_result(refinement)?;
         let written = [model.patch(patch, length)?, model.code(&header)?, scratch];
@@ -685,7 +645,6 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
             entries,
             active: &mut header.active,
         };
-        let refine = settings.map(|settings| settings.refine());
         let mut deadline = || settings.is_some_and(|settings| settings.is_late());
         let (file, refine, deadline) = (&model.model, refine.as_ref(), &mut deadline);
         let done = borrowed::denoise(file, patch, refine, &mut list, scratch, deadline);
@@ -701,7 +660,7 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
     })
 }
 
-/// Fills in the settings that the model was trained with: its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
+/// Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
 ///
 /// # Safety
 ///
@@ -717,6 +676,10 @@ pub unsafe extern "C" fn sparsecode_integer_settings_for_model(
         distinct(&[Region::new(settings, 1)?], &model.regions()?)?;
         let refine = IntegerRefine::for_model(&model.model);
         let value = sparsecode_integer_refine_settings {
+            method: match refine.method {
+                Method::CoordinateDescent => sparsecode_method::CoordinateDescent,
+                Method::Fista => sparsecode_method::Fista,
+            } as i32,
             threshold: refine.threshold,
             max_iterations: refine.max_iterations,
             tolerance_bits: refine.tolerance_bits,

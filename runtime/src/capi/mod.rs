@@ -30,13 +30,13 @@ mod status;
 
 pub use integer::{
     sparsecode_integer_code, sparsecode_integer_code_get, sparsecode_integer_code_push,
-    sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_descend,
-    sparsecode_integer_encode, sparsecode_integer_model, sparsecode_integer_model_get_info,
+    sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_encode,
+    sparsecode_integer_model, sparsecode_integer_model_get_info,
     sparsecode_integer_model_get_scales, sparsecode_integer_model_info,
     sparsecode_integer_model_load, sparsecode_integer_model_verify_checksum,
     sparsecode_integer_normalisation, sparsecode_integer_preprocess, sparsecode_integer_refine,
     sparsecode_integer_refine_settings, sparsecode_integer_refinement, sparsecode_integer_restore,
-    sparsecode_integer_settings_for_model,
+    sparsecode_integer_settings_for_model, sparsecode_method,
 };
 pub use model::{
     sparsecode_code, sparsecode_decode, sparsecode_denoise, sparsecode_encode, sparsecode_model,

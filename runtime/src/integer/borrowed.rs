@@ -7,7 +7,7 @@ use super::decode;
 pub(crate) use super::code::List;
 pub(crate) use super::model::{run_denoise as denoise, run_encode as encode};
 pub(crate) use super::preprocess::{apply as preprocess, restore};
-pub(crate) use super::refine::{Method, refine};
+pub(crate) use super::refine::refine;
 pub(crate) use super::workspace::Scratch;
 pub(crate) use crate::kernels::integer::Entry;
 

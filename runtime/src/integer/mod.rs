@@ -18,5 +18,5 @@ pub use model::IntegerModel;
 #[cfg(feature = "std")]
 pub use model::IntegerView;
 pub use preprocess::IntegerNormalisation;
-pub use refine::{IntegerRefine, IntegerRefinement};
+pub use refine::{IntegerRefine, IntegerRefinement, Method};
 pub use workspace::IntegerWorkspace;

@@ -4,7 +4,7 @@ use sparsecode_formats::IntegerFile;
 
 use super::code::{IntegerCode, List};
 use super::preprocess::{self, IntegerNormalisation};
-use super::refine::{self, IntegerRefine, IntegerRefinement, Method};
+use super::refine::{self, IntegerRefine, IntegerRefinement};
 use super::workspace::{IntegerWorkspace, Scratch};
 use super::{decode, encode};
 use crate::error::{DimensionError, LoadError};
@@ -112,7 +112,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         preprocess::restore(patch, normalisation);
     }
 
-    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, FISTA with
+    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement from zero with
     /// [`IntegerRefine::for_model`].
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of the `L` iterations `a·l`, where `a` is
@@ -126,11 +126,11 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         run_encode(&self.file, patch, &mut code.list(), workspace.parts());
     }
 
-    /// Improves `code` for a preprocessed patch by FISTA, until it converged, for as many iterations as `settings` allow, or until
+    /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged, for as many iterations as `settings` allow, or until
     /// `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last iterate.
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the start, and for each iteration `b·l`, where
-    /// `b` is the number of components that changed, or of active ones if that is smaller.
+    /// `b` is the number of components that changed (FISTA: or of active ones if that is smaller); of coordinate descent also `b` divisions.
     pub fn refine(
         &self,
         patch: &[i16; INPUT],
@@ -140,32 +140,6 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         mut deadline: impl FnMut() -> bool,
     ) -> IntegerRefinement {
         refine::refine(
-            Method::Fista,
-            &self.file,
-            patch,
-            &mut code.list(),
-            settings,
-            workspace.parts(),
-            &mut deadline,
-        )
-    }
-
-    /// [`refine`](Self::refine) by coordinate descent instead of FISTA: one component after the other becomes the level that is best for it as
-    /// the others stand (Friedman, Hastie & Tibshirani 2010). An iteration is a pass over the components that are active, or, every second
-    /// one, over all; it converges when one of the latter changes none, or meets the tolerance. On trained models it arrives with the fewest
-    /// instructions.
-    ///
-    /// Cost: as of [`refine`](Self::refine), with `b·l` multiply-adds and `b` divisions for a pass in which `b` components change.
-    pub fn descend(
-        &self,
-        patch: &[i16; INPUT],
-        code: &mut IntegerCode<CODE>,
-        settings: &IntegerRefine,
-        workspace: &mut IntegerWorkspace<CODE>,
-        mut deadline: impl FnMut() -> bool,
-    ) -> IntegerRefinement {
-        refine::refine(
-            Method::Descent,
             &self.file,
             patch,
             &mut code.list(),
@@ -227,15 +201,7 @@ pub(crate) fn run_encode(
         Some(encoder) => encode::encode(encoder, patch, code, scratch),
         None => {
             let settings = IntegerRefine::for_model(file);
-            refine::refine(
-                Method::Fista,
-                file,
-                patch,
-                code,
-                &settings,
-                scratch,
-                &mut || false,
-            );
+            refine::refine(file, patch, code, &settings, scratch, &mut || false);
         }
     }
 }
@@ -255,17 +221,8 @@ pub(crate) fn run_denoise(
         Some(settings) if file.encoder.is_none() => settings.from_zero = true,
         _ => run_encode(file, patch, code, scratch.reborrow()),
     }
-    let refinement = settings.map(|settings| {
-        refine::refine(
-            Method::Fista,
-            file,
-            patch,
-            code,
-            &settings,
-            scratch.reborrow(),
-            deadline,
-        )
-    });
+    let refinement = settings
+        .map(|settings| refine::refine(file, patch, code, &settings, scratch.reborrow(), deadline));
     decode::decode(&file.decoder, code.entries(), scratch.entries, patch);
     preprocess::restore(patch, normalisation);
     refinement
@@ -366,40 +323,15 @@ impl<'a> IntegerView<'a> {
         settings: &IntegerRefine,
         mut deadline: impl FnMut() -> bool,
     ) -> Result<IntegerRefinement, DimensionError> {
-        self.run(Method::Fista, patch, settings, &mut deadline)
-    }
-
-    /// See [`IntegerModel::descend`].
-    ///
-    /// # Errors
-    ///
-    /// [`DimensionError`] if the patch is not as long as the model's.
-    pub fn descend(
-        &mut self,
-        patch: &[i16],
-        settings: &IntegerRefine,
-        mut deadline: impl FnMut() -> bool,
-    ) -> Result<IntegerRefinement, DimensionError> {
-        self.run(Method::Descent, patch, settings, &mut deadline)
-    }
-
-    fn run(
-        &mut self,
-        method: Method,
-        patch: &[i16],
-        settings: &IntegerRefine,
-        deadline: &mut dyn FnMut() -> bool,
-    ) -> Result<IntegerRefinement, DimensionError> {
         self.check(patch)?;
         let mut code = self.code.list();
         Ok(refine::refine(
-            method,
             &self.file,
             patch,
             &mut code,
             settings,
             self.workspace.parts(),
-            deadline,
+            &mut deadline,
         ))
     }
 

@@ -6,7 +6,7 @@ use sparsecode_formats::{
     AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
 };
 use sparsecode_runtime::{
-    CodeBuffer, CodeError, DimensionError, IntegerRefine, IntegerView, ModelView, Refine,
+    CodeBuffer, CodeError, DimensionError, IntegerRefine, IntegerView, Method, ModelView, Refine,
     SparseCodeBuf, Start, WorkspaceBuf,
 };
 
@@ -368,6 +368,7 @@ impl<'a> HostModel<'a> {
 fn settings(file: &IntegerFile<'_>, refine: &Refine) -> IntegerRefine {
     let bits = -refine.tolerance.max(f32::MIN_POSITIVE).log2();
     IntegerRefine {
+        method: Method::CoordinateDescent,
         // The file's scales were read before.
         threshold: file
             .threshold(refine.lambda)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 use sparsecode_formats::{INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError};
-use sparsecode_runtime::{IntegerRefine, IntegerView};
+use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
 
 use super::bench::GOOD;
 use super::log::Log;
@@ -141,11 +141,16 @@ impl Energy {
 fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Host> {
     let (scale, _) = file.scales().map_err(|error| anyhow::anyhow!("{error}"))?;
     let sound = |error| anyhow::anyhow!("{error}");
-    let settings = IntegerRefine {
+    let fista = IntegerRefine {
+        method: Method::Fista,
         threshold: npy::threshold(&file, patches.noise()).map_err(sound)?,
         max_iterations: iterations,
         tolerance_bits: 31,
         ..IntegerRefine::for_model(&file)
+    };
+    let descent = IntegerRefine {
+        method: Method::CoordinateDescent,
+        ..fista
     };
     let mut view = IntegerView::new(file);
     let mut hashers: [crc32fast::Hasher; 4] = Default::default();
@@ -168,26 +173,22 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
         for level in output {
             hashers[1].update(&level.to_le_bytes());
         }
-        view.refine(&input, &settings, || false)?;
+        view.refine(&input, &fista, || false)?;
         add_code(&mut hashers[2], &view);
         view.set_code(start.iter().copied());
-        view.descend(&input, &settings, || false)?;
+        view.refine(&input, &descent, || false)?;
         add_code(&mut hashers[3], &view);
 
-        let energy = Energy::new(&file, settings.threshold, &input)?;
+        let energy = Energy::new(&file, fista.threshold, &input)?;
         let enough = energy.lowest() * (1.0 + GOOD);
-        for (descent, needed) in [false, true].into_iter().zip(&mut good) {
+        for (settings, needed) in [fista, descent].into_iter().zip(&mut good) {
             let arrived = (0..2000).find(|&iterations| {
                 view.set_code(start.iter().copied());
                 let settings = IntegerRefine {
                     max_iterations: iterations,
                     ..settings
                 };
-                let done = if descent {
-                    view.descend(&input, &settings, || false)
-                } else {
-                    view.refine(&input, &settings, || false)
-                };
+                let done = view.refine(&input, &settings, || false);
                 done.is_ok() && energy.of_levels(&view) <= enough
             });
             // Codes that are cut, or too coarse for this, never arrive.

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use sparsecode_formats::{AlignedBytes, IntegerFile, OwnedModel, WeightType, write, write_file};
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, IntegerRefine, IntegerView, ModelView, Refine, SparseCodeBuf,
-    WorkspaceBuf, mean_squared_error, psnr_db,
+    CodeBuffer as _, GramView, IntegerRefine, IntegerView, Method, ModelView, Refine,
+    SparseCodeBuf, WorkspaceBuf, mean_squared_error, psnr_db,
 };
 
 use super::bench::objective;
@@ -245,6 +245,7 @@ fn integer_quality(bytes: &[u8], patches: &Patches) -> Result<Vec<Quality>> {
     let mut quality = Vec::new();
     for iterations in ITERATIONS {
         let settings = IntegerRefine {
+            method: Method::Fista,
             threshold,
             max_iterations: iterations,
             tolerance_bits: 31,
