@@ -1,7 +1,8 @@
 //! Chooses the board's memory map, and turns the model file and the patches into Rust source.
 //!
 //! Variables: `SPARSECODE_MODEL` (default `model/model.safetensors`), `SPARSECODE_PATCHES` (`model/patches.npy`),
-//! `SPARSECODE_PATCH_LIMIT` (how many patches; all), `SPARSECODE_REFINE` (iterations of refinement in `stream`; 0).
+//! `SPARSECODE_PATCH_LIMIT` (how many patches; all), `SPARSECODE_REFINE` (iterations of refinement in
+//! `stream`; 0), `SPARSECODE_METHOD` (how: a `Method`; `CoordinateDescent`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ fn input(variable: &str, default: &str) -> Result<PathBuf> {
 
 /// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is. For an
 /// integer model `NOISY` and `CLEAN` are levels, and in place of `NOISE` there are `THRESHOLD`, that of refinement against this noise, and
-/// `REFINE`, its iterations.
+/// `REFINE`, its iterations, and `METHOD`.
 fn write_patches(path: &Path, integer: Option<&IntegerFile<'_>>, to: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=SPARSECODE_PATCH_LIMIT");
     let limit = env::var("SPARSECODE_PATCH_LIMIT")
@@ -133,6 +134,16 @@ fn write_patches(path: &Path, integer: Option<&IntegerFile<'_>>, to: &Path) -> R
             let refine: u32 = refine.parse().context("SPARSECODE_REFINE")?;
             let threshold = npy::threshold(file, patches.noise())?;
             writeln!(source, "pub(crate) const REFINE: u32 = {refine};")?;
+            println!("cargo:rerun-if-env-changed=SPARSECODE_METHOD");
+            let method = env::var("SPARSECODE_METHOD");
+            let method = match method.as_deref().unwrap_or("CoordinateDescent") {
+                known @ ("CoordinateDescent" | "Fista") => known,
+                other => bail!("SPARSECODE_METHOD: {other} is neither CoordinateDescent nor Fista"),
+            };
+            writeln!(
+                source,
+                "pub(crate) const METHOD: sparsecode_runtime::Method = sparsecode_runtime::Method::{method};"
+            )?;
             writeln!(source, "pub(crate) const THRESHOLD: i32 = {threshold};")?;
             Some(file.scales()?.0)
         }

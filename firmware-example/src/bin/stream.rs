@@ -32,7 +32,7 @@ use checksum::Checksum;
 use defmt::{error, info};
 use defmt_semihosting as _;
 use model::INPUT_DIM;
-use patches::{CLEAN, NOISY, REFINE, THRESHOLD};
+use patches::{CLEAN, METHOD, NOISY, REFINE, THRESHOLD};
 use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{IntegerRefine, LoadError};
 use static_cell::ConstStaticCell;
@@ -81,6 +81,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     } = scratch;
     let network = load()?;
     let settings = IntegerRefine {
+        method: METHOD,
         threshold: THRESHOLD,
         max_iterations: REFINE,
         ..IntegerRefine::for_model(network.file())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use sparsecode_formats::AlignedBytes;
+use sparsecode_runtime::Method;
 
 pub(crate) mod bench;
 mod budget;
@@ -168,8 +169,9 @@ struct Job {
     patches_path: PathBuf,
     patches: Patches,
     patch_limit: Option<usize>,
-    /// Iterations of `stream`.
+    /// Iterations of `stream`, and how.
     refine: u32,
+    method: Method,
     max_model: Option<u64>,
     max_scratch: Option<u64>,
     timeout: Duration,
@@ -232,6 +234,7 @@ impl Job {
             patches,
             patch_limit: arguments.patch_limit,
             refine: 0,
+            method: Method::default(),
             max_model: None,
             max_scratch: None,
             timeout: Duration::from_secs(arguments.timeout),
@@ -297,6 +300,7 @@ impl Job {
             .env("SPARSECODE_MODEL", &self.model_path)
             .env("SPARSECODE_PATCHES", &self.patches_path)
             .env("SPARSECODE_REFINE", self.refine.to_string())
+            .env("SPARSECODE_METHOD", format!("{:?}", self.method))
             .env("DEFMT_LOG", "info");
         match self.patch_limit {
             Some(limit) => cargo.env("SPARSECODE_PATCH_LIMIT", limit.to_string()),
