@@ -368,7 +368,8 @@ impl<'a> HostModel<'a> {
 fn settings(file: &IntegerFile<'_>, refine: &Refine) -> IntegerRefine {
     let bits = -refine.tolerance.max(f32::MIN_POSITIVE).log2();
     IntegerRefine {
-        method: Method::CoordinateDescent,
+        // As with arithmetic in f32.
+        method: Method::Fista,
         // The file's scales were read before.
         threshold: file
             .threshold(refine.lambda)
