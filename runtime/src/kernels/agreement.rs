@@ -10,9 +10,9 @@ use super::portable;
 
 /// What `run` gives with every implementation, the portable one first where there is a choice.
 fn everywhere<T>(run: impl Fn() -> T) -> Vec<T> {
-    #[cfg(target_arch = "x86_64")]
-    return super::x86::at_every_level(run);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(sparsecode_host)]
+    return super::level::at_every_level(run);
+    #[cfg(not(sparsecode_host))]
     std::vec![run()]
 }
 
