@@ -9,9 +9,7 @@
 
 use core::arch::aarch64::*;
 
-#[cfg(test)]
-use super::level::BASELINE;
-use super::level::level;
+use super::level::{BASELINE, level};
 use super::portable::{self, Weight};
 
 const NEON: u8 = 2;
@@ -29,10 +27,7 @@ pub(super) fn detect() -> u8 {
 /// Whether to use NEON: always, but for tests that compare with the portable kernels.
 #[inline(always)]
 pub(super) fn neon() -> bool {
-    #[cfg(test)]
-    return level() > BASELINE;
-    #[cfg(not(test))]
-    true
+    !cfg!(test) || level() > BASELINE
 }
 
 /// Whether the processor has dot products of 8-bit numbers.

@@ -388,9 +388,9 @@ pub(crate) fn add_rows(
     entries: &[Entry],
     each: &mut dyn FnMut(usize, &[i32; LANES]),
 ) -> bool {
-    // SAFETY: the target has NEON.
     for_blocks(matrix, entries, |index, sums| {
-        each(index, &unsafe { to_array(sums) })
+        // SAFETY: the target has NEON.
+        each(index, &unsafe { to_array(sums) });
     })
 }
 

@@ -170,10 +170,16 @@ pub(crate) fn add_wide_row(matrix: &Blocks<'_, i16>, k: usize, value: i16, sums:
     if device::add_wide_row(matrix, k, value, sums) {
         return;
     }
-    for (block, sums) in matrix.blocks().zip(sums.chunks_mut(LANES)) {
-        if let Some(row) = block.as_chunks::<LANES>().0.get(k) {
-            portable::add_row(row, value, sums);
-        }
+    let mut rows = matrix
+        .blocks()
+        .filter_map(|block| block.as_chunks::<LANES>().0.get(k));
+    // Of known length but for the last, which the compiler makes vectors of.
+    let (eights, rest) = sums.as_chunks_mut::<LANES>();
+    for (eight, row) in eights.iter_mut().zip(rows.by_ref()) {
+        portable::add_row(row, value, eight);
+    }
+    for row in rows.take(1) {
+        portable::add_row(row, value, rest);
     }
 }
 
