@@ -187,3 +187,15 @@ pub(crate) fn multiply_symmetric(
     }
     neon()
 }
+
+#[cfg(test)]
+mod tests {
+    /// So that tests of every implementation are known to be that.
+    #[test]
+    fn dot_products_are_found_where_they_are() {
+        // Set by `cargo xtask aarch64`, which knows the processor.
+        if let Ok(expected) = std::env::var("SPARSECODE_DOTPROD") {
+            assert_eq!(expected, if super::dotprod() { "true" } else { "false" });
+        }
+    }
+}
