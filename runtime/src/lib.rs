@@ -76,9 +76,11 @@
 //! | Cortex-M with DSP | two 16-bit products an instruction | portable |
 //! | x86-64 with AVX-512 VNNI | dense ones with VNNI, of inputs from 0 to 255 four to a lane; the rest with AVX2 | dense `f32` products from whole cache lines; the rest with AVX2 |
 //! | x86-64 with AVX2 | AVX2 | AVX2, without fused multiply-add |
+//! | AArch64 with dot products (Cortex-A76, Apple's, Neoverse) | dense ones with `SDOT`, of as many digits to base 256 as inputs have; the rest with NEON | NEON |
+//! | AArch64 (Cortex-A53, A72) | NEON | NEON, without fused multiply-add |
 //! | others | portable | portable |
 //!
-//! Without feature `std` an x86-64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
+//! Without feature `std` an x86-64 or AArch64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
 //!
 //! # Memory and cost
 //!
