@@ -62,7 +62,7 @@
 //!
 //! # Arithmetic
 //!
-//! `f32` throughout, whatever the number type of the weights: a quantised weight is converted when it is read, and the
+//! [`IntegerModel`] computes in integers, by the formulas of the model file. All else is `f32`, whatever the number type of the weights: a quantised weight is converted when it is read, and the
 //! scale of its channel is applied to the sum. The order of every sum is fixed, nothing is fused, and roots are correctly
 //! rounded, so that a host and a microcontroller compute the same bits from the same file. A dot product of `n` numbers is
 //! kept in eight partial sums (element `i` goes to sum `i mod 8`) and is off by at most `(n/8 + 4)·2⁻²⁴·Σ|w·x|`; a sum
@@ -77,11 +77,13 @@
 //! | Cortex-M with DSP | two 16-bit products an instruction | portable |
 //! | x86-64 with AVX-512 VNNI | dense ones with VNNI, of inputs from 0 to 255 four to a lane; the rest with AVX2 | dense `f32` products from whole cache lines; the rest with AVX2 |
 //! | x86-64 with AVX2 | AVX2 | AVX2, without fused multiply-add |
+//! | AArch64 with dot products (Cortex-A76, Apple's, Neoverse) | dense ones with `SDOT`, of as many digits to base 256 as inputs have; the rest with NEON | NEON |
+//! | AArch64 (Cortex-A53, A72) | NEON | NEON, without fused multiply-add |
 //! | others | portable | portable |
 //!
 //! [`self_test`] holds those of a device to it on the device itself.
 //!
-//! Without feature `std` an x86-64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
+//! Without feature `std` an x86-64 or AArch64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
 //!
 //! # Memory and cost
 //!

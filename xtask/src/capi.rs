@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -19,7 +19,7 @@ use sparsecode_runtime::{IntegerRefine, IntegerView};
 use crate::firmware::host::reference;
 use crate::firmware::npy::{self, Patches};
 use crate::firmware::{self, Core, Setup};
-use crate::toolchain::{self, Toolchain};
+use crate::toolchain::{self, Toolchain, is_installed};
 use crate::{SKIPPED, cargo, root, succeed, target_dir};
 
 /// Build the static library and the programs of `examples/c`, run them, and hold their results to Rust's.
@@ -305,15 +305,6 @@ fn compiler(program: &str, standard: &str) -> Command {
         .arg("-I")
         .arg(root().join("runtime/include"));
     command
-}
-
-fn is_installed(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// Everything on this machine; `Some` reason if it has no compiler.

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod aarch64;
 mod bench;
 mod capi;
 mod cuda;
@@ -40,6 +41,8 @@ enum Task {
     NoStd(no_std::Arguments),
     /// Build the C API, and run programs in C on the host and in QEMU
     Capi(capi::Arguments),
+    /// Run the runtime's tests on AArch64 processors in QEMU
+    Aarch64(aarch64::Arguments),
     /// Write the header of the C API from its source
     Header(header::Arguments),
     /// Check the types of the CUDA code, without CUDA and without a GPU
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Stream(arguments) => firmware::stream::run(&arguments),
         Task::NoStd(arguments) => no_std::run(&arguments),
         Task::Capi(arguments) => capi::run(&arguments),
+        Task::Aarch64(arguments) => aarch64::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A way to compile for one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) fn remedy(target: &str) -> String {
 
 /// The active compiler if it has the target, else the distribution's if it has library sources and a linker.
 pub(crate) fn choose(target: &str) -> Option<Toolchain> {
-    if has_target("rustc", target) {
+    if has_target("rustc", "core", target) {
         return Some(Toolchain::Installed);
     }
     let sysroot = output(Command::new("/usr/bin/rustc").args(["--print", "sysroot"]))?;
@@ -52,17 +52,29 @@ pub(crate) fn choose(target: &str) -> Option<Toolchain> {
         .then_some(Toolchain::Distribution { linker })
 }
 
-fn has_target(compiler: &str, target: &str) -> bool {
+/// Whether a compiler has `core` or `std` for a target.
+pub(crate) fn has_target(compiler: &str, library: &str, target: &str) -> bool {
     let Some(folder) =
         output(Command::new(compiler).args(["--print", "target-libdir", "--target", target]))
     else {
         return false;
     };
+    let prefix = format!("lib{library}-");
     std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
         entries
             .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
     })
+}
+
+/// Whether a program can be started here.
+pub(crate) fn is_installed(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn output(command: &mut Command) -> Option<String> {
@@ -157,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_target_nobody_has_is_not_chosen() {
-        assert!(!has_target("rustc", "no-such-target"));
+        assert!(!has_target("rustc", "core", "no-such-target"));
         assert!(remedy("thumbv6m-none-eabi").contains("rustup target add thumbv6m-none-eabi"));
     }
 }

@@ -12,7 +12,7 @@ use sparsecode_formats::{CODE_LIMIT, IntegerFile, IntegerRefiner};
 use super::code::{self, List};
 use super::workspace::Scratch;
 use crate::fista::Stop;
-#[cfg(target_arch = "x86_64")]
+#[cfg(sparsecode_host)]
 use crate::kernels::integer::GradientStep;
 use crate::kernels::integer::{self as kernels, Entry, Threshold};
 
@@ -326,7 +326,7 @@ impl State<'_> {
         momentum: i32,
         threshold: i32,
     ) -> Step {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(sparsecode_host)]
         if let Some(step) = self.step_by_kernel(refiner, correlation, momentum, threshold) {
             return step;
         }
@@ -372,7 +372,7 @@ impl State<'_> {
     }
 
     /// [`step`](Self::step) by a kernel; `None` if there is none. Apart, because the loop of a microcontroller is faster written out.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(sparsecode_host)]
     fn step_by_kernel(
         &mut self,
         refiner: &IntegerRefiner<'_>,

@@ -10,9 +10,9 @@ use super::portable;
 
 /// What `run` gives with every implementation, the portable one first where there is a choice.
 fn everywhere<T>(run: impl Fn() -> T) -> Vec<T> {
-    #[cfg(target_arch = "x86_64")]
-    return super::x86::at_every_level(run);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(sparsecode_host)]
+    return super::level::at_every_level(run);
+    #[cfg(not(sparsecode_host))]
     std::vec![run()]
 }
 
@@ -169,9 +169,10 @@ proptest! {
     }
 
     #[test]
-    fn a_vector_shorter_than_a_row((rows, cols, offset, weights, x) in dense(any_float()), used in 0..70_usize) {
-        let (weights, x) = (&weights[offset..], &x[offset..]);
-        let x = &x[..used.min(cols)];
+    fn a_vector_of_another_length((rows, cols, offset, weights, x) in dense(any_float()), used in 0..90_usize) {
+        let weights = &weights[offset..];
+        // Longer than a row by up to `offset`, or shorter.
+        let x = &x[..used.min(x.len())];
         check_float(rows, cols, x, Weights::F32(weights), |k| portable::dot(portable::row(weights, cols, k), x))?;
     }
 
@@ -221,6 +222,9 @@ proptest! {
             prop::collection::vec(0..=255_i16, 1..60),
             prop::collection::vec(0..=256_i16, 1..60),
             prop::collection::vec(-1..=255_i16, 1..60),
+            prop::collection::vec(-129..=127_i16, 1..60),
+            prop::collection::vec(-128..=128_i16, 1..60),
+            prop::collection::vec(32_639..=32_640_i16, 1..60),
             // More than the registers hold the sums of.
             prop::collection::vec(prop_oneof![9 => Just(0_i16), 1 => any_level()], 1000..1100),
         ],

@@ -7,13 +7,22 @@
 //! None of these functions is generic or inlined, so that they are compiled with this crate, as its profile says: firmware that is
 //! optimised for size keeps fast kernels.
 
+#[cfg(sparsecode_neon)]
+mod aarch64;
 #[cfg(test)]
 mod agreement;
 pub(crate) mod integer;
+#[cfg(sparsecode_host)]
+mod level;
 pub(crate) mod portable;
 mod self_test;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
+
+#[cfg(sparsecode_neon)]
+use aarch64 as host;
+#[cfg(target_arch = "x86_64")]
+use x86 as host;
 
 use sparsecode_formats::{MatrixRef, Weights};
 
@@ -34,19 +43,19 @@ macro_rules! with_values {
     };
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-use portable::Weight as Stored;
 /// What a number type needs for the kernels of the target.
-#[cfg(target_arch = "x86_64")]
-use x86::Eight as Stored;
+#[cfg(sparsecode_host)]
+use host::Eight as Stored;
+#[cfg(not(sparsecode_host))]
+use portable::Weight as Stored;
 
 /// Calls `each(i, row_i · x)` for every row, by the fastest kernel that there is.
 #[inline(always)]
 fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMut(usize, f32)) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(sparsecode_host)]
     let mut each = each;
-    #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(weights, columns, x, &mut each) {
+    #[cfg(sparsecode_host)]
+    if host::dot_rows(weights, columns, x, &mut each) {
         return;
     }
     portable::dot_rows(weights, columns, x, each);
@@ -123,8 +132,8 @@ pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f3
 /// Cost: `support · l` multiply-adds.
 #[inline(never)]
 pub(crate) fn multiply_symmetric(gram: &[f32], x: &[f32], support: &[u16], product: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if x86::multiply_symmetric(gram, x, support, product) {
+    #[cfg(sparsecode_host)]
+    if host::multiply_symmetric(gram, x, support, product) {
         return;
     }
     portable::multiply_symmetric(gram, x, support, product);

@@ -9,29 +9,15 @@
 
 use core::arch::asm;
 use core::arch::x86_64::*;
-use core::sync::atomic::{AtomicU8, Ordering};
 
+use super::level::{BASELINE, level};
 use super::portable::{self, Weight};
 
-/// What the processor has; found out once.
-static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
-
-const UNKNOWN: u8 = 0;
-const BASELINE: u8 = 1;
 const AVX2: u8 = 2;
 const AVX512_VNNI: u8 = 3;
 
-#[inline(always)]
-fn level() -> u8 {
-    match LEVEL.load(Ordering::Relaxed) {
-        UNKNOWN => detect(),
-        level => level,
-    }
-}
-
 /// Without `std` the processor is not asked: what the compiler was told it has, counts.
-#[cold]
-fn detect() -> u8 {
+pub(super) fn detect() -> u8 {
     #[cfg(any(feature = "std", test))]
     macro_rules! has {
         ($($feature:tt),+) => { $(std::is_x86_feature_detected!($feature))&&+ };
@@ -40,15 +26,13 @@ fn detect() -> u8 {
     macro_rules! has {
         ($($feature:tt),+) => { $(cfg!(target_feature = $feature))&&+ };
     }
-    let level = if !has!("avx2", "popcnt") {
+    if !has!("avx2", "popcnt") {
         BASELINE
     } else if has!("avx512f", "avx512bw", "avx512vl", "avx512vnni") {
         AVX512_VNNI
     } else {
         AVX2
-    };
-    LEVEL.store(level, Ordering::Relaxed);
-    level
+    }
 }
 
 /// The processor has AVX2 and POPCNT.
@@ -596,22 +580,4 @@ pub(crate) fn to_front(set: usize) -> __m256i {
     let order = TO_FRONT.get(set).unwrap_or(&[0; LANES]);
     // SAFETY: eight bytes.
     _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(order.as_ptr().cast()) })
-}
-
-/// What `run` gives with every implementation that the processor can run, the portable one first.
-#[cfg(test)]
-pub(super) fn at_every_level<T>(run: impl Fn() -> T) -> std::vec::Vec<T> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    // A failed test has left the level as it was for the next one.
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let real = detect();
-    let results = (BASELINE..=real).map(|level| {
-        LEVEL.store(level, Ordering::Relaxed);
-        run()
-    });
-    let results = results.collect();
-    LEVEL.store(real, Ordering::Relaxed);
-    results
 }

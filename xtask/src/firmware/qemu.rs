@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::toolchain::is_installed;
+
 /// The emulated machine of one core.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
@@ -23,12 +25,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Whether the emulator can be started here.
     pub(crate) fn is_installed(&self) -> bool {
-        Command::new(self.program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+        is_installed(self.program)
     }
 
     pub(crate) fn remedy(&self) -> String {

@@ -5,6 +5,8 @@
 //!
 //! As in [`kernels`](super), nothing here is generic or inlined.
 
+#[cfg(sparsecode_neon)]
+mod aarch64;
 #[cfg(sparsecode_dsp)]
 mod cortex_m;
 #[cfg(sparsecode_mve)]
@@ -19,9 +21,14 @@ use cortex_m as device;
 #[cfg(sparsecode_mve)]
 use helium as device;
 
+#[cfg(sparsecode_neon)]
+use aarch64 as host;
+#[cfg(target_arch = "x86_64")]
+use x86 as host;
+
 use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
 
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(sparsecode_host, test))]
 pub(crate) use rounding::GradientStep;
 pub(crate) use rounding::{High, Threshold, saturate};
 
@@ -48,7 +55,7 @@ impl Entry {
     }
 
     /// Where the row starts in a block, in bytes.
-    #[cfg(any(sparsecode_dsp, sparsecode_mve, target_arch = "x86_64"))]
+    #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_host))]
     #[inline(always)]
     const fn offset(self) -> usize {
         self.0 as usize >> 16
@@ -62,7 +69,7 @@ impl Entry {
 }
 
 /// Whether every entry's row lies within each block of a matrix.
-#[cfg(any(sparsecode_dsp, sparsecode_mve))]
+#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
 #[inline(always)]
 fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     let row = const { LANES * size_of::<T>() };
@@ -96,8 +103,8 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
         *value = *from;
     }
     let last = (!rest.is_empty()).then_some(&last);
-    #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(matrix, eights, last, sums) {
+    #[cfg(sparsecode_host)]
+    if host::dot_rows(matrix, eights, last, sums) {
         return;
     }
     #[cfg(any(sparsecode_dsp, sparsecode_mve))]
@@ -125,8 +132,8 @@ pub(crate) fn add_rows(
     if device::add_rows(matrix, entries, each) {
         return;
     }
-    #[cfg(target_arch = "x86_64")]
-    if x86::add_rows(matrix, entries, each) {
+    #[cfg(sparsecode_host)]
+    if host::add_rows(matrix, entries, each) {
         return;
     }
     let mut sums = [0; LANES];
@@ -145,8 +152,8 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     if device::add_wide_rows(matrix, entries, sums) {
         return;
     }
-    #[cfg(target_arch = "x86_64")]
-    if x86::add_wide_rows(matrix, entries, sums) {
+    #[cfg(sparsecode_host)]
+    if host::add_wide_rows(matrix, entries, sums) {
         return;
     }
     let mut more = [0; LANES];
@@ -167,10 +174,16 @@ pub(crate) fn add_wide_row(matrix: &Blocks<'_, i16>, k: usize, value: i16, sums:
     if device::add_wide_row(matrix, k, value, sums) {
         return;
     }
-    for (block, sums) in matrix.blocks().zip(sums.chunks_mut(LANES)) {
-        if let Some(row) = block.as_chunks::<LANES>().0.get(k) {
-            portable::add_row(row, value, sums);
-        }
+    let mut rows = matrix
+        .blocks()
+        .filter_map(|block| block.as_chunks::<LANES>().0.get(k));
+    // Of known length but for the last, which the compiler makes vectors of.
+    let (eights, rest) = sums.as_chunks_mut::<LANES>();
+    for (eight, row) in eights.iter_mut().zip(rows.by_ref()) {
+        portable::add_row(row, value, eight);
+    }
+    for row in rows.take(1) {
+        portable::add_row(row, value, rest);
     }
 }
 
@@ -196,9 +209,9 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
 pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
     #[cfg(sparsecode_mve)]
     return device::list_levels(drive, threshold, list);
-    #[cfg(target_arch = "x86_64")]
-    return x86::list_levels(drive, threshold, list);
-    #[cfg(not(any(sparsecode_mve, target_arch = "x86_64")))]
+    #[cfg(sparsecode_host)]
+    return host::list_levels(drive, threshold, list);
+    #[cfg(not(any(sparsecode_mve, sparsecode_host)))]
     {
         let _ = (drive, threshold, list);
         None
@@ -217,9 +230,9 @@ pub(crate) fn list_next_levels(
 ) -> Option<u16> {
     #[cfg(sparsecode_mve)]
     return device::list_next_levels(matrix, entries, by, drive, threshold, list);
-    #[cfg(target_arch = "x86_64")]
-    return x86::list_next_levels(matrix, entries, by, drive, threshold, list);
-    #[cfg(not(any(sparsecode_mve, target_arch = "x86_64")))]
+    #[cfg(sparsecode_host)]
+    return host::list_next_levels(matrix, entries, by, drive, threshold, list);
+    #[cfg(not(any(sparsecode_mve, sparsecode_host)))]
     {
         let _ = (matrix, entries, by, drive, threshold, list);
         None
@@ -237,9 +250,9 @@ pub(crate) fn add_rescaled_rows(
 ) -> bool {
     #[cfg(sparsecode_mve)]
     return device::add_rescaled_rows(matrix, entries, by, offset, output);
-    #[cfg(target_arch = "x86_64")]
-    return x86::add_rescaled_rows(matrix, entries, by, offset, output);
-    #[cfg(not(any(sparsecode_mve, target_arch = "x86_64")))]
+    #[cfg(sparsecode_host)]
+    return host::add_rescaled_rows(matrix, entries, by, offset, output);
+    #[cfg(not(any(sparsecode_mve, sparsecode_host)))]
     {
         let _ = (matrix, entries, by, offset, output);
         false
@@ -248,7 +261,7 @@ pub(crate) fn add_rescaled_rows(
 
 /// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or whose step is not below `least`, which
 /// is above 0, in ascending order.
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(sparsecode_host, test))]
 #[inline(always)]
 pub(crate) fn gradient_steps(
     step: GradientStep,
@@ -258,9 +271,9 @@ pub(crate) fn gradient_steps(
     previous: &mut [i32],
     each: &mut impl FnMut(usize, i32, &mut i16),
 ) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return x86::gradient_steps(step, least, code, (product, correlation), previous, each);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(sparsecode_host)]
+    return host::gradient_steps(step, least, code, (product, correlation), previous, each);
+    #[cfg(not(sparsecode_host))]
     {
         let _ = (step, least, code, product, correlation, previous, each);
         false
