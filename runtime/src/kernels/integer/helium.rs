@@ -355,18 +355,8 @@ unsafe extern "C" fn clear_mve(sums: *mut i32, count: usize) {
 macro_rules! row {
     ($sum:literal, $at:literal, $x:literal, $weights:literal) => {
         concat!(
-            "vldrb.s16 ",
-            $weights,
-            ", [",
-            $at,
-            "], #8\n",
-            "vmlava.s16 ",
-            $sum,
-            ", ",
-            $x,
-            ", ",
-            $weights,
-            "\n",
+            concat!("vldrb.s16 ", $weights, ", [", $at, "], #8\n"),
+            concat!("vmlava.s16 ", $sum, ", ", $x, ", ", $weights, "\n"),
         )
     };
 }
@@ -557,23 +547,11 @@ macro_rules! to_drives {
     ($sums:literal) => {
         concat!(
             "vldrw.u32 q4, [r10], #16\n",
-            "vmulh.s32 ",
-            $sums,
-            ", ",
-            $sums,
-            ", q4\n",
+            concat!("vmulh.s32 ", $sums, ", ", $sums, ", q4\n"),
             "vldrw.u32 q4, [r12], #16\n",
-            "vrshl.s32 ",
-            $sums,
-            ", r9\n",
-            "vadd.i32 ",
-            $sums,
-            ", ",
-            $sums,
-            ", q4\n",
-            "vstrw.32 ",
-            $sums,
-            ", [r7], #16\n",
+            concat!("vrshl.s32 ", $sums, ", r9\n"),
+            concat!("vadd.i32 ", $sums, ", ", $sums, ", q4\n"),
+            concat!("vstrw.32 ", $sums, ", [r7], #16\n"),
         )
     };
 }
@@ -626,27 +604,11 @@ unsafe extern "C" fn add_rows_to_drives_mve(
 macro_rules! to_level {
     ($sums:literal) => {
         concat!(
-            "vmulh.s32 ",
-            $sums,
-            ", ",
-            $sums,
-            ", q5\n",
-            "vrshl.s32 ",
-            $sums,
-            ", r9\n",
-            "vadd.i32 ",
-            $sums,
-            ", ",
-            $sums,
-            ", r10\n",
-            "vqmovnb.s32 ",
-            $sums,
-            ", ",
-            $sums,
-            "\n",
-            "vstrh.32 ",
-            $sums,
-            ", [r7], #8\n",
+            concat!("vmulh.s32 ", $sums, ", ", $sums, ", q5\n"),
+            concat!("vrshl.s32 ", $sums, ", r9\n"),
+            concat!("vadd.i32 ", $sums, ", ", $sums, ", r10\n"),
+            concat!("vqmovnb.s32 ", $sums, ", ", $sums, "\n"),
+            concat!("vstrh.32 ", $sums, ", [r7], #8\n"),
         )
     };
 }
@@ -755,18 +717,10 @@ unsafe extern "C" fn rescale_mve(
 macro_rules! append {
     ($level:literal) => {
         concat!(
-            "cmp ",
-            $level,
-            ", #0\n",
+            concat!("cmp ", $level, ", #0\n"),
             "itt gt\n",
-            "orrgt ",
-            $level,
-            ", r5, ",
-            $level,
-            "\n",
-            "strgt ",
-            $level,
-            ", [r12], #4\n",
+            concat!("orrgt ", $level, ", r5, ", $level, "\n"),
+            concat!("strgt ", $level, ", [r12], #4\n"),
             "add r5, r5, #0x80000\n",
         )
     };
