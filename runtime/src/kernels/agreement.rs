@@ -249,6 +249,40 @@ proptest! {
         }
     }
 
+    #[cfg(feature = "std")]
+    #[test]
+    fn integer_dense_products_of_each(
+        rows in 1..150_usize,
+        cols in prop_oneof![1..60_usize, 700..800_usize],
+        patches in prop::collection::vec(
+            (prop_oneof![Just(0_i16..=0), Just(0..=255), Just(i16::MIN..=i16::MAX)], any::<u64>()), 0..5,
+        ),
+        offset in 0..70_usize,
+        seed in prop::collection::vec(any::<i8>(), 997),
+    ) {
+        let stored = arranged(rows, cols, offset, &seed);
+        let matrix = Blocks::new(rows, cols, &stored[offset..]).unwrap();
+        let x: Vec<i16> = patches.iter().flat_map(|(range, mixed)| {
+            let size = i64::from(*range.end()) - i64::from(*range.start()) + 1;
+            let mixed = (0..cols as u64).map(move |i| (mixed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
+            // Some eights are all 0.
+            mixed.enumerate().map(move |(i, mixed)| {
+                if i / LANES % 3 == 1 { 0 } else { (mixed as i64 % size + i64::from(*range.start())) as i16 }
+            })
+        }).collect();
+        let mut expected = std::vec![-7; rows * patches.len()];
+        for (x, sums) in x.chunks(cols).zip(expected.chunks_mut(rows)) {
+            integer::dot_rows(&matrix, x, sums);
+        }
+        for sums in everywhere(|| {
+            let mut sums = std::vec![-7; rows * patches.len()];
+            integer::dot_rows_of_each(&matrix, &x, &mut sums);
+            sums
+        }) {
+            prop_assert_eq!(&sums, &expected);
+        }
+    }
+
     #[test]
     fn integer_sparse_products(
         cols in 1..80_usize,
@@ -299,7 +333,7 @@ proptest! {
 
     #[test]
     fn levels(
-        drive in prop::collection::vec(prop_oneof![any::<i32>(), -300..300_i32, Just(i32::MAX), Just(i32::MIN)], 0..80),
+        drive in prop::collection::vec(prop_oneof![any::<i32>(), -300..300_i32, Just(i32::MAX), Just(i32::MIN)], 0..200),
         fraction in 0..=13_u8,
         short in 0..4_usize,
     ) {
@@ -321,7 +355,7 @@ proptest! {
 
     #[test]
     fn next_levels_and_rescaled_rows(
-        cols in 1..80_usize,
+        cols in 1..300_usize,
         z in prop::collection::vec(any_level(), 1..60),
         shift in 33..=62_u8,
         fraction in 0..=13_u8,
