@@ -5,7 +5,7 @@
 
 use sparsecode_formats::Encoder;
 
-use crate::code::{self, CodeBuffer};
+use crate::code::CodeBuffer;
 use crate::kernels;
 use crate::workspace::Scratch;
 
@@ -25,10 +25,7 @@ pub(crate) fn encode<C: CodeBuffer>(
     // `from_dense` keeps positive components only: it is the relu.
     code.from_dense(drive);
     for _ in 0..iterations {
-        kernels::multiply_sparse(&encoder.recurrent, &mut code::entries(code), point);
-        for (next, u) in point.iter_mut().zip(drive.iter()) {
-            *next += u;
-        }
+        kernels::add_code(&encoder.recurrent, code, drive, point);
         code.from_dense(point);
     }
 }

@@ -16,6 +16,8 @@ pub(crate) mod x86;
 
 use sparsecode_formats::{MatrixRef, Weights};
 
+use crate::code::{self, CodeBuffer};
+
 /// Runs `$body` with `$values` bound to the stored numbers, once for each number type.
 macro_rules! with_values {
     ($matrix:expr, |$values:ident| $body:expr) => {
@@ -39,11 +41,13 @@ use x86::Eight as Stored;
 
 /// Calls `each(i, row_i · x)` for every row, by the fastest kernel that there is.
 #[inline(always)]
-fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMut(usize, f32)) {
+fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], mut each: impl FnMut(usize, f32)) {
     #[cfg(target_arch = "x86_64")]
-    let mut each = each;
-    #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(weights, columns, x, &mut each) {
+    if x86::dot_rows(weights, columns, x, &mut |first, products| {
+        for (index, product) in (first..).zip(products) {
+            each(index, *product);
+        }
+    }) {
         return;
     }
     portable::dot_rows(weights, columns, x, each);
@@ -55,11 +59,22 @@ fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMu
 #[inline(never)]
 pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f32]) {
     with_values!(matrix, |values| {
-        dot_rows(values, matrix.cols, x, |index, product| {
-            if let Some(output) = output.get_mut(index) {
-                *output = product;
+        #[cfg(target_arch = "x86_64")]
+        let done = x86::dot_rows(values, matrix.cols, x, &mut |first, products| {
+            let output = output.get_mut(first..).unwrap_or_default();
+            for (output, product) in output.iter_mut().zip(products) {
+                *output = *product;
             }
         });
+        #[cfg(not(target_arch = "x86_64"))]
+        let done = false;
+        if !done {
+            portable::dot_rows(values, matrix.cols, x, |index, product| {
+                if let Some(output) = output.get_mut(index) {
+                    *output = product;
+                }
+            });
+        }
     });
     portable::multiply(output, matrix.scale());
 }
@@ -84,6 +99,34 @@ pub(crate) fn multiply_sparse(
         }
     });
     portable::multiply(output, matrix.scale());
+}
+
+/// `output = drive + Mᵀ z` for a code `z` and a matrix whose columns are the outputs.
+///
+/// Cost: `active · cols` multiply-adds.
+#[inline(always)]
+pub(crate) fn add_code(
+    matrix: &MatrixRef<'_>,
+    code: &impl CodeBuffer,
+    drive: &[f32],
+    output: &mut [f32],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if with_values!(matrix, |values| {
+        x86::add_code(
+            values,
+            matrix.cols,
+            (code.indices(), code.values()),
+            drive,
+            output,
+        )
+    }) {
+        return;
+    }
+    multiply_sparse(matrix, &mut code::entries(code), output);
+    for (next, u) in output.iter_mut().zip(drive) {
+        *next += u;
+    }
 }
 
 /// Multiplies `x` by the scales of the columns, before [`dot_scaled_rows`] or [`dot_active_rows`].
