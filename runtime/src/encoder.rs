@@ -19,6 +19,17 @@ pub(crate) fn encode<C: CodeBuffer>(
 ) {
     let Scratch { drive, point, .. } = scratch;
     kernels::multiply_dense(&encoder.input, input, drive);
+    infer(encoder, iterations, code, drive, point);
+}
+
+/// The rest, with `U y` in `drive`.
+pub(crate) fn infer<C: CodeBuffer>(
+    encoder: &Encoder<'_>,
+    iterations: u8,
+    code: &mut C,
+    drive: &mut [f32],
+    point: &mut [f32],
+) {
     for (u, bias) in drive.iter_mut().zip(encoder.bias) {
         *u += bias;
     }

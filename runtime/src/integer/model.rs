@@ -366,7 +366,7 @@ impl<'a> IntegerView<'a> {
     /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `patches`: calls `each(i, view)` for every one, in
     /// order, when the view holds its code, which can be refined and decoded there. The codes are those of one patch at a time.
     ///
-    /// On x86-64 several patches share the loads of the weights. The first call allocates `128·l` bytes.
+    /// On x86-64 several patches share the loads of the weights. The first call allocates `512·l` bytes.
     ///
     /// # Errors
     ///
@@ -377,16 +377,9 @@ impl<'a> IntegerView<'a> {
         mut each: impl FnMut(usize, &mut Self),
     ) -> Result<(), DimensionError> {
         let (input_dim, code_dim) = (self.file.spec.input_dim(), self.file.spec.code_dim());
-        let rows = patches.chunks_exact(input_dim.max(1));
-        if !rows.remainder().is_empty() {
-            return Err(DimensionError {
-                field: "patches",
-                expected: patches.len().saturating_sub(rows.remainder().len()),
-                found: patches.len(),
-            });
-        }
+        DimensionError::check_whole("patches", input_dim, patches.len())?;
         let Some(encoder) = self.file.encoder else {
-            for (index, patch) in rows.enumerate() {
+            for (index, patch) in patches.chunks_exact(input_dim.max(1)).enumerate() {
                 self.encode(patch)?;
                 each(index, self);
             }

@@ -79,6 +79,28 @@ pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f3
     portable::multiply(output, matrix.scale());
 }
 
+/// [`multiply_dense`] for each of several `x`, one after the other in `inputs`; `outputs` holds as many numbers for each as there are
+/// rows.
+///
+/// Sums of x86-64 with AVX-512 are fused and in another order: off by at most `(n/16 + 5)·2⁻²⁴·Σ|w·x|` for rows of `n`.
+#[cfg(feature = "std")]
+#[inline(never)]
+pub(crate) fn multiply_dense_each(matrix: &MatrixRef<'_>, inputs: &[f32], outputs: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if with_values!(matrix, |values| {
+        x86::multiply_each(values, (matrix.rows, matrix.cols), inputs, outputs)
+    }) {
+        for output in outputs.chunks_exact_mut(matrix.rows.max(1)) {
+            portable::multiply(output, matrix.scale());
+        }
+        return;
+    }
+    let inputs = inputs.chunks_exact(matrix.cols.max(1));
+    for (x, output) in inputs.zip(outputs.chunks_exact_mut(matrix.rows.max(1))) {
+        multiply_dense(matrix, x, output);
+    }
+}
+
 /// `output = Mᵀ z` for the non-zero components `entries` of `z` and a matrix whose columns are the outputs.
 ///
 /// Cost: `entries · cols` multiply-adds.

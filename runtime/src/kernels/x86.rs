@@ -109,6 +109,14 @@ pub(crate) trait Eight: Weight {
     /// The processor has AVX2, and the weights of these lanes are there.
     unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256;
 
+    /// Sixteen weights, of which those that the mask leaves out are 0 and not read, without their scale.
+    ///
+    /// # Safety
+    ///
+    /// The processor has AVX-512, and the weights that the mask sets are there.
+    #[cfg(feature = "std")]
+    unsafe fn load_wide(weights: *const Self, mask: __mmask16) -> __m512;
+
     /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every second load from two lines of the
     /// cache costs a third of the time of a product.
     fn phase(rows: *const Self, columns: usize) -> usize;
@@ -142,6 +150,13 @@ impl Eight for f32 {
     unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256 {
         // SAFETY: what is asked of the caller; the others are not read.
         unsafe { _mm256_maskload_ps(weights, lanes.mask()) }
+    }
+
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    unsafe fn load_wide(weights: *const Self, mask: __mmask16) -> __m512 {
+        // SAFETY: what is asked of the caller.
+        unsafe { _mm512_maskz_loadu_ps(mask, weights) }
     }
 
     #[inline(always)]
@@ -183,7 +198,7 @@ impl Eight for f32 {
 
 /// Conversion takes longer than the loads.
 macro_rules! converted {
-    ($type:ty, |$weights:ident| $eight:expr) => {
+    ($type:ty, |$weights:ident| $eight:expr, |$wide:ident, $mask:ident| $sixteen:expr) => {
         impl Eight for $type {
             #[inline(always)]
             unsafe fn load($weights: *const Self) -> __m256 {
@@ -204,6 +219,13 @@ macro_rules! converted {
                 unsafe { Self::load(eight.as_ptr()) }
             }
 
+            #[cfg(feature = "std")]
+            #[inline(always)]
+            unsafe fn load_wide($wide: *const Self, $mask: __mmask16) -> __m512 {
+                // SAFETY: what is asked of the caller.
+                unsafe { _mm512_cvtepi32_ps($sixteen) }
+            }
+
             #[inline(always)]
             fn phase(_: *const Self, _: usize) -> usize {
                 0
@@ -212,12 +234,16 @@ macro_rules! converted {
     };
 }
 
-converted!(i16, |weights| _mm256_cvtepi16_epi32(_mm_loadu_si128(
-    weights.cast()
-)));
-converted!(i8, |weights| _mm256_cvtepi8_epi32(_mm_loadl_epi64(
-    weights.cast()
-)));
+converted!(
+    i16,
+    |weights| _mm256_cvtepi16_epi32(_mm_loadu_si128(weights.cast())),
+    |weights, mask| _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, weights))
+);
+converted!(
+    i8,
+    |weights| _mm256_cvtepi8_epi32(_mm_loadl_epi64(weights.cast())),
+    |weights, mask| _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, weights))
+);
 
 /// Partial sums of a row, and rows at a time.
 const LANES: usize = 8;
@@ -250,6 +276,22 @@ fn dot_rows_avx2<W: Eight>(
     }
 }
 
+/// Hides how rows lie to each other, so that each keeps its register: computed from one another in a loop, they take ports from the
+/// additions.
+#[inline(always)]
+fn hide<T>(rows: &mut [*const T]) {
+    for row in rows {
+        // SAFETY: no instruction at all.
+        unsafe {
+            asm!(
+                "/* {0} */",
+                inout(reg) * row,
+                options(pure, readonly, nostack, preserves_flags)
+            )
+        };
+    }
+}
+
 /// The products of eight rows, in the order of [`portable::dot`].
 ///
 /// Lane `i` holds the partial sum of elements `i − phase` modulo 8, so that the weights are read from whole lines of the cache.
@@ -274,17 +316,7 @@ unsafe fn dot_eight<W: Eight>(
         rows.wrapping_add(row.wrapping_mul(columns))
             .wrapping_sub(phase)
     });
-    for row in &mut rows {
-        // SAFETY: no instruction at all. It hides how the rows lie to each other, so that each keeps its register: computed from one
-        // another in the loop, they take ports from the additions.
-        unsafe {
-            asm!(
-                "/* {0} */",
-                inout(reg) * row,
-                options(pure, readonly, nostack, preserves_flags)
-            )
-        };
-    }
+    hide(&mut rows);
     while at < end {
         let lanes = Lanes {
             from: phase.saturating_sub(at),
@@ -393,16 +425,7 @@ fn dot_rows_wide(
             let row = rows.as_ptr().wrapping_add(row.wrapping_mul(columns));
             row.wrapping_sub(phase)
         });
-        for row in &mut rows {
-            // SAFETY: as in `dot_eight`.
-            unsafe {
-                asm!(
-                    "/* {0} */",
-                    inout(reg) * row,
-                    options(pure, readonly, nostack, preserves_flags)
-                )
-            };
-        }
+        hide(&mut rows);
         // Two rows in each: an even one in the lower half.
         let mut sums = [_mm512_setzero_ps(); LANES / 2];
         // SAFETY: the mask sets elements from 0 to `used`.
@@ -500,6 +523,131 @@ pub(crate) fn dot_rows<W: Eight>(
     true
 }
 
+/// See [`multiply_dense_each`](super::multiply_dense_each), without the scales. `false` if nothing was done.
+///
+/// Groups of patches that stay in the nearest cache meet all weights, four rows at a time.
+#[cfg(feature = "std")]
+pub(crate) fn multiply_each<W: Eight>(
+    weights: &[W],
+    (rows, columns): (usize, usize),
+    mut inputs: &[f32],
+    mut outputs: &mut [f32],
+) -> bool {
+    let sound = rows.checked_mul(columns) == Some(weights.len()) && !weights.is_empty();
+    let Some(_) = Avx512Vnni::new().filter(|_| sound) else {
+        return false;
+    };
+    macro_rules! groups {
+        ($($patches:literal),+) => {$(
+            while let Some((group, rest)) = inputs.split_at_checked(columns.wrapping_mul($patches))
+                && let Some((products, free)) = core::mem::take(&mut outputs)
+                    .split_at_mut_checked(rows.wrapping_mul($patches))
+            {
+                // SAFETY: the token; `rows` by `columns` weights, as many patches of `columns` elements, and of `rows` products.
+                unsafe { multiply_group::<W, $patches>(weights, columns, group, products) };
+                (inputs, outputs) = (rest, free);
+            }
+        )+};
+    }
+    groups!(6, 4, 1);
+    true
+}
+
+/// Rows that a group of patches meets at a time.
+#[cfg(feature = "std")]
+const FOUR: usize = 4;
+
+/// The products of all rows with `N` patches, by fused multiply-adds: element `i` goes to partial sum `i mod 16`.
+///
+/// # Safety
+///
+/// The processor has AVX-512. `weights`: rows of `columns`; as many elements in each patch, and as many products for each as rows.
+#[cfg(feature = "std")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn multiply_group<W: Eight, const N: usize>(
+    weights: &[W],
+    columns: usize,
+    inputs: &[f32],
+    outputs: &mut [f32],
+) {
+    let all = outputs.len().checked_div(N).unwrap_or(0);
+    let whole = columns & !(WIDE - 1);
+    let mut first = 0_usize;
+    while first < all {
+        let used = all.wrapping_sub(first).min(FOUR);
+        // A row that is not there is the last one once more.
+        let mut rows: [*const W; FOUR] = core::array::from_fn(|row| {
+            let row = first.wrapping_add(row.min(used.wrapping_sub(1)));
+            weights.as_ptr().wrapping_add(row.wrapping_mul(columns))
+        });
+        let mut patches: [*const f32; N] =
+            core::array::from_fn(|patch| inputs.as_ptr().wrapping_add(patch.wrapping_mul(columns)));
+        hide(&mut rows);
+        hide(&mut patches);
+        let mut sums = [[_mm512_setzero_ps(); FOUR]; N];
+        let mut at = 0_usize;
+        while at < whole {
+            // SAFETY: 16 elements of each patch, and 16 weights of each row.
+            unsafe { multiply_add(&mut sums, rows, patches, at, __mmask16::MAX) };
+            at = at.wrapping_add(WIDE);
+        }
+        if at < columns {
+            let mask = below(columns.wrapping_sub(at)) as __mmask16;
+            // SAFETY: as many elements, and weights, as the mask says.
+            unsafe { multiply_add(&mut sums, rows, patches, at, mask) };
+        }
+        for (patch, [a, b, c, d]) in sums.into_iter().enumerate() {
+            let pairs = |x, y| _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+            let (ab, cd) = (pairs(a, b), pairs(c, d));
+            // In each 128 bits one of each row.
+            let four = _mm512_add_ps(
+                _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+            );
+            let four = _mm256_add_ps(
+                _mm512_castps512_ps256(four),
+                _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b11_10_11_10>(four, four)),
+            );
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(four),
+                _mm256_extractf128_ps::<1>(four),
+            );
+            let place = patch.wrapping_mul(all).wrapping_add(first);
+            // SAFETY: as many products as the mask says.
+            unsafe {
+                let place = outputs.as_mut_ptr().add(place);
+                _mm_mask_storeu_ps(place, below(used) as __mmask8, four);
+            }
+        }
+        first = first.wrapping_add(FOUR);
+    }
+}
+
+/// # Safety
+///
+/// The processor has AVX-512; the elements and weights from `at` on that the mask sets are there.
+#[cfg(feature = "std")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn multiply_add<W: Eight, const N: usize>(
+    sums: &mut [[__m512; FOUR]; N],
+    rows: [*const W; FOUR],
+    patches: [*const f32; N],
+    at: usize,
+    mask: __mmask16,
+) {
+    // SAFETY: what is asked of the caller.
+    unsafe {
+        let weights = rows.map(|row| W::load_wide(row.wrapping_add(at), mask));
+        for (sums, patch) in sums.iter_mut().zip(patches) {
+            let x = _mm512_maskz_loadu_ps(mask, patch.wrapping_add(at));
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm512_fmadd_ps(weights, x, *sum);
+            }
+        }
+    }
+}
+
 /// Compiles a portable kernel for AVX2 as well: one pass over independent sums, which the compiler vectorises in their order.
 macro_rules! vectorised {
     ($(#[$documentation:meta])* $name:ident, $inner:ident, ($($argument:ident: $type:ty),*), $body:expr $(, $weight:ident)?) => {
@@ -566,24 +714,21 @@ fn add_code_wide(
     output: &mut [f32],
 ) -> bool {
     let count = columns.min(drive.len()).min(output.len());
-    let most = code.0.iter().copied().max().unwrap_or(0);
-    if usize::from(most).wrapping_add(1).saturating_mul(columns) > weights.len() {
-        return false;
-    }
+    let shape = (weights.len().checked_div(columns).unwrap_or(0), columns);
     let mut first = 0_usize;
     while first < count {
         let used = count.wrapping_sub(first).min(TILE);
-        // SAFETY: the rows of all indices are there, and as many columns of them, of the drive and of the output.
+        // SAFETY: as many columns of the rows, of the drive and of the output.
         unsafe {
-            let rows = weights.as_ptr().add(first);
+            let weights = weights.as_ptr().wrapping_add(first);
             let (drive, output) = (drive.as_ptr().add(first), output.as_mut_ptr().add(first));
             if used == TILE {
-                add_tile::<{ TILE / WIDE }>(rows, columns, code, drive, output, __mmask16::MAX);
+                add_tile::<{ TILE / WIDE }>(weights, shape, code, drive, output, __mmask16::MAX);
             } else {
                 for lane in (0..used).step_by(WIDE) {
                     let mask = below(used.wrapping_sub(lane).min(WIDE)) as __mmask16;
                     let (drive, output) = (drive.add(lane), output.add(lane));
-                    add_tile::<1>(rows.add(lane), columns, code, drive, output, mask);
+                    add_tile::<1>(weights.wrapping_add(lane), shape, code, drive, output, mask);
                 }
             }
         }
@@ -602,13 +747,13 @@ fn below(lane: usize) -> u32 {
 ///
 /// # Safety
 ///
-/// The processor has AVX-512. `rows`: as many numbers in each row that the code names, `columns` from one to the next; as many in
-/// `drive` and `output`.
+/// The processor has AVX-512. `weights`: as many numbers in each of the rows, `columns` from one to the next; as many in `drive` and
+/// `output`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn add_tile<const N: usize>(
-    rows: *const f32,
-    columns: usize,
+    weights: *const f32,
+    (rows, columns): (usize, usize),
     (indices, values): (&[u16], &[f32]),
     drive: *const f32,
     output: *mut f32,
@@ -616,8 +761,12 @@ unsafe fn add_tile<const N: usize>(
 ) {
     let mut sums = [_mm512_setzero_ps(); N];
     for (&k, &value) in indices.iter().zip(values) {
+        let k = usize::from(k);
+        if k >= rows {
+            continue;
+        }
         let value = _mm512_set1_ps(value);
-        let row = rows.wrapping_add(usize::from(k).wrapping_mul(columns));
+        let row = weights.wrapping_add(k.wrapping_mul(columns));
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: what is asked of the caller.
             let row = unsafe { _mm512_maskz_loadu_ps(mask, row.add(i.wrapping_mul(WIDE))) };
