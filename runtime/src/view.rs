@@ -80,7 +80,7 @@ impl<'a> ModelView<'a> {
     /// ones keeps up with: their last bits may differ from those of [`encode`](Self::encode), by `(d/5 + 9)·2⁻²⁴·Σ|w·y|` at most (first
     /// order). A patch's code does not depend on the others. Elsewhere, the codes are those of one patch at a time.
     ///
-    /// The first call allocates `384·l` bytes in the workspace.
+    /// The first call allocates `384·l` bytes in the workspace; with AVX-512, each one `24·d` bytes for a while.
     ///
     /// ```
     /// use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};

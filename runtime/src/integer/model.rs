@@ -368,6 +368,39 @@ impl<'a> IntegerView<'a> {
     ///
     /// On x86-64 several patches share the loads of the weights. The first call allocates `512·l` bytes.
     ///
+    /// ```
+    /// use sparsecode_runtime::{IntegerView, formats::IntegerFile};
+    /// # use sparsecode_runtime::formats::{self, *};
+    /// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
+    /// # let trained = OwnedModel {
+    /// #     spec: OwnedSpec {
+    /// #         variant: Variant::Sdl,
+    /// #         input_shape: InputShape::window(8),
+    /// #         code_dim: 4,
+    /// #         hidden_dim: 0,
+    /// #         lista_iterations: Some(1),
+    /// #         lambda: 0.01,
+    /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
+    /// #         peak: 1.0,
+    /// #         provenance: OwnedProvenance::default(),
+    /// #     },
+    /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
+    /// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
+    /// # };
+    /// # let ranges = ActivationRanges { input_scale: 0.01, input_min: -300, input_max: 300, code_max: 4.0 };
+    /// # let bytes = AlignedBytes::from_slice(&formats::write_integer(&trained, &ranges).unwrap().bytes);
+    ///
+    /// // 8 samples in hundredths, 4 atoms.
+    /// let mut view = IntegerView::new(IntegerFile::read(&bytes)?);
+    /// let patches = [[0, 0, 100, 100, 0, 0, 0, 0], [100, 100, 0, 0, 0, 0, 100, 100]];
+    /// let mut atoms = Vec::new();
+    /// view.encode_batch(patches.as_flattened(), |_, view| {
+    ///     atoms.push(view.code().map(|(index, _)| index).collect::<Vec<_>>());
+    /// })?;
+    /// assert_eq!(atoms, [vec![1], vec![0, 3]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DimensionError`] if there is not a whole number of patches; then `each` was not called.

@@ -190,6 +190,12 @@ proptest! {
             _ => Weights::I8 { values: &narrow[offset..], scale: &scale },
         };
         let matrix = MatrixRef { rows, cols, weights, scale_axis: ScaleAxis::Row };
+        let mut moved = std::vec![0.0; offset + 5];
+        moved.extend(&floats[offset..]);
+        let moved = match weights {
+            Weights::F32(_) => MatrixRef { weights: Weights::F32(&moved[offset + 5..]), ..matrix },
+            _ => matrix,
+        };
         let x: Vec<f32> = (0..patches * cols).map(|i| seed[place(i * 3 + 7)].0).collect();
         for found in everywhere(|| {
             let mut all = std::vec![f32::NAN; rows * patches];
@@ -200,6 +206,8 @@ proptest! {
                 super::multiply_dense_each(&matrix, x, products);
             }
             assert_eq!(bits(&all), bits(&alone), "a product depends on the patches beside it");
+            super::multiply_dense_each(&moved, &x, &mut alone);
+            assert_eq!(bits(&all), bits(&alone), "a product depends on where the weights lie");
             all
         }) {
             for (x, products) in x.chunks(cols).zip(found.chunks(rows)) {

@@ -525,7 +525,8 @@ pub(crate) fn dot_rows<W: Eight>(
 
 /// See [`multiply_dense_each`](super::multiply_dense_each), without the scales. `false` if nothing was done.
 ///
-/// Groups of patches that stay in the nearest cache meet all weights, four rows at a time.
+/// Groups of patches that stay in the nearest cache meet all weights, four rows at a time. They are copied so that both are read from
+/// whole lines of the cache; which lane an element meets does not depend on where the weights lie.
 #[cfg(feature = "std")]
 pub(crate) fn multiply_each<W: Eight>(
     weights: &[W],
@@ -533,23 +534,42 @@ pub(crate) fn multiply_each<W: Eight>(
     mut inputs: &[f32],
     mut outputs: &mut [f32],
 ) -> bool {
+    const MOST: usize = 6;
     let sound = rows.checked_mul(columns) == Some(weights.len()) && !weights.is_empty();
     let Some(_) = Avx512Vnni::new().filter(|_| sound) else {
         return false;
     };
+    let phase = if size_of::<W>() == size_of::<f32>() && columns.is_multiple_of(WIDE) {
+        (weights.as_ptr().addr() >> const { size_of::<f32>().trailing_zeros() }) % WIDE
+    } else {
+        0
+    };
+    let stride = columns.wrapping_add(phase).next_multiple_of(WIDE);
+    let mut near = std::vec![0.0_f32; stride.saturating_mul(MOST).saturating_add(WIDE)];
+    let start = near
+        .as_ptr()
+        .align_offset(const { WIDE * size_of::<f32>() });
+    let near = near.get_mut(start.min(WIDE)..).unwrap_or_default();
     macro_rules! groups {
-        ($($patches:literal),+) => {$(
+        ($($patches:expr),+) => {$(
             while let Some((group, rest)) = inputs.split_at_checked(columns.wrapping_mul($patches))
                 && let Some((products, free)) = core::mem::take(&mut outputs)
                     .split_at_mut_checked(rows.wrapping_mul($patches))
             {
-                // SAFETY: the token; `rows` by `columns` weights, as many patches of `columns` elements, and of `rows` products.
-                unsafe { multiply_group::<W, $patches>(weights, columns, group, products) };
+                let copies = near.chunks_exact_mut(stride);
+                for (near, patch) in copies.zip(group.chunks_exact(columns)) {
+                    for (to, from) in near.iter_mut().skip(phase).zip(patch) {
+                        *to = *from;
+                    }
+                }
+                let shape = (columns, phase, stride);
+                // SAFETY: the token; `rows` by `columns` weights, as many products for each patch, and patches as they have to be.
+                unsafe { multiply_group::<W, { $patches }>(weights, shape, near, products) };
                 (inputs, outputs) = (rest, free);
             }
         )+};
     }
-    groups!(6, 4, 1);
+    groups!(MOST, 4, 1);
     true
 }
 
@@ -561,43 +581,60 @@ const FOUR: usize = 4;
 ///
 /// # Safety
 ///
-/// The processor has AVX-512. `weights`: rows of `columns`; as many elements in each patch, and as many products for each as rows.
+/// The processor has AVX-512. `weights`: rows of `columns`; `inputs`: patches of so many elements, `stride`, a multiple of 16, from one
+/// to the next, each from `phase`, below 16, on, and 0 around it; `outputs`: as many products for each patch as there are rows.
 #[cfg(feature = "std")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn multiply_group<W: Eight, const N: usize>(
     weights: &[W],
-    columns: usize,
+    (columns, phase, stride): (usize, usize, usize),
     inputs: &[f32],
     outputs: &mut [f32],
 ) {
     let all = outputs.len().checked_div(N).unwrap_or(0);
-    let whole = columns & !(WIDE - 1);
+    let end = columns.wrapping_add(phase);
+    // Partial sums of two rows, turned by the phase: those of even quarters, then of odd ones, the rows by turns.
+    let lane = _mm512_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13);
+    let row = _mm512_setr_epi32(0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16);
+    let lower = _mm512_add_epi32(lane, _mm512_set1_epi32(phase as i32));
+    let upper = _mm512_add_epi32(lower, _mm512_set1_epi32(2));
+    let fifteen = _mm512_set1_epi32(15);
+    let lower = _mm512_or_si512(_mm512_and_si512(lower, fifteen), row);
+    let upper = _mm512_or_si512(_mm512_and_si512(upper, fifteen), row);
     let mut first = 0_usize;
     while first < all {
         let used = all.wrapping_sub(first).min(FOUR);
         // A row that is not there is the last one once more.
         let mut rows: [*const W; FOUR] = core::array::from_fn(|row| {
             let row = first.wrapping_add(row.min(used.wrapping_sub(1)));
-            weights.as_ptr().wrapping_add(row.wrapping_mul(columns))
+            let row = weights.as_ptr().wrapping_add(row.wrapping_mul(columns));
+            row.wrapping_sub(phase)
         });
         let mut patches: [*const f32; N] =
-            core::array::from_fn(|patch| inputs.as_ptr().wrapping_add(patch.wrapping_mul(columns)));
+            core::array::from_fn(|patch| inputs.as_ptr().wrapping_add(patch.wrapping_mul(stride)));
         hide(&mut rows);
         hide(&mut patches);
         let mut sums = [[_mm512_setzero_ps(); FOUR]; N];
-        let mut at = 0_usize;
-        while at < whole {
-            // SAFETY: 16 elements of each patch, and 16 weights of each row.
-            unsafe { multiply_add(&mut sums, rows, patches, at, __mmask16::MAX) };
+        let mask = below(end.min(WIDE)) & !below(phase);
+        // SAFETY: the mask sets elements of the rows.
+        unsafe { multiply_add(&mut sums, rows, patches, 0, mask) };
+        let mut at = WIDE;
+        while at.wrapping_add(WIDE) <= end {
+            // SAFETY: 16 elements of the rows.
+            unsafe { multiply_add(&mut sums, rows, patches, at, below(WIDE)) };
             at = at.wrapping_add(WIDE);
         }
-        if at < columns {
-            let mask = below(columns.wrapping_sub(at)) as __mmask16;
-            // SAFETY: as many elements, and weights, as the mask says.
-            unsafe { multiply_add(&mut sums, rows, patches, at, mask) };
+        if at < end {
+            // SAFETY: as many elements of the rows as the mask sets.
+            unsafe { multiply_add(&mut sums, rows, patches, at, below(end.wrapping_sub(at))) };
         }
         for (patch, [a, b, c, d]) in sums.into_iter().enumerate() {
-            let pairs = |x, y| _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+            let pairs = |x, y| {
+                _mm512_add_ps(
+                    _mm512_permutex2var_ps(x, lower, y),
+                    _mm512_permutex2var_ps(x, upper, y),
+                )
+            };
             let (ab, cd) = (pairs(a, b), pairs(c, d));
             // In each 128 bits one of each row.
             let four = _mm512_add_ps(
@@ -613,7 +650,7 @@ unsafe fn multiply_group<W: Eight, const N: usize>(
                 _mm256_extractf128_ps::<1>(four),
             );
             let place = patch.wrapping_mul(all).wrapping_add(first);
-            // SAFETY: as many products as the mask says.
+            // SAFETY: as many products as the mask sets.
             unsafe {
                 let place = outputs.as_mut_ptr().add(place);
                 _mm_mask_storeu_ps(place, below(used) as __mmask8, four);
@@ -625,7 +662,7 @@ unsafe fn multiply_group<W: Eight, const N: usize>(
 
 /// # Safety
 ///
-/// The processor has AVX-512; the elements and weights from `at` on that the mask sets are there.
+/// The processor has AVX-512; the weights from `at` on that the mask sets are there, and 16 elements of each patch.
 #[cfg(feature = "std")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -634,13 +671,13 @@ unsafe fn multiply_add<W: Eight, const N: usize>(
     rows: [*const W; FOUR],
     patches: [*const f32; N],
     at: usize,
-    mask: __mmask16,
+    mask: u32,
 ) {
     // SAFETY: what is asked of the caller.
     unsafe {
-        let weights = rows.map(|row| W::load_wide(row.wrapping_add(at), mask));
+        let weights = rows.map(|row| W::load_wide(row.wrapping_add(at), mask as __mmask16));
         for (sums, patch) in sums.iter_mut().zip(patches) {
-            let x = _mm512_maskz_loadu_ps(mask, patch.wrapping_add(at));
+            let x = _mm512_loadu_ps(patch.wrapping_add(at));
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm512_fmadd_ps(weights, x, *sum);
             }
