@@ -41,7 +41,9 @@ use x86::Eight as Stored;
 
 /// Calls `each(i, row_i · x)` for every row, by the fastest kernel that there is.
 #[inline(always)]
-fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], mut each: impl FnMut(usize, f32)) {
+fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMut(usize, f32)) {
+    #[cfg(target_arch = "x86_64")]
+    let mut each = each;
     #[cfg(target_arch = "x86_64")]
     if x86::dot_rows(weights, columns, x, &mut |first, products| {
         for (index, product) in (first..).zip(products) {
