@@ -5,7 +5,7 @@
 
 use sparsecode_formats::Encoder;
 
-use crate::code::{self, CodeBuffer};
+use crate::code::CodeBuffer;
 use crate::kernels;
 use crate::workspace::Scratch;
 
@@ -19,16 +19,24 @@ pub(crate) fn encode<C: CodeBuffer>(
 ) {
     let Scratch { drive, point, .. } = scratch;
     kernels::multiply_dense(&encoder.input, input, drive);
+    infer(encoder, iterations, code, drive, point);
+}
+
+/// The rest, with `U y` in `drive`.
+pub(crate) fn infer<C: CodeBuffer>(
+    encoder: &Encoder<'_>,
+    iterations: u8,
+    code: &mut C,
+    drive: &mut [f32],
+    point: &mut [f32],
+) {
     for (u, bias) in drive.iter_mut().zip(encoder.bias) {
         *u += bias;
     }
     // `from_dense` keeps positive components only: it is the relu.
     code.from_dense(drive);
     for _ in 0..iterations {
-        kernels::multiply_sparse(&encoder.recurrent, &mut code::entries(code), point);
-        for (next, u) in point.iter_mut().zip(drive.iter()) {
-            *next += u;
-        }
+        kernels::add_code(&encoder.recurrent, code, drive, point);
         code.from_dense(point);
     }
 }

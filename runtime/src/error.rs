@@ -31,6 +31,15 @@ impl DimensionError {
     }
 }
 
+#[cfg(feature = "std")]
+impl DimensionError {
+    /// `found` is a multiple of `unit`; otherwise the next smaller one is expected.
+    pub(crate) fn check_whole(field: &'static str, unit: usize, found: usize) -> Result<(), Self> {
+        let rest = found.checked_rem(unit).unwrap_or(found);
+        Self::check(field, found.saturating_sub(rest), found)
+    }
+}
+
 impl fmt::Display for DimensionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

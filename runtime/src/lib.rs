@@ -75,13 +75,16 @@
 //! |---|---|---|
 //! | Cortex-M with Helium | eight or four products an instruction | portable |
 //! | Cortex-M with DSP | two 16-bit products an instruction | portable |
-//! | x86-64 with AVX-512 VNNI | dense ones with VNNI, of inputs from 0 to 255 four to a lane; the rest with AVX2 | dense `f32` products from whole cache lines; the rest with AVX2 |
+//! | x86-64 with AVX-512 VNNI | dense ones with VNNI, of inputs from 0 to 255 four to a lane; the rest with AVX2 | products with `f32` weights in the encoder, dense ones from whole cache lines; the rest with AVX2 |
 //! | x86-64 with AVX2 | AVX2 | AVX2, without fused multiply-add |
 //! | AArch64 with dot products (Cortex-A76, Apple's, Neoverse) | dense ones with `SDOT`, of as many digits to base 256 as inputs have; the rest with NEON | NEON |
 //! | AArch64 (Cortex-A53, A72) | NEON | NEON, without fused multiply-add |
 //! | others | portable | portable |
 //!
-//! [`self_test`] holds those of a device to it on the device itself.
+//! Hosts encode many patches at once ([`ModelView::encode_batch`](ModelView#method.encode_batch) and `IntegerView::encode_batch`, feature
+//! `std`): in integers with the same bits; in `f32`, with AVX-512, by fused products, the one exception to what is said above.
+//!
+//! [`self_test`] holds the kernels of a device to the portable ones on the device itself.
 //!
 //! Without feature `std` an x86-64 or AArch64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
 //!
@@ -105,7 +108,7 @@
 //!
 //! # Features
 //!
-//! - `std`: `SparseCodeBuf`, `WorkspaceBuf` and `GramView`, sized at run time.
+//! - `std`: `SparseCodeBuf`, `WorkspaceBuf`, `GramView` and `IntegerView`, sized at run time; many patches at once.
 //! - `embed`: the build-script helper `embed` (needs `std`).
 //! - `defmt`: `defmt::Format` for everything that is worth a log line.
 //! - `serde`: `Serialize` and `Deserialize` for settings, results and codes.

@@ -7,8 +7,16 @@ use crate::denoise::{self, Denoised};
 use crate::error::DimensionError;
 use crate::fista::{self, Refine, Refinement};
 use crate::preprocess::{self, Normalisation};
+#[cfg(feature = "std")]
+use crate::workspace::WorkspaceBuf;
 use crate::workspace::{Scratch, WorkspaceBuffer};
 use crate::{decoder, workspace};
+#[cfg(feature = "std")]
+use crate::{encoder, kernels};
+
+/// Patches that are multiplied before the first of them gets its code.
+#[cfg(feature = "std")]
+const BATCH: usize = 96;
 
 /// A model of any dimensions, for programs that get to know them from the file; the arithmetic is that of
 /// [`Model`](crate::Model), where the operations are described.
@@ -62,6 +70,90 @@ impl<'a> ModelView<'a> {
         self.check("input", input)?;
         let scratch = self.scratch(code, workspace)?;
         denoise::encode(&self.file, input, code, scratch);
+        Ok(())
+    }
+
+    /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `inputs`: calls `each(i, code, workspace)` for every
+    /// one, in order, when `code` is its own, which can be refined and decoded there.
+    ///
+    /// On x86-64 with AVX-512 several patches share the loads of `U`, and sums of `U y` are fused multiply-adds, which no order of separate
+    /// ones keeps up with: their last bits may differ from those of [`encode`](Self::encode), by `(d/5 + 9)·2⁻²⁴·Σ|w·y|` at most (first
+    /// order). A patch's code does not depend on the others. Elsewhere, the codes are those of one patch at a time.
+    ///
+    /// The first call allocates `384·l` bytes in the workspace; with AVX-512, each one `24·d` bytes for a while.
+    ///
+    /// ```
+    /// use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
+    /// # use sparsecode_runtime::formats::{self, *};
+    /// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
+    /// # let trained = OwnedModel {
+    /// #     spec: OwnedSpec {
+    /// #         variant: Variant::Sdl,
+    /// #         input_shape: InputShape::window(8),
+    /// #         code_dim: 4,
+    /// #         hidden_dim: 0,
+    /// #         lista_iterations: Some(1),
+    /// #         lambda: 0.01,
+    /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
+    /// #         peak: 1.0,
+    /// #         provenance: OwnedProvenance::default(),
+    /// #     },
+    /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
+    /// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
+    /// # };
+    /// # let bytes = AlignedBytes::from_slice(&formats::write(&trained, WeightType::F32).unwrap());
+    ///
+    /// // 8 samples, 4 atoms.
+    /// let model = ModelView::load(&bytes)?;
+    /// let mut code = SparseCodeBuf::new(model.spec().code_dim);
+    /// let mut workspace = WorkspaceBuf::for_model(model.spec());
+    /// let patches = [[0., 0., 1., 1., 0., 0., 0., 0.], [1., 1., 0., 0., 0., 0., 1., 1.]];
+    /// let mut codes = Vec::new();
+    /// model.encode_batch(patches.as_flattened(), &mut code, &mut workspace, |_, code, _| {
+    ///     codes.push(code.indices().to_vec());
+    /// })?;
+    /// assert_eq!(codes, [vec![1], vec![0, 3]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if a length does not fit, or there is not a whole number of patches; then `each` was not called.
+    #[cfg(feature = "std")]
+    pub fn encode_batch<C: CodeBuffer>(
+        &self,
+        inputs: &[f32],
+        code: &mut C,
+        workspace: &mut WorkspaceBuf,
+        mut each: impl FnMut(usize, &mut C, &mut WorkspaceBuf),
+    ) -> Result<(), DimensionError> {
+        let (input_dim, code_dim) = (self.spec().input_dim(), self.spec().code_dim());
+        DimensionError::check_whole("inputs", input_dim, inputs.len())?;
+        self.scratch(code, workspace)?;
+        let patches = inputs.chunks_exact(input_dim.max(1));
+        let Some(encoder) = &self.file.encoder else {
+            for (index, input) in patches.enumerate() {
+                self.encode(input, code, workspace)?;
+                each(index, code, workspace);
+            }
+            return Ok(());
+        };
+        let iterations = self.spec().lista_iterations.unwrap_or(0);
+        // Out of the workspace while this is lent out.
+        let mut batch = core::mem::take(&mut workspace.batch);
+        batch.resize(BATCH.saturating_mul(code_dim), 0.0);
+        let mut index = 0_usize;
+        for inputs in inputs.chunks(BATCH.saturating_mul(input_dim).max(1)) {
+            let count = inputs.chunks_exact(input_dim.max(1)).len();
+            kernels::multiply_dense_each(&encoder.input, inputs, &mut batch);
+            for drive in batch.chunks_exact_mut(code_dim.max(1)).take(count) {
+                let point = self.scratch(code, workspace)?.point;
+                encoder::infer(encoder, iterations, code, drive, point);
+                each(index, code, workspace);
+                index = index.wrapping_add(1);
+            }
+        }
+        workspace.batch = batch;
         Ok(())
     }
 

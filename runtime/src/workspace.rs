@@ -134,6 +134,8 @@ pub struct WorkspaceBuf {
     point: std::vec::Vec<f32>,
     residual: std::vec::Vec<f32>,
     hidden: std::vec::Vec<f32>,
+    /// `u` of several patches.
+    pub(crate) batch: std::vec::Vec<f32>,
 }
 
 #[cfg(feature = "std")]
@@ -146,6 +148,7 @@ impl WorkspaceBuf {
             point: std::vec![0.0; code_dim],
             residual: std::vec![0.0; input_dim],
             hidden: std::vec![0.0; hidden_dim],
+            batch: std::vec::Vec::new(),
         }
     }
 

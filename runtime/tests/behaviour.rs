@@ -469,6 +469,82 @@ fn codes_keep_their_order() {
 
 #[cfg(feature = "std")]
 #[test]
+fn a_batch_has_the_codes_of_its_patches() {
+    use sparsecode_runtime::{SparseCodeBuf, WorkspaceBuf};
+
+    let shapes = [
+        (24, 16, 0, Some(2)),
+        (50, 130, 0, Some(3)),
+        (7, 3, 5, Some(0)),
+        (9, 4, 0, None),
+    ];
+    for (number, (input, code, hidden, lista)) in shapes.into_iter().enumerate() {
+        let shape = Shape {
+            input,
+            code,
+            hidden,
+            lista,
+        };
+        for weights in [WeightType::F32, WeightType::I16, WeightType::I8] {
+            let bytes = file(&random_model(shape, 70 + number as u64), weights);
+            let view = ModelView::load(&bytes).unwrap();
+            let mut found = SparseCodeBuf::new(code as u16);
+            let mut workspace = WorkspaceBuf::for_model(view.spec());
+            // More than are taken at a time, and not a multiple of it.
+            let count = 101;
+            let inputs = Random(number as u64).vector(count * input, 1.0);
+            let mut one_by_one = Vec::new();
+            let mut alone = Vec::new();
+            for input in inputs.chunks(input) {
+                view.encode(input, &mut found, &mut workspace).unwrap();
+                let mut dense = vec![0.0; code];
+                found.to_dense(&mut dense);
+                one_by_one.push(dense);
+                view.encode_batch(input, &mut found, &mut workspace, |_, code, _| {
+                    alone.push(code.clone());
+                })
+                .unwrap();
+            }
+            let mut next = 0;
+            view.encode_batch(
+                &inputs,
+                &mut found,
+                &mut workspace,
+                |index, found, workspace| {
+                    assert_eq!(index, next);
+                    next += 1;
+                    assert_eq!(
+                        found, &alone[index],
+                        "{shape:?}: a code depends on the patches beside it"
+                    );
+                    let mut dense = vec![0.0; code];
+                    found.to_dense(&mut dense);
+                    for (a, b) in dense.iter().zip(&one_by_one[index]) {
+                        assert!((a - b).abs() < 1e-4, "{shape:?}: {a} instead of {b}");
+                    }
+                    // What is done with a code does not disturb the next one.
+                    view.decode(found, &mut vec![0.0; input], workspace)
+                        .unwrap();
+                    found.clear();
+                    view.encode_batch(&[], found, workspace, |_, _, _| ())
+                        .unwrap();
+                },
+            )
+            .unwrap();
+            assert_eq!(next, count);
+            let mut refused = |inputs, code, expected| {
+                let mut found = SparseCodeBuf::new(code);
+                let error =
+                    view.encode_batch(inputs, &mut found, &mut workspace, |_, _, _| unreachable!());
+                assert_eq!(error.unwrap_err().expected, expected);
+            };
+            refused(&inputs[1..], code as u16, input * (count - 1));
+            refused(&inputs[..], code as u16 - 1, code);
+        }
+    }
+}
+
+#[test]
 fn host_buffers_give_the_same() {
     use sparsecode_runtime::{SparseCodeBuf, WorkspaceBuf};
 

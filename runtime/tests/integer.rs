@@ -277,6 +277,50 @@ fn every_bit_is_the_documented_one() {
 }
 
 #[test]
+fn a_batch_has_the_codes_of_its_patches() {
+    for (number, (input, code, lista)) in SHAPES.into_iter().enumerate() {
+        let shape = Shape {
+            input,
+            code,
+            hidden: 0,
+            lista,
+        };
+        let bytes = integer_file(&trained_like(shape, 17 + number as u64));
+        let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        let mut random = Random(number as u64);
+        // More than are taken at a time.
+        let count = 150;
+        let mut patches = Vec::new();
+        for _ in 0..count {
+            let mut patch = samples(&mut random, input);
+            let _ = view.preprocess(&mut patch).unwrap();
+            patches.extend(patch);
+        }
+        let mut expected = Vec::new();
+        for patch in patches.chunks(input) {
+            view.encode(patch).unwrap();
+            expected.push(dense(&view));
+        }
+        let mut found = Vec::new();
+        view.encode_batch(&patches, |index, view| {
+            assert_eq!(index, found.len());
+            found.push(dense(view));
+            // What is done with a code does not disturb the next one.
+            let settings = IntegerRefine::for_model(view.file());
+            let patch = &patches[index * input..][..input];
+            view.refine(patch, &settings, || false).unwrap();
+            view.encode_batch(&[], |_, _| ()).unwrap();
+        })
+        .unwrap();
+        assert_eq!(found, expected, "{shape:?}");
+        if input > 1 {
+            let error = view.encode_batch(&patches[1..], |_, _| unreachable!());
+            assert_eq!(error.unwrap_err().expected, input * (count - 1));
+        }
+    }
+}
+
+#[test]
 fn types_and_views_agree() {
     let shape = Shape {
         input: 64,

@@ -1,4 +1,5 @@
-//! Encoding, refining and decoding on a host, one thread, one patch after the other, beside candle with the same network.
+//! Encoding, refining and decoding on a host, one thread, one patch after the other or a batch of them, beside candle with the same
+//! network.
 //!
 //! `cargo bench -p sparsecode-tests --bench host` takes a random dictionary of local atoms with the encoder that ISTA gives it, and
 //! patches of ten atoms each. Environment variables take their place:
@@ -110,6 +111,16 @@ fn run(criterion: &mut Criterion, files: &Files, levels: &[Vec<i16>]) -> Result<
             });
         });
     }
+    let all = patches.concat();
+    group.bench_function("f32-batch", |bencher| {
+        bencher.iter(|| {
+            let each = |_, code: &mut SparseCodeBuf, _: &mut WorkspaceBuf| {
+                black_box(code.indices());
+            };
+            let done = float.encode_batch(black_box(&all), &mut code, &mut workspace, each);
+            assert!(done.is_ok());
+        });
+    });
     let mut integer = IntegerView::new(IntegerFile::read(&files.integer)?);
     group.bench_function("integer", |bencher| {
         bencher.iter(|| {
@@ -117,6 +128,15 @@ fn run(criterion: &mut Criterion, files: &Files, levels: &[Vec<i16>]) -> Result<
                 assert!(integer.encode(black_box(patch)).is_ok());
                 black_box(integer.code().next());
             }
+        });
+    });
+    let all_levels = levels.concat();
+    group.bench_function("integer-batch", |bencher| {
+        bencher.iter(|| {
+            let done = integer.encode_batch(black_box(&all_levels), |_, view| {
+                black_box(view.code().next());
+            });
+            assert!(done.is_ok());
         });
     });
     let candle = Candle::new(&ModelFile::read(&files.float)?)?;

@@ -14,13 +14,18 @@ pub(crate) fn encode(
     code: &mut List<'_>,
     scratch: Scratch<'_>,
 ) {
+    kernels::dot_rows(&encoder.input, levels, scratch.sums);
+    infer(encoder, code, scratch);
+}
+
+/// The rest, after `U n`.
+pub(crate) fn infer(encoder: &IntegerEncoder<'_>, code: &mut List<'_>, scratch: Scratch<'_>) {
     let Scratch {
         sums,
         drive,
         entries,
         ..
     } = scratch;
-    kernels::dot_rows(&encoder.input, levels, sums);
     kernels::rescale(&encoder.input_rescale, encoder.bias, sums, drive);
 
     // In turn from one list to the other, such that the last is the code.

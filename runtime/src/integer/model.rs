@@ -8,6 +8,8 @@ use super::refine::{self, IntegerRefine, IntegerRefinement};
 use super::workspace::{IntegerWorkspace, Scratch};
 use super::{decode, encode};
 use crate::error::{DimensionError, LoadError};
+#[cfg(feature = "std")]
+use crate::kernels::integer as kernels;
 
 /// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode export --activations i16`), which may
 /// lie in flash. Immutable; copying it copies references.
@@ -235,7 +237,13 @@ pub struct IntegerView<'a> {
     file: IntegerFile<'a>,
     code: super::code::CodeBuf,
     workspace: super::workspace::WorkspaceBuf,
+    /// `U n` of several patches.
+    batch: std::vec::Vec<i32>,
 }
+
+/// Patches that meet a weight before the next one is read.
+#[cfg(feature = "std")]
+const BATCH: usize = 128;
 
 #[cfg(feature = "std")]
 impl<'a> IntegerView<'a> {
@@ -247,6 +255,7 @@ impl<'a> IntegerView<'a> {
             file,
             code: super::code::CodeBuf::new(code_dim),
             workspace: super::workspace::WorkspaceBuf::new(code_dim),
+            batch: std::vec::Vec::new(),
         }
     }
 
@@ -309,6 +318,82 @@ impl<'a> IntegerView<'a> {
         self.check(patch)?;
         let mut code = self.code.list();
         run_encode(&self.file, patch, &mut code, self.workspace.parts());
+        Ok(())
+    }
+
+    /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `patches`: calls `each(i, view)` for every one, in
+    /// order, when the view holds its code, which can be refined and decoded there. The codes are those of one patch at a time.
+    ///
+    /// On x86-64 several patches share the loads of the weights. The first call allocates `512·l` bytes.
+    ///
+    /// ```
+    /// use sparsecode_runtime::{IntegerView, formats::IntegerFile};
+    /// # use sparsecode_runtime::formats::{self, *};
+    /// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
+    /// # let trained = OwnedModel {
+    /// #     spec: OwnedSpec {
+    /// #         variant: Variant::Sdl,
+    /// #         input_shape: InputShape::window(8),
+    /// #         code_dim: 4,
+    /// #         hidden_dim: 0,
+    /// #         lista_iterations: Some(1),
+    /// #         lambda: 0.01,
+    /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
+    /// #         peak: 1.0,
+    /// #         provenance: OwnedProvenance::default(),
+    /// #     },
+    /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
+    /// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
+    /// # };
+    /// # let ranges = ActivationRanges { input_scale: 0.01, input_min: -300, input_max: 300, code_max: 4.0 };
+    /// # let bytes = AlignedBytes::from_slice(&formats::write_integer(&trained, &ranges).unwrap().bytes);
+    ///
+    /// // 8 samples in hundredths, 4 atoms.
+    /// let mut view = IntegerView::new(IntegerFile::read(&bytes)?);
+    /// let patches = [[0, 0, 100, 100, 0, 0, 0, 0], [100, 100, 0, 0, 0, 0, 100, 100]];
+    /// let mut atoms = Vec::new();
+    /// view.encode_batch(patches.as_flattened(), |_, view| {
+    ///     atoms.push(view.code().map(|(index, _)| index).collect::<Vec<_>>());
+    /// })?;
+    /// assert_eq!(atoms, [vec![1], vec![0, 3]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DimensionError`] if there is not a whole number of patches; then `each` was not called.
+    pub fn encode_batch(
+        &mut self,
+        patches: &[i16],
+        mut each: impl FnMut(usize, &mut Self),
+    ) -> Result<(), DimensionError> {
+        let (input_dim, code_dim) = (self.file.spec.input_dim(), self.file.spec.code_dim());
+        DimensionError::check_whole("patches", input_dim, patches.len())?;
+        let Some(encoder) = self.file.encoder else {
+            for (index, patch) in patches.chunks_exact(input_dim.max(1)).enumerate() {
+                self.encode(patch)?;
+                each(index, self);
+            }
+            return Ok(());
+        };
+        // Out of the view while this is lent out.
+        let mut batch = core::mem::take(&mut self.batch);
+        batch.resize(BATCH.saturating_mul(code_dim), 0);
+        let mut index = 0_usize;
+        for patches in patches.chunks(BATCH.saturating_mul(input_dim).max(1)) {
+            let count = patches.chunks_exact(input_dim.max(1)).len();
+            kernels::dot_rows_of_each(&encoder.input, patches, &mut batch);
+            for sums in batch.chunks_exact_mut(code_dim.max(1)).take(count) {
+                let scratch = Scratch {
+                    sums,
+                    ..self.workspace.parts()
+                };
+                encode::infer(&encoder, &mut self.code.list(), scratch);
+                each(index, self);
+                index = index.wrapping_add(1);
+            }
+        }
+        self.batch = batch;
         Ok(())
     }
 

@@ -168,6 +168,95 @@ proptest! {
         check_sparse(rows, cols, x, weights)?;
     }
 
+    #[cfg(feature = "std")]
+    #[test]
+    fn dense_products_of_each(
+        rows in 1..20_usize,
+        cols in prop_oneof![1..70_usize, Just(784)],
+        patches in 0..16_usize,
+        offset in 0..16_usize,
+        kind in 0..3,
+        seed in prop::collection::vec((-2.0_f32..2.0, any::<i8>()), 997),
+    ) {
+        // Not the same numbers in each row and patch.
+        let place = |i: usize| (i.wrapping_mul(31) ^ i >> 5) % seed.len();
+        let floats: Vec<f32> = (0..rows * cols + offset).map(|i| seed[place(i)].0).collect();
+        let narrow: Vec<i8> = (0..rows * cols + offset).map(|i| seed[place(i)].1).collect();
+        let wide: Vec<i16> = narrow.iter().map(|w| i16::from(*w) * 250).collect();
+        let scale: Vec<f32> = (0..rows).map(|k| (k + 1) as f32 * 0.01).collect();
+        let weights = match kind {
+            0 => Weights::F32(&floats[offset..]),
+            1 => Weights::I16 { values: &wide[offset..], scale: &scale },
+            _ => Weights::I8 { values: &narrow[offset..], scale: &scale },
+        };
+        let matrix = MatrixRef { rows, cols, weights, scale_axis: ScaleAxis::Row };
+        let mut moved = std::vec![0.0; offset + 5];
+        moved.extend(&floats[offset..]);
+        let moved = match weights {
+            Weights::F32(_) => MatrixRef { weights: Weights::F32(&moved[offset + 5..]), ..matrix },
+            _ => matrix,
+        };
+        let x: Vec<f32> = (0..patches * cols).map(|i| seed[place(i * 3 + 7)].0).collect();
+        for found in everywhere(|| {
+            let mut all = std::vec![f32::NAN; rows * patches];
+            super::multiply_dense_each(&matrix, &x, &mut all);
+            let mut alone = all.clone();
+            for (x, products) in x.chunks(cols).zip(alone.chunks_mut(rows)) {
+                products.fill(f32::NAN);
+                super::multiply_dense_each(&matrix, x, products);
+            }
+            assert_eq!(bits(&all), bits(&alone), "a product depends on the patches beside it");
+            super::multiply_dense_each(&moved, &x, &mut alone);
+            assert_eq!(bits(&all), bits(&alone), "a product depends on where the weights lie");
+            all
+        }) {
+            for (x, products) in x.chunks(cols).zip(found.chunks(rows)) {
+                for (k, product) in products.iter().enumerate() {
+                    let terms = x.iter().enumerate().map(|(i, x)| f64::from(*x) * f64::from(matrix.weight(k, i).unwrap()));
+                    let exact: f64 = terms.clone().sum();
+                    let size: f64 = terms.map(f64::abs).sum();
+                    // Fused or not; and the scale, whose product is rounded in the weight here as well.
+                    let roundings = (cols as f64 / 16.0 + 5.0).max(cols as f64 / 8.0 + 4.0) + 2.0;
+                    let bound = roundings / f64::from(1 << 24) * size * 1.001;
+                    prop_assert!((f64::from(*product) - exact).abs() <= bound, "{product} is not within {bound:e} of {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn recurrences(
+        cols in prop_oneof![1..150_usize, 250..260_usize],
+        offset in 0..16_usize,
+        seed in prop::collection::vec(any_float(), 997),
+        set in prop::collection::vec(any::<bool>(), 260),
+    ) {
+        use crate::code::{CodeBuffer, SparseCode};
+        let weights: Vec<f32> = (0..cols * cols + offset).map(|i| seed[(i.wrapping_mul(31) ^ i >> 5) % 997]).collect();
+        let matrix = MatrixRef {
+            rows: cols,
+            cols,
+            weights: Weights::F32(&weights[offset..]),
+            scale_axis: ScaleAxis::Column,
+        };
+        let mut code = SparseCode::<260>::new();
+        for k in 0..cols as u16 {
+            let value = seed[usize::from(k)].abs();
+            if set[usize::from(k)] && value > 0.0 {
+                code.push(k, value).unwrap();
+            }
+        }
+        let drive = &seed[500..500 + cols];
+        let results = everywhere(|| {
+            let mut output = std::vec![7.0; cols];
+            super::add_code(&matrix, &code, drive, &mut output);
+            bits(&output)
+        });
+        for result in &results {
+            prop_assert_eq!(result, &results[0]);
+        }
+    }
+
     #[test]
     fn a_vector_of_another_length((rows, cols, offset, weights, x) in dense(any_float()), used in 0..90_usize) {
         let weights = &weights[offset..];
@@ -253,6 +342,40 @@ proptest! {
         }
     }
 
+    #[cfg(feature = "std")]
+    #[test]
+    fn integer_dense_products_of_each(
+        rows in 1..150_usize,
+        cols in prop_oneof![1..60_usize, 700..800_usize],
+        patches in prop::collection::vec(
+            (prop_oneof![Just(0_i16..=0), Just(0..=255), Just(i16::MIN..=i16::MAX)], any::<u64>()), 0..5,
+        ),
+        offset in 0..70_usize,
+        seed in prop::collection::vec(any::<i8>(), 997),
+    ) {
+        let stored = arranged(rows, cols, offset, &seed);
+        let matrix = Blocks::new(rows, cols, &stored[offset..]).unwrap();
+        let x: Vec<i16> = patches.iter().flat_map(|(range, mixed)| {
+            let size = i64::from(*range.end()) - i64::from(*range.start()) + 1;
+            let mixed = (0..cols as u64).map(move |i| (mixed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
+            // Some eights are all 0.
+            mixed.enumerate().map(move |(i, mixed)| {
+                if i / LANES % 3 == 1 { 0 } else { (mixed as i64 % size + i64::from(*range.start())) as i16 }
+            })
+        }).collect();
+        let mut expected = std::vec![-7; rows * patches.len()];
+        for (x, sums) in x.chunks(cols).zip(expected.chunks_mut(rows)) {
+            integer::dot_rows(&matrix, x, sums);
+        }
+        for sums in everywhere(|| {
+            let mut sums = std::vec![-7; rows * patches.len()];
+            integer::dot_rows_of_each(&matrix, &x, &mut sums);
+            sums
+        }) {
+            prop_assert_eq!(&sums, &expected);
+        }
+    }
+
     #[test]
     fn integer_sparse_products(
         cols in 1..80_usize,
@@ -303,7 +426,7 @@ proptest! {
 
     #[test]
     fn levels(
-        drive in prop::collection::vec(prop_oneof![any::<i32>(), -300..300_i32, Just(i32::MAX), Just(i32::MIN)], 0..80),
+        drive in prop::collection::vec(prop_oneof![any::<i32>(), -300..300_i32, Just(i32::MAX), Just(i32::MIN)], 0..200),
         fraction in 0..=13_u8,
         short in 0..4_usize,
     ) {
@@ -325,7 +448,7 @@ proptest! {
 
     #[test]
     fn next_levels_and_rescaled_rows(
-        cols in 1..80_usize,
+        cols in 1..300_usize,
         z in prop::collection::vec(any_level(), 1..60),
         shift in 33..=62_u8,
         fraction in 0..=13_u8,

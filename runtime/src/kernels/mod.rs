@@ -26,6 +26,8 @@ use x86 as host;
 
 use sparsecode_formats::{MatrixRef, Weights};
 
+use crate::code::{self, CodeBuffer};
+
 pub use self_test::{KernelMismatch, self_test};
 
 /// Runs `$body` with `$values` bound to the stored numbers, once for each number type.
@@ -54,7 +56,15 @@ use portable::Weight as Stored;
 fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMut(usize, f32)) {
     #[cfg(sparsecode_host)]
     let mut each = each;
-    #[cfg(sparsecode_host)]
+    #[cfg(target_arch = "x86_64")]
+    if x86::dot_rows(weights, columns, x, &mut |first, products| {
+        for (index, product) in (first..).zip(products) {
+            each(index, *product);
+        }
+    }) {
+        return;
+    }
+    #[cfg(sparsecode_neon)]
     if host::dot_rows(weights, columns, x, &mut each) {
         return;
     }
@@ -67,13 +77,46 @@ fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMu
 #[inline(never)]
 pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f32]) {
     with_values!(matrix, |values| {
-        dot_rows(values, matrix.cols, x, |index, product| {
-            if let Some(output) = output.get_mut(index) {
-                *output = product;
+        #[cfg(target_arch = "x86_64")]
+        let done = x86::dot_rows(values, matrix.cols, x, &mut |first, products| {
+            let output = output.get_mut(first..).unwrap_or_default();
+            for (output, product) in output.iter_mut().zip(products) {
+                *output = *product;
             }
         });
+        #[cfg(not(target_arch = "x86_64"))]
+        let done = false;
+        if !done {
+            portable::dot_rows(values, matrix.cols, x, |index, product| {
+                if let Some(output) = output.get_mut(index) {
+                    *output = product;
+                }
+            });
+        }
     });
     portable::multiply(output, matrix.scale());
+}
+
+/// [`multiply_dense`] for each of several `x`, one after the other in `inputs`; `outputs` holds as many numbers for each as there are
+/// rows.
+///
+/// Sums of x86-64 with AVX-512 are fused and in another order: off by at most `(n/16 + 5)·2⁻²⁴·Σ|w·x|` for rows of `n`.
+#[cfg(feature = "std")]
+#[inline(never)]
+pub(crate) fn multiply_dense_each(matrix: &MatrixRef<'_>, inputs: &[f32], outputs: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if with_values!(matrix, |values| {
+        x86::multiply_each(values, (matrix.rows, matrix.cols), inputs, outputs)
+    }) {
+        for output in outputs.chunks_exact_mut(matrix.rows.max(1)) {
+            portable::multiply(output, matrix.scale());
+        }
+        return;
+    }
+    let inputs = inputs.chunks_exact(matrix.cols.max(1));
+    for (x, output) in inputs.zip(outputs.chunks_exact_mut(matrix.rows.max(1))) {
+        multiply_dense(matrix, x, output);
+    }
 }
 
 /// `output = Mᵀ z` for the non-zero components `entries` of `z` and a matrix whose columns are the outputs.
@@ -96,6 +139,34 @@ pub(crate) fn multiply_sparse(
         }
     });
     portable::multiply(output, matrix.scale());
+}
+
+/// `output = drive + Mᵀ z` for a code `z` and a matrix whose columns are the outputs.
+///
+/// Cost: `active · cols` multiply-adds.
+#[inline(always)]
+pub(crate) fn add_code(
+    matrix: &MatrixRef<'_>,
+    code: &impl CodeBuffer,
+    drive: &[f32],
+    output: &mut [f32],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if with_values!(matrix, |values| {
+        x86::add_code(
+            values,
+            matrix.cols,
+            (code.indices(), code.values()),
+            drive,
+            output,
+        )
+    }) {
+        return;
+    }
+    multiply_sparse(matrix, &mut code::entries(code), output);
+    for (next, u) in output.iter_mut().zip(drive) {
+        *next += u;
+    }
 }
 
 /// Multiplies `x` by the scales of the columns, before [`dot_scaled_rows`] or [`dot_active_rows`].

@@ -46,10 +46,12 @@ type Times = BTreeMap<String, Time>;
 const BATCH: f64 = 250.0;
 
 /// Names in the Rust benchmark.
-const OURS: [&str; 10] = [
+const OURS: [&str; 12] = [
     "encode/f32",
+    "encode/f32-batch",
     "encode/i8-weights",
     "encode/integer",
+    "encode/integer-batch",
     "encode/candle",
     "encode/candle-batch",
     "refine/descent",
@@ -246,9 +248,9 @@ fn tables(times: &Times) -> String {
         Line { label: "encode, f32, beside candle", ours: "encode/f32", theirs: "encode/candle", floor: None },
         Line { label: "encode, i8 weights and f32 arithmetic, beside ONNX Runtime in i8", ours: "encode/i8-weights", theirs: "ort-i8", floor: call },
         Line { label: "encode, integer, beside ONNX Runtime in i8", ours: "encode/integer", theirs: "ort-i8", floor: call },
-        Line { label: "encode, f32, beside ONNX Runtime's batch of 250", ours: "encode/f32", theirs: "ort-f32-batch", floor: batch_call },
-        Line { label: "encode, f32, beside candle's batch of 250", ours: "encode/f32", theirs: "encode/candle-batch", floor: None },
-        Line { label: "encode, integer, beside ONNX Runtime's batch of 250 in i8", ours: "encode/integer", theirs: "ort-i8-batch", floor: batch_call },
+        Line { label: "encode a batch of 250, f32, beside ONNX Runtime's", ours: "encode/f32-batch", theirs: "ort-f32-batch", floor: batch_call },
+        Line { label: "encode a batch of 250, f32, beside candle's", ours: "encode/f32-batch", theirs: "encode/candle-batch", floor: None },
+        Line { label: "encode a batch of 250, integer, beside ONNX Runtime's in i8", ours: "encode/integer-batch", theirs: "ort-i8-batch", floor: batch_call },
         Line { label: "refine to 1e-3, coordinate descent, beside `lasso_cd` as it comes", ours: "refine/descent", theirs: "lasso-cd-default", floor: None },
         Line { label: "refine to 1e-3, FISTA, beside `lasso_cd` as it comes", ours: "refine/fista", theirs: "lasso-cd-default", floor: None },
         Line { label: "refine to 1e-3, coordinate descent, beside `lasso_cd` to 1e-3 from zero", ours: "refine/descent", theirs: "lasso-cd", floor: None },

@@ -97,13 +97,17 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
     device::clear(sums);
     #[cfg(not(sparsecode_mve))]
     sums.fill(0);
+    #[cfg(target_arch = "x86_64")]
+    if x86::dot_rows(matrix, x, sums) {
+        return;
+    }
     let mut last = [0_i16; LANES];
     let (eights, rest) = x.as_chunks::<LANES>();
     for (value, from) in last.iter_mut().zip(rest) {
         *value = *from;
     }
     let last = (!rest.is_empty()).then_some(&last);
-    #[cfg(sparsecode_host)]
+    #[cfg(sparsecode_neon)]
     if host::dot_rows(matrix, eights, last, sums) {
         return;
     }
@@ -116,6 +120,23 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
         if x.iter().fold(0, |any, value| any | value) != 0 {
             portable::dot_block(block, x, sums);
         }
+    }
+}
+
+/// [`dot_rows`] for each of several vectors, one after the other in `patches`; `sums` holds as many numbers for each as there are rows.
+#[cfg(feature = "std")]
+#[inline(never)]
+pub(crate) fn dot_rows_of_each(matrix: &Blocks<'_, i8>, patches: &[i16], sums: &mut [i32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        sums.fill(0);
+        if x86::dot_rows_of_each(matrix, patches, sums) {
+            return;
+        }
+    }
+    let sums = sums.chunks_exact_mut(matrix.rows().max(1));
+    for (x, sums) in patches.chunks_exact(matrix.cols().max(1)).zip(sums) {
+        dot_rows(matrix, x, sums);
     }
 }
 

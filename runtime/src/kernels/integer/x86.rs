@@ -91,29 +91,74 @@ fn load_eight(eight: &[i16; LANES]) -> __m128i {
     unsafe { _mm_loadu_si128(eight.as_ptr().cast()) }
 }
 
-/// See [`dot_rows`](super::dot_rows): adds to the sums. A vector in eights, of which the last may be apart. `false` if nothing was done.
-pub(crate) fn dot_rows(
-    matrix: &Blocks<'_, i8>,
-    eights: &[[i16; LANES]],
-    last: Option<&[i16; LANES]>,
-    sums: &mut [i32],
-) -> bool {
+/// See [`dot_rows`](super::dot_rows): adds to the sums. `false` if nothing was done.
+pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) -> bool {
     let Some(simd) = Avx2::new() else {
         return false;
     };
-    let length = matrix.rows().wrapping_mul(LANES);
-    let mut values = matrix.values();
-    let slabs = eights.chunks(SLAB).chain(last.map(core::slice::from_ref));
-    for x in slabs {
+    let rows = matrix.rows();
+    let blocks = matrix
+        .values()
+        .chunks(rows.saturating_mul(SLAB * LANES).max(1));
+    for (blocks, x) in blocks.zip(x.chunks(SLAB * LANES)) {
+        dot_slab(simd, blocks, rows, x, sums);
+    }
+    true
+}
+
+/// Blocks that stay in the nearest cache while patch after patch meets them, from the start of a line on: numbers read across two lines
+/// take twice as long.
+#[cfg(feature = "std")]
+#[repr(align(64))]
+struct Near([i8; NEAR]);
+
+#[cfg(feature = "std")]
+const NEAR: usize = 36 << 10;
+
+/// See [`dot_rows_of_each`](super::dot_rows_of_each): adds to the sums. `false` if nothing was done.
+#[cfg(feature = "std")]
+pub(crate) fn dot_rows_of_each(matrix: &Blocks<'_, i8>, patches: &[i16], sums: &mut [i32]) -> bool {
+    let mut near = Near([0; NEAR]);
+    let (rows, cols) = (matrix.rows().max(1), matrix.cols().max(1));
+    let length = rows.wrapping_mul(LANES);
+    let count = near.0.len().checked_div(length).unwrap_or(0).min(SLAB);
+    let Some(simd) = Avx2::new().filter(|_| count > 0) else {
+        return false;
+    };
+    let mut first = 0_usize;
+    for blocks in matrix.values().chunks(count.wrapping_mul(length)) {
+        for (near, weight) in near.0.iter_mut().zip(blocks) {
+            *near = *weight;
+        }
+        let blocks = near.0.get(..blocks.len()).unwrap_or(&[]);
+        let each = patches.chunks_exact(cols).zip(sums.chunks_exact_mut(rows));
+        for (x, sums) in each {
+            let x = x.get(first.wrapping_mul(LANES)..).unwrap_or(&[]);
+            dot_slab(simd, blocks, rows, x, sums);
+        }
+        first = first.wrapping_add(count);
+    }
+    true
+}
+
+/// Adds the products with at most [`SLAB`] blocks of `rows` eights, which `x` may be longer than.
+fn dot_slab(simd: Avx2, blocks: &[i8], rows: usize, x: &[i16], sums: &mut [i32]) {
+    let length = rows.wrapping_mul(LANES);
+    let count = blocks.len().checked_div(length).unwrap_or(0);
+    let used = x.len().min(count.wrapping_mul(LANES));
+    let (eights, rest) = x.get(..used).unwrap_or(&[]).as_chunks::<LANES>();
+    let mut last = [0_i16; LANES];
+    for (value, from) in last.iter_mut().zip(rest) {
+        *value = *from;
+    }
+    let last = (!rest.is_empty()).then_some(&last);
+    let mut values = blocks;
+    for x in [eights].into_iter().chain(last.map(core::slice::from_ref)) {
         let Some((blocks, rest)) = values.split_at_checked(x.len().wrapping_mul(length)) else {
             break;
         };
         values = rest;
-        let slab = Slab {
-            blocks,
-            rows: matrix.rows(),
-            x,
-        };
+        let slab = Slab { blocks, rows, x };
         // SAFETY: the token.
         let busy = unsafe { Busy::new(x) };
         let done = match Avx512Vnni::new() {
@@ -129,7 +174,6 @@ pub(crate) fn dot_rows(
             }
         }
     }
-    true
 }
 
 /// Adjacent blocks of a matrix, each of `rows` eights, and an eight for each.
@@ -325,36 +369,52 @@ unsafe fn dot_group_avx2<const N: usize>(
 
 /// Rows of eight numbers as the sparse products read them.
 trait Row: Copy {
-    /// Eight numbers, each in the lower half of 32 bits; whatever is in the upper halves is multiplied by 0.
+    /// Eight numbers of each of two rows, those of a column side by side in 16 bits.
     ///
     /// # Safety
     ///
-    /// The processor has AVX2, and there are eight numbers.
-    unsafe fn load(row: *const Self) -> __m256i;
+    /// The processor has AVX2, and there are eight numbers in both rows.
+    unsafe fn load_two(a: *const Self, b: *const Self) -> __m256i;
 }
 
 impl Row for i8 {
     #[inline(always)]
-    unsafe fn load(row: *const Self) -> __m256i {
+    unsafe fn load_two(a: *const Self, b: *const Self) -> __m256i {
         // SAFETY: what is asked of the caller.
-        unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(row.cast())) }
+        unsafe {
+            let columns = _mm_unpacklo_epi8(_mm_loadl_epi64(a.cast()), _mm_loadl_epi64(b.cast()));
+            _mm256_cvtepi8_epi16(columns)
+        }
     }
 }
 
 impl Row for i16 {
     #[inline(always)]
-    unsafe fn load(row: *const Self) -> __m256i {
+    unsafe fn load_two(a: *const Self, b: *const Self) -> __m256i {
         // SAFETY: what is asked of the caller.
-        unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(row.cast())) }
+        unsafe {
+            let a = _mm256_broadcastsi128_si256(_mm_loadu_si128(a.cast()));
+            let b = _mm256_broadcastsi128_si256(_mm_loadu_si128(b.cast()));
+            let (low, high) = (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+            _mm256_blend_epi32::<0b1111_0000>(low, high)
+        }
     }
 }
 
 /// Whether every entry's row lies within each block of a matrix.
+#[target_feature(enable = "avx2")]
 fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     let row = const { LANES * size_of::<T>() };
     let length = matrix.rows().wrapping_mul(row);
     let most = entries.iter().map(|entry| entry.offset()).max();
     most.is_none_or(|most| most.wrapping_add(row) <= length)
+}
+
+/// Says that the processor has AVX2, and that every entry's row lies within each block of the matrix.
+#[inline]
+fn available<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> Option<Avx2> {
+    // SAFETY: the token.
+    Avx2::new().filter(|_| unsafe { lie_within(entries, matrix) })
 }
 
 /// `Σ_k value_k · row_k` of `N` adjacent blocks.
@@ -369,30 +429,37 @@ unsafe fn add_blocks<T: Row, const N: usize>(
     stride: usize,
     entries: &[Entry],
 ) -> [__m256i; N] {
-    // SAFETY: the rows of all entries lie within each of the blocks.
-    unsafe {
-        let lower = _mm256_set1_epi32(0xffff);
-        let mut sums = [_mm256_setzero_si256(); N];
-        for entry in entries {
-            let value = _mm256_and_si256(_mm256_set1_epi32(entry.0.cast_signed()), lower);
-            let mut row = block.byte_add(entry.offset());
+    let mut sums = [_mm256_setzero_si256(); N];
+    let mut add = |a: Entry, b: Entry, values: u32| {
+        let values = _mm256_set1_epi32(values.cast_signed());
+        // SAFETY: the rows of all entries lie within each of the blocks.
+        unsafe {
+            let mut rows = (block.byte_add(a.offset()), block.byte_add(b.offset()));
             for sum in &mut sums {
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(T::load(row), value));
-                row = row.wrapping_add(stride);
+                let weights = T::load_two(rows.0, rows.1);
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, values));
+                rows = (rows.0.wrapping_add(stride), rows.1.wrapping_add(stride));
             }
         }
-        sums
+    };
+    let (twos, last) = entries.as_chunks::<2>();
+    for &[a, b] in twos {
+        add(a, b, a.0 & 0xffff | b.0 << 16);
     }
+    for &entry in last {
+        add(entry, entry, entry.0 & 0xffff);
+    }
+    sums
 }
 
-/// Calls `$each(b, sums)` for all blocks of `$matrix`, eight at a time and then one by one.
+/// Calls `$each(b, sums)` for the blocks of `$matrix` from number `$first` on, eight at a time and then one by one.
 macro_rules! for_blocks {
-    ($matrix:expr, $entries:expr, |$index:ident, $sums:ident| $each:expr) => {{
+    ($first:expr, $matrix:expr, $entries:expr, |$index:ident, $sums:ident| $each:expr) => {{
         let matrix = $matrix;
         let stride = matrix.rows().wrapping_mul(LANES);
         let count = matrix.count();
-        let mut block = matrix.values().as_ptr();
-        let mut first = 0_usize;
+        let mut first: usize = $first;
+        let mut block = matrix.values().as_ptr().wrapping_add(first.wrapping_mul(stride));
         while first.wrapping_add(8) <= count {
             // SAFETY: AVX2 is there in a function that has it enabled; the caller held the entries to the matrix.
             let eight = unsafe { add_blocks::<_, 8>(block, stride, $entries) };
@@ -436,7 +503,7 @@ pub(crate) fn add_rows(
     entries: &[Entry],
     each: &mut dyn FnMut(usize, &[i32; LANES]),
 ) -> bool {
-    let Some(_) = Avx2::new().filter(|_| lie_within(entries, matrix)) else {
+    let Some(_) = available(entries, matrix) else {
         return false;
     };
     // SAFETY: the token, and the entries were held to the matrix.
@@ -453,12 +520,15 @@ unsafe fn add_rows_avx2(
     entries: &[Entry],
     each: &mut dyn FnMut(usize, &[i32; LANES]),
 ) {
-    for_blocks!(matrix, entries, |index, sums| each(index, &to_array(sums)));
+    for_blocks!(0, matrix, entries, |index, sums| each(
+        index,
+        &to_array(sums)
+    ));
 }
 
 /// See [`add_wide_rows`](super::add_wide_rows). `false` if nothing was done.
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) -> bool {
-    let Some(_) = Avx2::new().filter(|_| lie_within(entries, matrix)) else {
+    let Some(_) = available(entries, matrix) else {
         return false;
     };
     // SAFETY: the token, and the entries were held to the matrix.
@@ -472,7 +542,7 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
 #[target_feature(enable = "avx2")]
 unsafe fn add_wide_rows_avx2(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) {
     let (eights, rest) = sums.as_chunks_mut::<LANES>();
-    for_blocks!(matrix, entries, |index, more| {
+    for_blocks!(0, matrix, entries, |index, more| {
         if let Some(eight) = eights.get_mut(index) {
             *eight = to_array(_mm256_add_epi32(from_array(eight), more));
         } else {
@@ -603,6 +673,34 @@ impl Levels<'_> {
         self.count = end.min(self.list.len());
     }
 
+    /// The same for 16.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,popcnt")]
+    fn push_sixteen(&mut self, first: usize, drive: __m512i) {
+        let Threshold { half, fraction } = self.threshold;
+        let active = _mm512_cmpge_epi32_mask(drive, _mm512_set1_epi32(self.threshold.least()));
+        let most = _mm512_set1_epi32(i32::MAX.wrapping_sub(half));
+        let rounded = _mm512_add_epi32(_mm512_min_epi32(drive, most), _mm512_set1_epi32(half));
+        let level = _mm512_min_epi32(
+            _mm512_sra_epi32(rounded, _mm_cvtsi32_si128(fraction.cast_signed())),
+            _mm512_set1_epi32(CODE_LIMIT),
+        );
+        let index = _mm512_add_epi32(
+            _mm512_set1_epi32(first as i32),
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+        );
+        // As `Entry::new::<i8>` has it.
+        let entries = _mm512_or_si512(_mm512_slli_epi32::<19>(index), level);
+        let entries = _mm512_maskz_compress_epi32(active, entries);
+        let count = active.count_ones() as usize;
+        let free = self.list.get_mut(self.count..).unwrap_or_default();
+        let count = count.min(free.len());
+        let places = (1_u32 << free.len().min(16)).wrapping_sub(1) as __mmask16;
+        // SAFETY: entries are numbers of 32 bits; those after the active ones are free, and what is not there is not written.
+        unsafe { _mm512_mask_storeu_epi32(free.as_mut_ptr().cast(), places, entries) };
+        self.count = self.count.wrapping_add(count);
+    }
+
     /// The same for fewer than eight.
     fn push_rest(&mut self, first: usize, drives: impl Iterator<Item = i32>) {
         for (index, drive) in (first..).zip(drives) {
@@ -619,25 +717,47 @@ impl Levels<'_> {
 /// See [`list_levels`](super::list_levels).
 pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
     let _ = Avx2::new()?;
-    // SAFETY: the token.
-    Some(unsafe { list_levels_avx2(drive, threshold, list) } as u16)
-}
-
-#[target_feature(enable = "avx2,popcnt")]
-fn list_levels_avx2(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> usize {
     let mut levels = Levels {
         list,
         count: 0,
         threshold,
     };
-    let (eights, rest) = drive.as_chunks::<LANES>();
+    let (sixteens, rest) = match Avx512Vnni::new() {
+        Some(_) => drive.as_chunks(),
+        None => (&[][..], drive),
+    };
+    // SAFETY: the tokens.
+    unsafe {
+        if !sixteens.is_empty() {
+            list_levels_avx512(sixteens, &mut levels);
+        }
+        if !rest.is_empty() {
+            list_levels_avx2(sixteens.len().wrapping_mul(16), rest, &mut levels);
+        }
+    }
+    Some(levels.count as u16)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,popcnt")]
+fn list_levels_avx512(drive: &[[i32; 16]], levels: &mut Levels<'_>) {
     let mut first = 0_usize;
+    for sixteen in drive {
+        // SAFETY: 16 numbers of 32 bits.
+        let drive = unsafe { _mm512_loadu_si512(sixteen.as_ptr().cast()) };
+        levels.push_sixteen(first, drive);
+        first = first.wrapping_add(16);
+    }
+}
+
+/// `drive` of the components from `first` on.
+#[target_feature(enable = "avx2,popcnt")]
+fn list_levels_avx2(mut first: usize, drive: &[i32], levels: &mut Levels<'_>) {
+    let (eights, rest) = drive.as_chunks::<LANES>();
     for eight in eights {
         levels.push_eight(first, from_array(eight));
         first = first.wrapping_add(LANES);
     }
     levels.push_rest(first, rest.iter().copied());
-    levels.count
 }
 
 /// See [`list_next_levels`](super::list_next_levels).
@@ -649,31 +769,92 @@ pub(crate) fn list_next_levels(
     threshold: Threshold,
     list: &mut [Entry],
 ) -> Option<u16> {
-    let _ = Avx2::new().filter(|_| lie_within(entries, matrix))?;
-    let levels = Levels {
+    let _ = available(entries, matrix)?;
+    let mut levels = Levels {
         list,
         count: 0,
         threshold,
     };
-    // SAFETY: the token, and the entries were held to the matrix.
-    Some(unsafe { list_next_levels_avx2(matrix, entries, by, drive, levels) } as u16)
+    // SAFETY: the tokens, and the entries were held to the matrix.
+    unsafe {
+        let done = match Avx512Vnni::new() {
+            Some(_) => list_next_levels_avx512(matrix, entries, by, drive, &mut levels),
+            None => 0,
+        };
+        if done < matrix.count() {
+            list_next_levels_avx2(done, matrix, entries, by, drive, &mut levels);
+        }
+    }
+    Some(levels.count as u16)
 }
 
+/// Sixteen blocks at a time; returns the first that is not done.
+///
+/// # Safety
+///
+/// The processor has the instructions; the rows of all entries lie within the matrix.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,popcnt")]
+unsafe fn list_next_levels_avx512(
+    matrix: &Blocks<'_, i8>,
+    entries: &[Entry],
+    by: &Rescales<'_>,
+    drive: &[i32],
+    levels: &mut Levels<'_>,
+) -> usize {
+    const BLOCKS: usize = 16;
+    let high = High::new(by.shift);
+    let half = _mm512_set1_epi32(high.half);
+    let shift = _mm_cvtsi32_si128(high.shift.cast_signed());
+    let stride = matrix.rows().wrapping_mul(LANES);
+    let groups = matrix
+        .values()
+        .chunks_exact(stride.wrapping_mul(BLOCKS).max(1));
+    let drives = drive.as_chunks::<{ BLOCKS * LANES }>().0;
+    let multipliers = by.multipliers.as_chunks::<{ BLOCKS * LANES }>().0;
+    let mut first = 0_usize;
+    for (blocks, (drive, by)) in groups.zip(drives.iter().zip(multipliers)) {
+        // SAFETY: as many blocks, which the caller held the entries to.
+        let sums = unsafe { add_blocks::<_, BLOCKS>(blocks.as_ptr(), stride, entries) };
+        let terms = drive.as_chunks::<16>().0.iter().zip(by.as_chunks::<16>().0);
+        for ([a, b], (drive, by)) in sums.as_chunks::<2>().0.iter().zip(terms) {
+            let sums = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(*a), *b);
+            // SAFETY: 16 numbers of 32 bits.
+            let (drive, by) = unsafe {
+                (
+                    _mm512_loadu_si512(drive.as_ptr().cast()),
+                    _mm512_loadu_si512(by.as_ptr().cast()),
+                )
+            };
+            let even = _mm512_mul_epi32(sums, by);
+            let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(sums), _mm512_srli_epi64::<32>(by));
+            // The upper halves of both.
+            let upper = _mm512_mask_mov_epi32(_mm512_srli_epi64::<32>(even), 0xaaaa, odd);
+            let rescaled = _mm512_sra_epi32(_mm512_add_epi32(upper, half), shift);
+            levels.push_sixteen(first, _mm512_add_epi32(drive, rescaled));
+            first = first.wrapping_add(16);
+        }
+    }
+    first.checked_div(LANES).unwrap_or(0)
+}
+
+/// The blocks from `first` on.
+///
 /// # Safety
 ///
 /// The processor has AVX2; the rows of all entries lie within the matrix.
 #[target_feature(enable = "avx2,popcnt")]
 unsafe fn list_next_levels_avx2(
+    first: usize,
     matrix: &Blocks<'_, i8>,
     entries: &[Entry],
     by: &Rescales<'_>,
     drive: &[i32],
-    mut levels: Levels<'_>,
-) -> usize {
+    levels: &mut Levels<'_>,
+) {
     let high = High::new(by.shift);
     let (eights, rest) = drive.as_chunks::<LANES>();
     let (multipliers, multipliers_rest) = by.multipliers.as_chunks::<LANES>();
-    for_blocks!(matrix, entries, |index, sums| {
+    for_blocks!(first, matrix, entries, |index, sums| {
         let first = index.wrapping_mul(LANES);
         if let (Some(drive), Some(by)) = (eights.get(index), multipliers.get(index)) {
             let rescaled = rescale_eight(sums, from_array(by), high);
@@ -684,7 +865,6 @@ unsafe fn list_next_levels_avx2(
             levels.push_rest(first, drives);
         }
     });
-    levels.count
 }
 
 /// See [`add_rescaled_rows`](super::add_rescaled_rows).
@@ -695,7 +875,7 @@ pub(crate) fn add_rescaled_rows(
     offset: i16,
     output: &mut [i16],
 ) -> bool {
-    let Some(_) = Avx2::new().filter(|_| lie_within(entries, matrix)) else {
+    let Some(_) = available(entries, matrix) else {
         return false;
     };
     // SAFETY: the token, and the entries were held to the matrix.
@@ -718,7 +898,7 @@ unsafe fn add_rescaled_rows_avx2(
     let multiplier = _mm256_set1_epi32(by.multiplier);
     let offset = _mm256_set1_epi32(offset.into());
     let (eights, rest) = output.as_chunks_mut::<LANES>();
-    for_blocks!(matrix, entries, |index, sums| {
+    for_blocks!(0, matrix, entries, |index, sums| {
         let levels = _mm256_add_epi32(rescale_eight(sums, multiplier, high), offset);
         let levels = _mm_packs_epi32(
             _mm256_castsi256_si128(levels),
