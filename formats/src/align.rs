@@ -42,7 +42,8 @@ mod host {
     use std::path::Path;
     use std::vec::Vec;
 
-    /// Bytes on the heap that start on an 8-byte boundary, so that a model file in them can be read in place.
+    /// Bytes on the heap that start on a boundary of 64 bytes, a line of a host's cache: a model file in them can be read in place, and
+    /// rows of its matrices are read from as few lines as they can be.
     ///
     /// A `Vec<u8>` promises no alignment.
     ///
@@ -51,13 +52,17 @@ mod host {
     ///
     /// let bytes = AlignedBytes::from_slice(b"abc");
     /// assert_eq!(&bytes[..], b"abc");
-    /// assert_eq!(bytes.as_ptr().addr() % 8, 0);
+    /// assert_eq!(bytes.as_ptr().addr() % 64, 0);
     /// ```
-    #[derive(Clone, Debug, Default)]
+    #[derive(Debug, Default)]
     pub struct AlignedBytes {
-        words: Vec<u64>,
+        /// More than there are, so that they can start on a boundary.
+        room: Vec<u8>,
+        start: usize,
         len: usize,
     }
+
+    const LINE: usize = 64;
 
     impl AlignedBytes {
         /// Copies `bytes`.
@@ -83,16 +88,18 @@ mod host {
         }
 
         fn zeroed(len: usize) -> Self {
+            let room = std::vec![0; len.saturating_add(LINE)];
+            let address = room.as_ptr().addr();
             Self {
-                words: std::vec![0; len.div_ceil(8)],
+                start: address.next_multiple_of(LINE).wrapping_sub(address),
+                room,
                 len,
             }
         }
 
         fn bytes_mut(&mut self) -> &mut [u8] {
-            bytemuck::cast_slice_mut(&mut self.words)
-                .get_mut(..self.len)
-                .unwrap_or_default()
+            let end = self.start.wrapping_add(self.len);
+            self.room.get_mut(self.start..end).unwrap_or_default()
         }
     }
 
@@ -100,9 +107,36 @@ mod host {
         type Target = [u8];
 
         fn deref(&self) -> &[u8] {
-            bytemuck::cast_slice(&self.words)
-                .get(..self.len)
-                .unwrap_or_default()
+            let end = self.start.wrapping_add(self.len);
+            self.room.get(self.start..end).unwrap_or_default()
+        }
+    }
+
+    impl Clone for AlignedBytes {
+        // Elsewhere on the heap, the boundary is elsewhere in the room.
+        fn clone(&self) -> Self {
+            Self::from_slice(self)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn copies_start_on_a_boundary_too() {
+            let mut kept = Vec::new();
+            for len in [0, 1, 63, 64, 1000] {
+                let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                let copy = AlignedBytes::from_slice(&bytes);
+                // In turn with other blocks, so that the heap's addresses vary.
+                kept.push(std::vec![0_u8; 24]);
+                for copy in [copy.clone(), copy] {
+                    assert_eq!(&copy[..], bytes);
+                    assert_eq!(copy.as_ptr().addr() % LINE, 0);
+                    kept.push(copy.room);
+                }
+            }
         }
     }
 }

@@ -539,8 +539,8 @@ pub(crate) fn lay_out(
         begin = end;
     }
     header.push('}');
-    // Spaces, so that the data starts on a boundary of 8 bytes.
-    let length = header.len().next_multiple_of(8);
+    // Spaces, so that the data starts on a boundary of 64 bytes.
+    let length = (8 + header.len()).next_multiple_of(64) - 8;
     if length > MAX_HEADER_LEN {
         return Err(WriteError::HeaderLength { length });
     }
