@@ -234,7 +234,7 @@ fn each_version_refuses_the_other() {
 #[test]
 fn every_key_is_checked() {
     for (key, value) in [
-        ("activations", "i8"),
+        ("activations", "f32"),
         ("weights", "i16"),
         ("hidden_dim", "3"),
         ("code_dim", "0"),

@@ -117,7 +117,7 @@ fn files() -> &'static Files {
                 settings.push("model.hidden_dim=10");
             }
             let (run, splits) = runs::train(preset, &settings, &out, &Device::Cpu).unwrap();
-            for weights in WeightType::ALL {
+            for weights in WeightType::FLOAT {
                 let bytes = run.export(weights).unwrap().bytes;
                 models.push((format!("{preset} in {weights}"), bytes));
             }

@@ -6,10 +6,11 @@ use super::code::List;
 use super::workspace::Scratch;
 use crate::kernels::integer::{self as kernels, Entry, High, Threshold};
 
-/// Writes the code of `levels`. All slices have the dimensions of the encoder.
+/// Writes the code of `levels`, cut to `limit`. All slices have the dimensions of the encoder.
 #[inline(never)]
 pub(crate) fn encode(
     encoder: &IntegerEncoder<'_>,
+    limit: i16,
     levels: &[i16],
     code: &mut List<'_>,
     scratch: Scratch<'_>,
@@ -23,7 +24,7 @@ pub(crate) fn encode(
     kernels::dot_rows(&encoder.input, levels, sums);
     kernels::rescale(&encoder.input_rescale, encoder.bias, sums, drive);
 
-    let threshold = Threshold::new(encoder.drive_fraction);
+    let threshold = Threshold::new(encoder.drive_fraction, limit);
     if let Some(active) = kernels::list_levels(drive, threshold, code.entries) {
         *code.active = active;
     } else {

@@ -8,6 +8,7 @@ use super::refine::{self, IntegerRefine, IntegerRefinement, Method};
 use super::workspace::{IntegerWorkspace, Scratch};
 use super::{decode, encode};
 use crate::error::{DimensionError, LoadError};
+use crate::kernels::integer::Entry;
 
 /// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode export --activations i16`), which may
 /// lie in flash. Immutable; copying it copies references.
@@ -183,12 +184,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         patch: &mut [i16; INPUT],
         workspace: &mut IntegerWorkspace<CODE>,
     ) {
-        decode::decode(
-            &self.file.decoder,
-            code.entries(),
-            workspace.parts().entries,
-            patch,
-        );
+        run_decode(&self.file, code.entries(), patch, workspace.parts());
     }
 
     /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess), [`encode`](Self::encode),
@@ -223,7 +219,10 @@ pub(crate) fn run_encode(
     scratch: Scratch<'_>,
 ) {
     match &file.encoder {
-        Some(encoder) => encode::encode(encoder, patch, code, scratch),
+        Some(encoder) => {
+            let limit = file.spec.activations.code_limit();
+            encode::encode(encoder, limit, patch, code, scratch);
+        }
         None => {
             let settings = IntegerRefine::for_model(file);
             refine::refine(
@@ -237,6 +236,16 @@ pub(crate) fn run_encode(
             );
         }
     }
+}
+
+pub(crate) fn run_decode(
+    file: &IntegerFile<'_>,
+    code: &[Entry],
+    patch: &mut [i16],
+    scratch: Scratch<'_>,
+) {
+    let limit = file.spec.activations.code_limit();
+    decode::decode(&file.decoder, limit, code, scratch.entries, patch);
 }
 
 pub(crate) fn run_denoise(
@@ -265,7 +274,7 @@ pub(crate) fn run_denoise(
             deadline,
         )
     });
-    decode::decode(&file.decoder, code.entries(), scratch.entries, patch);
+    run_decode(file, code.entries(), patch, scratch);
     preprocess::restore(patch, normalisation);
     refinement
 }
@@ -409,9 +418,8 @@ impl<'a> IntegerView<'a> {
     /// [`DimensionError`] if the patch is not as long as the model's.
     pub fn decode(&mut self, patch: &mut [i16]) -> Result<(), DimensionError> {
         self.check(patch)?;
-        let code = self.code.entries();
-        let scratch = self.workspace.parts().entries;
-        decode::decode(&self.file.decoder, code, scratch, patch);
+        let scratch = self.workspace.parts();
+        run_decode(&self.file, self.code.entries(), patch, scratch);
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use sparsecode_formats::{Blocks, LANES, MatrixRef, Rescale, Rescales, ScaleAxis, Weights};
+use sparsecode_formats::{
+    Blocks, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
+};
 
 use super::integer::{self, Entry, GradientStep, High, Threshold, saturate};
 use super::portable;
@@ -31,6 +33,11 @@ fn any_float() -> impl Strategy<Value = f32> + Clone {
         1 => -1e-38_f32..1e-38,
         1 => -1e20_f32..1e20,
     ]
+}
+
+/// The largest level of a code.
+fn any_limit() -> impl Strategy<Value = i16> + Clone {
+    prop::sample::select(std::vec![127, i16::MAX])
 }
 
 fn any_level() -> impl Strategy<Value = i16> + Clone {
@@ -134,7 +141,10 @@ fn entries<T>(z: &[i16]) -> Vec<Entry> {
 }
 
 /// The portable kernel of a block, for all blocks.
-fn sums_of<T: Copy>(matrix: &Blocks<'_, T>, kernel: impl Fn(&[T], &mut [i32; LANES])) -> Vec<i32> {
+fn sums_of<T: Packed>(
+    matrix: &Blocks<'_, T>,
+    kernel: impl Fn(&[T], &mut [i32; LANES]),
+) -> Vec<i32> {
     let mut all = Vec::new();
     for block in matrix.blocks() {
         let mut sums = [0; LANES];
@@ -239,7 +249,7 @@ proptest! {
             // Longer, or shorter, than the matrix has rows.
             [rows, rows + 3, rows.saturating_sub(3)].map(|length| {
                 let mut sums = std::vec![-7; length];
-                integer::dot_rows(&matrix, &x, &mut sums);
+                integer::dot_rows(&WeightBlocks::I8(matrix), &x, &mut sums);
                 sums
             })
         }) {
@@ -301,9 +311,10 @@ proptest! {
     fn levels(
         drive in prop::collection::vec(prop_oneof![any::<i32>(), -300..300_i32, Just(i32::MAX), Just(i32::MIN)], 0..80),
         fraction in 0..=13_u8,
+        limit in any_limit(),
         short in 0..4_usize,
     ) {
-        let threshold = Threshold::new(fraction);
+        let threshold = Threshold::new(fraction, limit);
         let mut expected: Vec<Entry> = (0..).zip(&drive)
             .filter_map(|(k, u)| threshold.level(*u).map(|level| Entry::new::<i8>(k, level)))
             .collect();
@@ -325,6 +336,7 @@ proptest! {
         z in prop::collection::vec(any_level(), 1..60),
         shift in 33..=62_u8,
         fraction in 0..=13_u8,
+        limit in any_limit(),
         offset: i16,
         seed in prop::collection::vec((any::<i8>(), 0..=i32::MAX, any::<i32>()), 997),
     ) {
@@ -335,7 +347,7 @@ proptest! {
         let drive: Vec<i32> = seed[..cols].iter().map(|one| one.2).collect();
         let list = entries::<i8>(&z);
         let sums = sums_of(&matrix, |block, sums| integer::portable::add_rows(block, &list, sums));
-        let (high, threshold) = (High::new(shift), Threshold::new(fraction));
+        let (high, threshold) = (High::new(shift), Threshold::new(fraction, limit));
 
         let expected: Vec<Entry> = (0..cols).filter_map(|k| {
             let u = drive[k].wrapping_add(high.apply(sums[k], multipliers[k]));
@@ -356,7 +368,7 @@ proptest! {
         let expected: Vec<i16> = (0..cols).map(level).collect();
         for found in everywhere(|| {
             let mut output = std::vec![0; cols];
-            integer::add_rescaled_rows(&matrix, &list, Rescale { multiplier, shift }, offset, &mut output).then_some(output)
+            integer::add_rescaled_rows(&WeightBlocks::I8(matrix), &list, Rescale { multiplier, shift }, offset, &mut output).then_some(output)
         }).into_iter().flatten() {
             prop_assert_eq!(&found, &expected);
         }

@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Precision) -> Result<ExitCode> {
 
     let mut entries = Vec::new();
     let model = OwnedModel::from_file(view.file());
-    for weights in WeightType::ALL {
+    for weights in WeightType::FLOAT {
         let bytes = AlignedBytes::from_slice(&write(&model, weights)?);
         entries.push(Entry {
             weights: weights.name(),

@@ -19,7 +19,7 @@ use cortex_m as device;
 #[cfg(sparsecode_mve)]
 use helium as device;
 
-use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
+use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks};
 
 #[cfg(any(target_arch = "x86_64", test))]
 pub(crate) use rounding::GradientStep;
@@ -64,7 +64,7 @@ impl Entry {
 /// Whether every entry's row lies within each block of a matrix.
 #[cfg(any(sparsecode_dsp, sparsecode_mve))]
 #[inline(always)]
-fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
+fn lie_within<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     let row = const { LANES * size_of::<T>() };
     let length = matrix.rows().wrapping_mul(row);
     entries
@@ -85,22 +85,42 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
 ///
 /// Cost: `8 · rows` multiply-adds for each other block.
 #[inline(never)]
-pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
+pub(crate) fn dot_rows(matrix: &WeightBlocks<'_>, x: &[i16], sums: &mut [i32]) {
     sums.fill(0);
     let mut last = [0_i16; LANES];
     let (eights, rest) = x.as_chunks::<LANES>();
     for (value, from) in last.iter_mut().zip(rest) {
         *value = *from;
     }
-    #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(matrix, eights, (!rest.is_empty()).then_some(&last), sums) {
-        return;
+    let last = (!rest.is_empty()).then_some(&last);
+    match matrix {
+        WeightBlocks::I8(matrix) => {
+            #[cfg(target_arch = "x86_64")]
+            if x86::dot_rows(matrix, eights, last, sums) {
+                return;
+            }
+            #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+            if device::dot_rows(matrix, eights.iter().chain(last), sums) {
+                return;
+            }
+            dot_blocks(matrix, eights.iter().chain(last), sums);
+        }
+        WeightBlocks::I4(matrix) => {
+            #[cfg(sparsecode_dsp)]
+            if device::dot_narrow_rows(matrix, eights.iter().chain(last), sums) {
+                return;
+            }
+            dot_blocks(matrix, eights.iter().chain(last), sums);
+        }
     }
-    let eights = eights.iter().chain((!rest.is_empty()).then_some(&last));
-    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
-    if device::dot_rows(matrix, eights.clone(), sums) {
-        return;
-    }
+}
+
+#[inline(always)]
+fn dot_blocks<'x, T: Packed>(
+    matrix: &Blocks<'_, T>,
+    eights: impl Iterator<Item = &'x [i16; LANES]>,
+    sums: &mut [i32],
+) {
     for (block, x) in matrix.blocks().zip(eights) {
         if x.iter().fold(0, |any, value| any | value) != 0 {
             portable::dot_block(block, x, sums);
@@ -129,6 +149,29 @@ pub(crate) fn add_rows(
     for (index, block) in matrix.blocks().enumerate() {
         portable::add_rows(block, entries, &mut sums);
         each(index, &sums);
+    }
+}
+
+/// [`add_rows`] for weights of any kind. The entries are those for rows of 8-bit numbers.
+#[inline(never)]
+pub(crate) fn add_weight_rows(
+    matrix: &WeightBlocks<'_>,
+    entries: &[Entry],
+    each: &mut dyn FnMut(usize, &[i32; LANES]),
+) {
+    match matrix {
+        WeightBlocks::I8(matrix) => add_rows(matrix, entries, each),
+        WeightBlocks::I4(matrix) => {
+            #[cfg(sparsecode_dsp)]
+            if device::add_narrow_rows(matrix, entries, each) {
+                return;
+            }
+            let mut sums = [0; LANES];
+            for (index, block) in matrix.blocks().enumerate() {
+                portable::add_narrow_rows(block, entries, &mut sums);
+                each(index, &sums);
+            }
+        }
     }
 }
 
@@ -217,14 +260,17 @@ pub(crate) fn list_next_levels(
 /// `output = saturate(rescale(Σ_k value_k · row_k) + offset)`; the shift is at least 33.
 #[inline(always)]
 pub(crate) fn add_rescaled_rows(
-    matrix: &Blocks<'_, i8>,
+    matrix: &WeightBlocks<'_>,
     entries: &[Entry],
     by: Rescale,
     offset: i16,
     output: &mut [i16],
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return x86::add_rescaled_rows(matrix, entries, by, offset, output);
+    return match matrix {
+        WeightBlocks::I8(matrix) => x86::add_rescaled_rows(matrix, entries, by, offset, output),
+        WeightBlocks::I4(_) => false,
+    };
     #[cfg(not(target_arch = "x86_64"))]
     {
         let _ = (matrix, entries, by, offset, output);
