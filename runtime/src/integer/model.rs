@@ -312,15 +312,17 @@ impl<'a> IntegerView<'a> {
         super::code::pairs(self.code.entries())
     }
 
-    /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out.
+    /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out, and
+    /// those beyond the largest level cut to it.
     pub fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
         let code_dim = self.file.spec.code_dim;
+        let limit = self.file.spec.activations.code_limit();
         let mut code = self.code.list();
         code.clear();
         let mut next = 0;
         for (index, level) in levels {
             if index >= next && index < code_dim && level > 0 {
-                code.push(usize::from(index), level);
+                code.push(usize::from(index), level.min(limit));
                 next = index.saturating_add(1);
             }
         }

@@ -1,13 +1,15 @@
 //! Ranges of activations for integer arithmetic, from sample data.
 
 use serde::Serialize;
-use sparsecode_formats::{ActivationRanges, AlignedBytes, Contrast, OwnedModel, WeightType};
+use sparsecode_formats::{
+    ActivationRanges, Activations, AlignedBytes, Contrast, OwnedModel, WeightType,
+};
 use sparsecode_runtime::CodeBuffer as _;
 
 use super::{ExportError, HostModel};
 use crate::data::Dataset;
 
-/// How the largest value that 16 bits represent is chosen from those that occur.
+/// How the largest value that is represented is chosen from those that occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Calibration {
@@ -65,7 +67,7 @@ impl Calibration {
 /// included. `input_scale` is what one level of the sensor is in raw units, if that is known.
 ///
 /// Without `input_scale`, samples that all lie on the grid of 8-bit pixels, k/255, keep it; others get the range that
-/// `method` finds, and a bit of headroom for noise.
+/// `method` finds. 16 bits leave as much again for noise, 8 bits nothing.
 ///
 /// # Errors
 ///
@@ -75,6 +77,7 @@ pub fn calibrate(
     samples: &Dataset,
     method: Calibration,
     input_scale: Option<f32>,
+    activations: Activations,
 ) -> Result<ActivationRanges, ExportError> {
     let raw = raw_samples(model, samples);
     if raw.iter().any(|x| !x.is_finite()) {
@@ -83,7 +86,6 @@ pub fn calibrate(
     if raw.iter().all(|x| *x == 0.0) {
         return Err(ExportError::Samples("are none, or all zero"));
     }
-    let levels = i32::from(i16::MAX);
     let (least, most) = raw
         .iter()
         .fold((0.0_f32, 0.0_f32), |(a, b), x| (a.min(*x), b.max(*x)));
@@ -93,22 +95,38 @@ pub fn calibrate(
             let level = x * 255.0;
             (level - level.round()).abs() < 1e-3
         });
+    // The largest level, and how many times the largest sample it is to be at least.
+    let (levels, room): (i16, f32) = match (activations, model.spec.preprocessing.contrast) {
+        (Activations::I16, _) => (i16::MAX, 2.0),
+        (Activations::I8, _) if on_grid => (255, 1.0),
+        // The difference of two has to fit, too.
+        (Activations::I8, Contrast::RemoveMean) => (63, 1.0),
+        (Activations::I8, _) => (127, 1.0),
+    };
+    let most_level = f32::from(levels);
     let scale = match input_scale {
         Some(scale) => scale,
         None if on_grid => 1.0 / 255.0,
-        None => 2.0 * method.range(&raw, levels as u32 / 2) / levels as f32,
+        None => room * method.range(&raw, (most_level / room) as u32) / most_level,
     };
-    let largest = most.max(-least) / scale;
-    if largest > levels as f32 {
+    let level = |x: f32| (x / scale).round();
+    // A scale of few levels that was found may cut, as it is asked to.
+    let may_cut = activations == Activations::I8 && input_scale.is_none();
+    if !may_cut && level(most.max(-least)) > most_level {
         return Err(ExportError::Samples(
-            "reach beyond 32767 levels of the input scale: give a larger one",
+            "reach beyond the levels of the input scale: give a larger one",
         ));
     }
-    // As much again on both sides, for noise.
     let span = most - least;
-    let level = |x: f32| (x / scale).round() as i16;
+    let (input_min, input_max) = match activations {
+        // As much again on both sides, for noise.
+        Activations::I16 => (level(least - span), level(most + span)),
+        Activations::I8 if on_grid => (0.0, level(1.0)),
+        Activations::I8 => (-most_level, most_level),
+    };
 
-    let code_max = method.range(&codes(model, samples)?, levels as u32);
+    let code_levels = activations.code_limit().unsigned_abs().into();
+    let code_max = method.range(&codes(model, samples)?, code_levels);
     if code_max <= 0.0 {
         return Err(ExportError::Samples(
             "have codes of zeros only: the model has collapsed, or they are not its data",
@@ -116,8 +134,9 @@ pub fn calibrate(
     }
     Ok(ActivationRanges {
         input_scale: scale,
-        input_min: level(least - span).max(-i16::MAX),
-        input_max: level(most + span).max(1),
+        // The conversion saturates.
+        input_min: (input_min as i16).max(-i16::MAX),
+        input_max: (input_max as i16).max(1),
         code_max,
     })
 }
@@ -190,7 +209,7 @@ mod tests {
             },
             labels: None,
         };
-        calibrate(&model, &samples, Calibration::Max, scale)
+        calibrate(&model, &samples, Calibration::Max, scale, Activations::I16)
     }
 
     #[test]
