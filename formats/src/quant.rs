@@ -3,13 +3,13 @@
 //! `level = round(weight / scale)` with `scale = max|weight| / 127` (or 32767) over the channel; halves round to the
 //! even level, as `numpy.rint` does, so that signs stay symmetric. A channel of zeros has scale 1.
 //!
-//! With 4 bits the levels are −112, −96, … 112, and a channel's largest weights may be cut: its scale is the one with the least squared
-//! error.
+//! With 4 bits it is 7 levels of 16 of those of 8 bits.
 
 // Host code: indices come from the shapes that `check` and the types hold to.
 #![allow(clippy::indexing_slicing)]
 
 use core::fmt;
+use std::vec;
 use std::vec::Vec;
 
 use crate::read::{MatrixRef, ScaleAxis, Weights};
@@ -148,10 +148,10 @@ impl QuantReport {
     }
 }
 
-/// Quantises a row-major matrix, and says what that cost. [`WeightType::F32`] copies; [`WeightType::I4`] gives 8-bit levels that are
-/// multiples of 16.
+/// Quantises a row-major matrix, and says what that cost. [`WeightType::F32`] copies; [`WeightType::I4`] gives 8-bit levels, multiples
+/// of 16.
 ///
-/// For finite weights |weight − level · scale| ≤ scale/2, up to rounding in `f32`, but with 4 bits.
+/// For finite weights |weight − level · scale| ≤ scale/2 (8 · scale with 4 bits), up to rounding in `f32`.
 ///
 /// ```
 /// use sparsecode_formats::{ScaleAxis, WeightType, quant::quantize};
@@ -178,34 +178,37 @@ pub fn quantize(
     let (scale, values_stored) = match weights.max_level() {
         None => (Vec::new(), Values::F32(values.to_vec())),
         Some(max_level) => {
-            let channels: Vec<Vec<f32>> = match scale_axis {
-                ScaleAxis::Row => values.chunks(cols.max(1)).map(<[f32]>::to_vec).collect(),
-                ScaleAxis::Column => (0..cols)
-                    .map(|col| values.iter().skip(col).step_by(cols).copied().collect())
-                    .collect(),
+            let channel = |index: usize| match scale_axis {
+                ScaleAxis::Row => index / cols,
+                ScaleAxis::Column => index % cols,
             };
-            let scale: Vec<f32> = channels
-                .iter()
-                .map(|channel| match weights {
-                    WeightType::I4 => narrow_scale(channel),
-                    _ => channel_scale(largest(channel), max_level),
-                })
+            let mut largest = vec![
+                0.0f32;
+                if scale_axis == ScaleAxis::Row {
+                    rows
+                } else {
+                    cols
+                }
+            ];
+            for (index, value) in values.iter().enumerate() {
+                largest[channel(index)] = largest[channel(index)].max(value.abs());
+            }
+            let mut scale: Vec<f32> = largest
+                .into_iter()
+                .map(|largest| channel_scale(largest, max_level))
                 .collect();
-            let scaled = values.iter().enumerate().map(|(index, &value)| {
-                let channel = match scale_axis {
-                    ScaleAxis::Row => index / cols,
-                    ScaleAxis::Column => index % cols,
-                };
-                (value, scale[channel])
+            // In f64, so that the quotient is rounded once. It is within ±max_level by the choice of the scale.
+            let levels = values.iter().enumerate().map(|(index, &value)| {
+                (f64::from(value) / f64::from(scale[channel(index)])).round_ties_even()
             });
-            // In f64, so that the quotient is rounded once. It is within ±max_level by the choice of the scale, but for 4 bits.
-            let quotient = |(value, scale): (f32, f32)| f64::from(value) / f64::from(scale);
-            let levels = scaled.map(quotient);
             let stored = match weights {
-                WeightType::I4 => Values::I8(levels.map(narrow_level).collect()),
-                WeightType::I8 => Values::I8(levels.map(|x| x.round_ties_even() as i8).collect()),
-                _ => Values::I16(levels.map(|x| x.round_ties_even() as i16).collect()),
+                WeightType::I4 => Values::I8(levels.map(|level| 16 * level as i8).collect()),
+                WeightType::I8 => Values::I8(levels.map(|level| level as i8).collect()),
+                _ => Values::I16(levels.map(|level| level as i16).collect()),
             };
+            if weights == WeightType::I4 {
+                scale.iter_mut().for_each(|scale| *scale /= 16.0);
+            }
             (scale, stored)
         }
     };
@@ -218,34 +221,6 @@ pub fn quantize(
     };
     let report = QuantReport::compare(values, &matrix.as_ref())?;
     Ok((matrix, report))
-}
-
-fn largest(channel: &[f32]) -> f32 {
-    channel.iter().fold(0.0, |largest, x| largest.max(x.abs()))
-}
-
-/// The nearest of the 15 levels, of a weight in levels.
-fn narrow_level(weight: f64) -> i8 {
-    16 * (weight / 16.0).round_ties_even().clamp(-7.0, 7.0) as i8
-}
-
-/// The scale of a channel of 4-bit weights with the least squared error: cutting the largest pays if that makes all others finer.
-fn narrow_scale(channel: &[f32]) -> f32 {
-    let whole = channel_scale(largest(channel), 7 * 16);
-    let error = |scale: f32| -> f64 {
-        let scale = f64::from(scale);
-        let errors = channel.iter().map(|&weight| {
-            let weight = f64::from(weight) / scale;
-            (weight - f64::from(narrow_level(weight))).powi(2)
-        });
-        errors.sum::<f64>() * scale * scale
-    };
-    // Down to 40 % of the largest.
-    let cut = (0..=60).map(|percent| whole * (1.0 - 0.01 * percent as f32));
-    let normal = cut.filter(|scale| scale.is_normal());
-    normal
-        .min_by(|a, b| error(*a).total_cmp(&error(*b)))
-        .unwrap_or(whole)
 }
 
 /// The scale of a channel whose largest magnitude is `largest`: normal, and such that `max_level · scale` is finite.

@@ -71,8 +71,12 @@ impl Exact<'_> {
     }
 
     fn level(&self, drive: i64, fraction: u8) -> i64 {
+        Self::cut(drive, fraction, self.limit())
+    }
+
+    fn cut(drive: i64, fraction: u8, limit: i64) -> i64 {
         let half = (1_i64 << fraction) / 2;
-        ((drive + half) >> fraction).clamp(0, self.limit())
+        ((drive + half) >> fraction).clamp(0, limit)
     }
 
     fn encode(&self, x: &[i16]) -> Vec<i64> {
@@ -129,12 +133,24 @@ impl Exact<'_> {
         self.drives(&refiner.correlation, refiner.bias, &sums)
     }
 
+    /// Levels as refinement has them: with 8 bits more if there are only 8.
+    fn fine(&self, z: &[i64]) -> Vec<i64> {
+        let factor = if self.limit() == 127 { 256 } else { 1 };
+        z.iter().map(|z| z * factor).collect()
+    }
+
+    fn coarse(&self, z: &[i64]) -> Vec<i64> {
+        let fraction = if self.limit() == 127 { 8 } else { 0 };
+        z.iter().map(|z| self.level(*z, fraction)).collect()
+    }
+
     fn descend(&self, x: &[i16], z: &[i64], passes: u32) -> Vec<i64> {
         let refiner = self.0.refiner;
+        let z = self.fine(z);
         let c = self.correlation(x);
         let finer = refiner.gram_fraction - refiner.point_fraction;
         let gram = |k: usize, j: usize| i64::from(refiner.gram.get(k, j).unwrap());
-        let mut z = z.to_vec();
+        let mut z = z;
         for _ in 0..passes {
             for k in 0..z.len() {
                 let g: i64 = (0..z.len()).map(|j| gram(j, k) * z[j]).sum();
@@ -142,20 +158,21 @@ impl Exact<'_> {
                 if (z[k] > 0 || gain > 0) && gram(k, k) > 0 {
                     // Rounded to the nearest, halves away from 0.
                     let half = gram(k, k) / 2 * gain.signum();
-                    z[k] = (z[k] + (gain + half) / gram(k, k)).clamp(0, self.limit());
+                    z[k] = (z[k] + (gain + half) / gram(k, k)).clamp(0, 32767);
                 }
             }
         }
-        z
+        self.coarse(&z)
     }
 
     fn refine(&self, x: &[i16], z: &[i64], iterations: u32) -> Vec<i64> {
         let refiner = self.0.refiner;
         let codes = z.len();
+        let z = self.fine(z);
         let saturate = |x: i64| x.clamp(i32::MIN.into(), i32::MAX.into());
         let c = self.correlation(x);
         let finer = refiner.gram_fraction - refiner.point_fraction;
-        let (mut z, mut before) = (z.to_vec(), vec![0_i64; codes]);
+        let (mut z, mut before) = (z, vec![0_i64; codes]);
         for done in 0..i64::from(iterations) {
             let momentum = ((done << 16) / (done + 3)) << 15;
             let gradient_step = |j: usize| {
@@ -172,12 +189,12 @@ impl Exact<'_> {
                 .map(|(a, before)| {
                     let extra = ((saturate(a - before) * momentum) >> 32) << 1;
                     let point = saturate(a + extra) - i64::from(refiner.threshold);
-                    self.level(saturate(point), refiner.point_fraction)
+                    Self::cut(saturate(point), refiner.point_fraction, 32767)
                 })
                 .collect();
             before = a;
         }
-        z
+        self.coarse(&z)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use super::DRIVE_LIMIT;
 use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
 use super::read::{IntegerFile, IntegerSpec, Rescales};
+use super::{CODE_LIMIT, DRIVE_LIMIT};
 
 /// A number that could leave its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub(super) fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
         WeightBlocks::I4(matrix) => columns(matrix, contribution, "decoder.dictionary")?,
     }
     // A change of a component is as large as a component, and of either sign; what is kept is the sum for a whole code.
-    columns(&file.refiner.gram, |_| limit, "refiner.gram")
+    columns(&file.refiner.gram, |_| CODE_LIMIT, "refiner.gram")
 }
 
 fn weight_rows(

@@ -53,6 +53,16 @@ impl Activations {
         }
     }
 
+    /// Bits of which refinement keeps track beyond those of a level, and that rounding takes off at its end: 0, with 8-bit codes 8. A step of
+    /// FISTA is often less than half a level of 8 bits, and would be lost.
+    #[must_use]
+    pub const fn fine_bits(self) -> u32 {
+        match self {
+            Self::I16 => 0,
+            Self::I8 => 8,
+        }
+    }
+
     /// Whether a sample may have these levels and all between: the first is not above 0, the second not below.
     #[must_use]
     pub const fn hold(self, (least, most): (i16, i16)) -> bool {
@@ -222,7 +232,7 @@ pub struct IntegerRefiner<'a> {
     pub gram: Blocks<'a, i16>,
     /// Fractional bits of `gram`, not fewer than those of a point; 1 to 24.
     pub gram_fraction: u8,
-    /// Fractional bits of a point: a point is a code with so many more bits; 1 to 13.
+    /// Fractional bits of a point: a point is a code with so many more bits, beside [`fine_bits`](Activations::fine_bits); 1 to 13.
     pub point_fraction: u8,
     /// From sums of the dictionary and a sample's levels to `ĉ` in points.
     pub correlation: Rescales<'a>,
@@ -349,7 +359,8 @@ impl<'a> IntegerFile<'a> {
     #[inline(never)]
     pub fn threshold(&self, lambda: f32) -> Result<i32, ReadError> {
         let (_, code_scale) = self.scales()?;
-        let point = f64::from(code_scale) / f64::from(1_u32 << self.refiner.point_fraction);
+        let bits = u32::from(self.refiner.point_fraction) + self.spec.activations.fine_bits();
+        let point = f64::from(code_scale) / f64::from(1_u32 << bits);
         let threshold = f64::from(lambda) * f64::from(self.spec()?.step_size) / point;
         // Rounds halves up; the conversion saturates, and NaN is 0.
         Ok(((threshold + 0.5) as i32).max(0))

@@ -9,11 +9,11 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-use super::DRIVE_LIMIT;
 use super::blocks::{LANES, arrange, nibbles};
 use super::contrast::{IntegerContrast, Units};
 use super::proof::Levels;
 use super::read::{Activations, IntegerFile, IntegerSpec};
+use super::{CODE_LIMIT, DRIVE_LIMIT};
 use crate::quant::{OwnedMatrix, QuantReport, check, quantize};
 use crate::read::{ScaleAxis, Weights};
 use crate::spec::{Contrast, ModelSpec, WeightType};
@@ -408,7 +408,6 @@ impl Plan {
         if !(bound.is_normal() && bound > 0.0) {
             return Err(WriteError::StepSize);
         }
-        let limit = f64::from(self.activations.code_limit());
         let (mut step, mut fraction) = (1.0 / bound, 15);
         let levels = loop {
             let unit = f64::from(1_u32 << fraction);
@@ -416,7 +415,7 @@ impl Plan {
             let reach = |row: &[f64]| {
                 let positive: f64 = row.iter().filter(|g| **g > 0.0).sum();
                 let negative: f64 = row.iter().filter(|g| **g < 0.0).sum();
-                positive.max(-negative) * limit
+                positive.max(-negative) * f64::from(CODE_LIMIT)
             };
             let fits = levels.iter().all(|g| g.abs() <= f64::from(i16::MAX))
                 && levels
@@ -437,7 +436,7 @@ impl Plan {
             }
             step /= excess * (1.0 + 1e-6);
         };
-        let code_scale = self.units.code;
+        let code_scale = self.units.code / f64::from(1_u32 << self.activations.fine_bits());
         let ratios: Vec<f64> = atoms
             .scale
             .iter()

@@ -155,6 +155,18 @@ impl List<'_> {
         }
     }
 
+    /// Cuts levels to `limit`, if they have fewer than 16 bits.
+    #[inline(never)]
+    pub(crate) fn cut(&mut self, limit: i16) {
+        if limit < i16::MAX {
+            let active = usize::from(*self.active);
+            for entry in self.entries.iter_mut().take(active) {
+                let level = entry.value().min(limit);
+                *entry = Entry::new::<i8>(entry.index::<i8>(), level);
+            }
+        }
+    }
+
     /// Becomes what is on another list.
     pub(crate) fn copy_from(&mut self, other: &[Entry]) {
         self.clear();

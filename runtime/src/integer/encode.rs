@@ -24,7 +24,7 @@ pub(crate) fn encode(
     kernels::dot_rows(&encoder.input, levels, sums);
     kernels::rescale(&encoder.input_rescale, encoder.bias, sums, drive);
 
-    let threshold = Threshold::new(encoder.drive_fraction, limit);
+    let threshold = Threshold::new(encoder.drive_fraction);
     if let Some(active) = kernels::list_levels(drive, threshold, code.entries) {
         *code.active = active;
     } else {
@@ -35,6 +35,7 @@ pub(crate) fn encode(
             }
         }
     }
+    code.cut(limit);
     for _ in 0..encoder.iterations {
         let mut active = 0;
         let mut next = List {
@@ -42,6 +43,7 @@ pub(crate) fn encode(
             active: &mut active,
         };
         recur(encoder, code.entries(), drive, threshold, &mut next);
+        next.cut(limit);
         code.copy_from(next.entries());
     }
 }

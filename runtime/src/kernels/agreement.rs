@@ -35,11 +35,6 @@ fn any_float() -> impl Strategy<Value = f32> + Clone {
     ]
 }
 
-/// The largest level of a code.
-fn any_limit() -> impl Strategy<Value = i16> + Clone {
-    prop::sample::select(std::vec![127, i16::MAX])
-}
-
 fn any_level() -> impl Strategy<Value = i16> + Clone {
     prop_oneof![
         4 => any::<i16>(),
@@ -311,10 +306,9 @@ proptest! {
     fn levels(
         drive in prop::collection::vec(prop_oneof![any::<i32>(), -300..300_i32, Just(i32::MAX), Just(i32::MIN)], 0..80),
         fraction in 0..=13_u8,
-        limit in any_limit(),
         short in 0..4_usize,
     ) {
-        let threshold = Threshold::new(fraction, limit);
+        let threshold = Threshold::new(fraction);
         let mut expected: Vec<Entry> = (0..).zip(&drive)
             .filter_map(|(k, u)| threshold.level(*u).map(|level| Entry::new::<i8>(k, level)))
             .collect();
@@ -336,7 +330,6 @@ proptest! {
         z in prop::collection::vec(any_level(), 1..60),
         shift in 33..=62_u8,
         fraction in 0..=13_u8,
-        limit in any_limit(),
         offset: i16,
         seed in prop::collection::vec((any::<i8>(), 0..=i32::MAX, any::<i32>()), 997),
     ) {
@@ -347,7 +340,7 @@ proptest! {
         let drive: Vec<i32> = seed[..cols].iter().map(|one| one.2).collect();
         let list = entries::<i8>(&z);
         let sums = sums_of(&matrix, |block, sums| integer::portable::add_rows(block, &list, sums));
-        let (high, threshold) = (High::new(shift), Threshold::new(fraction, limit));
+        let (high, threshold) = (High::new(shift), Threshold::new(fraction));
 
         let expected: Vec<Entry> = (0..cols).filter_map(|k| {
             let u = drive[k].wrapping_add(high.apply(sums[k], multipliers[k]));

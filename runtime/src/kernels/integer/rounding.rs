@@ -1,5 +1,7 @@
 //! From sums to drives, levels and points: what every implementation does to a component alike.
 
+use sparsecode_formats::CODE_LIMIT;
+
 /// [`Rescale`](sparsecode_formats::Rescale) with a shift of 33 or more: only the upper half of the product counts, because rounding
 /// down twice is rounding down once, and the limit is out of reach.
 #[derive(Clone, Copy)]
@@ -31,18 +33,15 @@ pub(crate) struct Threshold {
     /// Below this a drive is level 0.
     pub(super) half: i32,
     pub(super) fraction: u32,
-    /// The largest level.
-    pub(super) limit: i32,
 }
 
 impl Threshold {
     #[inline(always)]
-    pub(crate) const fn new(fraction: u8, limit: i16) -> Self {
+    pub(crate) const fn new(fraction: u8) -> Self {
         let fraction = fraction as u32 & 31;
         Self {
             half: (1 << fraction) >> 1,
             fraction,
-            limit: limit as i32,
         }
     }
 
@@ -59,8 +58,8 @@ impl Threshold {
             return None;
         }
         let level = drive.saturating_add(self.half) >> self.fraction;
-        Some(if level > self.limit {
-            self.limit as i16
+        Some(if level > CODE_LIMIT {
+            CODE_LIMIT as i16
         } else {
             level as i16
         })
@@ -137,16 +136,11 @@ mod tests {
         }
 
         #[test]
-        fn levels_round_to_the_nearest(
-            drive: i32,
-            fraction in 0..=13_u8,
-            limit in prop::sample::select(std::vec![127_i16, 32767]),
-        ) {
+        fn levels_round_to_the_nearest(drive: i32, fraction in 0..=13_u8) {
             let exact = (f64::from(drive) / 2_f64.powi(fraction.into()) + 0.5).floor();
-            let expected = exact.clamp(0.0, limit.into()) as i16;
-            let threshold = Threshold::new(fraction, limit);
-            prop_assert_eq!(threshold.level(drive).unwrap_or(0), expected);
-            prop_assert_ne!(threshold.level(drive), Some(0));
+            let expected = exact.clamp(0.0, 32767.0) as i16;
+            prop_assert_eq!(Threshold::new(fraction).level(drive).unwrap_or(0), expected);
+            prop_assert_ne!(Threshold::new(fraction).level(drive), Some(0));
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use core::arch::x86_64::*;
 
-use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales};
+use sparsecode_formats::{Blocks, CODE_LIMIT, LANES, Packed, Rescale, Rescales};
 
 use super::{Entry, GradientStep, High, Threshold, portable};
 use crate::kernels::x86::{Avx2, Avx512Vnni, TO_FRONT, to_front};
@@ -572,17 +572,16 @@ impl Levels<'_> {
     #[inline]
     #[target_feature(enable = "avx2,popcnt")]
     fn push_eight(&mut self, first: usize, drive: __m256i) {
-        let Threshold {
-            half,
-            fraction,
-            limit,
-        } = self.threshold;
+        let Threshold { half, fraction } = self.threshold;
         // Above 0.
         let below = _mm256_set1_epi32(self.threshold.least().wrapping_sub(1));
         let active = _mm256_cmpgt_epi32(drive, below);
         let most = _mm256_set1_epi32(i32::MAX.wrapping_sub(half));
         let rounded = _mm256_add_epi32(_mm256_min_epi32(drive, most), _mm256_set1_epi32(half));
-        let level = _mm256_min_epi32(shift_right(rounded, fraction), _mm256_set1_epi32(limit));
+        let level = _mm256_min_epi32(
+            shift_right(rounded, fraction),
+            _mm256_set1_epi32(CODE_LIMIT),
+        );
         let index = _mm256_add_epi32(
             _mm256_set1_epi32(first as i32),
             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
