@@ -193,7 +193,8 @@ impl fmt::Debug for Rescales<'_> {
 }
 
 /// The LISTA encoder in integers. With levels `n` of a sample:
-/// `u = rescale(U n) + b`, then `z = min(relu((u + 2^(f−1)) >> f), 32767)`, and L times the same of `u + rescale(S z)`.
+/// `u = rescale(U n) + b`, then `z = min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is the
+/// [`code_limit`](Activations::code_limit).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerEncoder<'a> {
     /// L.

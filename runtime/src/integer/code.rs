@@ -5,7 +5,8 @@ use crate::kernels::integer::Entry;
 
 /// A non-negative sparse code in levels of 16 bits, with room for all `CODE` components, without an allocator.
 ///
-/// Holds the active components only, in ascending order, each between 1 and 32767. A level is worth the `code_scale` of the model
+/// Holds the active components only, in ascending order, each between 1 and 32767 (127 for a model of 8-bit activations, which takes
+/// larger ones for 127). A level is worth the `code_scale` of the model
 /// file ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
 ///
 /// Memory: `4·CODE + 4` bytes (516 for 128 components).

@@ -99,7 +99,7 @@ fn fewer_bits_are_exported_inspected_and_run() {
     let path = |name: &str| folder.path().join(name);
     let run = runs.path("image");
     let export = |name: &str, more: &[&str]| {
-        let model = path(name);
+        let model = path(&format!("{name}.safetensors"));
         let fixed = ["export", text(&run), "--output", text(&model), "--json"];
         let report: Value = serde_json::from_str(&done(&[&fixed, more].concat())).unwrap();
         let difference =
@@ -127,7 +127,7 @@ fn fewer_bits_are_exported_inspected_and_run() {
         ("narrow", "i4", "i16", "0 to 32767"),
         ("short", "i8", "i8", "0 to 127"),
     ] {
-        let model = path(name);
+        let model = path(&format!("{name}.safetensors"));
         let table = done(&["inspect", text(&model)]);
         for word in [
             &format!("{weights}, {activations}"),
