@@ -256,7 +256,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
     };
     let what = format!("{shape:?} {weights} {activations}");
     let model = trained_like(shape, 7 + number as u64);
-    let code_max = if number % 2 == 0 { 30.0 } else { 0.7 };
+    let code_max = if number.is_multiple_of(2) { 30.0 } else { 0.7 };
     let ranges = ranges_of(activations, code_max);
     let written = write_integer_as(&model, &ranges, weights, activations).unwrap();
     let bytes = AlignedBytes::from_slice(&written.bytes);
@@ -310,7 +310,10 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
         assert_eq!(found, expected, "decode {what} {round}");
     }
     assert!(active > 0, "{what}");
-    assert!(cut > 0 || number % 2 == 0 || lista == Some(1), "{what}");
+    assert!(
+        cut > 0 || number.is_multiple_of(2) || lista == Some(1),
+        "{what}"
+    );
 }
 
 #[test]

@@ -229,8 +229,8 @@ impl<T: Packed> fmt::Debug for Blocks<'_, T> {
 /// Eight 4-bit levels, which are multiples of 16, as they are stored.
 #[cfg(feature = "std")]
 pub(crate) fn nibbles(levels: &[i8; LANES]) -> Nibbles {
-    let stored = levels.map(|level| (level / 16 + 8) as u8);
-    core::array::from_fn(|byte| stored[byte] | stored[byte + 4] << 4)
+    let [a, b, c, d, e, f, g, h] = levels.map(|level| (level / 16 + 8) as u8);
+    [a | e << 4, b | f << 4, c | g << 4, d | h << 4]
 }
 
 /// Lays a row-major matrix out in blocks.

@@ -183,6 +183,17 @@ mod tests {
     use crate::data::Restore;
 
     fn ranges(samples: Vec<f32>, scale: Option<f32>) -> Result<ActivationRanges, ExportError> {
+        let method = Calibration::Max;
+        ranges_of(samples, scale, method, Contrast::None, Activations::I16)
+    }
+
+    fn ranges_of(
+        samples: Vec<f32>,
+        scale: Option<f32>,
+        method: Calibration,
+        contrast: Contrast,
+        activations: Activations,
+    ) -> Result<ActivationRanges, ExportError> {
         let model = OwnedModel {
             spec: OwnedSpec {
                 variant: Variant::Do,
@@ -191,7 +202,10 @@ mod tests {
                 hidden_dim: 0,
                 lista_iterations: None,
                 lambda: 0.01,
-                preprocessing: Preprocessing::IDENTITY,
+                preprocessing: Preprocessing {
+                    contrast,
+                    ..Preprocessing::IDENTITY
+                },
                 peak: 1.0,
                 provenance: OwnedProvenance::default(),
             },
@@ -209,7 +223,7 @@ mod tests {
             },
             labels: None,
         };
-        calibrate(&model, &samples, Calibration::Max, scale, Activations::I16)
+        calibrate(&model, &samples, method, scale, activations)
     }
 
     #[test]
@@ -225,6 +239,35 @@ mod tests {
             "{signal:?}"
         );
         assert_eq!(ranges(vec![0.0, 0.5], Some(0.25)).unwrap().input_max, 4);
+    }
+
+    #[test]
+    fn eight_bits_leave_no_room() {
+        let of = |samples: &[f32], scale, method, contrast| {
+            let (samples, bits) = (samples.to_vec(), Activations::I8);
+            ranges_of(samples, scale, method, contrast, bits)
+        };
+        let levels = |ranges: ActivationRanges| (ranges.input_min, ranges.input_max);
+        let none = Contrast::None;
+        let pixels = [0.0, 51.0 / 255.0, 1.0, 102.0 / 255.0];
+        let found = of(&pixels, None, Calibration::Max, none).unwrap();
+        assert_eq!(found.input_scale, 1.0 / 255.0);
+        assert_eq!(levels(found), (0, 255));
+        let found = of(&pixels, Some(0.01), Calibration::Max, none).unwrap();
+        assert_eq!(levels(found), (0, 100));
+        let signal = [-2.0, 0.3, 1.0, 0.5];
+        for (contrast, most) in [(none, 127), (Contrast::RemoveMean, 63)] {
+            let found = of(&signal, None, Calibration::Max, contrast).unwrap();
+            assert_eq!(levels(found), (-most, most));
+            assert!((f32::from(most) * found.input_scale - 2.5).abs() < 1e-5);
+        }
+        // What cuts is allowed to, but not a scale that was given.
+        let outliers: Vec<f32> = (0..20_000).map(|i| 0.5 + (i % 7) as f32).collect();
+        let outliers = [&outliers[..], &[900.0; 2]].concat();
+        let found = of(&outliers, None, Calibration::Percentile, none).unwrap();
+        assert!((found.input_scale * 127.0 - 6.5).abs() < 1e-3, "{found:?}");
+        let error = of(&signal, Some(0.01), Calibration::Max, none).unwrap_err();
+        assert!(error.to_string().contains("larger one"), "{error}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) fn add_rows(block: &[i8], entries: &[Entry], sums: &mut [i32; LANES])
     add(block, entries, Entry::index::<i8>, sums);
 }
 
-/// `sums = Σ_k value_k · row_k` over entries for rows of 8-bit numbers.
+/// The same for rows of 4-bit numbers; the entries are still those for 8-bit ones.
 #[inline]
 pub(crate) fn add_narrow_rows(block: &[Nibbles], entries: &[Entry], sums: &mut [i32; LANES]) {
     add(block, entries, Entry::index::<i8>, sums);
