@@ -108,9 +108,12 @@ pub(crate) fn refine(
 
     code.clear();
     for (index, &level) in state.iterate.iter().enumerate() {
-        let level = rounded(level, fine).min(limit);
+        // Most are 0.
         if level > 0 {
-            code.push(index, level);
+            let level = rounded(level, fine).min(limit);
+            if level > 0 {
+                code.push(index, level);
+            }
         }
     }
     IntegerRefinement {
