@@ -89,10 +89,13 @@ pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
 pub use error::{Dims, Name, ReadError, SpecError};
 #[cfg(feature = "std")]
-pub use integer::{ActivationRanges, IntegerReport, IntegerWritten, write_integer};
 pub use integer::{
-    Blocks, CODE_LIMIT, DRIVE_LIMIT, IntegerContrast, IntegerDecoder, IntegerEncoder, IntegerFile,
-    IntegerRefiner, IntegerSpec, LANES, Overflow, Rescale, Rescales, STANDARD_FRACTION, Units,
+    ActivationRanges, IntegerReport, IntegerWritten, write_integer, write_integer_as,
+};
+pub use integer::{
+    Activations, Blocks, CODE_LIMIT, DRIVE_LIMIT, IntegerContrast, IntegerDecoder, IntegerEncoder,
+    IntegerFile, IntegerRefiner, IntegerSpec, LANES, Nibbles, Overflow, Packed, Rescale, Rescales,
+    STANDARD_FRACTION, Units, WeightBlocks,
 };
 pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
 pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};

@@ -2,6 +2,8 @@
 //!
 //! `level = round(weight / scale)` with `scale = max|weight| / 127` (or 32767) over the channel; halves round to the
 //! even level, as `numpy.rint` does, so that signs stay symmetric. A channel of zeros has scale 1.
+//!
+//! With 4 bits it is 7 levels of 16 of those of 8 bits.
 
 // Host code: indices come from the shapes that `check` and the types hold to.
 #![allow(clippy::indexing_slicing)]
@@ -146,9 +148,10 @@ impl QuantReport {
     }
 }
 
-/// Quantises a row-major matrix, and says what that cost. [`WeightType::F32`] copies.
+/// Quantises a row-major matrix, and says what that cost. [`WeightType::F32`] copies; [`WeightType::I4`] gives 8-bit levels, multiples
+/// of 16.
 ///
-/// For finite weights |weight − level · scale| ≤ scale/2, up to rounding in `f32`.
+/// For finite weights |weight − level · scale| ≤ scale/2 (8 · scale with 4 bits), up to rounding in `f32`.
 ///
 /// ```
 /// use sparsecode_formats::{ScaleAxis, WeightType, quant::quantize};
@@ -190,7 +193,7 @@ pub fn quantize(
             for (index, value) in values.iter().enumerate() {
                 largest[channel(index)] = largest[channel(index)].max(value.abs());
             }
-            let scale: Vec<f32> = largest
+            let mut scale: Vec<f32> = largest
                 .into_iter()
                 .map(|largest| channel_scale(largest, max_level))
                 .collect();
@@ -199,9 +202,13 @@ pub fn quantize(
                 (f64::from(value) / f64::from(scale[channel(index)])).round_ties_even()
             });
             let stored = match weights {
+                WeightType::I4 => Values::I8(levels.map(|level| 16 * level as i8).collect()),
                 WeightType::I8 => Values::I8(levels.map(|level| level as i8).collect()),
                 _ => Values::I16(levels.map(|level| level as i16).collect()),
             };
+            if weights == WeightType::I4 {
+                scale.iter_mut().for_each(|scale| *scale /= 16.0);
+            }
             (scale, stored)
         }
     };

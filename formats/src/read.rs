@@ -6,7 +6,7 @@ use bytemuck::AnyBitPattern;
 
 use crate::MIN_ALIGNMENT;
 use crate::checksum::crc32;
-use crate::error::{Dims, Name, ReadError};
+use crate::error::{Dims, Name, ReadError, SpecError};
 use crate::header::{FLOAT, Header, TensorInfo};
 use crate::spec::{ModelSpec, WeightType};
 
@@ -332,6 +332,12 @@ impl<'a> ModelFile<'a> {
     }
 }
 
+/// 4-bit weights in a model for arithmetic in `f32`.
+pub(crate) const NOT_FOR_FLOATS: SpecError = SpecError {
+    field: "weights",
+    expected: "f32, i16 or i8 (i4 is for arithmetic in integers)",
+};
+
 /// Whether `slot` can be read in place.
 pub(crate) fn check_place(slot: &[u8]) -> Result<(), ReadError> {
     let address = slot.as_ptr().addr();
@@ -386,6 +392,7 @@ impl<'h, 'a, const T: usize, const K: usize> Tensors<'h, 'a, T, K> {
                 values: without_lowest(name, self.take(name, "I8", shape)?, i8::MIN)?,
                 scale: self.scales(scale_name, channels)?,
             },
+            WeightType::I4 => return Err(NOT_FOR_FLOATS.into()),
         };
         Ok(MatrixRef {
             rows,

@@ -313,19 +313,25 @@ pub enum WeightType {
     I16,
     /// 8-bit integers of ±127 with one `f32` scale per output channel.
     I8,
+    /// 4-bit integers of ±7, for arithmetic in integers only: see [`Nibbles`](crate::Nibbles).
+    I4,
 }
 
 impl WeightType {
     /// Every type, widest first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::I16, Self::I8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::I16, Self::I8, Self::I4];
 
-    /// The text name: `"f32"`, `"i16"` or `"i8"`.
+    /// Those of models for arithmetic in `f32`, widest first.
+    pub const FLOAT: [Self; 3] = [Self::F32, Self::I16, Self::I8];
+
+    /// The text name: `"f32"`, `"i16"`, `"i8"` or `"i4"`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::I16 => "i16",
             Self::I8 => "i8",
+            Self::I4 => "i4",
         }
     }
 
@@ -336,16 +342,17 @@ impl WeightType {
             Self::F32 => "F32",
             Self::I16 => "I16",
             Self::I8 => "I8",
+            Self::I4 => "U8",
         }
     }
 
-    /// Bytes of one weight.
+    /// Bytes of one number of that type, which holds one weight, and two of 4 bits.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::I16 => 2,
-            Self::I8 => 1,
+            Self::I8 | Self::I4 => 1,
         }
     }
 
@@ -356,6 +363,7 @@ impl WeightType {
             Self::F32 => None,
             Self::I16 => Some(i16::MAX),
             Self::I8 => Some(i8::MAX as i16),
+            Self::I4 => Some(7),
         }
     }
 }
@@ -373,7 +381,7 @@ impl FromStr for WeightType {
         let known = Self::ALL.into_iter().find(|weights| weights.name() == text);
         known.ok_or(SpecError {
             field: "weights",
-            expected: "one of f32, i16, i8",
+            expected: "one of f32, i16, i8, i4",
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::integer::Overflow;
 use crate::quant::{
     OwnedMatrix, QuantError, QuantReport, atom_norm, check, dequantize, lipschitz_bound, quantize,
 };
-use crate::read::{Decoder, ModelFile, ScaleAxis};
+use crate::read::{Decoder, ModelFile, NOT_FOR_FLOATS, ScaleAxis};
 use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
 use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
@@ -273,6 +273,9 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
         matrices: Vec::new(),
         vectors: Vec::new(),
     };
+    if weights == WeightType::I4 {
+        return Err(NOT_FOR_FLOATS.into());
+    }
     let spec = check_layout(model)?;
     let (inputs, codes, hiddens) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
     if let Some(OwnedEncoder {

@@ -4,9 +4,9 @@ mod common;
 
 use common::{Parts, sized, small};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, Dims, InputShape, IntegerContrast, IntegerFile,
-    ModelFile, Overflow, OwnedDecoder, OwnedModel, Preprocessing, ReadError, Variant, WeightType,
-    write, write_integer,
+    ActivationRanges, Activations, AlignedBytes, Contrast, Dims, InputShape, IntegerContrast,
+    IntegerFile, ModelFile, Overflow, OwnedDecoder, OwnedModel, Preprocessing, ReadError, Variant,
+    WeightType, write, write_integer, write_integer_as,
 };
 
 const RANGES: ActivationRanges = ActivationRanges {
@@ -234,7 +234,7 @@ fn each_version_refuses_the_other() {
 #[test]
 fn every_key_is_checked() {
     for (key, value) in [
-        ("activations", "i8"),
+        ("activations", "f32"),
         ("weights", "i16"),
         ("hidden_dim", "3"),
         ("code_dim", "0"),
@@ -397,7 +397,7 @@ fn places_are_checked() {
 }
 
 /// d = l = 600 with small weights: room for sums of 2³¹.
-fn wide() -> Parts {
+fn wide(weights: WeightType) -> Parts {
     let mut model = sized(Variant::Vdl, InputShape::window(600), 600, 0);
     model.spec.preprocessing = Preprocessing {
         contrast: Contrast::None,
@@ -425,7 +425,7 @@ fn wide() -> Parts {
         input_max: i16::MAX,
         code_max: 1e7,
     };
-    Parts::of(&write_integer(&model, &ranges).unwrap().bytes)
+    written(&model, &ranges, weights, Activations::I16).unwrap()
 }
 
 /// Overwrites the first `count` weights of a row or a column by `value`, and the others by 0.
@@ -439,10 +439,199 @@ fn fill(mut parts: Parts, tensor: &str, line: usize, count: usize, value: i8, ro
     parts
 }
 
+fn written(
+    model: &OwnedModel,
+    ranges: &ActivationRanges,
+    weights: WeightType,
+    activations: Activations,
+) -> Result<Parts, String> {
+    let written = write_integer_as(model, ranges, weights, activations);
+    written
+        .map(|written| Parts::of(&written.bytes))
+        .map_err(|error| error.to_string())
+}
+
+fn narrow() -> Parts {
+    let model = small(Variant::Vdl, false);
+    written(&model, &RANGES, WeightType::I4, Activations::I16).unwrap()
+}
+
+#[test]
+fn four_bit_weights_are_the_nearest_of_15() {
+    let model = small(Variant::Vdl, false);
+    let bytes = narrow().bytes();
+    let read = IntegerFile::read(&bytes).unwrap();
+    read.prove().unwrap();
+    assert_eq!(read.spec().unwrap().weights, WeightType::I4);
+    let (d, l) = (12, 5);
+    let weights = &model.encoder.as_ref().unwrap().input;
+    let OwnedDecoder::Linear { dictionary } = &model.decoder else {
+        unreachable!()
+    };
+    for (blocks, weights) in [
+        (read.encoder.unwrap().input, weights),
+        (read.decoder.dictionary, dictionary),
+    ] {
+        assert_eq!((blocks.rows(), blocks.cols()), (l, d));
+        assert_eq!((blocks.get(l, 0), blocks.get(0, d)), (None, None));
+        for (k, row) in weights.chunks(d).enumerate() {
+            let largest = row.iter().fold(0.0_f32, |a, w| a.max(w.abs()));
+            for (i, weight) in row.iter().enumerate() {
+                let nearest = 16.0 * (weight / largest * 7.0).round();
+                assert_eq!(
+                    blocks.get(k, i),
+                    Some(nearest as i16),
+                    "{weight} of {largest}"
+                );
+            }
+        }
+    }
+    // Block 1, row 2 begins at byte (1·5 + 2)·4: the columns 8 and 12, 9 and 13, …
+    let poked = narrow().poke("encoder.input", 28 + 1, &[0x5c]).bytes();
+    let input = IntegerFile::read(&poked).unwrap().encoder.unwrap().input;
+    assert_eq!((input.get(2, 9), input.get(2, 13)), (Some(64), None));
+    let poked = narrow().poke("encoder.input", 8 + 1, &[0x5c]).bytes();
+    let input = IntegerFile::read(&poked).unwrap().encoder.unwrap().input;
+    assert_eq!((input.get(2, 1), input.get(2, 5)), (Some(64), Some(-48)));
+}
+
+#[test]
+fn four_bit_weights_are_checked() {
+    for tensor in ["encoder.input", "decoder.dictionary"] {
+        for byte in [0x10, 0x01, 0x00] {
+            let error = refusal(&narrow().poke(tensor, 5, &[byte]));
+            assert_eq!(error, ReadError::Level { tensor, index: 5 }, "{byte:02x}");
+        }
+        let dtype = narrow().in_tensor(tensor, "\"U8", "\"I8");
+        assert!(
+            matches!(refusal(&dtype), ReadError::Dtype { tensor: named, .. } if named == tensor)
+        );
+        let shape = narrow().in_tensor(tensor, "[10,4]", "[5,8]");
+        assert!(
+            matches!(refusal(&shape), ReadError::Shape { tensor: named, .. } if named == tensor)
+        );
+    }
+    for parts in [
+        narrow().metadata("weights", "i8"),
+        vdl().metadata("weights", "i4"),
+    ] {
+        assert!(matches!(
+            refusal(&parts),
+            ReadError::Dtype {
+                tensor: "encoder.input",
+                ..
+            }
+        ));
+    }
+    // Arithmetic in f32 has none, and integers have no wider ones.
+    let model = small(Variant::Vdl, false);
+    let error = write(&model, WeightType::I4).unwrap_err().to_string();
+    assert!(error.contains("weights") && error.contains("i4"), "{error}");
+    let float = Parts::of(&write(&model, WeightType::I8).unwrap());
+    let error = ModelFile::read(&float.metadata("weights", "i4").bytes()).unwrap_err();
+    assert!(error.to_string().contains("i4 is for"), "{error}");
+    let error = written(&model, &RANGES, WeightType::I16, Activations::I16).unwrap_err();
+    assert!(error.contains("weights"), "{error}");
+}
+
+#[test]
+fn levels_of_eight_bits_are_checked() {
+    let mut model = small(Variant::Vdl, false);
+    let of = |model: &OwnedModel, input_min, input_max| {
+        let ranges = ActivationRanges {
+            input_min,
+            input_max,
+            ..RANGES
+        };
+        written(model, &ranges, WeightType::I8, Activations::I8)
+    };
+    for (contrast, good, bad) in [
+        (
+            Contrast::None,
+            [(0, 255), (-127, 127)],
+            [(0, 256), (-1, 128)],
+        ),
+        (
+            Contrast::RemoveMean,
+            [(0, 127), (-63, 64)],
+            [(0, 128), (-64, 64)],
+        ),
+    ] {
+        model.spec.preprocessing.contrast = contrast;
+        for (least, most) in good {
+            let parts = of(&model, least, most).unwrap();
+            let bytes = parts.bytes();
+            let file = IntegerFile::read(&bytes).unwrap();
+            file.prove().unwrap();
+            assert_eq!(file.spec.activations, Activations::I8);
+            let (_, code_scale) = file.scales().unwrap();
+            assert_eq!(code_scale, RANGES.code_max / 127.0);
+            let threshold = file.threshold(file.spec().unwrap().lambda).unwrap();
+            assert!(threshold.abs_diff(file.refiner.threshold) <= 1 && threshold > 0);
+            let wide = (1_i32 << 23).to_le_bytes();
+            let error = refusal(&parts.poke("decoder.dictionary.multiplier", 1, &wide));
+            assert!(
+                matches!(error, ReadError::Level { index: 1, .. }),
+                "{error}"
+            );
+        }
+        for (least, most) in bad {
+            let error = of(&model, least, most).unwrap_err();
+            assert!(error.contains("larger input scale"), "{error}");
+        }
+    }
+    model.spec.preprocessing.contrast = Contrast::Standardize { floor: 0.1 };
+    let error = of(&model, 0, 255).unwrap_err();
+    assert!(
+        error.contains("contrast") && error.contains("i16"),
+        "{error}"
+    );
+    let error = refusal(&vdl().metadata("activations", "i8"));
+    assert!(
+        matches!(
+            error,
+            ReadError::InvalidMetadata {
+                key: "input_max",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+/// As for 8 bits, with levels of 112.
+#[test]
+fn the_proof_finds_sums_of_four_bit_weights() {
+    let wide = wide(WeightType::I4).metadata("input_min", "0");
+    for (tensor, multiplier) in [
+        ("encoder.input", "encoder.input.multiplier"),
+        ("decoder.dictionary", "refiner.correlation.multiplier"),
+    ] {
+        let proof = |count: usize| {
+            let level = |col: usize| if col < count { 15_u8 } else { 8 };
+            let bytes = (0..75).flat_map(|block| (0..4).map(move |byte| (block, byte)));
+            let filled = bytes.fold(wide.clone(), |parts, (block, byte)| {
+                let col = block * 8 + byte;
+                let both = level(col) | level(col + 4) << 4;
+                parts.poke(tensor, (block * 600 + 7) * 4 + byte, &[both])
+            });
+            let bytes = filled.poke(multiplier, 7, &0_i32.to_le_bytes()).bytes();
+            IntegerFile::read(&bytes).unwrap().prove()
+        };
+        let most = (i64::from(i32::MAX) / (112 * 32767)) as usize;
+        assert_eq!(proof(most), Ok(()));
+        let overflow = proof(most + 1).unwrap_err();
+        assert_eq!(
+            (overflow.tensor, overflow.output, overflow.bound),
+            (tensor, 7, (most as i64 + 1) * 112 * 32767)
+        );
+    }
+}
+
 /// For every product and either sign of the weights: one weight more, and a sum could leave 32 bits.
 #[test]
 fn the_proof_finds_each_sum() {
-    let wide = wide();
+    let wide = wide(WeightType::I8);
     for (tensor, row, unit, by_input) in [
         ("encoder.input", true, 32767, true),
         ("decoder.dictionary", true, 32767, true),
@@ -487,7 +676,7 @@ fn the_proof_finds_each_sum() {
 
 #[test]
 fn the_proof_finds_drives_that_would_be_cut() {
-    let wide = wide();
+    let wide = wide(WeightType::I8);
     for (tensor, product, shift) in [
         ("encoder.input.multiplier", "encoder.input", "input_shift"),
         (

@@ -37,7 +37,7 @@ use std::string::String;
 use std::{env, fs, io};
 
 use sparsecode_formats::{
-    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, write_file,
+    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ModelSpec, ReadError, write_file,
 };
 
 /// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`.
@@ -142,8 +142,8 @@ impl Embed {
                 let file = IntegerFile::read(bytes)?;
                 file.verify_checksum()?;
                 // The device does not look at the real numbers, so that this is the place to.
-                let name = file.spec()?.name();
-                Ok(self.source(&integer_types(&file, name), file.file_len()))
+                let spec = file.spec()?;
+                Ok(self.source(&integer_types(&file, &spec), file.file_len()))
             }
             Err(error) => Err(error),
         }
@@ -195,10 +195,11 @@ pub type Code = ::sparsecode_runtime::SparseCode<CODE_DIM>;
     )
 }
 
-fn integer_types(file: &IntegerFile<'_>, name: &str) -> String {
+fn integer_types(file: &IntegerFile<'_>, spec: &ModelSpec<'_>) -> String {
+    let (name, weights) = (spec.name(), spec.weights);
     let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
     format!(
-        r#"// {name}, 8-bit weights, arithmetic in integers.
+        r#"// {name}, {weights} weights, arithmetic in integers.
 
 /// Numbers in a patch (`d`).
 pub const INPUT_DIM: usize = {input_dim};

@@ -10,7 +10,8 @@ use std::ptr::{null, null_mut};
 
 use common::{Random, Shape, file, random_model};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, IntegerFile, OwnedModel, WeightType, write_integer,
+    ActivationRanges, Activations, AlignedBytes, Contrast, IntegerFile, OwnedModel, WeightType,
+    write_integer, write_integer_as,
 };
 use sparsecode_runtime::capi::{self, *};
 use sparsecode_runtime::{
@@ -804,6 +805,18 @@ fn integer_bytes(model: &OwnedModel) -> &'static [u8] {
     ))
 }
 
+/// With 4-bit weights and 8-bit activations.
+fn narrow_bytes(model: &OwnedModel) -> &'static [u8] {
+    let ranges = ActivationRanges {
+        input_scale: 1.0 / 80.0,
+        input_min: -127,
+        input_max: 127,
+        ..RANGES
+    };
+    let written = write_integer_as(model, &ranges, WeightType::I4, Activations::I8);
+    leaked(AlignedBytes::from_slice(&written.unwrap().bytes))
+}
+
 fn integer_file(shape: Shape) -> &'static [u8] {
     integer_bytes(&random_model(shape, 9))
 }
@@ -908,7 +921,12 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
     {
         let mut model = random_model(shape, 9);
         model.spec.preprocessing.contrast = contrast;
-        let bytes = integer_bytes(&model);
+        // Where levels of 8 bits can be, with 4-bit weights, too.
+        let bytes = if contrast == Contrast::None {
+            narrow_bytes(&model)
+        } else {
+            integer_bytes(&model)
+        };
         let file = IntegerFile::read(bytes).unwrap();
         let refine = IntegerRefine {
             max_iterations: 9,

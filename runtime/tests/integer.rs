@@ -5,8 +5,8 @@ mod common;
 
 use common::{Random, Reference, Shape, norm, random_model};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedDecoder, OwnedModel,
-    Rescales, WeightType, WriteError, write, write_integer,
+    ActivationRanges, Activations, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedDecoder,
+    OwnedModel, Rescales, WeightType, WriteError, write, write_integer, write_integer_as,
 };
 use sparsecode_runtime::{
     CodeBuffer, IntegerCode, IntegerModel, IntegerRefine, IntegerView, IntegerWorkspace, Method,
@@ -22,15 +22,6 @@ const RANGES: ActivationRanges = ActivationRanges {
 
 fn integer_file(model: &OwnedModel) -> AlignedBytes {
     AlignedBytes::from_slice(&write_integer(model, &RANGES).unwrap().bytes)
-}
-
-/// A file whose code range is so small that components are cut to it.
-fn cutting_file(model: &OwnedModel) -> AlignedBytes {
-    let ranges = ActivationRanges {
-        code_max: 0.7,
-        ..RANGES
-    };
-    AlignedBytes::from_slice(&write_integer(model, &ranges).unwrap().bytes)
 }
 
 /// Atoms that a code is found for: those of [`random_model`] are a random basis, which FISTA takes long for.
@@ -72,9 +63,20 @@ impl Exact<'_> {
             .collect()
     }
 
-    fn level(drive: i64, fraction: u8) -> i64 {
+    fn limit(&self) -> i64 {
+        match self.0.spec.activations {
+            Activations::I16 => 32767,
+            Activations::I8 => 127,
+        }
+    }
+
+    fn level(&self, drive: i64, fraction: u8) -> i64 {
+        Self::cut(drive, fraction, self.limit())
+    }
+
+    fn cut(drive: i64, fraction: u8, limit: i64) -> i64 {
         let half = (1_i64 << fraction) / 2;
-        ((drive + half) >> fraction).clamp(0, 32767)
+        ((drive + half) >> fraction).clamp(0, limit)
     }
 
     fn encode(&self, x: &[i16]) -> Vec<i64> {
@@ -88,14 +90,14 @@ impl Exact<'_> {
         let sums: Vec<i64> = (0..codes).map(product).collect();
         let u = self.drives(&encoder.input_rescale, encoder.bias, &sums);
         let f = encoder.drive_fraction;
-        let mut z: Vec<i64> = u.iter().map(|u| Self::level(*u, f)).collect();
+        let mut z: Vec<i64> = u.iter().map(|u| self.level(*u, f)).collect();
         for _ in 0..encoder.iterations {
             let by = &encoder.recurrent_rescale;
             let next = |j: usize| {
                 let sum = (0..codes)
                     .map(|k| i64::from(encoder.recurrent.get(k, j).unwrap()) * z[k])
                     .sum();
-                Self::level(u[j] + Self::rescale(sum, by.multipliers[j], by.shift), f)
+                self.level(u[j] + Self::rescale(sum, by.multipliers[j], by.shift), f)
             };
             z = (0..codes).map(next).collect();
         }
@@ -131,12 +133,24 @@ impl Exact<'_> {
         self.drives(&refiner.correlation, refiner.bias, &sums)
     }
 
+    /// Levels as refinement has them: with 8 bits more if there are only 8.
+    fn fine(&self, z: &[i64]) -> Vec<i64> {
+        let factor = if self.limit() == 127 { 256 } else { 1 };
+        z.iter().map(|z| z * factor).collect()
+    }
+
+    fn coarse(&self, z: &[i64]) -> Vec<i64> {
+        let fraction = if self.limit() == 127 { 8 } else { 0 };
+        z.iter().map(|z| self.level(*z, fraction)).collect()
+    }
+
     fn descend(&self, x: &[i16], z: &[i64], passes: u32) -> Vec<i64> {
         let refiner = self.0.refiner;
+        let z = self.fine(z);
         let c = self.correlation(x);
         let finer = refiner.gram_fraction - refiner.point_fraction;
         let gram = |k: usize, j: usize| i64::from(refiner.gram.get(k, j).unwrap());
-        let mut z = z.to_vec();
+        let mut z = z;
         // Over the active components, then over all, and so on.
         let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] > 0).collect();
         let mut all = active.is_empty();
@@ -154,16 +168,17 @@ impl Exact<'_> {
             active = (0..z.len()).filter(|k| z[*k] > 0).collect();
             all = !all || active.is_empty();
         }
-        z
+        self.coarse(&z)
     }
 
     fn refine(&self, x: &[i16], z: &[i64], iterations: u32) -> Vec<i64> {
         let refiner = self.0.refiner;
         let codes = z.len();
+        let z = self.fine(z);
         let saturate = |x: i64| x.clamp(i32::MIN.into(), i32::MAX.into());
         let c = self.correlation(x);
         let finer = refiner.gram_fraction - refiner.point_fraction;
-        let (mut z, mut before) = (z.to_vec(), vec![0_i64; codes]);
+        let (mut z, mut before) = (z, vec![0_i64; codes]);
         for done in 0..i64::from(iterations) {
             let momentum = ((done << 16) / (done + 3)) << 15;
             let gradient_step = |j: usize| {
@@ -180,12 +195,12 @@ impl Exact<'_> {
                 .map(|(a, before)| {
                     let extra = ((saturate(a - before) * momentum) >> 32) << 1;
                     let point = saturate(a + extra) - i64::from(refiner.threshold);
-                    Self::level(saturate(point), refiner.point_fraction)
+                    Self::cut(saturate(point), refiner.point_fraction, 32767)
                 })
                 .collect();
             before = a;
         }
-        z
+        self.coarse(&z)
     }
 }
 
@@ -206,74 +221,107 @@ const SHAPES: [(usize, usize, Option<u8>); 6] = [
     (16, 8, Some(4)),
 ];
 
+/// Every kind of weights and activations.
+const PRECISIONS: [(WeightType, Activations); 4] = [
+    (WeightType::I8, Activations::I16),
+    (WeightType::I4, Activations::I16),
+    (WeightType::I8, Activations::I8),
+    (WeightType::I4, Activations::I8),
+];
+
+/// Ranges of so many bits; `code_max` cuts codes if it is small.
+fn ranges_of(activations: Activations, code_max: f32) -> ActivationRanges {
+    let coarser = match activations {
+        Activations::I16 => 1,
+        Activations::I8 => 12,
+    };
+    ActivationRanges {
+        input_scale: RANGES.input_scale * f32::from(coarser),
+        input_min: RANGES.input_min / coarser,
+        input_max: RANGES.input_max / coarser,
+        code_max,
+    }
+}
+
 #[test]
 fn every_bit_is_the_documented_one() {
-    for (number, (input, code, lista)) in SHAPES.into_iter().enumerate() {
-        let shape = Shape {
-            input,
-            code,
-            hidden: 0,
-            lista,
-        };
-        let model = trained_like(shape, 7 + number as u64);
-        let bytes = if number % 2 == 0 {
-            integer_file(&model)
-        } else {
-            cutting_file(&model)
-        };
-        let file = IntegerFile::read(&bytes).unwrap();
-        let (exact, mut view) = (Exact(file), IntegerView::new(file));
-        let mut random = Random(number as u64);
-        let (mut active, mut cut) = (0, 0);
-        for round in 0..8 {
-            let mut patch = samples(&mut random, input);
-            let _ = view.preprocess(&mut patch).unwrap();
-            assert!(patch.iter().all(|x| (-1500..=1500).contains(x)));
-            let start = if lista.is_some() {
-                view.encode(&patch).unwrap();
-                let expected = exact.encode(&patch);
-                assert_eq!(dense(&view), expected, "encode {shape:?} {round}");
-                expected
-            } else {
-                vec![0; code]
-            };
-            let settings = IntegerRefine {
-                method: Method::Fista,
-                max_iterations: 25,
-                tolerance_bits: 31,
-                ..IntegerRefine::for_model(&file)
-            };
-            let made = view.refine(&patch, &settings, || false).unwrap();
-            let refined = exact.refine(&patch, &start, made.iterations);
-            assert_eq!(dense(&view), refined, "refine {shape:?} {round}");
-            active += refined.iter().filter(|z| **z > 0).count();
-            cut += start.iter().filter(|z| **z == 32767).count();
-
-            let descent = IntegerRefine {
-                method: Method::CoordinateDescent,
-                max_iterations: 4,
-                ..settings
-            };
-            view.set_code(start.iter().enumerate().map(|(k, z)| (k as u16, *z as i16)));
-            let made = view.refine(&patch, &descent, || false).unwrap();
-            let descended = exact.descend(&patch, &start, made.iterations);
-            assert_eq!(dense(&view), descended, "descend {shape:?} {round}");
-
-            view.set_code(
-                refined
-                    .iter()
-                    .enumerate()
-                    .map(|(k, z)| (k as u16, *z as i16)),
-            );
-            let mut output = vec![0; input];
-            view.decode(&mut output).unwrap();
-            let expected = exact.decode(&refined);
-            let found: Vec<i64> = output.iter().map(|x| i64::from(*x)).collect();
-            assert_eq!(found, expected, "decode {shape:?} {round}");
+    for (weights, activations) in PRECISIONS {
+        for number in 0..SHAPES.len() {
+            documented(number, weights, activations);
         }
-        assert!(active > 0, "{shape:?}");
-        assert!(cut > 0 || number % 2 == 0 || lista == Some(1), "{shape:?}");
     }
+}
+
+fn documented(number: usize, weights: WeightType, activations: Activations) {
+    let (input, code, lista) = SHAPES[number];
+    let shape = Shape {
+        input,
+        code,
+        hidden: 0,
+        lista,
+    };
+    let what = format!("{shape:?} {weights} {activations}");
+    let model = trained_like(shape, 7 + number as u64);
+    let code_max = if number.is_multiple_of(2) { 30.0 } else { 0.7 };
+    let ranges = ranges_of(activations, code_max);
+    let written = write_integer_as(&model, &ranges, weights, activations).unwrap();
+    let bytes = AlignedBytes::from_slice(&written.bytes);
+    let file = IntegerFile::read(&bytes).unwrap();
+    let (exact, mut view) = (Exact(file), IntegerView::new(file));
+    let mut random = Random(number as u64);
+    let (mut active, mut cut) = (0, 0);
+    for round in 0..8 {
+        let mut patch = samples(&mut random, input);
+        let _ = view.preprocess(&mut patch).unwrap();
+        let levels = ranges.input_min..=ranges.input_max;
+        assert!(patch.iter().all(|x| levels.contains(x)));
+        let start = if lista.is_some() {
+            view.encode(&patch).unwrap();
+            let expected = exact.encode(&patch);
+            assert_eq!(dense(&view), expected, "encode {what} {round}");
+            expected
+        } else {
+            vec![0; code]
+        };
+        let settings = IntegerRefine {
+            method: Method::Fista,
+            max_iterations: 25,
+            tolerance_bits: 31,
+            ..IntegerRefine::for_model(&file)
+        };
+        let made = view.refine(&patch, &settings, || false).unwrap();
+        let refined = exact.refine(&patch, &start, made.iterations);
+        assert_eq!(dense(&view), refined, "refine {what} {round}");
+        active += refined.iter().filter(|z| **z > 0).count();
+        cut += start.iter().filter(|z| **z == exact.limit()).count();
+
+        let descent = IntegerRefine {
+            method: Method::CoordinateDescent,
+            max_iterations: 4,
+            ..settings
+        };
+        view.set_code(start.iter().enumerate().map(|(k, z)| (k as u16, *z as i16)));
+        let made = view.refine(&patch, &descent, || false).unwrap();
+        let descended = exact.descend(&patch, &start, made.iterations);
+        assert_eq!(dense(&view), descended, "descend {what} {round}");
+
+        view.set_code(
+            refined
+                .iter()
+                .enumerate()
+                .map(|(k, z)| (k as u16, *z as i16)),
+        );
+        let mut output = vec![0; input];
+        view.decode(&mut output).unwrap();
+        let expected = exact.decode(&refined);
+        let found: Vec<i64> = output.iter().map(|x| i64::from(*x)).collect();
+        assert_eq!(found, expected, "decode {what} {round}");
+    }
+    assert!(active > 0, "{what}");
+    assert!(
+        cut > 0 || number.is_multiple_of(2) || lista == Some(1),
+        "{what}"
+    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 fn weights() -> impl Strategy<Value = WeightType> {
-    prop::sample::select(&WeightType::ALL[..])
+    prop::sample::select(&WeightType::FLOAT[..])
 }
 
 fn dense(code: &Code, code_dim: usize) -> Vec<f32> {

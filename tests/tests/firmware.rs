@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use sparsecode_formats::{
-    ActivationRanges, Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel,
+    ActivationRanges, Activations, Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel,
     OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write, write_file,
-    write_integer,
+    write_integer_as,
 };
 use sparsecode_tests::papers::Golden;
 use sparsecode_tests::{cargo, shared, skipped};
@@ -179,11 +179,6 @@ fn integers_and_streams_run_on_the_device() {
         input_max: 1500,
         code_max: 3.0,
     };
-    write_file(
-        &odd,
-        &write_integer(&made_up(1, 23, 13), &ranges).unwrap().bytes,
-    )
-    .unwrap();
     let clean = |i: usize| {
         if i % 23 < 12 {
             0.0
@@ -204,9 +199,22 @@ fn integers_and_streams_run_on_the_device() {
         patches.to_str().unwrap(),
     ];
     let cores = ["bench", "device", "--core", "m0plus,m4f,m33,m55,rv32imc"];
-    // That codes and patches are the host's is what success means.
-    let text = xtask(&[&cores[..], &files].concat()).expect("it ran before");
-    assert_eq!(text.matches("| m55 |").count(), 2, "{text}");
+    let eight_bits = ActivationRanges {
+        input_scale: 1.0 / 80.0,
+        input_min: -127,
+        input_max: 127,
+        ..ranges
+    };
+    for (ranges, weights, activations) in [
+        (ranges, WeightType::I8, Activations::I16),
+        (eight_bits, WeightType::I4, Activations::I8),
+    ] {
+        let written = write_integer_as(&made_up(1, 23, 13), &ranges, weights, activations);
+        write_file(&odd, &written.unwrap().bytes).unwrap();
+        // That codes and patches are the host's is what success means.
+        let text = xtask(&[&cores[..], &files].concat()).expect("it ran before");
+        assert_eq!(text.matches("| m55 |").count(), 2, "{text}");
+    }
 
     for refine in ["0", "5"] {
         let text = xtask(&["stream", "--core", "m4f", "--refine", refine]).expect("it ran before");
@@ -245,7 +253,7 @@ fn the_page_on_precision_is_up_to_date() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/precision.md");
     let kept = rows(&std::fs::read_to_string(page).unwrap());
     let found = rows(&String::from_utf8_lossy(&output.stdout));
-    assert_eq!(found.len(), 16);
+    assert_eq!(found.len(), 24);
     assert_eq!(
         found, kept,
         "cargo xtask bench precision --markdown docs/results/precision.md"

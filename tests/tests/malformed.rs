@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use candle_core::Device;
-use sparsecode_formats::{AlignedBytes, OwnedModel, WeightType};
+use sparsecode_formats::{Activations, AlignedBytes, OwnedModel, WeightType};
 use sparsecode_runtime::{ModelView, SparseCodeBuf, WorkspaceBuf};
 use sparsecode_tests::golden::{Tensors, write_tensors};
 use sparsecode_tests::runs;
@@ -117,7 +117,7 @@ fn files() -> &'static Files {
                 settings.push("model.hidden_dim=10");
             }
             let (run, splits) = runs::train(preset, &settings, &out, &Device::Cpu).unwrap();
-            for weights in WeightType::ALL {
+            for weights in WeightType::FLOAT {
                 let bytes = run.export(weights).unwrap().bytes;
                 models.push((format!("{preset} in {weights}"), bytes));
             }
@@ -127,6 +127,11 @@ fn files() -> &'static Files {
                     .export_integer(&splits.validation, method, None)
                     .unwrap();
                 models.push((format!("{preset} in integers"), written.bytes));
+                let (few, bits) = (WeightType::I4, Activations::I8);
+                let (written, _) = run
+                    .export_integer_as(&splits.validation, method, None, few, bits)
+                    .unwrap();
+                models.push((format!("{preset} in few bits"), written.bytes));
             }
         }
         Files { folder, models }

@@ -5,6 +5,80 @@ use core::fmt;
 /// Columns of a block.
 pub const LANES: usize = 8;
 
+/// Eight adjacent 4-bit numbers of a row, each 8 too large: byte i holds number i in its lower half and number i + 4 in its upper half.
+///
+/// A number q, −7 to 7, is the level 16·q of 8 bits, so that what holds for 8-bit weights holds for these. Without a sign they need no
+/// extension: a mask makes two factors of a multiplication, and what is too much in a sum is 128 times the sum of the inputs.
+pub type Nibbles = [u8; 4];
+
+/// How numbers of a matrix in blocks are stored: `i8` and `i16` one by one, 4-bit ones as [`Nibbles`].
+pub trait Packed: Copy {
+    /// Eight adjacent numbers of a row.
+    type Eight: Copy;
+
+    /// What is stored for each row of a block.
+    const PER_EIGHT: usize = size_of::<Self::Eight>() / size_of::<Self>();
+
+    /// The rows of a block.
+    fn eights(stored: &[Self]) -> &[Self::Eight];
+
+    /// The level of one of eight numbers; 0 beyond the last.
+    fn level(eight: &Self::Eight, lane: usize) -> i16;
+
+    /// The levels of eight numbers.
+    #[inline(always)]
+    fn levels(eight: &Self::Eight) -> [i16; LANES] {
+        core::array::from_fn(|lane| Self::level(eight, lane))
+    }
+}
+
+impl Packed for i8 {
+    type Eight = [Self; LANES];
+
+    #[inline(always)]
+    fn eights(stored: &[Self]) -> &[Self::Eight] {
+        stored.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn level(eight: &Self::Eight, lane: usize) -> i16 {
+        eight.get(lane).copied().map_or(0, i16::from)
+    }
+}
+
+impl Packed for i16 {
+    type Eight = [Self; LANES];
+
+    #[inline(always)]
+    fn eights(stored: &[Self]) -> &[Self::Eight] {
+        stored.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn level(eight: &Self::Eight, lane: usize) -> i16 {
+        eight.get(lane).copied().unwrap_or(0)
+    }
+}
+
+impl Packed for Nibbles {
+    type Eight = Self;
+
+    #[inline(always)]
+    fn eights(stored: &[Self]) -> &[Self::Eight] {
+        stored
+    }
+
+    #[inline(always)]
+    fn level(eight: &Self::Eight, lane: usize) -> i16 {
+        let upper = |byte: u8| i16::from(byte & 0xf0) - 128;
+        match (eight.get(lane), eight.get(lane.wrapping_sub(4))) {
+            (Some(byte), _) => upper(byte << 4),
+            (None, Some(byte)) => upper(*byte),
+            (None, None) => 0,
+        }
+    }
+}
+
 /// A matrix whose columns are stored eight by eight: block 0 holds the first eight numbers of every row, row after row, block 1
 /// the next eight, and so on. Columns beyond the last are 0.
 ///
@@ -33,11 +107,11 @@ pub struct Blocks<'a, T> {
     values: &'a [T],
 }
 
-impl<'a, T: Copy> Blocks<'a, T> {
+impl<'a, T: Packed> Blocks<'a, T> {
     /// A matrix over a caller's numbers; `None` if there are not `rows · 8 · ⌈cols / 8⌉` of them.
     #[must_use]
     pub fn new(rows: usize, cols: usize, values: &'a [T]) -> Option<Self> {
-        let expected = Self::stored_rows(rows, cols)?.checked_mul(LANES)?;
+        let expected = Self::stored_rows(rows, cols)?.checked_mul(T::PER_EIGHT)?;
         (values.len() == expected).then_some(Self { rows, cols, values })
     }
 
@@ -75,7 +149,7 @@ impl<'a, T: Copy> Blocks<'a, T> {
     #[inline]
     pub fn block(&self, index: usize) -> &'a [T] {
         // Cannot wrap for a block that exists; any other range is caught by `get`.
-        let length = self.rows.wrapping_mul(LANES);
+        let length = self.rows.wrapping_mul(T::PER_EIGHT);
         let start = index.wrapping_mul(length);
         self.values
             .get(start..start.wrapping_add(length))
@@ -87,25 +161,76 @@ impl<'a, T: Copy> Blocks<'a, T> {
     pub fn blocks(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
         // A matrix without rows has no numbers, and `chunks_exact` wants a length.
         self.values
-            .chunks_exact(self.rows.wrapping_mul(LANES).max(1))
+            .chunks_exact(self.rows.wrapping_mul(T::PER_EIGHT).max(1))
     }
 
-    /// One number; `None` outside the matrix.
+    /// One level; `None` outside the matrix.
     #[must_use]
-    pub fn get(&self, row: usize, col: usize) -> Option<T> {
+    pub fn get(&self, row: usize, col: usize) -> Option<i16> {
         if row >= self.rows || col >= self.cols {
             return None;
         }
-        let rows = self.block(col / LANES).as_chunks::<LANES>().0;
-        rows.get(row)?.get(col % LANES).copied()
+        let eight = T::eights(self.block(col / LANES)).get(row)?;
+        Some(T::level(eight, col % LANES))
+    }
+
+    /// Row `row` of every block, as levels; nothing outside the matrix.
+    pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = [i16; LANES]> + use<'a, T> {
+        let blocks = self.blocks();
+        blocks.filter_map(move |block| T::eights(block).get(row).map(T::levels))
     }
 }
 
-impl<T: Copy> fmt::Debug for Blocks<'_, T> {
+/// The weights of a product with samples: U or Wᵀ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WeightBlocks<'a> {
+    /// 8 bits each.
+    I8(Blocks<'a, i8>),
+    /// 4 bits each.
+    I4(Blocks<'a, Nibbles>),
+}
+
+impl<'a> WeightBlocks<'a> {
+    /// Rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        match self {
+            Self::I8(matrix) => matrix.rows,
+            Self::I4(matrix) => matrix.rows,
+        }
+    }
+
+    /// Columns, without those that fill up the last block.
+    #[must_use]
+    pub const fn cols(&self) -> usize {
+        match self {
+            Self::I8(matrix) => matrix.cols,
+            Self::I4(matrix) => matrix.cols,
+        }
+    }
+
+    /// One level, within ±127; `None` outside the matrix.
+    #[must_use]
+    pub fn get(&self, row: usize, col: usize) -> Option<i16> {
+        match self {
+            Self::I8(matrix) => matrix.get(row, col),
+            Self::I4(matrix) => matrix.get(row, col),
+        }
+    }
+}
+
+impl<T: Packed> fmt::Debug for Blocks<'_, T> {
     // Without the numbers, of which there may be a million.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Blocks({}x{})", self.rows, self.cols)
     }
+}
+
+/// Eight 4-bit levels, which are multiples of 16, as they are stored.
+#[cfg(feature = "std")]
+pub(crate) fn nibbles(levels: &[i8; LANES]) -> Nibbles {
+    let [a, b, c, d, e, f, g, h] = levels.map(|level| (level / 16 + 8) as u8);
+    [a | e << 4, b | f << 4, c | g << 4, d | h << 4]
 }
 
 /// Lays a row-major matrix out in blocks.

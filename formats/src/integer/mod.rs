@@ -7,14 +7,15 @@ mod read;
 #[cfg(feature = "std")]
 mod write;
 
-pub use blocks::{Blocks, LANES};
+pub use blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 pub use contrast::{IntegerContrast, STANDARD_FRACTION, Units};
 pub use proof::Overflow;
 pub use read::{
-    IntegerDecoder, IntegerEncoder, IntegerFile, IntegerRefiner, IntegerSpec, Rescale, Rescales,
+    Activations, IntegerDecoder, IntegerEncoder, IntegerFile, IntegerRefiner, IntegerSpec, Rescale,
+    Rescales,
 };
 #[cfg(feature = "std")]
-pub use write::{ActivationRanges, IntegerReport, IntegerWritten, write_integer};
+pub use write::{ActivationRanges, IntegerReport, IntegerWritten, write_integer, write_integer_as};
 
 /// Largest level of a code component: codes are `0 ..= 32767`.
 pub const CODE_LIMIT: i32 = i16::MAX as i32;

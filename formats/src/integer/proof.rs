@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::blocks::{Blocks, LANES};
+use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
 use super::read::{IntegerFile, IntegerSpec, Rescales};
 use super::{CODE_LIMIT, DRIVE_LIMIT};
@@ -72,9 +72,9 @@ impl Levels {
     }
 
     /// The largest magnitude of `Σ w x`, partial sums included.
-    pub(super) fn reach<'w>(self, weights: impl Iterator<Item = &'w i8>) -> i64 {
+    pub(super) fn reach(self, weights: impl Iterator<Item = i16>) -> i64 {
         let (mut up, mut down, mut squares) = (0_i64, 0_i64, 0_u64);
-        for &weight in weights {
+        for weight in weights {
             // The first is not above 0 and the second not below.
             let (least, most) = self.range;
             let ends = [least, most].map(|level| i64::from(level) * i64::from(weight));
@@ -97,29 +97,46 @@ impl Levels {
 /// See [`IntegerFile::prove`].
 pub(super) fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
     let levels = Levels::of(&file.spec);
+    let limit = i32::from(file.spec.activations.code_limit());
     // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to be.
     if let Some(encoder) = &file.encoder {
         let names = ["encoder.input", "encoder.input.multiplier"];
-        rows(&encoder.input, levels, &encoder.input_rescale, names, file)?;
+        weight_rows(&encoder.input, levels, &encoder.input_rescale, names, file)?;
         // A code never falls below 0, so that one sign of the weights counts at a time. Drives, biases and rescaled sums of at most
         // 2^31 · 2^31 / 2^33 stay below 3 · 2^29 in all.
-        columns(&encoder.recurrent, |_| CODE_LIMIT, "encoder.recurrent")?;
+        columns(&encoder.recurrent, |_| limit, "encoder.recurrent")?;
     }
     let names = ["decoder.dictionary", "refiner.correlation.multiplier"];
     let correlation = &file.refiner.correlation;
-    rows(&file.decoder.dictionary, levels, correlation, names, file)?;
+    weight_rows(&file.decoder.dictionary, levels, correlation, names, file)?;
     let contribution = |k: usize| {
         let multiplier = file.decoder.multiplier.get(k).copied().unwrap_or(0);
-        (CODE_LIMIT * multiplier + (1 << 14)) >> 15
+        (limit * multiplier + (1 << 14)) >> 15
     };
-    columns(&file.decoder.dictionary, contribution, "decoder.dictionary")?;
+    match &file.decoder.dictionary {
+        WeightBlocks::I8(matrix) => columns(matrix, contribution, "decoder.dictionary")?,
+        WeightBlocks::I4(matrix) => columns(matrix, contribution, "decoder.dictionary")?,
+    }
     // A change of a component is as large as a component, and of either sign; what is kept is the sum for a whole code.
     columns(&file.refiner.gram, |_| CODE_LIMIT, "refiner.gram")
 }
 
+fn weight_rows(
+    matrix: &WeightBlocks<'_>,
+    levels: Levels,
+    by: &Rescales<'_>,
+    names: [&'static str; 2],
+    file: &IntegerFile<'_>,
+) -> Result<(), Overflow> {
+    match matrix {
+        WeightBlocks::I8(matrix) => rows(matrix, levels, by, names, file),
+        WeightBlocks::I4(matrix) => rows(matrix, levels, by, names, file),
+    }
+}
+
 /// Sums of rows with a sample in 32 bits, and what they are rescaled to within the limit of drives.
-fn rows(
-    matrix: &Blocks<'_, i8>,
+fn rows<T: Packed>(
+    matrix: &Blocks<'_, T>,
     levels: Levels,
     by: &Rescales<'_>,
     [tensor, rescaled]: [&'static str; 2],
@@ -127,11 +144,7 @@ fn rows(
 ) -> Result<(), Overflow> {
     let by_input = !matches!(file.spec.contrast, IntegerContrast::Standardize { .. });
     for (output, &multiplier) in (0..matrix.rows()).zip(by.multipliers) {
-        let weights = (0..matrix.count()).flat_map(|block| {
-            let rows = matrix.block(block).as_chunks::<LANES>().0;
-            rows.get(output).into_iter().flatten()
-        });
-        let reach = levels.reach(weights);
+        let reach = levels.reach(matrix.row(output).flatten());
         check(reach, i64::from(i32::MAX), tensor, output, by_input)?;
         // Below 2⁶² before the shift.
         let drive = (reach * i64::from(multiplier)) >> by.shift;
@@ -141,23 +154,17 @@ fn rows(
 }
 
 /// `Σ_k w_kj z_k` for every column j and all `z` between 0 and `most(k)`; partial sums in any order included.
-fn columns<T: Copy + Into<i64>>(
+fn columns<T: Packed>(
     matrix: &Blocks<'_, T>,
     most: impl Fn(usize) -> i32,
     tensor: &'static str,
 ) -> Result<(), Overflow> {
     for block in 0..matrix.count() {
         let (mut up, mut down) = ([0_i64; LANES], [0_i64; LANES]);
-        for (k, row) in matrix
-            .block(block)
-            .as_chunks::<LANES>()
-            .0
-            .iter()
-            .enumerate()
-        {
+        for (k, row) in T::eights(matrix.block(block)).iter().enumerate() {
             let most = i64::from(most(k));
-            for ((weight, up), down) in row.iter().zip(&mut up).zip(&mut down) {
-                let term = (*weight).into() * most;
+            for ((weight, up), down) in T::levels(row).into_iter().zip(&mut up).zip(&mut down) {
+                let term = i64::from(weight) * most;
                 *up += term.max(0);
                 *down -= term.min(0);
             }

@@ -1,16 +1,105 @@
 //! Reading a model for integer arithmetic in place, without a floating-point operation.
 
 use core::fmt;
+use core::str::FromStr;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
 use super::proof::{self, Overflow};
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
-use crate::error::{Dims, ReadError};
+use crate::error::{Dims, ReadError, SpecError};
 use crate::header::{Header, INTEGER};
 use crate::read::{Tensors, check_place, without_lowest};
-use crate::spec::{InputShape, ModelSpec, Variant};
+use crate::spec::{InputShape, ModelSpec, Variant, WeightType};
+
+/// How many bits the levels of samples and codes have. They are handed over as `i16` either way.
+///
+/// ```
+/// use sparsecode_formats::Activations;
+///
+/// assert_eq!("i8".parse(), Ok(Activations::I8));
+/// assert_eq!((Activations::I8.code_limit(), Activations::I16.code_limit()), (127, 32767));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Activations {
+    /// 16: samples within ±32767, codes 0 to 32767.
+    #[default]
+    I16,
+    /// 8: samples within ±127 or, as pixels are, 0 to 255; codes 0 to 127.
+    I8,
+}
+
+impl Activations {
+    /// Both, wider first.
+    pub const ALL: [Self; 2] = [Self::I16, Self::I8];
+
+    /// The text name: `"i16"` or `"i8"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::I16 => "i16",
+            Self::I8 => "i8",
+        }
+    }
+
+    /// The largest level of a code component.
+    #[must_use]
+    pub const fn code_limit(self) -> i16 {
+        match self {
+            Self::I16 => i16::MAX,
+            Self::I8 => i8::MAX as i16,
+        }
+    }
+
+    /// Bits of which refinement keeps track beyond those of a level, and that rounding takes off at its end: 0, with 8-bit codes 8. A step of
+    /// FISTA is often less than half a level of 8 bits, and would be lost.
+    #[must_use]
+    pub const fn fine_bits(self) -> u32 {
+        match self {
+            Self::I16 => 0,
+            Self::I8 => 8,
+        }
+    }
+
+    /// Whether a sample may have these levels and all between: the first is not above 0, the second not below.
+    #[must_use]
+    pub const fn hold(self, (least, most): (i16, i16)) -> bool {
+        match self {
+            Self::I16 => least >= -i16::MAX,
+            Self::I8 => least >= -127 && most <= 127 || least >= 0 && most <= 255,
+        }
+    }
+
+    /// The largest multiplier of an atom: its product with the largest level has 30 bits.
+    pub(crate) const fn most_contribution(self) -> i32 {
+        match self {
+            Self::I16 => i16::MAX as i32,
+            Self::I8 => (1 << 23) - 1,
+        }
+    }
+}
+
+impl fmt::Display for Activations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Activations {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|activations| activations.name() == text);
+        known.ok_or(SpecError {
+            field: "activations",
+            expected: "one of i16, i8",
+        })
+    }
+}
 
 /// Dimensions and levels: what a device needs of the metadata. Integers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +117,8 @@ pub struct IntegerSpec {
     pub input_max: i16,
     /// What is done to the raw levels of a patch.
     pub contrast: IntegerContrast,
+    /// How large the levels of samples and codes may be.
+    pub activations: Activations,
 }
 
 impl IntegerSpec {
@@ -102,13 +193,14 @@ impl fmt::Debug for Rescales<'_> {
 }
 
 /// The LISTA encoder in integers. With levels `n` of a sample:
-/// `u = rescale(U n) + b`, then `z = min(relu((u + 2^(f−1)) >> f), 32767)`, and L times the same of `u + rescale(S z)`.
+/// `u = rescale(U n) + b`, then `z = min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is the
+/// [`code_limit`](Activations::code_limit).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerEncoder<'a> {
     /// L.
     pub iterations: u8,
     /// U \[l, d\].
-    pub input: Blocks<'a, i8>,
+    pub input: WeightBlocks<'a>,
     /// From sums of U to drives.
     pub input_rescale: Rescales<'a>,
     /// b \[l\], the normalisation's mean folded in; within ±2²⁹.
@@ -125,8 +217,8 @@ pub struct IntegerEncoder<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerDecoder<'a> {
     /// Wᵀ \[l, d\], an atom per row.
-    pub dictionary: Blocks<'a, i8>,
-    /// Scale of each atom beside the largest, 0 to 32767.
+    pub dictionary: WeightBlocks<'a>,
+    /// Scale of each atom beside the largest, which is at most 32767; with 8-bit codes 256 times as much.
     pub multiplier: &'a [i32],
     /// From sums to raw levels (standardised patches: to 1/4096 of a deviation); its shift is at least 33.
     pub output: Rescale,
@@ -141,7 +233,7 @@ pub struct IntegerRefiner<'a> {
     pub gram: Blocks<'a, i16>,
     /// Fractional bits of `gram`, not fewer than those of a point; 1 to 24.
     pub gram_fraction: u8,
-    /// Fractional bits of a point: a point is a code with so many more bits; 1 to 13.
+    /// Fractional bits of a point: a point is a code with so many more bits, beside [`fine_bits`](Activations::fine_bits); 1 to 13.
     pub point_fraction: u8,
     /// From sums of the dictionary and a sample's levels to `ĉ` in points.
     pub correlation: Rescales<'a>,
@@ -188,18 +280,24 @@ impl<'a> IntegerFile<'a> {
         header.read(bytes)?;
         check_place(bytes)?;
         header.check_version()?;
-        header.value("activations", "i16", |text| (text == "i16").then_some(()))?;
-        header.value("weights", "i8 (with activations i16)", |text| {
-            (text == "i8").then_some(())
-        })?;
+        let weights =
+            header.value(
+                "weights",
+                "i8 or i4 (for arithmetic in integers)",
+                |text| match text {
+                    "i8" => Some(WeightType::I8),
+                    "i4" => Some(WeightType::I4),
+                    _ => None,
+                },
+            )?;
         header.value("hidden_dim", "0: integer models are linear", |text| {
             (text == "0").then_some(())
         })?;
         let spec = read_spec(&header)?;
         let checksum = header.checksum()?;
         let mut tensors = Tensors::new(&header)?;
-        let encoder = read_encoder(&header, &mut tensors, &spec)?;
-        let decoder = read_decoder(&header, &mut tensors, &spec)?;
+        let encoder = read_encoder(&header, &mut tensors, &spec, weights)?;
+        let decoder = read_decoder(&header, &mut tensors, &spec, weights)?;
         let refiner = read_refiner(&header, &mut tensors, &spec)?;
         let data_len = tensors.finish()?;
         match header.data.len().saturating_sub(data_len) {
@@ -262,7 +360,8 @@ impl<'a> IntegerFile<'a> {
     #[inline(never)]
     pub fn threshold(&self, lambda: f32) -> Result<i32, ReadError> {
         let (_, code_scale) = self.scales()?;
-        let point = f64::from(code_scale) / f64::from(1_u32 << self.refiner.point_fraction);
+        let bits = u32::from(self.refiner.point_fraction) + self.spec.activations.fine_bits();
+        let point = f64::from(code_scale) / f64::from(1_u32 << bits);
         let threshold = f64::from(lambda) * f64::from(self.spec()?.step_size) / point;
         // Rounds halves up; the conversion saturates, and NaN is 0.
         Ok(((threshold + 0.5) as i32).max(0))
@@ -343,7 +442,7 @@ fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
             _ => None,
         },
     )?;
-    Ok(IntegerSpec {
+    let spec = IntegerSpec {
         variant: header.text("variant")?.parse()?,
         input_shape: header.text("input_shape")?.parse()?,
         code_dim,
@@ -352,13 +451,23 @@ fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
         })?,
         input_max: level("input_max", "an integer of 1 to 32767", |level| level > 0)?,
         contrast,
-    })
+        activations: header.text("activations")?.parse()?,
+    };
+    if spec.activations.hold(spec.level_range()) {
+        Ok(spec)
+    } else {
+        Err(ReadError::InvalidMetadata {
+            key: "input_max",
+            expected: "levels after the contrast within ±127 or 0 to 255 (with activations i8)",
+        })
+    }
 }
 
 fn read_encoder<'a>(
     header: &Source<'a>,
     tensors: &mut Store<'_, 'a>,
     spec: &IntegerSpec,
+    bits: WeightType,
 ) -> Result<Option<IntegerEncoder<'a>>, ReadError> {
     let lista = header.value("lista_iterations", "none or 0 to 255", |text| {
         if text == "none" {
@@ -379,13 +488,13 @@ fn read_encoder<'a>(
     let (inputs, codes) = (spec.input_dim(), spec.code_dim());
     Ok(Some(IntegerEncoder {
         iterations,
-        input: weights(tensors, "encoder.input", codes, inputs)?,
+        input: weights(tensors, "encoder.input", codes, inputs, bits)?,
         input_rescale: Rescales {
             multipliers: multipliers(tensors, "encoder.input.multiplier", codes)?,
             shift: small(header, "input_shift", "an integer of 1 to 62", 1, 62)?,
         },
         bias: offsets(tensors, "encoder.bias", codes)?,
-        recurrent: weights(tensors, "encoder.recurrent", codes, codes)?,
+        recurrent: bytes(tensors, "encoder.recurrent", codes, codes)?,
         recurrent_rescale: Rescales {
             multipliers: multipliers(tensors, "encoder.recurrent.multiplier", codes)?,
             shift: small(header, "recurrent_shift", "an integer of 33 to 62", 33, 62)?,
@@ -398,6 +507,7 @@ fn read_decoder<'a>(
     header: &Source<'a>,
     tensors: &mut Store<'_, 'a>,
     spec: &IntegerSpec,
+    bits: WeightType,
 ) -> Result<IntegerDecoder<'a>, ReadError> {
     let multiplier = header.value(
         "output_multiplier",
@@ -409,8 +519,8 @@ fn read_decoder<'a>(
     })?;
     let (inputs, codes) = (spec.input_dim(), spec.code_dim());
     Ok(IntegerDecoder {
-        dictionary: weights(tensors, "decoder.dictionary", codes, inputs)?,
-        multiplier: contributions(tensors, codes)?,
+        dictionary: weights(tensors, "decoder.dictionary", codes, inputs, bits)?,
+        multiplier: contributions(tensors, codes, spec.activations)?,
         output: Rescale {
             multiplier,
             shift: small(header, "output_shift", "an integer of 33 to 62", 33, 62)?,
@@ -426,7 +536,7 @@ fn read_refiner<'a>(
 ) -> Result<IntegerRefiner<'a>, ReadError> {
     let codes = spec.code_dim();
     let name = "refiner.gram";
-    let shape = stored_shape(codes, codes);
+    let shape = stored_shape::<i16>(codes, codes);
     let levels = without_lowest(name, tensors.take(name, "I16", shape)?, i16::MIN)?;
     let point_fraction = small(header, "point_fraction", "an integer of 1 to 13", 1, 13)?;
     Ok(IntegerRefiner {
@@ -463,9 +573,10 @@ fn small(
 }
 
 /// A size beyond the address space fits no file: `take` compares it with the file's.
-fn stored_shape(rows: usize, cols: usize) -> Dims {
-    let eights = Blocks::<i8>::stored_rows(rows, cols).unwrap_or(usize::MAX);
-    Dims::Matrix(eights, super::LANES)
+fn stored_shape<T: Packed>(rows: usize, cols: usize) -> Dims {
+    let eights = Blocks::<T>::stored_rows(rows, cols).unwrap_or(usize::MAX);
+    // Of nibbles, bytes are counted.
+    Dims::Matrix(eights, LANES.min(size_of::<T::Eight>()))
 }
 
 fn weights<'a>(
@@ -473,13 +584,43 @@ fn weights<'a>(
     name: &'static str,
     rows: usize,
     cols: usize,
+    bits: WeightType,
+) -> Result<WeightBlocks<'a>, ReadError> {
+    Ok(match bits {
+        WeightType::I4 => WeightBlocks::I4(nibbles(tensors, name, rows, cols)?),
+        _ => WeightBlocks::I8(bytes(tensors, name, rows, cols)?),
+    })
+}
+
+fn bytes<'a>(
+    tensors: &mut Store<'_, 'a>,
+    name: &'static str,
+    rows: usize,
+    cols: usize,
 ) -> Result<Blocks<'a, i8>, ReadError> {
-    let levels = tensors.take(name, "I8", stored_shape(rows, cols))?;
+    let levels = tensors.take(name, "I8", stored_shape::<i8>(rows, cols))?;
     blocks(name, rows, cols, without_lowest(name, levels, i8::MIN)?)
 }
 
+fn nibbles<'a>(
+    tensors: &mut Store<'_, 'a>,
+    tensor: &'static str,
+    rows: usize,
+    cols: usize,
+) -> Result<Blocks<'a, Nibbles>, ReadError> {
+    let stored: &[u8] = tensors.take(tensor, "U8", stored_shape::<Nibbles>(rows, cols))?;
+    // 0 would be -8.
+    match stored
+        .iter()
+        .position(|byte| byte & 0xf == 0 || byte >> 4 == 0)
+    {
+        None => blocks(tensor, rows, cols, stored.as_chunks().0),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
+}
+
 /// Cannot fail after `take`.
-fn blocks<'a, T: Copy>(
+fn blocks<'a, T: Packed>(
     tensor: &'static str,
     rows: usize,
     cols: usize,
@@ -497,10 +638,15 @@ fn multipliers<'a>(
 }
 
 /// How much of a level each atom adds, in 1/2¹⁵.
-fn contributions<'a>(tensors: &mut Store<'_, 'a>, length: usize) -> Result<&'a [i32], ReadError> {
+fn contributions<'a>(
+    tensors: &mut Store<'_, 'a>,
+    length: usize,
+    activations: Activations,
+) -> Result<&'a [i32], ReadError> {
     let tensor = "decoder.dictionary.multiplier";
     let values = multipliers(tensors, tensor, length)?;
-    match values.iter().position(|value| *value > super::CODE_LIMIT) {
+    let most = activations.most_contribution();
+    match values.iter().position(|value| *value > most) {
         None => Ok(values),
         Some(index) => Err(ReadError::Level { tensor, index }),
     }

@@ -9,10 +9,10 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-use super::blocks::{LANES, arrange};
+use super::blocks::{LANES, arrange, nibbles};
 use super::contrast::{IntegerContrast, Units};
 use super::proof::Levels;
-use super::read::{IntegerFile, IntegerSpec};
+use super::read::{Activations, IntegerFile, IntegerSpec};
 use super::{CODE_LIMIT, DRIVE_LIMIT};
 use crate::quant::{OwnedMatrix, QuantReport, check, quantize};
 use crate::read::{ScaleAxis, Weights};
@@ -62,8 +62,23 @@ pub struct IntegerWritten {
     pub report: IntegerReport,
 }
 
-/// Quantises a model with a linear decoder to 8-bit weights and 16-bit activations, and proves that no 32-bit sum of its products can
-/// overflow, for any sample of these levels and any code.
+/// [`write_integer_as`] with 8-bit weights and 16-bit activations.
+///
+/// # Errors
+///
+/// As [`write_integer_as`].
+pub fn write_integer(
+    model: &OwnedModel,
+    ranges: &ActivationRanges,
+) -> Result<IntegerWritten, WriteError> {
+    write_integer_as(model, ranges, WeightType::I8, Activations::I16)
+}
+
+/// Quantises a model with a linear decoder to integers, and proves that no 32-bit sum of its products can overflow, for any sample of
+/// these levels and any code.
+///
+/// `weights` are [`WeightType::I8`] or [`WeightType::I4`], which is for U and Wᵀ: S keeps 8 bits. With [`Activations::I8`] the levels
+/// of `ranges` have to fit 8 bits, and so have those after the contrast: standardised samples have no such form.
 ///
 /// Weights have a scale per output channel (the dictionary: per atom), found as [`quantize`](crate::quant::quantize) does. The
 /// normalisation of raw samples is folded into the weights and biases. The same input gives the same bytes.
@@ -72,12 +87,17 @@ pub struct IntegerWritten {
 ///
 /// As [`write()`](crate::write()); [`WriteError::Spec`] also for ranges that are none, for a decoder with a hidden layer, and for
 /// weights that no 32-bit multiplier reaches; [`WriteError::Overflow`] if a sum could overflow.
-pub fn write_integer(
+pub fn write_integer_as(
     model: &OwnedModel,
     ranges: &ActivationRanges,
+    weights: WeightType,
+    activations: Activations,
 ) -> Result<IntegerWritten, WriteError> {
     let spec = check_layout(model)?;
-    check_ranges(ranges)?;
+    check_ranges(ranges, activations)?;
+    if !matches!(weights, WeightType::I8 | WeightType::I4) {
+        return Err(invalid("weights", "i8 or i4 for integer models"));
+    }
     let OwnedDecoder::Linear { dictionary } = &model.decoder else {
         return Err(invalid(
             "hidden_dim",
@@ -87,7 +107,7 @@ pub fn write_integer(
     if spec.code_dim > 4095 {
         return Err(invalid("code_dim", "at most 4095 for integer models"));
     }
-    let plan = Plan::new(&spec, ranges)?;
+    let plan = Plan::new(&spec, ranges, weights, activations)?;
     let (inputs, codes) = (spec.input_dim(), spec.code_dim());
     let mut file = Parts::default();
 
@@ -99,13 +119,13 @@ pub fn write_integer(
     let spec = ModelSpec {
         step_size: constants.step_size,
         atom_norm: constants.atom_norm,
-        weights: WeightType::I8,
+        weights,
         ..spec
     };
     spec.check()?;
 
     let reports = file.reports.clone();
-    let bytes = file.layout(&spec, ranges, plan.code_scale)?;
+    let bytes = file.layout(&spec, ranges, &plan)?;
     let aligned = AlignedBytes::from_slice(&bytes);
     let written = IntegerFile::read(&aligned).map_err(|_| WriteError::ReadBack)?;
     written.prove().map_err(WriteError::Overflow)?;
@@ -129,7 +149,7 @@ fn invalid(field: &'static str, expected: &'static str) -> WriteError {
     WriteError::Spec(SpecError { field, expected })
 }
 
-fn check_ranges(ranges: &ActivationRanges) -> Result<(), WriteError> {
+fn check_ranges(ranges: &ActivationRanges, activations: Activations) -> Result<(), WriteError> {
     let positive = |x: f32| x.is_normal() && x > 0.0;
     let ActivationRanges {
         input_scale,
@@ -146,7 +166,7 @@ fn check_ranges(ranges: &ActivationRanges) -> Result<(), WriteError> {
     if input_max < 1 {
         return Err(invalid("input_max", "an integer of 1 to 32767"));
     }
-    if !positive(code_max / CODE_LIMIT as f32) {
+    if !positive(code_max / f32::from(activations.code_limit())) {
         return Err(invalid("code_max", "a finite number above 0"));
     }
     Ok(())
@@ -154,6 +174,8 @@ fn check_ranges(ranges: &ActivationRanges) -> Result<(), WriteError> {
 
 /// What one level is in the units of the model.
 struct Plan {
+    weights: WeightType,
+    activations: Activations,
     units: Units,
     code_scale: f32,
     contrast: IntegerContrast,
@@ -165,8 +187,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(spec: &ModelSpec<'_>, ranges: &ActivationRanges) -> Result<Self, WriteError> {
-        let code_scale = ranges.code_max / CODE_LIMIT as f32;
+    fn new(
+        spec: &ModelSpec<'_>,
+        ranges: &ActivationRanges,
+        weights: WeightType,
+        activations: Activations,
+    ) -> Result<Self, WriteError> {
+        let code_scale = ranges.code_max / f32::from(activations.code_limit());
         let units = Units::new(&spec.preprocessing, ranges.input_scale, code_scale);
         let contrast = match spec.preprocessing.contrast {
             Contrast::None => IntegerContrast::None,
@@ -188,18 +215,34 @@ impl Plan {
                 "a scale at which the data's mean is a level of 16 bits",
             ));
         }
+        let levels = IntegerSpec {
+            variant: spec.variant,
+            input_shape: spec.input_shape,
+            code_dim: spec.code_dim,
+            input_min: ranges.input_min,
+            input_max: ranges.input_max,
+            contrast,
+            activations,
+        };
+        if !activations.hold(levels.level_range()) {
+            return Err(match contrast {
+                IntegerContrast::Standardize { .. } => invalid(
+                    "contrast",
+                    "another than standardize, whose levels need more than 8 bits: activations i16",
+                ),
+                _ => invalid(
+                    "input_scale",
+                    "levels of 8 bits, -127 to 127 or 0 to 255 after the contrast: a larger input scale, or activations i16",
+                ),
+            });
+        }
         Ok(Self {
+            weights,
+            activations,
             units,
             code_scale,
             contrast,
-            levels: Levels::of(&IntegerSpec {
-                variant: spec.variant,
-                input_shape: spec.input_shape,
-                code_dim: spec.code_dim,
-                input_min: ranges.input_min,
-                input_max: ranges.input_max,
-                contrast,
-            }),
+            levels: Levels::of(&levels),
             offset: offset as i16,
             lambda: f64::from(spec.lambda),
         })
@@ -216,10 +259,9 @@ impl Plan {
     ) -> Result<u8, WriteError> {
         let cols = matrix.as_ref().cols;
         let stored = levels(matrix);
-        let reach = stored
-            .chunks(cols)
-            .zip(scale)
-            .map(|(row, scale)| self.levels.reach(row.iter()) as f64 * scale);
+        let reach = stored.chunks(cols).zip(scale).map(|(row, scale)| {
+            self.levels.reach(row.iter().copied().map(i16::from)) as f64 * scale
+        });
         let largest = reach
             .chain(constants.iter().map(|constant| constant.abs()))
             .fold(0.0, f64::max);
@@ -246,12 +288,14 @@ impl Plan {
             &encoder.input,
             [codes, inputs],
             ScaleAxis::Row,
+            self.weights,
         )?;
         let recurrent = file.quantize(
             "encoder.recurrent",
             &encoder.recurrent,
             [codes, codes],
             ScaleAxis::Column,
+            WeightType::I8,
         )?;
         check(&encoder.bias, codes).map_err(|error| WriteError::Tensor {
             tensor: "encoder.bias",
@@ -288,8 +332,8 @@ impl Plan {
         let shift = file.rescale("encoder.recurrent.multiplier", &ratios, 33)?;
         file.integers.push(("recurrent_shift", shift));
         file.integers.push(("drive_fraction", i64::from(fraction)));
-        file.blocks("encoder.input", &input);
-        file.blocks("encoder.recurrent", &recurrent);
+        file.blocks("encoder.input", &input, self.weights);
+        file.blocks("encoder.recurrent", &recurrent, WeightType::I8);
         Ok(())
     }
 
@@ -301,13 +345,14 @@ impl Plan {
         inputs: usize,
         codes: usize,
     ) -> Result<Atoms, WriteError> {
-        let one = f64::from(CODE_LIMIT);
+        let one = f64::from(self.activations.most_contribution());
         // The report follows below: with each atom's scale as the device has it.
         let (levels, _) = quantized(
             "decoder.dictionary",
             dictionary,
             [codes, inputs],
             ScaleAxis::Row,
+            self.weights,
         )?;
         let counted = scales(&levels);
         let largest = counted.iter().copied().fold(0.0, f64::max);
@@ -318,7 +363,7 @@ impl Plan {
             .iter()
             .map(|scale| (scale / largest * one).round() as i32)
             .collect();
-        // `v = z · m / 2^15`, so that a level of `v` is 2^15/32767 levels of the largest atom's.
+        // `v = z · m / 2^15`, so that a level of `v` is 2^15/m levels of the largest atom's: 16 bits whatever those of z.
         let unit = largest * 32768.0 / one;
         let scale: Vec<f64> = multipliers
             .iter()
@@ -339,7 +384,7 @@ impl Plan {
             _ => 16,
         };
         file.integers.push(("contrast_floor", floor.into()));
-        file.blocks("decoder.dictionary", &levels);
+        file.blocks("decoder.dictionary", &levels, self.weights);
         file.push("decoder.dictionary.multiplier", "I32", &multipliers);
         let values = dequantized(&levels, &scale);
         file.report(
@@ -391,7 +436,7 @@ impl Plan {
             }
             step /= excess * (1.0 + 1e-6);
         };
-        let code_scale = self.units.code;
+        let code_scale = self.units.code / f64::from(1_u32 << self.activations.fine_bits());
         let ratios: Vec<f64> = atoms
             .scale
             .iter()
@@ -431,7 +476,8 @@ impl Plan {
             &exact,
             levels.iter().map(|g| g / unit),
         );
-        file.push_blocks("refiner.gram", "I16", codes, codes, &stored);
+        let stored = arrange(codes, codes, &stored);
+        file.push_rows("refiner.gram", WeightType::I16, &stored, LANES);
 
         let squares: f64 = atoms.values.iter().map(|w| w * w).sum();
         Ok(Constants {
@@ -537,8 +583,9 @@ fn quantized(
     values: &[f32],
     [rows, cols]: [usize; 2],
     axis: ScaleAxis,
+    weights: WeightType,
 ) -> Result<(OwnedMatrix, QuantReport), WriteError> {
-    quantize(values, rows, cols, axis, WeightType::I8)
+    quantize(values, rows, cols, axis, weights)
         .map_err(|error| WriteError::Tensor { tensor, error })
 }
 
@@ -557,8 +604,9 @@ impl Parts {
         values: &[f32],
         shape: [usize; 2],
         axis: ScaleAxis,
+        weights: WeightType,
     ) -> Result<OwnedMatrix, WriteError> {
-        let (matrix, quantization) = quantized(tensor, values, shape, axis)?;
+        let (matrix, quantization) = quantized(tensor, values, shape, axis, weights)?;
         self.reports.push(TensorReport {
             tensor,
             shape,
@@ -628,31 +676,38 @@ impl Parts {
             .push((tensor, dtype, size_of::<T>(), shape, bytes));
     }
 
-    fn blocks(&mut self, tensor: &'static str, matrix: &OwnedMatrix) {
+    fn blocks(&mut self, tensor: &'static str, matrix: &OwnedMatrix, weights: WeightType) {
         let (rows, cols) = (matrix.as_ref().rows, matrix.as_ref().cols);
-        self.push_blocks(tensor, "I8", rows, cols, &levels(matrix));
+        let stored = arrange(rows, cols, &levels(matrix));
+        match weights {
+            WeightType::I4 => {
+                let eights = stored.as_chunks().0;
+                let stored: Vec<_> = eights.iter().flat_map(nibbles).collect();
+                self.push_rows(tensor, weights, &stored, LANES / 2);
+            }
+            _ => self.push_rows(tensor, weights, &stored, LANES),
+        }
     }
 
-    fn push_blocks<T: Copy + Default + bytemuck::NoUninit>(
+    /// Numbers that were laid out in blocks, so many in a row.
+    fn push_rows<T: bytemuck::NoUninit>(
         &mut self,
         tensor: &'static str,
-        dtype: &'static str,
-        rows: usize,
-        cols: usize,
-        values: &[T],
+        dtype: WeightType,
+        stored: &[T],
+        row: usize,
     ) {
-        let stored = arrange(rows, cols, values);
-        let shape = format!("[{},{LANES}]", stored.len() / LANES);
-        let bytes = bytemuck::cast_slice(&stored).to_vec();
+        let shape = format!("[{},{row}]", stored.len() / row);
+        let bytes = bytemuck::cast_slice(stored).to_vec();
         self.tensors
-            .push((tensor, dtype, size_of::<T>(), shape, bytes));
+            .push((tensor, dtype.dtype(), size_of::<T>(), shape, bytes));
     }
 
     fn layout(
         &self,
         spec: &ModelSpec<'_>,
         ranges: &ActivationRanges,
-        code_scale: f32,
+        plan: &Plan,
     ) -> Result<Vec<u8>, WriteError> {
         let tensors = self
             .tensors
@@ -677,8 +732,8 @@ impl Parts {
                     .map(|(key, value)| (*key, value.to_string())),
             );
             entries.extend([
-                ("activations", "i16".to_owned()),
-                ("code_scale", code_scale.to_string()),
+                ("activations", plan.activations.to_string()),
+                ("code_scale", plan.code_scale.to_string()),
                 ("input_max", ranges.input_max.to_string()),
                 ("input_min", ranges.input_min.to_string()),
                 ("input_scale", ranges.input_scale.to_string()),

@@ -131,7 +131,7 @@ pub(crate) fn offsets(header: &str, tensor: &str) -> std::ops::Range<usize> {
 }
 
 /// A good file, to be damaged.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) header: String,
     pub(crate) data: Vec<u8>,

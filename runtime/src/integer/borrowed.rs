@@ -1,25 +1,11 @@
 //! The steps of integer inference on slices, all of the model's dimensions, whoever owns them: for the C API.
 
-use sparsecode_formats::IntegerFile;
-
-use super::decode;
-
 pub(crate) use super::code::List;
-pub(crate) use super::model::{run_denoise as denoise, run_encode as encode};
+pub(crate) use super::model::{run_decode as decode, run_denoise as denoise, run_encode as encode};
 pub(crate) use super::preprocess::{apply as preprocess, restore};
 pub(crate) use super::refine::refine;
 pub(crate) use super::workspace::Scratch;
 pub(crate) use crate::kernels::integer::Entry;
-
-/// Writes the reconstruction of a code.
-pub(crate) fn decode(
-    file: &IntegerFile<'_>,
-    code: &[Entry],
-    patch: &mut [i16],
-    scratch: Scratch<'_>,
-) {
-    decode::decode(&file.decoder, code, scratch.entries, patch);
-}
 
 /// A component of a code; `index` is at most 4094.
 pub(crate) const fn entry(index: u16, level: i16) -> Entry {

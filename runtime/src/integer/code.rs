@@ -5,7 +5,8 @@ use crate::kernels::integer::Entry;
 
 /// A non-negative sparse code in levels of 16 bits, with room for all `CODE` components, without an allocator.
 ///
-/// Holds the active components only, in ascending order, each between 1 and 32767. A level is worth the `code_scale` of the model
+/// Holds the active components only, in ascending order, each between 1 and 32767 (127 for a model of 8-bit activations, which takes
+/// larger ones for 127). A level is worth the `code_scale` of the model
 /// file ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
 ///
 /// Memory: `4·CODE + 4` bytes (516 for 128 components).
@@ -152,6 +153,17 @@ impl List<'_> {
         if let Some(entry) = self.entries.get_mut(usize::from(*self.active)) {
             *entry = Entry::new::<i8>(index, level);
             *self.active = self.active.wrapping_add(1);
+        }
+    }
+}
+
+/// Cuts the levels of a list to `limit`, if they have fewer than 16 bits.
+#[inline(never)]
+pub(crate) fn cut(list: &mut [Entry], active: u16, limit: i16) {
+    if limit < i16::MAX {
+        for entry in list.iter_mut().take(usize::from(active)) {
+            let level = entry.value().min(limit);
+            *entry = Entry::new::<i8>(entry.index::<i8>(), level);
         }
     }
 }

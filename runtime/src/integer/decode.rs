@@ -4,10 +4,11 @@ use sparsecode_formats::{IntegerDecoder, LANES};
 
 use crate::kernels::integer::{self as kernels, Entry, High, saturate};
 
-/// Writes the reconstruction of a code. `entries` is scratch memory as long as a code.
+/// Writes the reconstruction of a code, cut to `limit`. `entries` is scratch memory as long as a code.
 #[inline(never)]
 pub(crate) fn decode(
     decoder: &IntegerDecoder<'_>,
+    limit: i16,
     code: &[Entry],
     entries: &mut [Entry],
     output: &mut [i16],
@@ -16,8 +17,8 @@ pub(crate) fn decode(
     for entry in code {
         let index = entry.index::<i8>();
         let multiplier = decoder.multiplier.get(index).copied().unwrap_or(0);
-        // Neither factor is negative, so the product has 30 bits, and the quotient not more than the level.
-        let product = i32::from(entry.value()).wrapping_mul(multiplier);
+        // Neither factor is negative; the product has 30 bits, the quotient 15.
+        let product = i32::from(entry.value().min(limit)).wrapping_mul(multiplier);
         let contribution = (product.wrapping_add(1 << 14) >> 15) as i16;
         if contribution != 0
             && let Some(to) = entries.get_mut(count)
@@ -42,7 +43,7 @@ pub(crate) fn decode(
     let (eights, rest) = output.as_chunks_mut::<LANES>();
     let mut eights = eights.iter_mut();
     // Moved, so that it is loaded once for eight.
-    kernels::add_rows(&decoder.dictionary, entries, &mut move |_, sums| {
+    kernels::add_weight_rows(&decoder.dictionary, entries, &mut move |_, sums| {
         let level = |sum: i32| saturate(high.apply(sum, multiplier).wrapping_add(offset));
         if let Some(eight) = eights.next() {
             *eight = sums.map(level);

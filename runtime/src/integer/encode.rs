@@ -2,24 +2,30 @@
 
 use sparsecode_formats::{IntegerEncoder, LANES, Rescales};
 
-use super::code::List;
+use super::code::{List, cut};
 use super::workspace::Scratch;
 use crate::kernels::integer::{self as kernels, Entry, High, Threshold};
 
-/// Writes the code of `levels`. All slices have the dimensions of the encoder.
+/// Writes the code of `levels`, cut to `limit`. All slices have the dimensions of the encoder.
 #[inline(never)]
 pub(crate) fn encode(
     encoder: &IntegerEncoder<'_>,
+    limit: i16,
     levels: &[i16],
     code: &mut List<'_>,
     scratch: Scratch<'_>,
 ) {
     kernels::dot_rows(&encoder.input, levels, scratch.sums);
-    infer(encoder, code, scratch);
+    infer(encoder, limit, code, scratch);
 }
 
 /// The rest, after `U n`.
-pub(crate) fn infer(encoder: &IntegerEncoder<'_>, code: &mut List<'_>, scratch: Scratch<'_>) {
+pub(crate) fn infer(
+    encoder: &IntegerEncoder<'_>,
+    limit: i16,
+    code: &mut List<'_>,
+    scratch: Scratch<'_>,
+) {
     let Scratch {
         sums,
         drive,
@@ -35,9 +41,11 @@ pub(crate) fn infer(encoder: &IntegerEncoder<'_>, code: &mut List<'_>, scratch: 
     }
     let threshold = Threshold::new(encoder.drive_fraction);
     let mut active = first(drive, threshold, list);
+    cut(list, active, limit);
     for _ in 0..encoder.iterations {
         let from = list.get(..usize::from(active)).unwrap_or(&[]);
         active = next(encoder, from, drive, threshold, other);
+        cut(other, active, limit);
         core::mem::swap(&mut list, &mut other);
     }
     *code.active = active;

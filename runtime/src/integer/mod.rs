@@ -1,6 +1,6 @@
 //! Encoding, refining and decoding in integers only.
 //!
-//! Weights have 8 bits, samples and codes 16, sums 32; every step is exact or rounds in a stated way, so that a host and a
+//! Weights have 8 or 4 bits, samples and codes 16 or 8, sums 32; every step is exact or rounds in a stated way, so that a host and a
 //! microcontroller compute the same bits whatever their kernels. No floating-point operation takes part.
 
 #[cfg(feature = "capi")]

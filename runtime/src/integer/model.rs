@@ -10,6 +10,7 @@ use super::{decode, encode};
 use crate::error::{DimensionError, LoadError};
 #[cfg(feature = "std")]
 use crate::kernels::integer as kernels;
+use crate::kernels::integer::Entry;
 
 /// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode export --activations i16`), which may
 /// lie in flash. Immutable; copying it copies references.
@@ -160,12 +161,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         patch: &mut [i16; INPUT],
         workspace: &mut IntegerWorkspace<CODE>,
     ) {
-        decode::decode(
-            &self.file.decoder,
-            code.entries(),
-            workspace.parts().entries,
-            patch,
-        );
+        run_decode(&self.file, code.entries(), patch, workspace.parts());
     }
 
     /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess), [`encode`](Self::encode),
@@ -200,12 +196,25 @@ pub(crate) fn run_encode(
     scratch: Scratch<'_>,
 ) {
     match &file.encoder {
-        Some(encoder) => encode::encode(encoder, patch, code, scratch),
+        Some(encoder) => {
+            let limit = file.spec.activations.code_limit();
+            encode::encode(encoder, limit, patch, code, scratch);
+        }
         None => {
             let settings = IntegerRefine::for_model(file);
             refine::refine(file, patch, code, &settings, scratch, &mut || false);
         }
     }
+}
+
+pub(crate) fn run_decode(
+    file: &IntegerFile<'_>,
+    code: &[Entry],
+    patch: &mut [i16],
+    scratch: Scratch<'_>,
+) {
+    let limit = file.spec.activations.code_limit();
+    decode::decode(&file.decoder, limit, code, scratch.entries, patch);
 }
 
 pub(crate) fn run_denoise(
@@ -225,7 +234,7 @@ pub(crate) fn run_denoise(
     }
     let refinement = settings
         .map(|settings| refine::refine(file, patch, code, &settings, scratch.reborrow(), deadline));
-    decode::decode(&file.decoder, code.entries(), scratch.entries, patch);
+    run_decode(file, code.entries(), patch, scratch);
     preprocess::restore(patch, normalisation);
     refinement
 }
@@ -270,15 +279,17 @@ impl<'a> IntegerView<'a> {
         super::code::pairs(self.code.entries())
     }
 
-    /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out.
+    /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out, and
+    /// those beyond the largest level cut to it.
     pub fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
         let code_dim = self.file.spec.code_dim;
+        let limit = self.file.spec.activations.code_limit();
         let mut code = self.code.list();
         code.clear();
         let mut next = 0;
         for (index, level) in levels {
             if index >= next && index < code_dim && level > 0 {
-                code.push(usize::from(index), level);
+                code.push(usize::from(index), level.min(limit));
                 next = index.saturating_add(1);
             }
         }
@@ -376,6 +387,7 @@ impl<'a> IntegerView<'a> {
             }
             return Ok(());
         };
+        let limit = self.file.spec.activations.code_limit();
         // Out of the view while this is lent out.
         let mut batch = core::mem::take(&mut self.batch);
         batch.resize(BATCH.saturating_mul(code_dim), 0);
@@ -388,7 +400,7 @@ impl<'a> IntegerView<'a> {
                     sums,
                     ..self.workspace.parts()
                 };
-                encode::infer(&encoder, &mut self.code.list(), scratch);
+                encode::infer(&encoder, limit, &mut self.code.list(), scratch);
                 each(index, self);
                 index = index.wrapping_add(1);
             }
@@ -427,9 +439,8 @@ impl<'a> IntegerView<'a> {
     /// [`DimensionError`] if the patch is not as long as the model's.
     pub fn decode(&mut self, patch: &mut [i16]) -> Result<(), DimensionError> {
         self.check(patch)?;
-        let code = self.code.entries();
-        let scratch = self.workspace.parts().entries;
-        decode::decode(&self.file.decoder, code, scratch, patch);
+        let scratch = self.workspace.parts();
+        run_decode(&self.file, self.code.entries(), patch, scratch);
         Ok(())
     }
 

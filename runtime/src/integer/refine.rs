@@ -95,7 +95,12 @@ pub(crate) fn refine(
     }
     kernels::dot_rows(&file.decoder.dictionary, levels, product);
     kernels::rescale(&refiner.correlation, refiner.bias, product, correlation);
-    code::write_dense(code::pairs(code.entries()), iterate);
+    let (limit, fine) = (
+        file.spec.activations.code_limit(),
+        file.spec.activations.fine_bits(),
+    );
+    let start = code::pairs(code.entries());
+    code::write_dense(start.map(|(k, z)| (k, z.min(limit) << fine)), iterate);
     let mut state = State {
         iterate,
         product,
@@ -113,14 +118,25 @@ pub(crate) fn refine(
 
     code.clear();
     for (index, &level) in state.iterate.iter().enumerate() {
+        // Most are 0.
         if level > 0 {
-            code.push(index, level);
+            let level = rounded(level, fine).min(limit);
+            if level > 0 {
+                code.push(index, level);
+            }
         }
     }
     IntegerRefinement {
         iterations,
         stopped,
     }
+}
+
+/// The nearest level of one with `fine` more bits, which is not negative.
+const fn rounded(level: i16, fine: u32) -> i16 {
+    let half = (1_u16 << fine) >> 1;
+    // Below 2¹⁵ + 2⁷ before the shift.
+    (level.cast_unsigned().wrapping_add(half) >> fine).cast_signed()
 }
 
 /// `(k − 1)/(k + 2)` of iteration k = `done + 1`, in 31 fractional bits, 16 of them exact.

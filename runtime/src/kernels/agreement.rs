@@ -3,7 +3,9 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use sparsecode_formats::{Blocks, LANES, MatrixRef, Rescale, Rescales, ScaleAxis, Weights};
+use sparsecode_formats::{
+    Blocks, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
+};
 
 use super::integer::{self, Entry, GradientStep, High, Threshold, saturate};
 use super::portable;
@@ -134,7 +136,10 @@ fn entries<T>(z: &[i16]) -> Vec<Entry> {
 }
 
 /// The portable kernel of a block, for all blocks.
-fn sums_of<T: Copy>(matrix: &Blocks<'_, T>, kernel: impl Fn(&[T], &mut [i32; LANES])) -> Vec<i32> {
+fn sums_of<T: Packed>(
+    matrix: &Blocks<'_, T>,
+    kernel: impl Fn(&[T], &mut [i32; LANES]),
+) -> Vec<i32> {
     let mut all = Vec::new();
     for block in matrix.blocks() {
         let mut sums = [0; LANES];
@@ -332,7 +337,7 @@ proptest! {
             // Longer, or shorter, than the matrix has rows.
             [rows, rows + 3, rows.saturating_sub(3)].map(|length| {
                 let mut sums = std::vec![-7; length];
-                integer::dot_rows(&matrix, &x, &mut sums);
+                integer::dot_rows(&WeightBlocks::I8(matrix), &x, &mut sums);
                 sums
             })
         }) {
@@ -354,7 +359,7 @@ proptest! {
         seed in prop::collection::vec(any::<i8>(), 997),
     ) {
         let stored = arranged(rows, cols, offset, &seed);
-        let matrix = Blocks::new(rows, cols, &stored[offset..]).unwrap();
+        let matrix = WeightBlocks::I8(Blocks::new(rows, cols, &stored[offset..]).unwrap());
         let x: Vec<i16> = patches.iter().flat_map(|(range, mixed)| {
             let size = i64::from(*range.end()) - i64::from(*range.start()) + 1;
             let mixed = (0..cols as u64).map(move |i| (mixed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
@@ -483,7 +488,7 @@ proptest! {
         let expected: Vec<i16> = (0..cols).map(level).collect();
         for found in everywhere(|| {
             let mut output = std::vec![0; cols];
-            integer::add_rescaled_rows(&matrix, &list, Rescale { multiplier, shift }, offset, &mut output).then_some(output)
+            integer::add_rescaled_rows(&WeightBlocks::I8(matrix), &list, Rescale { multiplier, shift }, offset, &mut output).then_some(output)
         }).into_iter().flatten() {
             prop_assert_eq!(&found, &expected);
         }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
+use sparsecode_formats::{Blocks, LANES, Nibbles, Packed, Rescale, Rescales, WeightBlocks};
 
 use super::integer::{self, Entry, High, Threshold, portable, saturate};
 
@@ -13,10 +13,12 @@ const PLACES: usize = SIDE * SIDE;
 /// Whether a kernel's results are equal for one set of numbers.
 type Check = fn(&mut Random) -> bool;
 
-const KERNELS: [(&str, Check); 6] = [
+const KERNELS: [(&str, Check); 8] = [
     ("clamp", clamp),
     ("dot_rows", dense_product),
+    ("dot_narrow_rows", narrow_dense_product),
     ("add_rows", sparse_product),
+    ("add_narrow_rows", narrow_sparse_product),
     ("add_wide_rows", wide_product),
     ("rescale", rescaled_sums),
     ("list_levels", levels),
@@ -124,13 +126,13 @@ impl Random {
 }
 
 /// The first numbers as a matrix.
-fn matrix<'n, T: Copy>(
-    random: &mut Random,
-    numbers: &'n [T; PLACES],
-) -> Option<(Blocks<'n, T>, usize)> {
+fn matrix<'n, T: Packed>(random: &mut Random, numbers: &'n [T]) -> Option<(Blocks<'n, T>, usize)> {
     let rows = random.below(SIDE).wrapping_add(1);
     let cols = random.below(SIDE).wrapping_add(1);
-    let count = cols.next_multiple_of(LANES).wrapping_mul(rows);
+    let count = cols
+        .div_ceil(LANES)
+        .wrapping_mul(rows)
+        .wrapping_mul(T::PER_EIGHT);
     Some((Blocks::new(rows, cols, numbers.get(..count)?)?, cols))
 }
 
@@ -154,6 +156,24 @@ fn dense_product(random: &mut Random) -> bool {
     let Some((matrix, cols)) = matrix(random, &weights) else {
         return false;
     };
+    dense_product_of(random, WeightBlocks::I8(matrix), &matrix, cols)
+}
+
+fn narrow_dense_product(random: &mut Random) -> bool {
+    let weights: [Nibbles; PLACES / LANES] =
+        random.fill([0; 4], |random| random.next().to_le_bytes());
+    let Some((matrix, cols)) = matrix(random, &weights) else {
+        return false;
+    };
+    dense_product_of(random, WeightBlocks::I4(matrix), &matrix, cols)
+}
+
+fn dense_product_of<T: Packed>(
+    random: &mut Random,
+    weights: WeightBlocks<'_>,
+    matrix: &Blocks<'_, T>,
+    cols: usize,
+) -> bool {
     let mut x = [[0_i16; LANES]; SIDE / LANES];
     for eight in &mut x {
         if random.next() & 3 != 0 {
@@ -170,7 +190,7 @@ fn dense_product(random: &mut Random) -> bool {
     }
     let mut found: [i32; SIDE] = random.fill(0, Random::number);
     let x = x.as_flattened().get(..cols).unwrap_or_default();
-    integer::dot_rows(&matrix, x, &mut found);
+    integer::dot_rows(&weights, x, &mut found);
     let rows = matrix.rows();
     found.get(..rows) == expected.get(..rows)
 }
@@ -182,17 +202,47 @@ fn sparse_product(random: &mut Random) -> bool {
     };
     let (list, active) = random.entries::<i8>(matrix.rows());
     let list = list.get(..active).unwrap_or_default();
+    match sparse_product_of(WeightBlocks::I8(matrix), &matrix, list, portable::add_rows) {
+        Some(sums) => what_follows(random, &matrix, list, sums.as_flattened(), cols),
+        None => false,
+    }
+}
+
+fn narrow_sparse_product(random: &mut Random) -> bool {
+    let weights: [Nibbles; PLACES / LANES] =
+        random.fill([0; 4], |random| random.next().to_le_bytes());
+    let Some((matrix, _)) = matrix(random, &weights) else {
+        return false;
+    };
+    let (list, active) = random.entries::<i8>(matrix.rows());
+    let list = list.get(..active).unwrap_or_default();
+    sparse_product_of(
+        WeightBlocks::I4(matrix),
+        &matrix,
+        list,
+        portable::add_narrow_rows,
+    )
+    .is_some()
+}
+
+/// The sums, if they are those of the portable kernel.
+fn sparse_product_of<T: Packed>(
+    weights: WeightBlocks<'_>,
+    matrix: &Blocks<'_, T>,
+    list: &[Entry],
+    kernel: fn(&[T], &[Entry], &mut [i32; LANES]),
+) -> Option<[[i32; LANES]; SIDE / LANES]> {
     let mut sums = [[0; LANES]; SIDE / LANES];
     for (block, sums) in matrix.blocks().zip(&mut sums) {
-        portable::add_rows(block, list, sums);
+        kernel(block, list, sums);
     }
     let mut found = [[0; LANES]; SIDE / LANES];
-    integer::add_rows(&matrix, list, &mut |block, sums| {
+    integer::add_weight_rows(&weights, list, &mut |block, sums| {
         if let Some(found) = found.get_mut(block) {
             *found = *sums;
         }
     });
-    found == sums && what_follows(random, &matrix, list, sums.as_flattened(), cols)
+    (found == sums).then_some(sums)
 }
 
 /// The kernels that go on to codes and to levels.
@@ -237,10 +287,11 @@ fn what_follows(
     let mut found = [0_i16; SIDE];
     let output = found.get_mut(..cols).unwrap_or_default();
     let by = Rescale { multiplier, shift };
-    let levels_agree = !integer::add_rescaled_rows(matrix, list, by, offset, output)
-        || output.iter().zip(sums).all(|(level, sum)| {
-            *level == saturate(high.apply(*sum, multiplier).wrapping_add(offset.into()))
-        });
+    let levels_agree =
+        !integer::add_rescaled_rows(&WeightBlocks::I8(*matrix), list, by, offset, output)
+            || output.iter().zip(sums).all(|(level, sum)| {
+                *level == saturate(high.apply(*sum, multiplier).wrapping_add(offset.into()))
+            });
     codes_agree && levels_agree
 }
 

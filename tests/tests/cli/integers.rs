@@ -91,6 +91,60 @@ fn integer_models_are_exported_inspected_and_run() {
     }
 }
 
+/// Four-bit weights, and activations of eight bits.
+#[test]
+fn fewer_bits_are_exported_inspected_and_run() {
+    let runs = Runs::get();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = runs.path("image");
+    let export = |name: &str, more: &[&str]| {
+        let model = path(&format!("{name}.safetensors"));
+        let fixed = ["export", text(&run), "--output", text(&model), "--json"];
+        let report: Value = serde_json::from_str(&done(&[&fixed, more].concat())).unwrap();
+        let difference =
+            report["run"]["psnr"].as_f64().unwrap() - report["file"]["psnr"].as_f64().unwrap();
+        assert!(difference < 1.5, "{report}");
+        report
+    };
+    let whole = export("whole", &["--activations", "i16"]);
+    let narrow = export("narrow", &["--activations", "i16", "--weights", "i4"]);
+    let short = export("short", &["--activations", "i8"]);
+    let bytes = |report: &Value| report["bytes"].as_u64().unwrap();
+    // Half of U and of the dictionary.
+    let rows = |report: &Value| report["tensors"][0]["shape"][0].as_u64().unwrap();
+    let saved = bytes(&whole) - bytes(&narrow);
+    assert!((saved / 64).abs_diff(rows(&whole)) <= 1, "{narrow}");
+    assert_eq!(narrow["weights"], "i4");
+    assert_eq!(
+        (&short["activations"], &short["ranges"]["code_max"]),
+        (&"i8".into(), &127.into())
+    );
+
+    let raw: Vec<f32> = dead_leaves_image(64, 64, 5)[..640].to_vec();
+    write_npy_f32(&path("x.npy"), &[10, 64], &raw).unwrap();
+    for (name, weights, activations, levels) in [
+        ("narrow", "i4", "i16", "0 to 32767"),
+        ("short", "i8", "i8", "0 to 127"),
+    ] {
+        let model = path(&format!("{name}.safetensors"));
+        let table = done(&["inspect", text(&model)]);
+        for word in [
+            &format!("{weights}, {activations}"),
+            levels,
+            "cannot overflow",
+        ] {
+            assert!(table.contains(word), "{table}");
+        }
+        let (input, output) = (path("x.npy"), path(&format!("{name}.npy")));
+        let mut denoise = ["denoise", text(&model), "--input", text(&input)].to_vec();
+        denoise.extend(["--output", text(&output), "--refine", "20"]);
+        done(&denoise);
+        let found = read_npy_f32(&output).unwrap().1;
+        assert!(max_difference(&found, &raw) < 0.6, "{name}");
+    }
+}
+
 #[test]
 fn integers_that_cannot_be_are_refused() {
     let runs = Runs::get();
@@ -120,4 +174,7 @@ fn integers_that_cannot_be_are_refused() {
         "--input-scale",
     );
     refuse("image-nl", &integers, 1, "hidden_dim");
+    refuse("image", &["--weights", "i4"], 2, "--weights");
+    let fine = ["--activations", "i8", "--input-scale", "0.001"];
+    refuse("image", &fine, 1, "larger one");
 }

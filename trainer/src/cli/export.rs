@@ -23,18 +23,18 @@ const SAMPLES: usize = 1000;
 /// the device's code, beside the run's own. The same run gives the same bytes.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors\n  sparsecode export runs/vdl --activations i16 --input-scale 0.00392157 --output integer.safetensors"
+    after_help = "Examples:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors\n  sparsecode export runs/vdl --activations i16 --input-scale 0.00392157 --output integer.safetensors\n  sparsecode export runs/vdl --activations i16 --weights i4 --output small.safetensors"
 )]
 pub(super) struct Arguments {
     /// Folder of the run
     run: PathBuf,
-    /// Number type of the weights
+    /// Number type of the weights; i4 is for integers only
     #[arg(long, value_enum, default_value = "i8")]
     weights: Weights,
-    /// Arithmetic of the device: f32, or i16 for integers only (with --weights i8)
+    /// Arithmetic of the device: f32, or i16 or i8 for integers only (with --weights i8 or i4)
     #[arg(long, value_enum, default_value = "f32")]
     activations: Activations,
-    /// How the range of 16-bit activations is chosen from those that occur in the validation set
+    /// How the range of integer activations is chosen from those that occur in the validation set
     #[arg(long, value_enum, default_value = "max")]
     calibration: CalibrationFlag,
     /// What one level of the sensor's integers is in the data's unit, such as 0.00392157 (1/255) for 8-bit pixels in [0, 1] [default: found
@@ -57,6 +57,19 @@ enum Activations {
     F32,
     /// 16-bit integers, 32-bit sums that cannot overflow.
     I16,
+    /// The same with codes and samples of 8 bits: half as much to send or store, in the same time.
+    I8,
+}
+
+impl Activations {
+    /// None for f32.
+    fn integers(self) -> Option<sparsecode_formats::Activations> {
+        match self {
+            Self::F32 => None,
+            Self::I16 => Some(sparsecode_formats::Activations::I16),
+            Self::I8 => Some(sparsecode_formats::Activations::I8),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,7 +92,7 @@ impl From<CalibrationFlag> for Calibration {
     }
 }
 
-/// What 16-bit activations stand for.
+/// What integer activations stand for.
 #[derive(Serialize)]
 struct Ranges {
     calibration: Calibration,
@@ -87,6 +100,8 @@ struct Ranges {
     input_scale: f32,
     input_min: i16,
     input_max: i16,
+    /// The largest level of a code component.
+    code_max: i16,
     /// Code units of one level.
     code_scale: f32,
     drive_fraction: u8,
@@ -140,12 +155,21 @@ impl From<&TensorReport> for TensorCost {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["safetensors"])?;
-    let integer = arguments.activations == Activations::I16;
-    if integer && arguments.weights != Weights::I8 {
-        return Err(usage("--weights: activations i16 need weights i8"));
+    let integer = arguments.activations.integers();
+    let weights = WeightType::from(arguments.weights);
+    match (integer, weights) {
+        (Some(_), WeightType::F32 | WeightType::I16) => {
+            return Err(usage(
+                "--weights: activations i16 and i8 need weights i8 or i4",
+            ));
+        }
+        (None, WeightType::I4) => {
+            return Err(usage("--weights: i4 needs activations i16 or i8"));
+        }
+        _ => {}
     }
-    if !integer && arguments.input_scale.is_some() {
-        return Err(usage("--input-scale: only for --activations i16"));
+    if integer.is_none() && arguments.input_scale.is_some() {
+        return Err(usage("--input-scale: only for --activations i16 and i8"));
     }
     if arguments
         .input_scale
@@ -156,13 +180,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &candle_core::Device::Cpu)?;
     let samples = arguments.data.load_for(&trained);
     let samples = samples.map(|splits| head(splits.validation));
-    let written = if integer {
-        let samples = samples.as_ref().map_err(|error| {
-            anyhow::anyhow!("activations i16 need samples to find ranges from: {error:#}")
-        })?;
-        with_integers(&trained, samples, arguments)?
-    } else {
-        with_floats(&trained, arguments.weights.into())?
+    let written = match integer {
+        Some(activations) => {
+            let samples = samples.as_ref().map_err(|error| {
+                anyhow::anyhow!(
+                    "activations {activations} need samples to find ranges from: {error:#}"
+                )
+            })?;
+            with_integers(&trained, samples, arguments, activations)?
+        }
+        None => with_floats(&trained, weights)?,
     };
     write_atomic(&arguments.output, &written.bytes)?;
 
@@ -176,8 +203,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (run, file) = measured.unzip();
     let report = Report {
         output: arguments.output.clone(),
-        weights: sparsecode_formats::WeightType::from(arguments.weights).to_string(),
-        activations: if integer { "i16" } else { "f32" },
+        weights: weights.to_string(),
+        activations: integer.map_or("f32", sparsecode_formats::Activations::name),
         ranges: written.ranges,
         bytes: written.bytes.len(),
         step_size: written.step_size,
@@ -214,9 +241,16 @@ fn with_integers(
     trained: &TrainedRun,
     samples: &Dataset,
     arguments: &Arguments,
+    activations: sparsecode_formats::Activations,
 ) -> anyhow::Result<File> {
     let calibration = arguments.calibration.into();
-    let (written, ranges) = trained.export_integer(samples, calibration, arguments.input_scale)?;
+    let (written, ranges) = trained.export_integer_as(
+        samples,
+        calibration,
+        arguments.input_scale,
+        arguments.weights.into(),
+        activations,
+    )?;
     let report = written.report;
     Ok(File {
         bytes: written.bytes,
@@ -227,6 +261,7 @@ fn with_integers(
             input_scale: ranges.input_scale,
             input_min: ranges.input_min,
             input_max: ranges.input_max,
+            code_max: activations.code_limit(),
             code_scale: report.code_scale,
             drive_fraction: report.drive_fraction,
             gram_fraction: report.gram_fraction,
@@ -311,8 +346,12 @@ fn print(report: &Report) {
     if let Some(ranges) = &report.ranges {
         println!();
         println!(
-            "input levels {} to {}, {} of the data's unit each; code levels 0 to 32767, {} each",
-            ranges.input_min, ranges.input_max, ranges.input_scale, ranges.code_scale
+            "input levels {} to {}, {} of the data's unit each; code levels 0 to {}, {} each",
+            ranges.input_min,
+            ranges.input_max,
+            ranges.input_scale,
+            ranges.code_max,
+            ranges.code_scale
         );
         println!("no 32-bit sum can overflow: proved from the weights and these ranges");
     }

@@ -71,6 +71,8 @@ struct Levels {
     input_scale: f32,
     input_min: i16,
     input_max: i16,
+    /// The largest level of a code component.
+    code_max: i16,
     /// Code units of one level.
     code_scale: f32,
 }
@@ -84,6 +86,7 @@ impl Levels {
             input_scale,
             input_min: file.spec.input_min,
             input_max: file.spec.input_max,
+            code_max: file.spec.activations.code_limit(),
             code_scale,
         })
     }
@@ -130,7 +133,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             None => sparsecode_formats::FORMAT_VERSION,
             Some(_) => sparsecode_formats::INTEGER_FORMAT_VERSION,
         },
-        activations: if integers.is_some() { "i16" } else { "f32" },
+        activations: integers.map_or("f32", |file| file.spec.activations.name()),
         levels,
         model: spec.variant.model_name(m > 0),
         input_shape: spec.input_shape.to_string(),
@@ -220,13 +223,14 @@ fn print(report: &Report) {
             input_scale,
             input_min,
             input_max,
+            code_max,
             code_scale,
         } = levels;
         row(
             "input levels",
             format!("{input_min} to {input_max}, {input_scale} raw units each"),
         );
-        row("code levels", format!("0 to 32767, {code_scale} each"));
+        row("code levels", format!("0 to {code_max}, {code_scale} each"));
         row(
             "sums of 32 bits",
             "cannot overflow (proved again)".to_owned(),

@@ -234,6 +234,8 @@ enum Weights {
     I16,
     /// 8-bit integers with a scale for each output channel.
     I8,
+    /// 4-bit integers for the encoder's first layer and the dictionary, 8-bit ones for the rest.
+    I4,
 }
 
 impl From<Weights> for WeightType {
@@ -242,6 +244,7 @@ impl From<Weights> for WeightType {
             Weights::F32 => Self::F32,
             Weights::I16 => Self::I16,
             Weights::I8 => Self::I8,
+            Weights::I4 => Self::I4,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Ranges of activations for integer arithmetic, from sample data.
 
 use serde::Serialize;
-use sparsecode_formats::{ActivationRanges, AlignedBytes, Contrast, OwnedModel, WeightType};
+use sparsecode_formats::{
+    ActivationRanges, Activations, AlignedBytes, Contrast, OwnedModel, WeightType,
+};
 use sparsecode_runtime::CodeBuffer as _;
 
 use super::{ExportError, HostModel};
 use crate::data::Dataset;
 
-/// How the largest value that 16 bits represent is chosen from those that occur.
+/// How the largest value that is represented is chosen from those that occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Calibration {
@@ -65,7 +67,7 @@ impl Calibration {
 /// included. `input_scale` is what one level of the sensor is in raw units, if that is known.
 ///
 /// Without `input_scale`, samples that all lie on the grid of 8-bit pixels, k/255, keep it; others get the range that
-/// `method` finds, and a bit of headroom for noise.
+/// `method` finds. 16 bits leave as much again for noise, 8 bits nothing.
 ///
 /// # Errors
 ///
@@ -75,6 +77,7 @@ pub fn calibrate(
     samples: &Dataset,
     method: Calibration,
     input_scale: Option<f32>,
+    activations: Activations,
 ) -> Result<ActivationRanges, ExportError> {
     let raw = raw_samples(model, samples);
     if raw.iter().any(|x| !x.is_finite()) {
@@ -83,7 +86,6 @@ pub fn calibrate(
     if raw.iter().all(|x| *x == 0.0) {
         return Err(ExportError::Samples("are none, or all zero"));
     }
-    let levels = i32::from(i16::MAX);
     let (least, most) = raw
         .iter()
         .fold((0.0_f32, 0.0_f32), |(a, b), x| (a.min(*x), b.max(*x)));
@@ -93,22 +95,38 @@ pub fn calibrate(
             let level = x * 255.0;
             (level - level.round()).abs() < 1e-3
         });
+    // The largest level, and how many times the largest sample it is to be at least.
+    let (levels, room): (i16, f32) = match (activations, model.spec.preprocessing.contrast) {
+        (Activations::I16, _) => (i16::MAX, 2.0),
+        (Activations::I8, _) if on_grid => (255, 1.0),
+        // The difference of two has to fit, too.
+        (Activations::I8, Contrast::RemoveMean) => (63, 1.0),
+        (Activations::I8, _) => (127, 1.0),
+    };
+    let most_level = f32::from(levels);
     let scale = match input_scale {
         Some(scale) => scale,
         None if on_grid => 1.0 / 255.0,
-        None => 2.0 * method.range(&raw, levels as u32 / 2) / levels as f32,
+        None => room * method.range(&raw, (most_level / room) as u32) / most_level,
     };
-    let largest = most.max(-least) / scale;
-    if largest > levels as f32 {
+    let level = |x: f32| (x / scale).round();
+    // A scale of few levels that was found may cut, as it is asked to.
+    let may_cut = activations == Activations::I8 && input_scale.is_none();
+    if !may_cut && level(most.max(-least)) > most_level {
         return Err(ExportError::Samples(
-            "reach beyond 32767 levels of the input scale: give a larger one",
+            "reach beyond the levels of the input scale: give a larger one",
         ));
     }
-    // As much again on both sides, for noise.
     let span = most - least;
-    let level = |x: f32| (x / scale).round() as i16;
+    let (input_min, input_max) = match activations {
+        // As much again on both sides, for noise.
+        Activations::I16 => (level(least - span), level(most + span)),
+        Activations::I8 if on_grid => (0.0, level(1.0)),
+        Activations::I8 => (-most_level, most_level),
+    };
 
-    let code_max = method.range(&codes(model, samples)?, levels as u32);
+    let code_levels = activations.code_limit().unsigned_abs().into();
+    let code_max = method.range(&codes(model, samples)?, code_levels);
     if code_max <= 0.0 {
         return Err(ExportError::Samples(
             "have codes of zeros only: the model has collapsed, or they are not its data",
@@ -116,8 +134,9 @@ pub fn calibrate(
     }
     Ok(ActivationRanges {
         input_scale: scale,
-        input_min: level(least - span).max(-i16::MAX),
-        input_max: level(most + span).max(1),
+        // The conversion saturates.
+        input_min: (input_min as i16).max(-i16::MAX),
+        input_max: (input_max as i16).max(1),
         code_max,
     })
 }
@@ -164,6 +183,17 @@ mod tests {
     use crate::data::Restore;
 
     fn ranges(samples: Vec<f32>, scale: Option<f32>) -> Result<ActivationRanges, ExportError> {
+        let method = Calibration::Max;
+        ranges_of(samples, scale, method, Contrast::None, Activations::I16)
+    }
+
+    fn ranges_of(
+        samples: Vec<f32>,
+        scale: Option<f32>,
+        method: Calibration,
+        contrast: Contrast,
+        activations: Activations,
+    ) -> Result<ActivationRanges, ExportError> {
         let model = OwnedModel {
             spec: OwnedSpec {
                 variant: Variant::Do,
@@ -172,7 +202,10 @@ mod tests {
                 hidden_dim: 0,
                 lista_iterations: None,
                 lambda: 0.01,
-                preprocessing: Preprocessing::IDENTITY,
+                preprocessing: Preprocessing {
+                    contrast,
+                    ..Preprocessing::IDENTITY
+                },
                 peak: 1.0,
                 provenance: OwnedProvenance::default(),
             },
@@ -190,7 +223,7 @@ mod tests {
             },
             labels: None,
         };
-        calibrate(&model, &samples, Calibration::Max, scale)
+        calibrate(&model, &samples, method, scale, activations)
     }
 
     #[test]
@@ -206,6 +239,35 @@ mod tests {
             "{signal:?}"
         );
         assert_eq!(ranges(vec![0.0, 0.5], Some(0.25)).unwrap().input_max, 4);
+    }
+
+    #[test]
+    fn eight_bits_leave_no_room() {
+        let of = |samples: &[f32], scale, method, contrast| {
+            let (samples, bits) = (samples.to_vec(), Activations::I8);
+            ranges_of(samples, scale, method, contrast, bits)
+        };
+        let levels = |ranges: ActivationRanges| (ranges.input_min, ranges.input_max);
+        let none = Contrast::None;
+        let pixels = [0.0, 51.0 / 255.0, 1.0, 102.0 / 255.0];
+        let found = of(&pixels, None, Calibration::Max, none).unwrap();
+        assert_eq!(found.input_scale, 1.0 / 255.0);
+        assert_eq!(levels(found), (0, 255));
+        let found = of(&pixels, Some(0.01), Calibration::Max, none).unwrap();
+        assert_eq!(levels(found), (0, 100));
+        let signal = [-2.0, 0.3, 1.0, 0.5];
+        for (contrast, most) in [(none, 127), (Contrast::RemoveMean, 63)] {
+            let found = of(&signal, None, Calibration::Max, contrast).unwrap();
+            assert_eq!(levels(found), (-most, most));
+            assert!((f32::from(most) * found.input_scale - 2.5).abs() < 1e-5);
+        }
+        // What cuts is allowed to, but not a scale that was given.
+        let outliers: Vec<f32> = (0..20_000).map(|i| 0.5 + (i % 7) as f32).collect();
+        let outliers = [&outliers[..], &[900.0; 2]].concat();
+        let found = of(&outliers, None, Calibration::Percentile, none).unwrap();
+        assert!((found.input_scale * 127.0 - 6.5).abs() < 1e-3, "{found:?}");
+        let error = of(&signal, Some(0.01), Calibration::Max, none).unwrap_err();
+        assert!(error.to_string().contains("larger one"), "{error}");
     }
 
     #[test]

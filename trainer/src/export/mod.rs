@@ -12,8 +12,9 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use sparsecode_formats::{
-    ActivationRanges, IntegerWritten, OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance,
-    OwnedSpec, SpecError, WeightType, WriteError, Written, write_integer, write_with_report,
+    ActivationRanges, Activations, IntegerWritten, OwnedDecoder, OwnedEncoder, OwnedModel,
+    OwnedProvenance, OwnedSpec, SpecError, WeightType, WriteError, Written, write_integer_as,
+    write_with_report,
 };
 
 use crate::config::{Config, ConfigError};
@@ -97,23 +98,40 @@ impl TrainedRun {
         Ok(write_with_report(&self.owned()?, weights)?)
     }
 
-    /// Writes the bytes of a model file for integer arithmetic: 8-bit weights, 16-bit activations with ranges found from `samples`.
-    ///
-    /// If a sum could overflow, and the input's scale is not given, it is made coarser until none can.
+    /// [`export_integer_as`](Self::export_integer_as) with 8-bit weights and 16-bit activations.
     ///
     /// # Errors
     ///
-    /// [`ExportError::Write`] names the tensor or field that a model file cannot hold.
+    /// As [`export_integer_as`](Self::export_integer_as).
     pub fn export_integer(
         &self,
         samples: &Dataset,
         method: Calibration,
         input_scale: Option<f32>,
     ) -> Result<(IntegerWritten, ActivationRanges), ExportError> {
+        let (weights, activations) = (WeightType::I8, Activations::I16);
+        self.export_integer_as(samples, method, input_scale, weights, activations)
+    }
+
+    /// Writes the bytes of a model file for integer arithmetic: 8- or 4-bit weights, activations with ranges found from `samples`.
+    ///
+    /// If a sum could overflow, and the input's scale is not given, it is made coarser until none can.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Write`] names the tensor or field that a model file cannot hold.
+    pub fn export_integer_as(
+        &self,
+        samples: &Dataset,
+        method: Calibration,
+        input_scale: Option<f32>,
+        weights: WeightType,
+        activations: Activations,
+    ) -> Result<(IntegerWritten, ActivationRanges), ExportError> {
         let model = self.owned()?;
-        let mut ranges = calibrate(&model, samples, method, input_scale)?;
+        let mut ranges = calibrate(&model, samples, method, input_scale, activations)?;
         loop {
-            match write_integer(&model, &ranges) {
+            match write_integer_as(&model, &ranges, weights, activations) {
                 Ok(written) => return Ok((written, ranges)),
                 Err(WriteError::Overflow(overflow))
                     if overflow.by_input && input_scale.is_none() && ranges.input_max > 255 =>

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use sparsecode_formats::{INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError};
+use sparsecode_formats::{
+    Activations, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, WeightType,
+};
 use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
 
 use super::bench::GOOD;
@@ -51,7 +53,8 @@ impl Energy {
         let (spec, units) = (file.spec().map_err(sound)?, file.units().map_err(sound)?);
         let (codes, inputs) = (file.spec.code_dim(), file.spec.input_dim());
         let refiner = &file.refiner;
-        let point = units.code / f64::from(1_u32 << refiner.point_fraction);
+        let point_bits = u32::from(refiner.point_fraction) + file.spec.activations.fine_bits();
+        let point = units.code / f64::from(1_u32 << point_bits);
         // ρ = 2η/d is in everything that the file holds for refinement; without it there are W, y and λ.
         let step = 2.0 * f64::from(spec.step_size) / inputs as f64;
         let power = |shift: u8| 2f64.powi(shift.into());
@@ -219,7 +222,7 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
     let (active, count): (f64, f64) = (runs[0].2.value("active")?, job.patches.count as f64);
     writeln!(
         text,
-        "\nIntegers: {} of {}, λ = {}, {} → {}, 8-bit weights, 16-bit activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
+        "\nIntegers: {} of {}, λ = {}, {} → {}, {} weights, {} activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
          cores without a floating-point unit hold no function of its emulation. *Dense layer*: a product of \
          all weights with the patch, as the encoder's first layer and the refinement's start are.\n",
         about.name(),
@@ -227,6 +230,14 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
         about.lambda,
         spec.input_dim(),
         spec.code_dim(),
+        match about.weights {
+            WeightType::I4 => "4-bit",
+            _ => "8-bit",
+        },
+        match spec.activations {
+            Activations::I16 => "16-bit",
+            Activations::I8 => "8-bit",
+        },
         active / count,
     )?;
     writeln!(

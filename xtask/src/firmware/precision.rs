@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use sparsecode_formats::{AlignedBytes, IntegerFile, OwnedModel, WeightType, write, write_file};
+use sparsecode_formats::{
+    ActivationRanges, Activations, AlignedBytes, IntegerFile, OwnedModel, WeightType, write,
+    write_file, write_integer_as,
+};
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, IntegerRefine, IntegerView, Method, ModelView, Refine,
     SparseCodeBuf, WorkspaceBuf, mean_squared_error, psnr_db,
@@ -21,7 +24,8 @@ use crate::{SKIPPED, root, toolchain};
 /// Iterations of refinement in the table.
 const ITERATIONS: [u32; 4] = [0, 5, 20, 50];
 
-/// PSNR, zeros, flash and instructions of a model with f32, i16 and i8 weights, and in integers, after so many iterations of refinement.
+/// PSNR, zeros, flash and instructions of a model with f32, i16 and i8 weights, and in integers, with 4-bit weights and with 8-bit
+/// activations, too, after so many iterations of refinement.
 ///
 /// Instructions are a Cortex-M4F's, in QEMU: preprocess, encode, refine with the Gram matrix, decode.
 #[derive(clap::Args, Debug, Clone)]
@@ -92,7 +96,7 @@ pub(crate) fn run(arguments: &Precision) -> Result<ExitCode> {
 
     let mut entries = Vec::new();
     let model = OwnedModel::from_file(view.file());
-    for weights in WeightType::ALL {
+    for weights in WeightType::FLOAT {
         let bytes = AlignedBytes::from_slice(&write(&model, weights)?);
         entries.push(Entry {
             weights: weights.name(),
@@ -101,12 +105,32 @@ pub(crate) fn run(arguments: &Precision) -> Result<ExitCode> {
             bytes,
         });
     }
-    entries.push(Entry {
-        weights: "i8",
-        activations: "i16",
-        quality: integer_quality(&integer, &patches)?,
-        bytes: integer,
-    });
+    let ranges = ranges(&integer)?;
+    let mut push = |weights: WeightType, activations: Activations, bytes: AlignedBytes| {
+        entries.push(Entry {
+            weights: weights.name(),
+            activations: activations.name(),
+            quality: integer_quality(&bytes, &patches)?,
+            bytes,
+        });
+        anyhow::Ok(())
+    };
+    push(WeightType::I8, Activations::I16, integer)?;
+    for (weights, activations, ranges) in [
+        (WeightType::I4, Activations::I16, ranges),
+        (
+            WeightType::I8,
+            Activations::I8,
+            eight_bits(ranges, &patches),
+        ),
+    ] {
+        let written = write_integer_as(&model, &ranges, weights, activations)?;
+        push(
+            weights,
+            activations,
+            AlignedBytes::from_slice(&written.bytes),
+        )?;
+    }
 
     let mut text = heading(&view, &patches)?;
     let mut skipped = arguments.no_device;
@@ -145,6 +169,38 @@ pub(crate) fn run(arguments: &Precision) -> Result<ExitCode> {
     }
     let without = skipped && !arguments.no_device;
     Ok(ExitCode::from(if without { SKIPPED } else { 0 }))
+}
+
+/// Those that a file of 16-bit activations was written with.
+fn ranges(bytes: &[u8]) -> Result<ActivationRanges> {
+    let sound = |error| anyhow::anyhow!("{error}");
+    let file = IntegerFile::read(bytes).map_err(sound)?;
+    let (input_scale, code_scale) = file.scales().map_err(sound)?;
+    Ok(ActivationRanges {
+        input_scale,
+        input_min: file.spec.input_min,
+        input_max: file.spec.input_max,
+        code_max: code_scale * f32::from(file.spec.activations.code_limit()),
+    })
+}
+
+/// The same in 8 bits, as `export` finds them: pixels stay what they are, other samples reach to ±127, and codes as far as before.
+fn eight_bits(ranges: ActivationRanges, patches: &Patches) -> ActivationRanges {
+    let pixels = |x: &f32| (0.0..=255.5).contains(&(x / ranges.input_scale));
+    if patches.clean.iter().all(pixels) {
+        return ActivationRanges {
+            input_min: 0,
+            input_max: 255,
+            ..ranges
+        };
+    }
+    let largest = patches.clean.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+    ActivationRanges {
+        input_scale: 1.25 * largest / 127.0,
+        input_min: -127,
+        input_max: 127,
+        ..ranges
+    }
 }
 
 /// Patches as long as the model's: as they are, or cut out of one signal.

@@ -26,7 +26,7 @@ use aarch64 as host;
 #[cfg(target_arch = "x86_64")]
 use x86 as host;
 
-use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
+use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks};
 
 #[cfg(any(sparsecode_host, test))]
 pub(crate) use rounding::GradientStep;
@@ -71,7 +71,7 @@ impl Entry {
 /// Whether every entry's row lies within each block of a matrix.
 #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
 #[inline(always)]
-fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
+fn lie_within<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     let row = const { LANES * size_of::<T>() };
     let length = matrix.rows().wrapping_mul(row);
     entries
@@ -92,13 +92,15 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
 ///
 /// Cost: `8 · rows` multiply-adds for each other block.
 #[inline(never)]
-pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
+pub(crate) fn dot_rows(matrix: &WeightBlocks<'_>, x: &[i16], sums: &mut [i32]) {
     #[cfg(sparsecode_mve)]
     device::clear(sums);
     #[cfg(not(sparsecode_mve))]
     sums.fill(0);
     #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(matrix, x, sums) {
+    if let WeightBlocks::I8(matrix) = matrix
+        && x86::dot_rows(matrix, x, sums)
+    {
         return;
     }
     let mut last = [0_i16; LANES];
@@ -107,15 +109,34 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
         *value = *from;
     }
     let last = (!rest.is_empty()).then_some(&last);
-    #[cfg(sparsecode_neon)]
-    if host::dot_rows(matrix, eights, last, sums) {
-        return;
+    match matrix {
+        WeightBlocks::I8(matrix) => {
+            #[cfg(sparsecode_neon)]
+            if host::dot_rows(matrix, eights, last, sums) {
+                return;
+            }
+            #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+            if device::dot_rows(matrix, eights, last, sums) {
+                return;
+            }
+            dot_blocks(matrix, eights.iter().chain(last), sums);
+        }
+        WeightBlocks::I4(matrix) => {
+            #[cfg(sparsecode_dsp)]
+            if device::dot_narrow_rows(matrix, eights, last, sums) {
+                return;
+            }
+            dot_blocks(matrix, eights.iter().chain(last), sums);
+        }
     }
-    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
-    if device::dot_rows(matrix, eights, last, sums) {
-        return;
-    }
-    let eights = eights.iter().chain(last);
+}
+
+#[inline(always)]
+fn dot_blocks<'x, T: Packed>(
+    matrix: &Blocks<'_, T>,
+    eights: impl Iterator<Item = &'x [i16; LANES]>,
+    sums: &mut [i32],
+) {
     for (block, x) in matrix.blocks().zip(eights) {
         if x.iter().fold(0, |any, value| any | value) != 0 {
             portable::dot_block(block, x, sums);
@@ -126,9 +147,9 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) {
 /// [`dot_rows`] for each of several vectors, one after the other in `patches`; `sums` holds as many numbers for each as there are rows.
 #[cfg(feature = "std")]
 #[inline(never)]
-pub(crate) fn dot_rows_of_each(matrix: &Blocks<'_, i8>, patches: &[i16], sums: &mut [i32]) {
+pub(crate) fn dot_rows_of_each(matrix: &WeightBlocks<'_>, patches: &[i16], sums: &mut [i32]) {
     #[cfg(target_arch = "x86_64")]
-    {
+    if let WeightBlocks::I8(matrix) = matrix {
         sums.fill(0);
         if x86::dot_rows_of_each(matrix, patches, sums) {
             return;
@@ -161,6 +182,29 @@ pub(crate) fn add_rows(
     for (index, block) in matrix.blocks().enumerate() {
         portable::add_rows(block, entries, &mut sums);
         each(index, &sums);
+    }
+}
+
+/// [`add_rows`] for weights of any kind. The entries are those for rows of 8-bit numbers.
+#[inline(never)]
+pub(crate) fn add_weight_rows(
+    matrix: &WeightBlocks<'_>,
+    entries: &[Entry],
+    each: &mut dyn FnMut(usize, &[i32; LANES]),
+) {
+    match matrix {
+        WeightBlocks::I8(matrix) => add_rows(matrix, entries, each),
+        WeightBlocks::I4(matrix) => {
+            #[cfg(sparsecode_dsp)]
+            if device::add_narrow_rows(matrix, entries, each) {
+                return;
+            }
+            let mut sums = [0; LANES];
+            for (index, block) in matrix.blocks().enumerate() {
+                portable::add_narrow_rows(block, entries, &mut sums);
+                each(index, &sums);
+            }
+        }
     }
 }
 
@@ -263,21 +307,21 @@ pub(crate) fn list_next_levels(
 /// `output = saturate(rescale(Σ_k value_k · row_k) + offset)`; the shift is at least 33.
 #[inline(always)]
 pub(crate) fn add_rescaled_rows(
-    matrix: &Blocks<'_, i8>,
+    matrix: &WeightBlocks<'_>,
     entries: &[Entry],
     by: Rescale,
     offset: i16,
     output: &mut [i16],
 ) -> bool {
-    #[cfg(sparsecode_mve)]
-    return device::add_rescaled_rows(matrix, entries, by, offset, output);
-    #[cfg(sparsecode_host)]
-    return host::add_rescaled_rows(matrix, entries, by, offset, output);
-    #[cfg(not(any(sparsecode_mve, sparsecode_host)))]
-    {
-        let _ = (matrix, entries, by, offset, output);
-        false
+    #[cfg(any(sparsecode_mve, sparsecode_host))]
+    if let WeightBlocks::I8(matrix) = matrix {
+        #[cfg(sparsecode_mve)]
+        return device::add_rescaled_rows(matrix, entries, by, offset, output);
+        #[cfg(sparsecode_host)]
+        return host::add_rescaled_rows(matrix, entries, by, offset, output);
     }
+    let _ = (matrix, entries, by, offset, output);
+    false
 }
 
 /// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or whose step is not below `least`, which

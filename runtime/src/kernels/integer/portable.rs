@@ -1,6 +1,6 @@
 //! The kernels of one block in plain Rust: what every other implementation is held to.
 
-use sparsecode_formats::{LANES, Rescale, Rescales};
+use sparsecode_formats::{LANES, Nibbles, Packed, Rescale, Rescales};
 
 use super::Entry;
 
@@ -15,10 +15,9 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
 
 /// `sums[k] += row_k · x` for the rows of a block.
 #[inline]
-pub(crate) fn dot_block(block: &[i8], x: &[i16; LANES], sums: &mut [i32]) {
-    let rows = block.as_chunks::<LANES>().0;
-    for (row, sum) in rows.iter().zip(sums) {
-        for (weight, x) in row.iter().zip(x) {
+pub(crate) fn dot_block<T: Packed>(block: &[T], x: &[i16; LANES], sums: &mut [i32]) {
+    for (row, sum) in T::eights(block).iter().zip(sums) {
+        for (weight, x) in T::levels(row).iter().zip(x) {
             *sum = sum.wrapping_add(i32::from(*weight).wrapping_mul(i32::from(*x)));
         }
     }
@@ -27,13 +26,19 @@ pub(crate) fn dot_block(block: &[i8], x: &[i16; LANES], sums: &mut [i32]) {
 /// `sums = Σ_k value_k · row_k` over entries for rows of 8-bit numbers.
 #[inline]
 pub(crate) fn add_rows(block: &[i8], entries: &[Entry], sums: &mut [i32; LANES]) {
-    add(block, entries, sums);
+    add(block, entries, Entry::index::<i8>, sums);
+}
+
+/// The same for rows of 4-bit numbers; the entries are still those for 8-bit ones.
+#[inline]
+pub(crate) fn add_narrow_rows(block: &[Nibbles], entries: &[Entry], sums: &mut [i32; LANES]) {
+    add(block, entries, Entry::index::<i8>, sums);
 }
 
 /// `sums = Σ_k value_k · row_k` over entries for rows of 16-bit numbers.
 #[inline]
 pub(crate) fn add_wide_rows(block: &[i16], entries: &[Entry], sums: &mut [i32; LANES]) {
-    add(block, entries, sums);
+    add(block, entries, Entry::index::<i16>, sums);
 }
 
 /// `sums += value · row`.
@@ -45,14 +50,19 @@ pub(crate) fn add_row(row: &[i16; LANES], value: i16, sums: &mut [i32]) {
 }
 
 #[inline(always)]
-fn add<T: Copy + Into<i32>>(block: &[T], entries: &[Entry], sums: &mut [i32; LANES]) {
-    let rows = block.as_chunks::<LANES>().0;
+fn add<T: Packed>(
+    block: &[T],
+    entries: &[Entry],
+    index: impl Fn(Entry) -> usize,
+    sums: &mut [i32; LANES],
+) {
+    let rows = T::eights(block);
     let mut totals = [0_i32; LANES];
     for entry in entries {
-        if let Some(row) = rows.get(entry.index::<T>()) {
+        if let Some(row) = rows.get(index(*entry)) {
             let value = i32::from(entry.value());
-            for (total, weight) in totals.iter_mut().zip(row) {
-                *total = total.wrapping_add((*weight).into().wrapping_mul(value));
+            for (total, weight) in totals.iter_mut().zip(T::levels(row)) {
+                *total = total.wrapping_add(i32::from(weight).wrapping_mul(value));
             }
         }
     }
@@ -77,7 +87,7 @@ mod tests {
     use std::vec::Vec;
 
     use proptest::prelude::*;
-    use sparsecode_formats::Blocks;
+    use sparsecode_formats::{Blocks, WeightBlocks};
 
     use super::*;
     use crate::kernels::integer;
@@ -109,11 +119,46 @@ mod tests {
             let stored = arranged(rows, cols, values);
             let matrix = Blocks::new(rows, cols, &stored).unwrap();
             let mut sums = std::vec![7; rows];
-            integer::dot_rows(&matrix, &x, &mut sums);
+            integer::dot_rows(&WeightBlocks::I8(matrix), &x, &mut sums);
             for (row, sum) in values.chunks(cols).zip(&sums) {
                 let exact: i64 = row.iter().zip(&x).map(|(w, x)| i64::from(*w) * i64::from(*x)).sum();
                 prop_assert_eq!(i64::from(*sum), exact);
             }
+        }
+
+        /// As those of 8-bit levels that are 16 times as large.
+        #[test]
+        fn four_bit_products_are_those_of_eight_bits(
+            rows in 1..20_usize,
+            x in prop::collection::vec(prop_oneof![Just(0_i16), any::<i16>()], 1..40),
+            z in prop::collection::vec(any::<i16>(), 20),
+            seed in prop::collection::vec(-7..=7_i8, 800),
+        ) {
+            let cols = x.len();
+            let levels: Vec<i8> = seed[..rows * cols].iter().map(|q| 16 * q).collect();
+            let bytes = arranged(rows, cols, &levels);
+            let nibbles: Vec<[u8; 4]> = bytes.as_chunks::<LANES>().0.iter().map(|eight| {
+                let stored = |lane: usize| (eight[lane] / 16 + 8) as u8;
+                [0, 1, 2, 3].map(|byte| stored(byte) | stored(byte + 4) << 4)
+            }).collect();
+            let both = [
+                WeightBlocks::I8(Blocks::new(rows, cols, &bytes).unwrap()),
+                WeightBlocks::I4(Blocks::new(rows, cols, &nibbles).unwrap()),
+            ];
+            for (row, line) in levels.chunks(cols).enumerate() {
+                for (col, level) in line.iter().enumerate() {
+                    prop_assert!(both.iter().all(|matrix| matrix.get(row, col) == Some((*level).into())));
+                }
+            }
+            let entries: Vec<Entry> =
+                (0..rows).step_by(2).map(|k| Entry::new::<i8>(k, z[k])).collect();
+            let [eight, four] = both.map(|matrix| {
+                let mut sums = std::vec![7; rows];
+                integer::dot_rows(&matrix, &x, &mut sums);
+                integer::add_weight_rows(&matrix, &entries, &mut |_, eight| sums.extend(*eight));
+                sums
+            });
+            prop_assert_eq!(eight, four);
         }
 
         #[test]

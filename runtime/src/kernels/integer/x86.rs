@@ -7,7 +7,7 @@
 
 use core::arch::x86_64::*;
 
-use sparsecode_formats::{Blocks, CODE_LIMIT, LANES, Rescale, Rescales};
+use sparsecode_formats::{Blocks, CODE_LIMIT, LANES, Packed, Rescale, Rescales};
 
 use super::{Entry, GradientStep, High, Threshold, portable};
 use crate::kernels::x86::{Avx2, Avx512Vnni, TO_FRONT, to_front};
@@ -403,7 +403,7 @@ impl Row for i16 {
 
 /// Whether every entry's row lies within each block of a matrix.
 #[target_feature(enable = "avx2")]
-fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
+fn lie_within<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     let row = const { LANES * size_of::<T>() };
     let length = matrix.rows().wrapping_mul(row);
     let most = entries.iter().map(|entry| entry.offset()).max();
@@ -412,7 +412,7 @@ fn lie_within<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
 
 /// Says that the processor has AVX2, and that every entry's row lies within each block of the matrix.
 #[inline]
-fn available<T: Copy>(entries: &[Entry], matrix: &Blocks<'_, T>) -> Option<Avx2> {
+fn available<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> Option<Avx2> {
     // SAFETY: the token.
     Avx2::new().filter(|_| unsafe { lie_within(entries, matrix) })
 }
