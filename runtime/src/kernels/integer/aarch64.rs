@@ -8,7 +8,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
+use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales};
 
 use super::{Entry, GradientStep, High, Threshold, lie_within, portable};
 use crate::kernels::aarch64::{dotprod, neon};
@@ -230,7 +230,7 @@ pub(crate) fn dot_rows(
 }
 
 /// Rows of eight numbers as the sparse products read them.
-trait Row: Copy {
+trait Row: Packed {
     /// Eight numbers.
     ///
     /// # Safety
