@@ -91,7 +91,7 @@ pub(crate) fn dot_rows<W: Eight>(
     weights: &[W],
     columns: usize,
     x: &[f32],
-    each: &mut impl FnMut(usize, f32),
+    each: &mut impl FnMut(usize, &[f32]),
 ) -> bool {
     if !neon() || columns == 0 {
         return false;
@@ -106,13 +106,11 @@ pub(crate) fn dot_rows<W: Eight>(
             row.get(..x.len()).unwrap_or(row)
         });
         // SAFETY: the target has NEON.
-        for sum in unsafe { dot_four(rows, x) } {
-            each(index, sum);
-            index = index.wrapping_add(1);
-        }
+        each(index, &unsafe { dot_four(rows, x) });
+        index = index.wrapping_add(ROWS);
     }
     for row in rest.chunks_exact(columns) {
-        each(index, portable::dot(row, x));
+        each(index, &[portable::dot(row, x)]);
         index = index.wrapping_add(1);
     }
     true

@@ -85,6 +85,18 @@ fn check_float(
     }) {
         prop_assert_eq!(bits(&found), bits(&expected));
     }
+    // The encoder's form, by rows that carry no scale.
+    let matrix = MatrixRef {
+        scale_axis: ScaleAxis::Row,
+        ..matrix
+    };
+    for found in everywhere(|| {
+        let mut found = std::vec![7.0; rows];
+        super::multiply_dense(&matrix, x, &mut found);
+        found
+    }) {
+        prop_assert_eq!(bits(&found), bits(&expected));
+    }
     Ok(())
 }
 

@@ -24,6 +24,8 @@ use aarch64 as host;
 #[cfg(target_arch = "x86_64")]
 use x86 as host;
 
+use core::slice;
+
 use sparsecode_formats::{MatrixRef, Weights};
 
 use crate::code::{self, CodeBuffer};
@@ -51,24 +53,21 @@ use host::Eight as Stored;
 #[cfg(not(sparsecode_host))]
 use portable::Weight as Stored;
 
-/// Calls `each(i, row_i · x)` for every row, by the fastest kernel that there is.
+/// Calls `each(i, [row_i · x, row_{i+1} · x, …])` for all rows, some at a time, by the fastest kernel that there is.
 #[inline(always)]
-fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMut(usize, f32)) {
+fn dot_rows<W: Stored>(
+    weights: &[W],
+    columns: usize,
+    x: &[f32],
+    mut each: impl FnMut(usize, &[f32]),
+) {
     #[cfg(sparsecode_host)]
-    let mut each = each;
-    #[cfg(target_arch = "x86_64")]
-    if x86::dot_rows(weights, columns, x, &mut |first, products| {
-        for (index, product) in (first..).zip(products) {
-            each(index, *product);
-        }
-    }) {
-        return;
-    }
-    #[cfg(sparsecode_neon)]
     if host::dot_rows(weights, columns, x, &mut each) {
         return;
     }
-    portable::dot_rows(weights, columns, x, each);
+    portable::dot_rows(weights, columns, x, |index, product| {
+        each(index, slice::from_ref(&product));
+    });
 }
 
 /// `output = M x` for a dense `x` and a matrix whose rows are the outputs and carry the scales.
@@ -77,22 +76,12 @@ fn dot_rows<W: Stored>(weights: &[W], columns: usize, x: &[f32], each: impl FnMu
 #[inline(never)]
 pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f32]) {
     with_values!(matrix, |values| {
-        #[cfg(target_arch = "x86_64")]
-        let done = x86::dot_rows(values, matrix.cols, x, &mut |first, products| {
+        dot_rows(values, matrix.cols, x, |first, products| {
             let output = output.get_mut(first..).unwrap_or_default();
             for (output, product) in output.iter_mut().zip(products) {
                 *output = *product;
             }
         });
-        #[cfg(not(target_arch = "x86_64"))]
-        let done = false;
-        if !done {
-            portable::dot_rows(values, matrix.cols, x, |index, product| {
-                if let Some(output) = output.get_mut(index) {
-                    *output = product;
-                }
-            });
-        }
     });
     portable::multiply(output, matrix.scale());
 }
@@ -179,7 +168,13 @@ pub(crate) fn scale_columns(matrix: &MatrixRef<'_>, x: &mut [f32]) {
 /// Cost: `rows · cols` multiply-adds.
 #[inline(never)]
 pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: &mut dyn FnMut(usize, f32)) {
-    with_values!(matrix, |values| dot_rows(values, matrix.cols, x, each));
+    with_values!(matrix, |values| {
+        dot_rows(values, matrix.cols, x, |first, products| {
+            for (index, product) in (first..).zip(products) {
+                each(index, *product);
+            }
+        });
+    });
 }
 
 /// Replaces every positive `units[k]` by `row_k · x` and all others by 0, where `x` already carries the scales.
