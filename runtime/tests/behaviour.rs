@@ -582,6 +582,28 @@ fn host_buffers_give_the_same() {
 
 #[cfg(feature = "serde")]
 #[test]
+fn integer_codes_are_stored_as_their_components() {
+    use sparsecode_runtime::IntegerCode;
+
+    let mut code = IntegerCode::<6>::new();
+    code.push(1, 500).unwrap();
+    code.push(5, 32767).unwrap();
+    let text = serde_json::to_string(&code).unwrap();
+    assert_eq!(text, "[[1,500],[5,32767]]");
+    assert!(serde_json::from_str::<IntegerCode<6>>(&text).unwrap() == code);
+    for (bad, complaint) in [
+        ("[[6,1]]", "6"),
+        ("[[2,1],[2,1]]", "2"),
+        ("[[2,0]]", "2"),
+        ("[[0,1],[1,1],[2,1],[3,1],[4,1],[5,1],[6,1]]", "length"),
+    ] {
+        let error = serde_json::from_str::<IntegerCode<6>>(bad).unwrap_err();
+        assert!(error.to_string().contains(complaint), "{bad}: {error}");
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
 fn stored_codes_are_checked() {
     let mut code = SparseCode::<6>::new();
     code.from_dense(&[0.0, 1.5, 0.0, 0.25]);

@@ -66,7 +66,7 @@ pub struct OptimizerConfig {
     pub hidden_bias_weight_decay: f64,
     /// Decay of b, the encoder's bias.
     pub encoder_bias_weight_decay: f64,
-    /// Learns at the weights that an export will round to: `"i8"`. Not set: at the weights themselves.
+    /// Learns at the weights that an export for integers will round to: `"i8"`. Not set: at the weights themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize_aware: Option<QuantizeAware>,
 }

@@ -9,7 +9,8 @@ use crate::kernels::integer::Entry;
 /// larger ones for 127). A level is worth the `code_scale` of the model
 /// file ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
 ///
-/// Memory: `4·CODE + 4` bytes (516 for 128 components).
+/// Memory: `4·CODE + 4` bytes (516 for 128 components). With feature `serde` it is written as the list of its components, index and
+/// level, which is checked when it is read.
 ///
 /// ```
 /// use sparsecode_runtime::IntegerCode;
@@ -22,6 +23,14 @@ use crate::kernels::integer::Entry;
 /// # Ok::<(), sparsecode_runtime::CodeError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(
+        into = "stored::Components<CODE>",
+        try_from = "stored::Components<CODE>"
+    )
+)]
 pub struct IntegerCode<const CODE: usize> {
     entries: [Entry; CODE],
     active: u16,
@@ -113,6 +122,49 @@ impl<const CODE: usize> Default for IntegerCode<CODE> {
 impl<const CODE: usize> PartialEq for IntegerCode<CODE> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const CODE: usize> defmt::Format for IntegerCode<CODE> {
+    fn format(&self, formatter: defmt::Formatter<'_>) {
+        defmt::write!(
+            formatter,
+            "{=usize} of {=usize} active:",
+            self.active(),
+            CODE
+        );
+        for (index, level) in self.iter() {
+            defmt::write!(formatter, " {=u16}: {=i16}", index, level);
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+mod stored {
+    use super::{CodeError, IntegerCode};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(transparent)]
+    pub(super) struct Components<const CODE: usize>(heapless::Vec<(u16, i16), CODE, u16>);
+
+    impl<const CODE: usize> From<IntegerCode<CODE>> for Components<CODE> {
+        fn from(code: IntegerCode<CODE>) -> Self {
+            // Not more than `CODE`.
+            Self(code.iter().collect())
+        }
+    }
+
+    impl<const CODE: usize> TryFrom<Components<CODE>> for IntegerCode<CODE> {
+        type Error = CodeError;
+
+        fn try_from(stored: Components<CODE>) -> Result<Self, CodeError> {
+            let mut code = Self::new();
+            for (index, level) in stored.0 {
+                code.push(index, level)?;
+            }
+            Ok(code)
+        }
     }
 }
 

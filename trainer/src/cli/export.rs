@@ -34,9 +34,9 @@ pub(super) struct Arguments {
     /// Arithmetic of the device: f32, or i16 or i8 for integers only (with --weights i8 or i4)
     #[arg(long, value_enum, default_value = "f32")]
     activations: Activations,
-    /// How the range of integer activations is chosen from those that occur in the validation set
-    #[arg(long, value_enum, default_value = "max")]
-    calibration: CalibrationFlag,
+    /// How the range of integer activations is chosen from those that occur in the validation set [default: max]
+    #[arg(long, value_enum)]
+    calibration: Option<CalibrationFlag>,
     /// What one level of the sensor's integers is in the data's unit, such as 0.00392157 (1/255) for 8-bit pixels in [0, 1] [default: found
     /// from the data]
     #[arg(long, value_name = "UNITS")]
@@ -171,6 +171,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if integer.is_none() && arguments.input_scale.is_some() {
         return Err(usage("--input-scale: only for --activations i16 and i8"));
     }
+    if integer.is_none() && arguments.calibration.is_some() {
+        return Err(usage("--calibration: only for --activations i16 and i8"));
+    }
     if arguments
         .input_scale
         .is_some_and(|scale| !(scale.is_normal() && scale > 0.0))
@@ -243,7 +246,9 @@ fn with_integers(
     arguments: &Arguments,
     activations: sparsecode_formats::Activations,
 ) -> anyhow::Result<File> {
-    let calibration = arguments.calibration.into();
+    let calibration = arguments
+        .calibration
+        .map_or_else(Calibration::default, Into::into);
     let (written, ranges) = trained.export_integer_as(
         samples,
         calibration,

@@ -67,7 +67,7 @@ pub(super) struct Arguments {
     /// γ, the weight of the distance to the encoder's code (inference.encoder_weight)
     #[arg(long)]
     encoder_weight: Option<f64>,
-    /// Learn at the weights that an export will round to
+    /// Learn at the weights that an export for integers (--activations i16) will round to
     #[arg(long, value_enum, value_name = "WEIGHTS")]
     quantize_aware: Option<QuantizeFlag>,
     /// Start from the best weights of another run, and, without --preset or --config, from its configuration

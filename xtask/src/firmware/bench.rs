@@ -1,11 +1,12 @@
 //! `cargo xtask bench device`: what each stage costs on every core that QEMU models, in instructions.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum as _;
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, ModelSpec, ModelView, Refine, Refinement, SparseCodeBuf,
@@ -175,7 +176,7 @@ fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
 /// Runs `cargo xtask bench device`.
 pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
     let mut text = String::new();
-    let mut skipped = Vec::new();
+    let mut missing = Missing::default();
     // Without a model of the user's: the firmware's two.
     let mut jobs = vec![Job::of(&arguments.files)?];
     if arguments.files.model.is_none() && arguments.files.patches.is_none() {
@@ -187,10 +188,18 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
     // Means over fewer patches are others.
     let own = jobs.len() == 2 && arguments.files.patch_limit.is_none();
     for job in &jobs {
-        skipped = benchmark(arguments, job, own, &mut text)?;
+        benchmark(arguments, job, own, &mut text, &mut missing)?;
     }
+    let Missing { skipped, failed } = missing;
     if text.is_empty() {
         skipped.iter().for_each(|line| println!("skipped: {line}"));
+    }
+    // What the others took is worth printing, but no page.
+    if !failed.is_empty() {
+        println!("{text}");
+        bail!("{}", failed.join("\n"));
+    }
+    if text.is_empty() {
         return Ok(ExitCode::from(SKIPPED));
     }
     for line in &skipped {
@@ -212,9 +221,21 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
     Ok(ExitCode::from(if skipped.is_empty() { 0 } else { SKIPPED }))
 }
 
-/// Runs one model on every core, and appends its tables; returns what was skipped, and why. The repository's `own` models are held to
-/// their budgets.
-fn benchmark(arguments: &Device, job: &Job, own: bool, text: &mut String) -> Result<Vec<String>> {
+/// Cores without figures, and why.
+#[derive(Default)]
+struct Missing {
+    skipped: BTreeSet<String>,
+    failed: Vec<String>,
+}
+
+/// Runs one model on every core, and appends its tables. The repository's `own` models are held to their budgets.
+fn benchmark(
+    arguments: &Device,
+    job: &Job,
+    own: bool,
+    text: &mut String,
+    missing: &mut Missing,
+) -> Result<()> {
     let cores = if arguments.core.is_empty() {
         Core::value_variants()
     } else {
@@ -227,16 +248,16 @@ fn benchmark(arguments: &Device, job: &Job, own: bool, text: &mut String) -> Res
     };
     let budgets = own.then(|| Budgets::of(binary)).transpose()?;
     let mut runs = Vec::new();
-    let mut skipped = Vec::new();
     for core in cores {
         let setup = core.setup();
         let Some(toolchain) = toolchain::choose(setup.target) else {
             let remedy = toolchain::remedy(setup.target);
-            skipped.push(format!("{}: {remedy}", setup.name));
+            missing.skipped.insert(format!("{}: {remedy}", setup.name));
             continue;
         };
         if !setup.machine.is_installed() {
-            skipped.push(format!("{}: {}", setup.name, setup.machine.remedy()));
+            let remedy = setup.machine.remedy();
+            missing.skipped.insert(format!("{}: {remedy}", setup.name));
             continue;
         }
         eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
@@ -250,23 +271,23 @@ fn benchmark(arguments: &Device, job: &Job, own: bool, text: &mut String) -> Res
             }
             Ok((elf, log))
         };
-        let (elf, log) = run().context(setup.name)?;
-        runs.push((setup.name, elf, log));
+        match run() {
+            Ok((elf, log)) => runs.push((setup.name, elf, log)),
+            Err(error) => missing.failed.push(format!("{}: {error:#}", setup.name)),
+        }
     }
     if runs.is_empty() {
-        return Ok(skipped);
+        return Ok(());
     }
     if binary == "integer" {
-        integer::tables(text, job, &runs)?;
-        return Ok(skipped);
+        return integer::tables(text, job, &runs);
     }
     let logs: Vec<(&str, Log)> = runs.into_iter().map(|(core, _, log)| (core, log)).collect();
     let host = host(&job.model, &job.patches, logs[0].1.value("iterations")?)?;
     for (core, log) in &logs {
         check(log, &host).context(*core)?;
     }
-    tables(text, job, &logs, &host)?;
-    Ok(skipped)
+    tables(text, job, &logs, &host)
 }
 
 /// Holds the device's codes to the host's.

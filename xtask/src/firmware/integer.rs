@@ -242,7 +242,7 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
     )?;
     writeln!(
         text,
-        "| core | preprocess | dense layer | encode | decode | sum without the dense layer | flash without model and patches, bytes | buffers, bytes | stack, bytes |"
+        "| core | preprocess | dense layer | encode | decode | preprocess + encode + decode | flash without model and patches, bytes | buffers, bytes | stack, bytes |"
     )?;
     writeln!(text, "|---|{}", "---:|".repeat(8))?;
     let patches = 2 * job.patches.noisy.len() as u64;

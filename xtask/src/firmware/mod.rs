@@ -179,6 +179,13 @@ struct Job {
     verbose: bool,
 }
 
+fn at_least_1(text: &str) -> Result<usize, &'static str> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| *number > 0)
+        .ok_or("expected 1 or more")
+}
+
 /// What is embedded, where it is built, and how long a core gets.
 #[derive(clap::Args, Debug, Clone)]
 struct Files {
@@ -189,7 +196,7 @@ struct Files {
     #[arg(long)]
     patches: Option<PathBuf>,
     /// Use only the first patches (they take flash, too)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_1)]
     patch_limit: Option<usize>,
     /// Give a core at most this long in QEMU
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]

@@ -42,14 +42,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Way::Descent)]
     method: Way,
     /// Samples per second of the sensor
-    #[arg(long, default_value_t = 360.0, value_name = "HZ")]
+    #[arg(long, default_value_t = 360.0, value_name = "HZ", value_parser = above_0)]
     rate: f64,
     /// The core's clock in MHz; 168 is that of an STM32F405
-    #[arg(long, default_value_t = 168.0, value_name = "MHZ")]
+    #[arg(long, default_value_t = 168.0, value_name = "MHZ", value_parser = above_0)]
     clock: f64,
     /// Write the table here as Markdown, with the command, the commit and the machine
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+}
+
+fn above_0(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok();
+    number
+        .filter(|number: &f64| number.is_finite() && *number > 0.0)
+        .ok_or("expected a finite number above 0")
 }
 
 /// How a code is refined.
