@@ -86,7 +86,7 @@ enum sparsecode_status
    */
   SPARSECODE_STATUS_INVALID_CODE = 7,
   /**
-   * A setting is none of its values.
+   * A setting is none of its values, or outside its range.
    */
   SPARSECODE_STATUS_INVALID_SETTING = 8,
   /**
@@ -286,11 +286,11 @@ typedef struct sparsecode_code {
  */
 typedef struct sparsecode_refine_settings {
   /**
-   * The weight of sparsity in the energy, not negative. More makes the code sparser.
+   * The weight of sparsity in the energy, finite, 0 or more. More makes the code sparser.
    */
   float lambda;
   /**
-   * Step of the gradient. Above the model's own the iteration may diverge.
+   * Step of the gradient, finite, above 0. Above the model's own the iteration may diverge.
    */
   float step_size;
   /**
@@ -298,7 +298,7 @@ typedef struct sparsecode_refine_settings {
    */
   uint32_t max_iterations;
   /**
-   * Converged when the code changes by less, relative to itself. 0 runs to the last iteration.
+   * Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to the last iteration.
    */
   float tolerance;
   /**
@@ -306,7 +306,7 @@ typedef struct sparsecode_refine_settings {
    */
   int32_t start;
   /**
-   * The start's value, for `SPARSECODE_START_CONSTANT`.
+   * The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be anything.
    */
   float start_value;
   /**
@@ -438,7 +438,7 @@ typedef struct sparsecode_integer_refine_settings {
    */
   int32_t method;
   /**
-   * What sparsity weighs, not negative: the file's for the lambda of training, in proportion for any other.
+   * What sparsity weighs, 0 or more: the file's for the lambda of training, in proportion for any other.
    */
   int32_t threshold;
   /**
@@ -446,7 +446,8 @@ typedef struct sparsecode_integer_refine_settings {
    */
   uint32_t max_iterations;
   /**
-   * Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 runs until nothing changes.
+   * Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 and more run until nothing
+   * changes.
    */
   uint8_t tolerance_bits;
   /**
@@ -578,7 +579,7 @@ sparsecode_status sparsecode_settings_for_model(const struct sparsecode_model *m
 
 /**
  * The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
- * of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches.
+ * of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches. Finite, 0 or more.
   */
 sparsecode_status sparsecode_settings_for_noise(const struct sparsecode_model *model,
                                                 float sigma,

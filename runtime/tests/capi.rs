@@ -1259,6 +1259,474 @@ fn wrong_arguments_in_integers_are_answered() {
     assert!(c.workspace.cells.iter().all(|cell| *cell == 0xbeef));
 }
 
+/// All that a program hands in, in one piece of memory: a model's file and 1 kB for each argument.
+struct Arena {
+    start: *mut u8,
+    bytes: usize,
+    file_bytes: usize,
+}
+
+impl Arena {
+    const SLOT: usize = 1024;
+
+    fn new(file: &[u8]) -> Self {
+        let words = (8 * Self::SLOT + file.len()).div_ceil(8);
+        let memory = Box::leak(vec![0_u64; words].into_boxed_slice());
+        let arena = Self {
+            start: memory.as_mut_ptr().cast(),
+            bytes: 8 * words,
+            file_bytes: file.len(),
+        };
+        // SAFETY: as long as the memory behind the eight slots.
+        unsafe { arena.file().copy_from(file.as_ptr(), file.len()) };
+        arena
+    }
+
+    fn slot<T>(&self, number: usize) -> *mut T {
+        self.start.wrapping_add(number * Self::SLOT).cast()
+    }
+
+    fn file(&self) -> *mut u8 {
+        self.slot(8)
+    }
+
+    fn last_words_of_the_file(&self) -> *mut c_void {
+        let offset = (self.file_bytes - 32) / 8 * 8;
+        self.file().wrapping_add(offset).cast()
+    }
+
+    fn contents(&self) -> Vec<u8> {
+        // SAFETY: the memory, to which there is no other reference.
+        unsafe { std::slice::from_raw_parts(self.start, self.bytes) }.to_vec()
+    }
+
+    /// Asks that a call finds the overlap and changes nothing.
+    fn refuses(&self, call: &dyn Fn() -> Status, what: &str) {
+        let before = self.contents();
+        assert_eq!(call(), Status::Overlap, "{what}");
+        assert!(self.contents() == before, "{what} was written");
+    }
+
+    /// The same with a value at `place`, which then becomes what it was.
+    fn refuses_with<T>(&self, value: T, place: *mut c_void, call: &dyn Fn(*mut T), what: &str) {
+        let before = self.contents();
+        // SAFETY: aligned places within the memory.
+        unsafe { place.cast::<T>().write(value) };
+        call(place.cast());
+        // SAFETY: as long as the memory.
+        unsafe { self.start.copy_from(before.as_ptr(), self.bytes) };
+        assert!(self.contents() == before, "{what}");
+    }
+}
+
+/// Everything that is written, laid over everything else.
+#[test]
+fn what_is_written_overlaps_nothing_else() {
+    let arena = Arena::new(float_file(LINEAR));
+    let (model, patch) = (arena.slot::<sparsecode_model>(0), arena.slot::<f32>(1));
+    let (indices, values) = (arena.slot::<u16>(2), arena.slot::<f32>(3));
+    let workspace = arena.slot::<c_void>(4);
+    let settings = arena.slot::<sparsecode_refine_settings>(5);
+    let code = arena.slot::<sparsecode_code>(6);
+    let normalisation = arena.slot::<sparsecode_normalisation>(7);
+    let file = arena.last_words_of_the_file();
+    let (length, bytes) = (21, Arena::SLOT);
+    done!(sparsecode_model_load(
+        model,
+        arena.file().cast(),
+        arena.file_bytes
+    ));
+    done!(sparsecode_settings_for_model(model, settings));
+    let header = sparsecode_code {
+        indices,
+        values,
+        capacity: 13,
+        active: 0,
+    };
+    // SAFETY: aligned places within the arena.
+    unsafe { code.write(header) };
+
+    let handle_end = model.wrapping_add(1).wrapping_byte_sub(8);
+    let everything: [(&str, *mut c_void); 9] = [
+        ("handle", model.cast()),
+        ("end of the handle", handle_end.cast()),
+        ("file", file),
+        ("patch", patch.cast()),
+        ("indices", indices.cast()),
+        ("values", values.cast()),
+        ("workspace", workspace),
+        ("settings", settings.cast()),
+        ("code", code.cast()),
+    ];
+    for (what, place) in everything {
+        let refinement = place.cast();
+        let refine = || {
+            call!(sparsecode_refine(
+                model, patch, length, code, settings, workspace, bytes, refinement
+            ))
+        };
+        arena.refuses(&refine, what);
+        let denoise = || {
+            call!(sparsecode_denoise(
+                model, patch, length, settings, code, workspace, bytes, refinement
+            ))
+        };
+        arena.refuses(&denoise, what);
+    }
+    for (what, place) in &everything[..4] {
+        let preprocess = || call!(sparsecode_preprocess(model, patch, length, place.cast()));
+        arena.refuses(&preprocess, what);
+    }
+    for (what, place) in &everything[..3] {
+        let place = *place;
+        arena.refuses(
+            &|| call!(sparsecode_settings_for_noise(model, 0.1, place.cast())),
+            what,
+        );
+        arena.refuses(
+            &|| call!(sparsecode_model_get_info(model, place.cast())),
+            what,
+        );
+    }
+    // A patch over what is only read.
+    let restore = |normalisation: *mut c_void| {
+        call!(sparsecode_restore(
+            model,
+            patch,
+            length,
+            normalisation.cast::<sparsecode_normalisation>()
+        ))
+    };
+    assert_eq!(restore(normalisation.cast()), Status::Ok);
+    arena.refuses(&|| restore(patch.cast()), "normalisation");
+    let decode = |code: *mut sparsecode_code| {
+        call!(sparsecode_decode(
+            model, code, patch, length, workspace, bytes
+        ))
+    };
+    assert_eq!(decode(code), Status::Ok);
+
+    // The code's header, which is written, over the rest: of the settings the context, which nothing looks at.
+    let context =
+        settings.wrapping_byte_add(std::mem::offset_of!(sparsecode_refine_settings, context));
+    let places: [(&str, *mut c_void); 6] = [
+        ("patch", patch.cast()),
+        ("indices", indices.cast()),
+        ("values", values.cast()),
+        ("workspace", workspace),
+        ("file", file),
+        ("settings", context.cast()),
+    ];
+    for (what, place) in places {
+        let calls = |code| {
+            let encode = || {
+                call!(sparsecode_encode(
+                    model, patch, length, code, workspace, bytes
+                ))
+            };
+            let refine = || {
+                call!(sparsecode_refine(
+                    model,
+                    patch,
+                    length,
+                    code,
+                    settings,
+                    workspace,
+                    bytes,
+                    null_mut()
+                ))
+            };
+            let denoise = || {
+                call!(sparsecode_denoise(
+                    model,
+                    patch,
+                    length,
+                    settings,
+                    code,
+                    workspace,
+                    bytes,
+                    null_mut()
+                ))
+            };
+            arena.refuses(&refine, what);
+            arena.refuses(&denoise, what);
+            if what != "settings" {
+                arena.refuses(&encode, what);
+            }
+            if what == "patch" || what == "workspace" {
+                arena.refuses(&|| decode(code), what);
+            }
+        };
+        arena.refuses_with(header, place, &calls, what);
+    }
+}
+
+#[test]
+fn what_is_written_in_integers_overlaps_nothing_else() {
+    let arena = Arena::new(integer_file(LINEAR));
+    let model = arena.slot::<sparsecode_integer_model>(0);
+    let (patch, entries) = (arena.slot::<i16>(1), arena.slot::<u32>(2));
+    let (result, workspace) = (arena.slot::<u16>(3), arena.slot::<c_void>(4));
+    let settings = arena.slot::<sparsecode_integer_refine_settings>(5);
+    let code = arena.slot::<sparsecode_integer_code>(6);
+    let normalisation = arena.slot::<sparsecode_integer_normalisation>(7);
+    let file = arena.last_words_of_the_file();
+    let (length, bytes) = (21, Arena::SLOT);
+    done!(sparsecode_integer_model_load(
+        model,
+        arena.file().cast(),
+        arena.file_bytes
+    ));
+    done!(sparsecode_integer_settings_for_model(model, settings));
+    let mut header = sparsecode_integer_code {
+        entries,
+        capacity: 13,
+        active: 0,
+    };
+    // SAFETY: aligned places within the arena.
+    unsafe { code.write(header) };
+
+    let handle_end = model.wrapping_add(1).wrapping_byte_sub(8);
+    let everything: [(&str, *mut c_void); 8] = [
+        ("handle", model.cast()),
+        ("end of the handle", handle_end.cast()),
+        ("file", file),
+        ("patch", patch.cast()),
+        ("entries", entries.cast()),
+        ("workspace", workspace),
+        ("settings", settings.cast()),
+        ("code", code.cast()),
+    ];
+    for (what, place) in everything {
+        let refinement = place.cast();
+        let refine = || {
+            call!(sparsecode_integer_refine(
+                model, patch, length, code, settings, workspace, bytes, refinement
+            ))
+        };
+        arena.refuses(&refine, what);
+        let denoise = || {
+            call!(sparsecode_integer_denoise(
+                model, patch, length, settings, code, workspace, bytes, refinement
+            ))
+        };
+        arena.refuses(&denoise, what);
+    }
+    for (what, place) in &everything[..4] {
+        let preprocess = || {
+            call!(sparsecode_integer_preprocess(
+                model,
+                patch,
+                length,
+                place.cast()
+            ))
+        };
+        arena.refuses(&preprocess, what);
+    }
+    let scale = result.cast::<f32>();
+    let scales = |input, code| call!(sparsecode_integer_model_get_scales(model, input, code));
+    for (what, place) in &everything[..3] {
+        let place = *place;
+        arena.refuses(
+            &|| call!(sparsecode_integer_settings_for_model(model, place.cast())),
+            what,
+        );
+        arena.refuses(
+            &|| call!(sparsecode_integer_model_get_info(model, place.cast())),
+            what,
+        );
+        arena.refuses(&|| scales(place.cast(), scale), what);
+        arena.refuses(&|| scales(scale, place.cast()), what);
+    }
+    arena.refuses(&|| scales(scale, scale), "scales");
+    // A patch over what is only read.
+    let restore = |normalisation: *mut c_void| {
+        call!(sparsecode_integer_restore(
+            model,
+            patch,
+            length,
+            normalisation.cast::<sparsecode_integer_normalisation>()
+        ))
+    };
+    assert_eq!(restore(normalisation.cast()), Status::Ok);
+    arena.refuses(&|| restore(patch.cast()), "normalisation");
+    let decode = |code: *mut sparsecode_integer_code| {
+        call!(sparsecode_integer_decode(
+            model, code, patch, length, workspace, bytes
+        ))
+    };
+    assert_eq!(decode(code), Status::Ok);
+
+    // A component over the code.
+    done!(sparsecode_integer_code_push(code, 3, 7));
+    let get = |index: *mut u16, level: *mut i16| {
+        call!(sparsecode_integer_code_get(code, 0, index, level))
+    };
+    arena.refuses(&|| get(result, result.cast()), "component");
+    for (what, place) in [("code", code.cast::<u16>()), ("entries", entries.cast())] {
+        arena.refuses(&|| get(place, result.cast()), what);
+        arena.refuses(&|| get(result, place.cast()), what);
+    }
+
+    // The code's header, which is written, over the rest: of the settings the context, which nothing looks at.
+    header.active = 0;
+    let context = settings.wrapping_byte_add(std::mem::offset_of!(
+        sparsecode_integer_refine_settings,
+        context
+    ));
+    let places: [(&str, *mut c_void); 5] = [
+        ("patch", patch.cast()),
+        ("entries", entries.cast()),
+        ("workspace", workspace),
+        ("file", file),
+        ("settings", context.cast()),
+    ];
+    for (what, place) in places {
+        let calls = |code| {
+            let encode = || {
+                call!(sparsecode_integer_encode(
+                    model, patch, length, code, workspace, bytes
+                ))
+            };
+            let refine = || {
+                call!(sparsecode_integer_refine(
+                    model,
+                    patch,
+                    length,
+                    code,
+                    settings,
+                    workspace,
+                    bytes,
+                    null_mut()
+                ))
+            };
+            let denoise = || {
+                call!(sparsecode_integer_denoise(
+                    model,
+                    patch,
+                    length,
+                    settings,
+                    code,
+                    workspace,
+                    bytes,
+                    null_mut()
+                ))
+            };
+            arena.refuses(&refine, what);
+            arena.refuses(&denoise, what);
+            if what != "settings" {
+                arena.refuses(&encode, what);
+            }
+            if what == "patch" || what == "workspace" {
+                arena.refuses(&|| decode(code), what);
+            }
+            if what == "entries" {
+                arena.refuses(&|| call!(sparsecode_integer_code_push(code, 3, 7)), what);
+            }
+        };
+        arena.refuses_with(header, place, &calls, what);
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let mut c = Program::new(float_file(LINEAR));
+    let (workspace, bytes) = (c.workspace(), c.workspace_bytes);
+    let mut patch = samples(21, 1);
+    let before = patch.clone();
+    let model = c.model;
+    c.code.active = 0;
+    let mut run = |change: &dyn Fn(&mut sparsecode_refine_settings)| {
+        let mut settings = settings_of(&model);
+        settings.max_iterations = 1;
+        change(&mut settings);
+        let (start, code) = (patch.as_mut_ptr(), &raw mut c.code);
+        let (model, settings) = (&raw const model, &raw const settings);
+        let nothing = null_mut();
+        let statuses = [
+            call!(sparsecode_refine(
+                model, start, 21, code, settings, workspace, bytes, nothing
+            )),
+            call!(sparsecode_denoise(
+                model, start, 21, settings, code, workspace, bytes, nothing
+            )),
+        ];
+        assert_eq!(statuses[0], statuses[1]);
+        let same = patch == before && c.code.active == 0;
+        patch.copy_from_slice(&before);
+        c.code.active = 0;
+        (statuses[0], same)
+    };
+    const REFUSED: (Status, bool) = (Status::InvalidSetting, true);
+    for wrong in [
+        -1.0,
+        -f32::MIN_POSITIVE,
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+    ] {
+        assert_eq!(run(&|by| by.lambda = wrong), REFUSED, "{wrong}");
+        assert_eq!(run(&|by| by.step_size = wrong), REFUSED, "{wrong}");
+        assert_eq!(run(&|by| by.tolerance = wrong), REFUSED, "{wrong}");
+        let constant = |by: &mut sparsecode_refine_settings| {
+            (by.start, by.start_value) = (sparsecode_start::Constant as i32, wrong);
+        };
+        assert_eq!(run(&constant), REFUSED, "{wrong}");
+        // Not looked at.
+        assert_eq!(run(&|by| by.start_value = wrong).0, Status::Ok);
+
+        let mut settings = settings_of(&model);
+        settings.lambda = 77.0;
+        let status = call!(sparsecode_settings_for_noise(
+            &raw const model,
+            wrong,
+            &raw mut settings
+        ));
+        assert_eq!((status, settings.lambda), (Status::InvalidSetting, 77.0));
+    }
+    assert_eq!(run(&|by| by.step_size = 0.0), REFUSED);
+    assert_eq!(run(&|by| by.lambda = 0.0).0, Status::Ok);
+    assert_eq!(run(&|by| by.tolerance = 0.0).0, Status::Ok);
+    // Above the model's own: the caller's choice.
+    assert_eq!(run(&|by| by.step_size *= 3.0).0, Status::Ok);
+}
+
+#[test]
+fn settings_in_integers_out_of_range_are_refused() {
+    let mut c = IntegerProgram::new(integer_file(LINEAR));
+    let (workspace, bytes) = (c.workspace(), c.workspace_bytes);
+    let model = c.model;
+    let raw: Vec<i16> = (0..21).map(|sample| 400 - 35 * sample).collect();
+    let mut run = |change: &dyn Fn(&mut sparsecode_integer_refine_settings)| {
+        let mut settings = integer_settings(&model);
+        change(&mut settings);
+        c.code.active = 0;
+        let mut patch = raw.clone();
+        let (start, code) = (patch.as_mut_ptr(), &raw mut c.code);
+        let (model, settings) = (&raw const model, &raw const settings);
+        let nothing = null_mut();
+        let statuses = [
+            call!(sparsecode_integer_refine(
+                model, start, 21, code, settings, workspace, bytes, nothing
+            )),
+            call!(sparsecode_integer_denoise(
+                model, start, 21, settings, code, workspace, bytes, nothing
+            )),
+        ];
+        assert_eq!(statuses[0], statuses[1]);
+        (statuses[0], patch, c.code.active)
+    };
+    for wrong in [-1, i32::MIN] {
+        let refused = (Status::InvalidSetting, raw.clone(), 0);
+        assert_eq!(run(&|by| by.threshold = wrong), refused, "{wrong}");
+    }
+    assert_eq!(run(&|by| by.threshold = 0).0, Status::Ok);
+    // More bits than there are count as all of them.
+    let all = run(&|by| by.tolerance_bits = 31);
+    assert_eq!(all.0, Status::Ok);
+    assert_eq!(run(&|by| by.tolerance_bits = 255), all);
+}
+
 #[test]
 fn a_copy_of_a_handle_is_as_good() {
     let mut c = Program::new(float_file(LINEAR));

@@ -15,7 +15,7 @@ use core::slice;
 use sparsecode_formats::{IntegerFile, IntegerSpec};
 
 use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
-use super::model::{check_result, is_late};
+use super::model::is_late;
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
 use crate::integer::borrowed::{self, Entry, List, Scratch};
 use crate::{IntegerNormalisation, IntegerRefine, IntegerRefinement, Method};
@@ -114,11 +114,12 @@ pub enum sparsecode_method {
 pub struct sparsecode_integer_refine_settings {
     /// A `sparsecode_method`.
     pub method: i32,
-    /// What sparsity weighs, not negative: the file's for the lambda of training, in proportion for any other.
+    /// What sparsity weighs, 0 or more: the file's for the lambda of training, in proportion for any other.
     pub threshold: i32,
     /// Largest number of iterations.
     pub max_iterations: u32,
-    /// Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 runs until nothing changes.
+    /// Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 and more run until nothing
+    /// changes.
     pub tolerance_bits: u8,
     /// Whether to start at zero instead of at the code: 0 or anything else.
     pub from_zero: u8,
@@ -142,6 +143,9 @@ impl sparsecode_integer_refine_settings {
     fn refine(&self) -> Result<IntegerRefine, Status> {
         const COORDINATE_DESCENT: i32 = sparsecode_method::CoordinateDescent as i32;
         const FISTA: i32 = sparsecode_method::Fista as i32;
+        if self.threshold < 0 {
+            return Err(Status::InvalidSetting);
+        }
         Ok(IntegerRefine {
             method: match self.method {
                 COORDINATE_DESCENT => Method::CoordinateDescent,
@@ -169,7 +173,7 @@ impl From<IntegerRefinement> for sparsecode_integer_refinement {
     }
 }
 
-type Integer = Loaded<IntegerFile<'static>>;
+type Integer = Loaded<sparsecode_integer_model>;
 
 /// Three sums, a list and a vector of levels: 18 bytes a component.
 const WORKSPACE_BYTES: usize = 3 * size_of::<i32>() + size_of::<Entry>() + size_of::<i16>();
@@ -300,7 +304,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
         // SAFETY: a handle, as the caller promises.
         let loaded = unsafe { loaded(model) }?;
         let (file, spec) = (&loaded.model, &loaded.model.spec);
-        distinct(&[Region::new(info, 1)?], &loaded.regions()?)?;
+        loaded.distinct(&[Region::new(info, 1)?], &[])?;
         let value = sparsecode_integer_model_info {
             input_dim: spec.input_dim() as u32,
             height: spec.input_shape.height.into(),
@@ -335,7 +339,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_scales(
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
         let written = [Region::new(input_scale, 1)?, Region::new(code_scale, 1)?];
-        distinct(&written, &model.regions()?)?;
+        model.distinct(&written, &[])?;
         let (input, code) = model.model.scales()?;
         // SAFETY: not null, aligned, and the caller's to write.
         unsafe {
@@ -361,11 +365,12 @@ pub unsafe extern "C" fn sparsecode_integer_code_get(
     attempt(|| {
         // SAFETY: a code, as the caller promises.
         let header = unsafe { memory::read(code) }?;
-        Region::new(index, 1)?;
-        Region::new(level, 1)?;
+        let written = [Region::new(index, 1)?, Region::new(level, 1)?];
         if position >= header.active || header.active > header.capacity {
             return Err(Status::InvalidCode);
         }
+        let entries = Region::new(header.entries, header.capacity.into())?;
+        distinct(&written, &[Region::new(code, 1)?, entries])?;
         let place = header.entries.wrapping_add(position.into());
         // SAFETY: within the array, as the caller promises; an entry is a `u32`.
         let entry = unsafe { memory::read(place.cast::<Entry>()) }?;
@@ -393,7 +398,8 @@ pub unsafe extern "C" fn sparsecode_integer_code_push(
     attempt(|| {
         // SAFETY: a code, as the caller promises.
         let mut header = unsafe { memory::read(code) }?;
-        Region::new(header.entries, header.capacity.into())?;
+        let entries = Region::new(header.entries, header.capacity.into())?;
+        distinct(&[Region::new(code, 1)?, entries], &[])?;
         if header.active >= header.capacity || index >= header.capacity.min(4095) || level <= 0 {
             return Err(Status::InvalidCode);
         }
@@ -431,7 +437,7 @@ pub unsafe extern "C" fn sparsecode_integer_preprocess(
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
         let written = [model.patch(patch, length)?, Region::new(normalisation, 1)?];
-        distinct(&written, &model.regions()?)?;
+        model.distinct(&written, &[])?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         let IntegerNormalisation { mean, deviation } =
@@ -457,10 +463,11 @@ pub unsafe extern "C" fn sparsecode_integer_restore(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
+        let output = model.patch(patch, length)?;
+        model.distinct(&[output], &[Region::new(normalisation, 1)?])?;
         // SAFETY: a normalisation, as the caller promises.
         let sparsecode_integer_normalisation { mean, deviation } =
             unsafe { memory::read(normalisation) }?;
-        distinct(&[model.patch(patch, length)?], &model.regions()?)?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         borrowed::restore(patch, IntegerNormalisation { mean, deviation });
@@ -488,11 +495,8 @@ pub unsafe extern "C" fn sparsecode_integer_encode(
         // SAFETY: a code, as the caller promises.
         let mut header = unsafe { memory::read(code) }?;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        let [handle, file] = model.regions()?;
-        distinct(
-            &[model.code(&header)?, scratch],
-            &[model.patch(patch, length)?, handle, file],
-        )?;
+        let written = [Region::new(code, 1)?, model.code(&header)?, scratch];
+        model.distinct(&written, &[model.patch(patch, length)?])?;
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
@@ -529,16 +533,18 @@ pub unsafe extern "C" fn sparsecode_integer_refine(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
+        let settings_region = Region::new(settings, 1)?;
         // SAFETY: a code and settings, as the caller promises.
         let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
         let refine = settings.refine()?;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        check_result(refinement)?;
-        let [handle, file] = model.regions()?;
-        distinct(
-            &[model.code(&header)?, scratch],
-            &[model.patch(patch, length)?, handle, file],
-        )?;
+        let written = [
+            Region::new(code, 1)?,
+            model.code(&header)?,
+            scratch,
+            Region::optional(refinement)?,
+        ];
+        model.distinct(&written, &[model.patch(patch, length)?, settings_region])?;
         if refine.from_zero {
             header.active = 0;
         } else {
@@ -587,11 +593,8 @@ pub unsafe extern "C" fn sparsecode_integer_decode(
         // SAFETY: a code, as the caller promises.
         let header = unsafe { memory::read(code) }?;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        let [handle, file] = model.regions()?;
-        distinct(
-            &[model.patch(patch, length)?, scratch],
-            &[model.code(&header)?, handle, file],
-        )?;
+        let written = [model.patch(patch, length)?, scratch];
+        model.distinct(&written, &[Region::new(code, 1)?, model.code(&header)?])?;
         // SAFETY: checked, and apart from what is written.
         let components = unsafe { model.components(&header) }?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
@@ -625,6 +628,7 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
         let model = unsafe { loaded(model) }?;
         // SAFETY: a code, as the caller promises.
         let mut header = unsafe { memory::read(code) }?;
+        let settings_region = Region::optional(settings)?;
         let settings = if settings.is_null() {
             None
         } else {
@@ -633,9 +637,14 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
         };
         let refine = settings.map(|settings| settings.refine()).transpose()?;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        check_result(refinement)?;
-        let written = [model.patch(patch, length)?, model.code(&header)?, scratch];
-        distinct(&written, &model.regions()?)?;
+        let written = [
+            model.patch(patch, length)?,
+            Region::new(code, 1)?,
+            model.code(&header)?,
+            scratch,
+            Region::optional(refinement)?,
+        ];
+        model.distinct(&written, &[settings_region])?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
@@ -673,7 +682,7 @@ pub unsafe extern "C" fn sparsecode_integer_settings_for_model(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
-        distinct(&[Region::new(settings, 1)?], &model.regions()?)?;
+        model.distinct(&[Region::new(settings, 1)?], &[])?;
         let refine = IntegerRefine::for_model(&model.model);
         let value = sparsecode_integer_refine_settings {
             method: match refine.method {

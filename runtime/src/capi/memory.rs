@@ -6,7 +6,7 @@
 )]
 
 use core::ffi::c_void;
-use core::slice;
+use core::{ptr, slice};
 
 use sparsecode_formats::ReadError;
 
@@ -38,6 +38,15 @@ impl Region {
             start,
             end: end.ok_or(Status::Length)?,
         })
+    }
+
+    /// One element, or, if the pointer is null, nothing, which overlaps nothing.
+    pub(super) fn optional<T>(start: *const T) -> Result<Self, Status> {
+        if start.is_null() {
+            Ok(Self { start: 0, end: 0 })
+        } else {
+            Self::new(start, 1)
+        }
     }
 
     fn overlaps(self, other: Self) -> bool {
@@ -121,12 +130,12 @@ pub(super) trait Handle: Sized {
 
 /// What a handle holds.
 #[repr(C)]
-pub(super) struct Loaded<M> {
+pub(super) struct Loaded<H: Handle> {
     // First, so that it can be looked at before the rest is known to be there.
     mark: usize,
     /// The model's file.
     file: Region,
-    pub(super) model: M,
+    pub(super) model: H::Model,
 }
 
 /// Reads a model's file and writes its handle, which holds none if that fails.
@@ -142,10 +151,10 @@ pub(super) unsafe fn load<H: Handle>(
 ) -> Result<(), Status> {
     const {
         assert!(
-            size_of::<Loaded<H::Model>>() <= size_of::<H>(),
+            size_of::<Loaded<H>>() <= size_of::<H>(),
             "the handle is too small"
         );
-        assert!(align_of::<Loaded<H::Model>>() <= align_of::<H>());
+        assert!(align_of::<Loaded<H>>() <= align_of::<H>());
     }
     let place = Region::new(handle, 1)?;
     let bytes = Region::new(file.cast::<u8>(), length)?;
@@ -156,7 +165,7 @@ pub(super) unsafe fn load<H: Handle>(
     let bytes: &'static [u8] = unsafe { slice::from_raw_parts(file.cast(), length) };
     let model = read(bytes)?;
     let file = Region::new(bytes.as_ptr(), H::file_len(&model))?;
-    let place = handle.cast::<Loaded<H::Model>>();
+    let place = handle.cast::<Loaded<H>>();
     // One by one, and the mark last: a model is hundreds of bytes of stack each time that it is moved.
     // SAFETY: as above; the assertions say that it fits.
     unsafe {
@@ -172,9 +181,7 @@ pub(super) unsafe fn load<H: Handle>(
 /// # Safety
 ///
 /// `handle` is as the module's safety section demands, for `'h`.
-pub(super) unsafe fn loaded<'h, H: Handle>(
-    handle: *const H,
-) -> Result<&'h Loaded<H::Model>, Status> {
+pub(super) unsafe fn loaded<'h, H: Handle>(handle: *const H) -> Result<&'h Loaded<H>, Status> {
     Region::new(handle, 1)?;
     // SAFETY: not null, aligned, readable.
     if unsafe { handle.cast::<usize>().read() } != H::MARK {
@@ -184,9 +191,11 @@ pub(super) unsafe fn loaded<'h, H: Handle>(
     Ok(unsafe { &*handle.cast() })
 }
 
-impl<M> Loaded<M> {
-    /// What nothing may write during a call: the handle and the file.
-    pub(super) fn regions(&self) -> Result<[Region; 2], Status> {
-        Ok([Region::new(self, 1)?, self.file])
+impl<H: Handle> Loaded<H> {
+    /// Refuses memory to write that overlaps any other, the handle and the file among it.
+    pub(super) fn distinct(&self, written: &[Region], read: &[Region]) -> Result<(), Status> {
+        let handle = Region::new(ptr::from_ref(self).cast::<H>(), 1)?;
+        distinct(written, &[handle, self.file])?;
+        distinct(written, read)
     }
 }

@@ -9,7 +9,8 @@
 //! # Safety
 //!
 //! What can be checked is checked at every call and answered with a status: null, alignment, lengths, memory that overlaps, handles
-//! that hold no model, codes that are none. What cannot be checked is the caller's part, and the same for every function:
+//! that hold no model, codes that are none, settings outside their range. What cannot be checked is the caller's part, and the
+//! same for every function:
 //!
 //! - a pointer that is not null points to as much memory as its type, or the length beside it, says, which may be read, and
 //!   written if it is not `const`, and which nothing else writes until the call returns;

@@ -12,7 +12,7 @@
 use core::ffi::{c_int, c_void};
 use core::slice;
 
-use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
+use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
 use crate::code::{CodeBuffer, sealed::Storage};
 use crate::workspace::{self, Scratch, WorkspaceBuffer};
@@ -121,17 +121,17 @@ pub enum sparsecode_start {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_refine_settings {
-    /// The weight of sparsity in the energy, not negative. More makes the code sparser.
+    /// The weight of sparsity in the energy, finite, 0 or more. More makes the code sparser.
     pub lambda: f32,
-    /// Step of the gradient. Above the model's own the iteration may diverge.
+    /// Step of the gradient, finite, above 0. Above the model's own the iteration may diverge.
     pub step_size: f32,
     /// Largest number of iterations.
     pub max_iterations: u32,
-    /// Converged when the code changes by less, relative to itself. 0 runs to the last iteration.
+    /// Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to the last iteration.
     pub tolerance: f32,
     /// A `sparsecode_start`.
     pub start: i32,
-    /// The start's value, for `SPARSECODE_START_CONSTANT`.
+    /// The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be anything.
     pub start_value: f32,
     /// Asked before each iteration; anything but 0 ends the refinement. May be null.
     pub deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
@@ -173,6 +173,11 @@ impl From<Refine> for sparsecode_refine_settings {
     }
 }
 
+/// Finite, and 0 or more.
+fn is_amount(setting: f32) -> bool {
+    setting.is_finite() && setting >= 0.0
+}
+
 impl TryFrom<&sparsecode_refine_settings> for Refine {
     type Error = Status;
 
@@ -180,6 +185,13 @@ impl TryFrom<&sparsecode_refine_settings> for Refine {
         const CODE: i32 = sparsecode_start::Code as i32;
         const ZERO: i32 = sparsecode_start::Zero as i32;
         const CONSTANT: i32 = sparsecode_start::Constant as i32;
+        if !(is_amount(settings.lambda)
+            && is_amount(settings.step_size)
+            && settings.step_size > 0.0
+            && is_amount(settings.tolerance))
+        {
+            return Err(Status::InvalidSetting);
+        }
         Ok(Self {
             lambda: settings.lambda,
             step_size: settings.step_size,
@@ -188,7 +200,9 @@ impl TryFrom<&sparsecode_refine_settings> for Refine {
             start: match settings.start {
                 CODE => Start::Code,
                 ZERO => Start::Zero,
-                CONSTANT => Start::Constant(settings.start_value),
+                CONSTANT if is_amount(settings.start_value) => {
+                    Start::Constant(settings.start_value)
+                }
                 _ => return Err(Status::InvalidSetting),
             },
         })
@@ -238,7 +252,7 @@ pub(super) fn is_late(
     deadline.is_some_and(|deadline| unsafe { deadline(context) } != 0)
 }
 
-type Float = Loaded<ModelView<'static>>;
+type Float = Loaded<sparsecode_model>;
 
 impl Float {
     fn workspace_bytes(&self) -> usize {
@@ -489,7 +503,7 @@ pub unsafe extern "C" fn sparsecode_model_get_info(
         // SAFETY: a handle, as the caller promises.
         let loaded = unsafe { loaded(model) }?;
         let (spec, file) = (loaded.model.spec(), loaded.model.file());
-        distinct(&[Region::new(info, 1)?], &loaded.regions()?)?;
+        loaded.distinct(&[Region::new(info, 1)?], &[])?;
         let value = sparsecode_model_info {
             input_dim: spec.input_dim() as u32,
             height: spec.input_shape.height.into(),
@@ -526,7 +540,7 @@ pub unsafe extern "C" fn sparsecode_preprocess(
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
         let written = [model.patch(patch, length)?, Region::new(normalisation, 1)?];
-        distinct(&written, &model.regions()?)?;
+        model.distinct(&written, &[])?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         let result = model.model.preprocess(patch)?;
@@ -551,9 +565,10 @@ pub unsafe extern "C" fn sparsecode_restore(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
+        let output = model.patch(patch, length)?;
+        model.distinct(&[output], &[Region::new(normalisation, 1)?])?;
         // SAFETY: a normalisation, as the caller promises.
         let normalisation = unsafe { memory::read(normalisation) }?;
-        distinct(&[model.patch(patch, length)?], &model.regions()?)?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         Ok(model.model.restore(patch, normalisation.into())?)
@@ -582,11 +597,8 @@ pub unsafe extern "C" fn sparsecode_encode(
         let arrays = Code::new(&header, model)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        let [handle, file] = model.regions()?;
-        distinct(
-            &[indices, values, scratch],
-            &[model.patch(patch, length)?, handle, file],
-        )?;
+        let written = [Region::new(code, 1)?, indices, values, scratch];
+        model.distinct(&written, &[model.patch(patch, length)?])?;
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
@@ -619,18 +631,21 @@ pub unsafe extern "C" fn sparsecode_refine(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
+        let settings_region = Region::new(settings, 1)?;
         // SAFETY: a code and settings, as the caller promises.
         let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
         let refine = Refine::try_from(&settings)?;
         let arrays = Code::new(&header, model)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        check_result(refinement)?;
-        let [handle, file] = model.regions()?;
-        distinct(
-            &[indices, values, scratch],
-            &[model.patch(patch, length)?, handle, file],
-        )?;
+        let written = [
+            Region::new(code, 1)?,
+            indices,
+            values,
+            scratch,
+            Region::optional(refinement)?,
+        ];
+        model.distinct(&written, &[model.patch(patch, length)?, settings_region])?;
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
@@ -676,9 +691,8 @@ pub unsafe extern "C" fn sparsecode_decode(
         let arrays = Code::new(&header, model)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        let [handle, file] = model.regions()?;
-        let output = model.patch(patch, length)?;
-        distinct(&[output, scratch], &[indices, values, handle, file])?;
+        let written = [model.patch(patch, length)?, scratch];
+        model.distinct(&written, &[Region::new(code, 1)?, indices, values])?;
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let (indices, values) = unsafe { arrays.slices() };
         let (indices, values) = components(indices, values, header.active)?;
@@ -716,6 +730,7 @@ pub unsafe extern "C" fn sparsecode_denoise(
         let model = unsafe { loaded(model) }?;
         // SAFETY: a code, as the caller promises.
         let mut header = unsafe { memory::read(code) }?;
+        let settings_region = Region::optional(settings)?;
         let settings = if settings.is_null() {
             None
         } else {
@@ -726,9 +741,15 @@ pub unsafe extern "C" fn sparsecode_denoise(
         let arrays = Code::new(&header, model)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
-        check_result(refinement)?;
-        let patch_region = model.patch(patch, length)?;
-        distinct(&[patch_region, indices, values, scratch], &model.regions()?)?;
+        let written = [
+            model.patch(patch, length)?,
+            Region::new(code, 1)?,
+            indices,
+            values,
+            scratch,
+            Region::optional(refinement)?,
+        ];
+        model.distinct(&written, &[settings_region])?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
@@ -769,7 +790,7 @@ pub unsafe extern "C" fn sparsecode_settings_for_model(
 }
 
 /// The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
-/// of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches.
+/// of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches. Finite, 0 or more.
 ///
 /// # Safety
 ///
@@ -781,6 +802,9 @@ pub unsafe extern "C" fn sparsecode_settings_for_noise(
     settings: *mut sparsecode_refine_settings,
 ) -> sparsecode_status {
     attempt(|| {
+        if !is_amount(sigma) {
+            return Err(Status::InvalidSetting);
+        }
         let for_noise = |model: &ModelView<'_>| Refine::for_noise(model.spec(), sigma);
         // SAFETY: as the caller promises.
         unsafe { fill_in(model, settings, for_noise) }
@@ -797,16 +821,8 @@ unsafe fn fill_in(
 ) -> Result<(), Status> {
     // SAFETY: a handle, as the caller promises.
     let model = unsafe { loaded(model) }?;
-    distinct(&[Region::new(settings, 1)?], &model.regions()?)?;
+    model.distinct(&[Region::new(settings, 1)?], &[])?;
     // SAFETY: not null, aligned, and the caller's to write.
     unsafe { settings.write(make(&model.model).into()) };
-    Ok(())
-}
-
-/// A result that may be left out.
-pub(super) fn check_result<T>(result: *mut T) -> Result<(), Status> {
-    if !result.is_null() {
-        Region::new(result, 1)?;
-    }
     Ok(())
 }

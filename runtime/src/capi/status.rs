@@ -31,7 +31,7 @@ pub enum sparsecode_status {
     NotLoaded = 6,
     /// The code is none of this model: indices are not ascending or not below `code_dim`, or a value is not positive and finite.
     InvalidCode = 7,
-    /// A setting is none of its values.
+    /// A setting is none of its values, or outside its range.
     InvalidSetting = 8,
     /// The bytes are no model file, or it was cut short.
     NotAModel = 9,
@@ -65,7 +65,7 @@ impl Status {
             Self::InvalidCode,
             c"indices of the code do not ascend or are out of range, or a value is not positive and finite",
         ),
-        (Self::InvalidSetting, c"a setting is none of its values"),
+        (Self::InvalidSetting, c"a setting is none of its values, or outside its range"),
         (Self::NotAModel, c"no model file, or cut short"),
         (
             Self::OtherArithmetic,
