@@ -14,7 +14,7 @@
  * memory of its own. A workspace may serve one call after another, with whatever is in it.
  *
  * Every function answers a sparsecode_status, which is 0 if it did what it says. Checked at every call are null pointers, alignment,
- * lengths, overlapping memory, handles without a model, and codes. What cannot be checked is the caller's part:
+ * lengths, overlapping memory, handles without a model, codes, and settings. What cannot be checked is the caller's part:
  *
  * - a pointer that is not null points to as much memory as its type, or the length beside it, says, which may be read, and written if
  *   it is not const, and which nothing else writes until the call returns;

@@ -216,6 +216,27 @@ fn integers_and_streams_run_on_the_device() {
         assert_eq!(text.matches("| m55 |").count(), 2, "{text}");
     }
 
+    // A dense first layer of 784 x 128, no input 0: at most 1.35 instructions a product.
+    let ranges = ActivationRanges {
+        input_scale: 1.0 / 255.0,
+        input_min: -255,
+        input_max: 510,
+        code_max: 30.0,
+    };
+    let model = made_up(28, 28, 128);
+    let written = write_integer_as(&model, &ranges, WeightType::I8, Activations::I16).unwrap();
+    write_file(&odd, &written.bytes).unwrap();
+    let pixels: Vec<f32> = (0..2 * 2 * 784)
+        .map(|i| ((i * 37) % 255 + 1) as f32 / 255.0)
+        .collect();
+    write_npy_f32(&patches, &[2, 2, 784], &pixels).unwrap();
+    let text = xtask(&[&["bench", "device", "--core", "m4f"], &files[..]].concat())
+        .expect("it ran before");
+    let [_, dense, ..] = row(&text)[..] else {
+        panic!("{text}");
+    };
+    assert!(dense <= 1.35 * 784.0 * 128.0, "{text}");
+
     for refine in ["0", "5"] {
         let text = xtask(&["stream", "--core", "m4f", "--refine", refine]).expect("it ran before");
         let [instructions, longest, real_time, ..] = row(&text)[..] else {
