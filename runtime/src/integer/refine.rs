@@ -12,9 +12,7 @@ use sparsecode_formats::{CODE_LIMIT, IntegerFile, IntegerRefiner};
 use super::code::{self, List};
 use super::workspace::Scratch;
 use crate::fista::Stop;
-#[cfg(sparsecode_host)]
-use crate::kernels::integer::GradientStep;
-use crate::kernels::integer::{self as kernels, Entry, Threshold};
+use crate::kernels::integer::{self as kernels, Entry, GradientStep, Threshold};
 
 /// How an integer code is refined. Both arrive at the code of the lowest energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +177,23 @@ impl Step {
         }
     }
 
+    /// Makes a component the next level.
+    #[inline(always)]
+    fn take(&mut self, index: usize, next: i16, z: &mut i16, entries: &mut [Entry]) {
+        self.norm = self.norm.wrapping_add(z.unsigned_abs().into());
+        self.active = self.active.wrapping_add(usize::from(next != 0));
+        if next != *z {
+            // Both within 0 … 32767.
+            let difference = next.wrapping_sub(*z);
+            self.change = self.change.wrapping_add(difference.unsigned_abs().into());
+            if let Some(entry) = entries.get_mut(self.changed) {
+                *entry = Entry::new::<i16>(index, difference);
+                self.changed = self.changed.wrapping_add(1);
+            }
+            *z = next;
+        }
+    }
+
     fn is_small(&self, settings: &IntegerRefine) -> bool {
         let bits = u32::from(settings.tolerance_bits).min(31);
         self.change < self.norm >> bits
@@ -189,6 +204,47 @@ impl Step {
 #[inline(always)]
 fn finer(refiner: &IntegerRefiner<'_>) -> u32 {
     u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31
+}
+
+fn gradient_step(refiner: &IntegerRefiner<'_>, momentum: i32) -> GradientStep {
+    GradientStep {
+        point: u32::from(refiner.point_fraction) & 31,
+        finer: finer(refiner),
+        momentum,
+    }
+}
+
+/// From a point to the next level of its component.
+struct Proximal {
+    round: Threshold,
+    threshold: i32,
+    /// A component below this becomes, or stays, 0.
+    least: i32,
+}
+
+impl Proximal {
+    fn new(refiner: &IntegerRefiner<'_>, threshold: i32) -> Self {
+        let round = Threshold::new(refiner.point_fraction);
+        Self {
+            round,
+            threshold,
+            least: threshold.saturating_add(round.least()),
+        }
+    }
+
+    #[inline(always)]
+    fn level(&self, point: i32) -> i16 {
+        let level = self.round.level(point.saturating_sub(self.threshold));
+        level.unwrap_or(0)
+    }
+}
+
+/// What one more point of a component would gain.
+#[inline(always)]
+fn gain(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
+    correlation
+        .saturating_sub(threshold)
+        .saturating_sub(product >> finer)
 }
 
 /// Makes a component the level that is best for it as the others stand; `gain` is what one more point of it would gain.
@@ -292,9 +348,7 @@ impl State<'_> {
             let Some(&product) = self.product.get(index) else {
                 break;
             };
-            let gain = correlation
-                .saturating_sub(threshold)
-                .saturating_sub(product >> finer);
+            let gain = gain(correlation, threshold, product, finer);
             if *z == 0 && gain <= 0 {
                 continue;
             }
@@ -325,9 +379,7 @@ impl State<'_> {
             let place = (self.iterate.get_mut(index), correlation.get(index));
             if let ((Some(z), Some(correlation)), Some(product)) = (place, self.product.get(index))
             {
-                let gain = correlation
-                    .saturating_sub(threshold)
-                    .saturating_sub(product >> finer);
+                let gain = gain(*correlation, threshold, *product, finer);
                 improve(refiner, index, gain, z, self.product, &mut pass);
             }
         }
@@ -346,48 +398,22 @@ impl State<'_> {
         if let Some(step) = self.step_by_kernel(refiner, correlation, momentum, threshold) {
             return step;
         }
-        let round = Threshold::new(refiner.point_fraction);
-        // A component below this becomes, or stays, 0.
-        let least = threshold.saturating_add(round.least());
-        let finer = finer(refiner);
-        let point = u32::from(refiner.point_fraction) & 31;
+        let prox = Proximal::new(refiner, threshold);
+        let gradient_step = gradient_step(refiner, momentum);
         let mut step = Step::none();
         let terms = self.product.iter().zip(correlation);
         let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
         for (index, ((&product, &correlation), (z, previous))) in terms.zip(state).enumerate() {
-            let code = i32::from(*z);
-            // Below 2²⁸ + 2³⁰ before the product, which is cut off at 31 bits: bits that a file's proof leaves unused.
-            let gradient_step = (code << point)
-                .wrapping_add(correlation)
-                .saturating_sub(product >> finer);
-            let change = gradient_step.saturating_sub(*previous);
-            *previous = gradient_step;
-            let extra = ((i64::from(change).wrapping_mul(i64::from(momentum)) >> 32) as i32) << 1;
-            let next = gradient_step.saturating_add(extra);
+            let next = gradient_step.apply((*z).into(), product, correlation, previous);
             // Most components are 0 and stay it.
-            if code == 0 && next < least {
-                continue;
-            }
-            let next = round.level(next.saturating_sub(threshold)).unwrap_or(0);
-            step.norm = step.norm.wrapping_add(code.unsigned_abs());
-            step.active = step.active.wrapping_add(usize::from(next != 0));
-            if next != *z {
-                // Both within 0 … 32767.
-                let difference = next.wrapping_sub(*z);
-                step.change = step
-                    .change
-                    .wrapping_add(u32::from(difference.unsigned_abs()));
-                if let Some(entry) = self.entries.get_mut(step.changed) {
-                    *entry = Entry::new::<i16>(index, difference);
-                    step.changed = step.changed.wrapping_add(1);
-                }
-                *z = next;
+            if *z != 0 || next >= prox.least {
+                step.take(index, prox.level(next), z, self.entries);
             }
         }
         step
     }
 
-    /// [`step`](Self::step) by a kernel; `None` if there is none. Apart, because the loop of a microcontroller is faster written out.
+    /// [`step`](Self::step) by a kernel; `None` if there is none.
     #[cfg(sparsecode_host)]
     fn step_by_kernel(
         &mut self,
@@ -396,41 +422,15 @@ impl State<'_> {
         momentum: i32,
         threshold: i32,
     ) -> Option<Step> {
-        let round = Threshold::new(refiner.point_fraction);
-        // A component below this becomes, or stays, 0.
-        let least = threshold.saturating_add(round.least());
-        let gradient_step = GradientStep {
-            point: u32::from(refiner.point_fraction) & 31,
-            finer: finer(refiner),
-            momentum,
-        };
+        let prox = Proximal::new(refiner, threshold);
         let mut step = Step::none();
-        let entries = &mut *self.entries;
-        let mut apply = |index: usize, next: i32, z: &mut i16| {
-            let code = i32::from(*z);
-            let next = round.level(next.saturating_sub(threshold)).unwrap_or(0);
-            step.norm = step.norm.wrapping_add(code.unsigned_abs());
-            step.active = step.active.wrapping_add(usize::from(next != 0));
-            if next != *z {
-                // Both within 0 … 32767.
-                let difference = next.wrapping_sub(*z);
-                step.change = step
-                    .change
-                    .wrapping_add(u32::from(difference.unsigned_abs()));
-                if let Some(entry) = entries.get_mut(step.changed) {
-                    *entry = Entry::new::<i16>(index, difference);
-                    step.changed = step.changed.wrapping_add(1);
-                }
-                *z = next;
-            }
-        };
         let done = kernels::gradient_steps(
-            gradient_step,
-            least,
+            gradient_step(refiner, momentum),
+            prox.least,
             self.iterate,
             (self.product, correlation),
             self.previous,
-            &mut apply,
+            &mut |index, next, z| step.take(index, prox.level(next), z, self.entries),
         );
         done.then_some(step)
     }

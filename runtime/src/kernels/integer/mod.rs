@@ -28,9 +28,7 @@ use x86 as host;
 
 use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks};
 
-#[cfg(any(sparsecode_host, test))]
-pub(crate) use rounding::GradientStep;
-pub(crate) use rounding::{High, Threshold, saturate};
+pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
 
 /// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
 /// in the lower half its value.

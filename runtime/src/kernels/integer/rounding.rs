@@ -67,7 +67,6 @@ impl Threshold {
 }
 
 /// The gradient step of FISTA, and the momentum that it is extended by.
-#[cfg(any(sparsecode_host, test))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GradientStep {
     /// Fractional bits of a point.
@@ -78,7 +77,6 @@ pub(crate) struct GradientStep {
     pub(crate) momentum: i32,
 }
 
-#[cfg(any(sparsecode_host, test))]
 impl GradientStep {
     /// The step of the momentum point, for a component of the code, of `Ĝz`, and of `ĉ`; `previous` is the gradient step before, and
     /// becomes this one.
