@@ -648,8 +648,8 @@ sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_mode
                                             size_t workspace_bytes);
 
 /**
- * Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline function says so. Whatever
- * ended it, the code is whole. `refinement` receives what was done; it may be null.
+ * Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline
+ * function says so. Whatever ended it, the code is whole. `refinement` receives what was done; it may be null.
   */
 sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_model *model,
                                             const int16_t *patch,
@@ -685,7 +685,8 @@ sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_mod
                                              struct sparsecode_integer_refinement *refinement);
 
 /**
- * Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
+ * Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10
+ * bits, no deadline.
   */
 sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
                                                         struct sparsecode_integer_refine_settings *settings);

@@ -62,11 +62,11 @@
 //!
 //! # Arithmetic
 //!
-//! [`IntegerModel`] computes in integers, by the formulas of the model file. All else is `f32`, whatever the number type of the weights: a quantised weight is converted when it is read, and the
-//! scale of its channel is applied to the sum. The order of every sum is fixed, nothing is fused, and roots are correctly
-//! rounded, so that a host and a microcontroller compute the same bits from the same file. A dot product of `n` numbers is
-//! kept in eight partial sums (element `i` goes to sum `i mod 8`) and is off by at most `(n/8 + 4)·2⁻²⁴·Σ|w·x|`; a sum
-//! over `a` active atoms, in ascending order, by at most `(a + 1)·2⁻²⁴·Σ|w·z|` (first order, before the scale).
+//! [`IntegerModel`] computes in integers, by the formulas of the model file. All else is `f32`, whatever the number type of the weights:
+//! a quantised weight is converted when it is read, and the scale of its channel is applied to the sum. The order of every sum is fixed,
+//! nothing is fused, and roots are correctly rounded, so that a host and a microcontroller compute the same bits from the same file. A
+//! dot product of `n` numbers is kept in eight partial sums (element `i` goes to sum `i mod 8`) and is off by at most `(n/8 +
+//! 4)·2⁻²⁴·Σ|w·x|`; a sum over `a` active atoms, in ascending order, by at most `(a + 1)·2⁻²⁴·Σ|w·z|` (first order, before the scale).
 //!
 //! Kernels are chosen when a program is built for a device, and when it is loaded on a host. Each gives the bits of the portable one,
 //! which property tests hold it to:

@@ -513,8 +513,8 @@ pub unsafe extern "C" fn sparsecode_integer_encode(
     })
 }
 
-/// Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline function says so. Whatever
-/// ended it, the code is whole. `refinement` receives what was done; it may be null.
+/// Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline
+/// function says so. Whatever ended it, the code is whole. `refinement` receives what was done; it may be null.
 ///
 /// # Safety
 ///
@@ -669,7 +669,8 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
     })
 }
 
-/// Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10 bits, no deadline.
+/// Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10
+/// bits, no deadline.
 ///
 /// # Safety
 ///

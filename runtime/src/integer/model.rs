@@ -129,8 +129,9 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         run_encode(&self.file, patch, &mut code.list(), workspace.parts());
     }
 
-    /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged, for as many iterations as `settings` allow, or until
-    /// `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last iterate.
+    /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged, for as many iterations as `settings`
+    /// allow, or until `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last
+    /// iterate.
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the start, and for each iteration `b·l`, where
     /// `b` is the number of components that changed (FISTA: or of active ones if that is smaller); of coordinate descent also `b` divisions.

@@ -46,7 +46,8 @@ pub struct IntegerRefine {
 }
 
 impl IntegerRefine {
-    /// Coordinate descent with the file's threshold, up to 200 iterations, and 10 bits. Starts at the encoder's code, without an encoder at zero.
+    /// Coordinate descent with the file's threshold, up to 200 iterations, and 10 bits. Starts at the encoder's code, without an encoder
+    /// at zero.
     #[must_use]
     pub const fn for_model(file: &IntegerFile<'_>) -> Self {
         Self {
