@@ -7,6 +7,7 @@ use sparsecode_formats::{Decoder, MatrixRef};
 
 use crate::code::{CodeBuffer, SparseCode};
 use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
+use crate::integer::Method;
 use crate::kernels::{self, portable};
 use crate::model::Model;
 use crate::view::ModelView;
@@ -196,7 +197,7 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
         self.run(
-            Method::Descent,
+            Method::CoordinateDescent,
             input,
             code,
             settings,
@@ -301,7 +302,7 @@ impl<'a> GramView<'a> {
         mut deadline: impl FnMut() -> bool,
     ) -> Result<Refinement, DimensionError> {
         self.run(
-            Method::Descent,
+            Method::CoordinateDescent,
             input,
             code,
             settings,
@@ -334,13 +335,6 @@ impl<'a> GramView<'a> {
             method, gram, input, code, settings, parts, scratch, deadline,
         ))
     }
-}
-
-/// How a code is refined.
-#[derive(Clone, Copy)]
-enum Method {
-    Fista,
-    Descent,
 }
 
 /// A Gram matrix, wherever it lies.
@@ -449,7 +443,9 @@ impl<'a> Dictionary<'a> {
         };
         let ended = match method {
             Method::Fista => fista(gram.matrix, input.len(), settings, state, deadline),
-            Method::Descent => coordinate_descent(gram, input.len(), settings, state, deadline),
+            Method::CoordinateDescent => {
+                coordinate_descent(gram, input.len(), settings, state, deadline)
+            }
         };
         fista::report(&self.decoder, input, code, settings.lambda, parts, ended)
     }

@@ -14,7 +14,7 @@ use super::workspace::Scratch;
 use crate::fista::Stop;
 use crate::kernels::integer::{self as kernels, Entry, GradientStep, Threshold};
 
-/// How an integer code is refined. Both arrive at the code of the lowest energy.
+/// How a code is refined. Both arrive at the code of the lowest energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -48,15 +48,15 @@ impl<const CODE: usize> Default for IntegerWorkspace<CODE> {
 
 /// The buffers, each as long as a code, whoever owns them.
 pub(crate) struct Scratch<'w> {
-    /// `U n`; `Ĝ z` of FISTA.
+    /// `U n`; `Ĝ z` of refinement.
     pub(crate) sums: &'w mut [i32],
-    /// `u` of the encoder; `ĉ` of FISTA.
+    /// `u` of the encoder; `ĉ` of refinement.
     pub(crate) drive: &'w mut [i32],
     /// The gradient step before, of FISTA.
     pub(crate) previous: &'w mut [i32],
-    /// The next code of the encoder; what the decoder adds up; what FISTA changed.
+    /// The next code of the encoder; what the decoder adds up; what FISTA changed, or is active.
     pub(crate) entries: &'w mut [Entry],
-    /// `z` of FISTA.
+    /// `z` of refinement.
     pub(crate) levels: &'w mut [i16],
 }
 
