@@ -223,36 +223,48 @@ static void warps(const Schedule &schedule)
     expect(result.block_barriers == 0 && result.team_barriers == 0, "and are no barriers");
 }
 
-/* The sum over all threads of a team: within the blocks by halves, then each block over all blocks. */
+struct __align__(16) Range {
+    unsigned half;
+};
+
+__device__ __forceinline__ void add_half(float *numbers, Range range)
+{
+    if (threadIdx.x < range.half) {
+        numbers[threadIdx.x] += numbers[threadIdx.x + range.half];
+    }
+}
+
+/* The sum over all threads of a team, as a kernel is written: within the blocks by halves, then each block over all blocks. */
+template <int threads> __global__ void __launch_bounds__(threads, 1) sum_kernel(float *__restrict__ sums)
+{
+    float *const shared = shared_memory();
+
+    shared[threadIdx.x] = static_cast<float>(self());
+    __syncthreads();
+    for (unsigned half = threads / 2; half > 0; half /= 2) {
+        add_half(shared, Range{half});
+        __syncthreads();
+    }
+    team_barrier();
+    if (threadIdx.x == 0) {
+        float sum = 0.0f;
+        for (unsigned rank = 0; rank < gridDim.x; rank++) {
+            sum += *team_shared(shared, static_cast<int>(rank));
+        }
+        shared[threads] = sum;
+    }
+    /* Nobody leaves while its memory is read. */
+    team_barrier();
+    if (threadIdx.x == threads - 1) {
+        sums[blockIdx.x] = shared[threads];
+    }
+}
+
 static void reduction(const Schedule &schedule)
 {
     std::vector<float> sums(4, 0.0f);
 
-    const auto result = launch(4, 256, 257 * sizeof(float), schedule.order, schedule.seed, [&] {
-        float *const shared = shared_memory();
-
-        shared[threadIdx.x] = static_cast<float>(self());
-        __syncthreads();
-        for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-            if (threadIdx.x < half) {
-                shared[threadIdx.x] += shared[threadIdx.x + half];
-            }
-            __syncthreads();
-        }
-        team_barrier();
-        if (threadIdx.x == 0) {
-            float sum = 0.0f;
-            for (unsigned rank = 0; rank < gridDim.x; rank++) {
-                sum += *team_shared(shared, static_cast<int>(rank));
-            }
-            shared[256] = sum;
-        }
-        /* Nobody leaves while its memory is read. */
-        team_barrier();
-        if (threadIdx.x == 255) {
-            sums[blockIdx.x] = shared[256];
-        }
-    });
+    const auto result = launch(4, 256, 257 * sizeof(float), schedule.order, schedule.seed, [&] { sum_kernel<256>(sums.data()); });
     expect(sums == std::vector<float>(4, 1023.0f * 512.0f), "every block has the sum over the team");
     expect(result.block_barriers == 4 * 9 && result.team_barriers == 2, "barriers are counted once for all their threads");
 }
