@@ -1,6 +1,7 @@
 //! What the tests that cross crates share: where data and programs are, and how a skip is said.
 
 pub mod deployed;
+pub mod emulator;
 pub mod golden;
 pub mod papers;
 pub mod runs;

@@ -89,13 +89,18 @@ impl<'a> Energy<'a> {
         self.config
     }
 
+    /// D.
+    pub(crate) fn decoder(&self) -> &Decoder {
+        self.decoder
+    }
+
     /// Y, `batch × input_dim`.
-    pub(super) fn inputs(&self) -> &Tensor {
+    pub(crate) fn inputs(&self) -> &Tensor {
         self.inputs
     }
 
     /// E(Y), `batch × code_dim`, where the γ term is there.
-    pub(super) fn encoder_codes(&self) -> Option<&Tensor> {
+    pub(crate) fn encoder_codes(&self) -> Option<&Tensor> {
         self.encoder_codes
             .filter(|_| self.config.encoder_weight != 0.0)
     }

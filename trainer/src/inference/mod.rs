@@ -20,6 +20,8 @@ pub use fista::PlainFista;
 use candle_core::{Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::train::{Resident, ResidentRun};
+
 /// When a sample that meets the tolerance stops moving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,6 +87,16 @@ pub trait Engine: Sync {
     ///
     /// Fails if shapes, dtypes or devices disagree, or the device runs out of memory.
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference>;
+
+    /// Takes a whole run to the engine's own device, if it has one that can do what the run asks for. What it learns there is what
+    /// [`Learner::step`](crate::train::Learner::step) would have, but for rounding.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot hold the run.
+    fn resident(&self, _run: &ResidentRun<'_>) -> Result<Option<Box<dyn Resident>>> {
+        Ok(None)
+    }
 }
 
 /// The fastest engine for tensors on `device`: [`CpuEngine`] in main memory, [`PlainFista`] elsewhere.

@@ -1,4 +1,4 @@
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 
 use super::Named;
 use crate::kernels::elementwise::{
@@ -122,6 +122,30 @@ impl Decoder {
             .mean_all()?
             .to_dtype(candle_core::DType::F64)?
             .to_scalar()
+    }
+
+    /// Checks that it makes `input_dim` numbers of `code_dim`.
+    ///
+    /// # Errors
+    ///
+    /// Names the parameter of another shape.
+    pub(crate) fn check_shapes(&self, input_dim: usize, code_dim: usize) -> Result<()> {
+        let m = self.hidden_dim();
+        for (name, parameter) in self.parameters() {
+            let expected = match name {
+                "decoder.dictionary" => vec![input_dim, code_dim],
+                "decoder.hidden" => vec![m, code_dim],
+                "decoder.output" => vec![input_dim, m],
+                _ => vec![m],
+            };
+            if parameter.dims() != expected {
+                return Err(Error::Msg(format!(
+                    "{name}: shape {:?}, expected {expected:?}",
+                    parameter.dims()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// `hidden_dim`, 0 for a linear decoder.

@@ -70,13 +70,13 @@ impl Adam {
         learning_rate: f64,
     ) -> Result<()> {
         self.steps += 1;
-        // torch's order of operations: bias corrections enter the step size and the denominator.
+        let (correction, step) = corrections(self.steps, learning_rate);
         let update = AdamUpdate {
             beta_1: BETA_1,
             beta_2: BETA_2,
             epsilon: EPSILON,
-            correction: 1.0 / (1.0 - BETA_2.powf(self.steps as f64)).sqrt(),
-            step: learning_rate / (1.0 - BETA_1.powf(self.steps as f64)),
+            correction,
+            step,
             weight_decay: 0.0,
         };
         for (name, parameter) in parameters {
@@ -154,6 +154,13 @@ impl Adam {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// `1/√(1 − β₂ᵗ)` and `rate/(1 − β₁ᵗ)` of update `t`, from 1: torch's order of operations, in which bias corrections enter the step
+/// size and the denominator.
+pub(super) fn corrections(t: u64, learning_rate: f64) -> (f64, f64) {
+    let correction = 1.0 / (1.0 - BETA_2.powf(t as f64)).sqrt();
+    (correction, learning_rate / (1.0 - BETA_1.powf(t as f64)))
 }
 
 /// [`AdamUpdate`] by tensor operations, for any float type and device: the definition.

@@ -32,7 +32,7 @@ pub(super) fn check_energy(
 ) -> std::result::Result<(), StepError> {
     let input_power = sum_of_squares(inputs)? / inputs.dim(1)? as f64;
     if !input_power.is_finite() {
-        return Err(diverged("inputs", "a value is not finite", "check the data for NaN").into());
+        return Err(Divergence::inputs().into());
     }
     let parts = [
         ("reconstruction", terms.reconstruction),
@@ -42,23 +42,18 @@ pub(super) fn check_energy(
     ];
     for (tensor, value) in parts {
         if !value.is_finite() {
-            return Err(diverged(tensor, "a value is not finite", SMALLER_STEP).into());
+            return Err(Divergence::not_finite(tensor).into());
         }
     }
     if terms.reconstruction > LIMIT * input_power.max(f64::MIN_POSITIVE) {
-        return Err(diverged(
-            "reconstruction",
-            "the error is 1000 times the input's own power",
-            SMALLER_STEP,
-        )
-        .into());
+        return Err(Divergence::too_large().into());
     }
     Ok(())
 }
 
 /// What to say of a validation energy that is not finite.
 pub(super) fn validation_not_finite() -> Divergence {
-    diverged(
+    Divergence::new(
         "the validation energy",
         "a value is not finite",
         "check the validation data for NaN, or try a smaller inference.step_size",
@@ -71,21 +66,38 @@ pub(super) fn check_gradients<'a>(
 ) -> std::result::Result<(), StepError> {
     for (name, gradient) in gradients {
         if !sum_of_squares(gradient)?.is_finite() {
-            return Err(diverged(
-                &format!("the gradient of {name}"),
-                "a value is not finite",
-                SMALLER_STEP,
-            )
-            .into());
+            return Err(Divergence::gradient(name).into());
         }
     }
     Ok(())
 }
 
-fn diverged(tensor: &str, what: &'static str, remedy: &'static str) -> Divergence {
-    Divergence {
-        tensor: tensor.to_owned(),
-        what,
-        remedy,
+impl Divergence {
+    fn new(tensor: &str, what: &'static str, remedy: &'static str) -> Self {
+        Self {
+            tensor: tensor.to_owned(),
+            what,
+            remedy,
+        }
+    }
+
+    pub(crate) fn inputs() -> Self {
+        Self::new("inputs", "a value is not finite", "check the data for NaN")
+    }
+
+    pub(crate) fn not_finite(tensor: &str) -> Self {
+        Self::new(tensor, "a value is not finite", SMALLER_STEP)
+    }
+
+    pub(crate) fn gradient(parameter: &str) -> Self {
+        Self::not_finite(&format!("the gradient of {parameter}"))
+    }
+
+    pub(crate) fn too_large() -> Self {
+        Self::new(
+            "reconstruction",
+            "the error is 1000 times the input's own power",
+            SMALLER_STEP,
+        )
     }
 }

@@ -3,13 +3,16 @@
 mod adam;
 mod checkpoint;
 mod guard;
+mod resident;
 mod session;
 mod step;
 
 pub use adam::Adam;
+use adam::corrections;
 pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, DataFacts, Weights};
 pub use guard::Divergence;
+pub use resident::{Resident, ResidentRun, StepFailure, StepFigures, Update};
 pub use session::{Session, Trained};
 pub use step::{Learner, StepError, StepOutcome};
 
@@ -118,6 +121,18 @@ struct EpochSums {
 }
 
 impl EpochSums {
+    fn add(&mut self, step: &StepFigures, samples: f64) {
+        self.samples += samples;
+        self.batches += 1.0;
+        self.psnr += step.psnr;
+        self.zeros += step.zeros;
+        self.code_l1 += step.code_l1;
+        self.energy += step.energy.total();
+        self.encoder_loss += step.encoder_loss;
+        self.steps += step.mean_steps;
+        self.iterations += step.iterations;
+    }
+
     fn figures(&self, code_dim: usize) -> TrainFigures {
         let per_sample = |sum: f64| sum / self.samples.max(1.0);
         let per_batch = |sum: f64| sum / self.batches.max(1.0);
@@ -359,15 +374,27 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Ending, TrainError> {
+        let mut resident = self.engine.resident(&ResidentRun {
+            config: &self.config,
+            train: &self.train,
+            validation: &self.validation,
+            learner: &self.learner,
+            peak: f64::from(self.facts.peak),
+        })?;
+        let mut resident = resident.as_deref_mut();
         while self.position.epoch < self.config.epochs {
             if self.config.patience > 0 && self.position.stale_epochs >= self.config.patience {
                 return Ok(Ending::StoppedEarly);
             }
-            if !self.run_epoch(observer, stop)? {
+            let finished = match resident.as_deref_mut() {
+                Some(resident) => self.run_resident_epoch(resident, observer, stop)?,
+                None => self.run_epoch(observer, stop)?,
+            };
+            if !finished {
                 self.save(folder)?;
                 return Ok(Ending::Interrupted);
             }
-            let record = self.finish_epoch(folder)?;
+            let record = self.finish_epoch(folder, resident.as_deref_mut())?;
             // The log before the checkpoint: a run killed between them does the epoch again, and its log is cut to the
             // checkpoint first. The other way round the epoch would be missing from the log. A log that cannot be written does
             // not cost the epoch.
@@ -403,6 +430,59 @@ impl<'a> Trainer<'a> {
         Ok(true)
     }
 
+    /// The same on the engine's device, from where the model comes back at the end.
+    fn run_resident_epoch(
+        &mut self,
+        resident: &mut dyn Resident,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<bool, TrainError> {
+        let epoch = self.position.epoch;
+        let batches = self.batches_per_epoch();
+        // Steps taken before the epoch's first batch.
+        let before = self.learner.steps() - self.position.batch as u64;
+        let decoder_rate = self.config.decoder_learning_rate(epoch);
+        let encoder_rate = self.config.optimizer.encoder_learning_rate;
+        let updates: Vec<Update> = (1..=batches as u64)
+            .map(|step| Update {
+                decoder: corrections(before + step, decoder_rate),
+                encoder: corrections(before + step, encoder_rate),
+            })
+            .collect();
+        resident.begin_epoch(&self.order(epoch), &updates)?;
+        let mut finished = true;
+        while self.position.batch < batches {
+            if stop.load(Ordering::Relaxed) {
+                finished = false;
+                break;
+            }
+            let started = Instant::now();
+            let (figures, failure) = resident.steps(self.position.batch..batches)?;
+            for figures in &figures {
+                self.position
+                    .sums
+                    .add(figures, self.config.batch_size as f64);
+                self.position.batch += 1;
+            }
+            self.position.sums.seconds += started.elapsed().as_secs_f64();
+            if let Some(StepFailure { batch, divergence }) = failure {
+                return Err(self.diverged(batch, divergence));
+            }
+            observer.batch(epoch + 1, self.position.batch, batches);
+        }
+        resident.store(&mut self.learner, before + self.position.batch as u64)?;
+        Ok(finished)
+    }
+
+    fn diverged(&self, batch: usize, divergence: Divergence) -> TrainError {
+        TrainError::Diverged {
+            variant: self.config.model_name(),
+            epoch: self.position.epoch + 1,
+            batch: batch + 1,
+            divergence,
+        }
+    }
+
     /// The order of the samples in an epoch (from 0): a function of seed and epoch alone.
     fn order(&self, epoch: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.train.len() as u32).collect();
@@ -417,41 +497,34 @@ impl<'a> Trainer<'a> {
             .learner
             .step(&inputs, epoch, &self.config, self.engine)
             .map_err(|error| match error {
-                StepError::Diverged(divergence) => TrainError::Diverged {
-                    variant: self.config.model_name(),
-                    epoch: epoch + 1,
-                    batch: self.position.batch + 1,
-                    divergence,
-                },
+                StepError::Diverged(divergence) => self.diverged(self.position.batch, divergence),
                 StepError::Device(error) => TrainError::Device(error),
             })?;
         let mut used = vec![false; self.config.model.code_dim];
         let (zeros, l1) = evaluate::count_zeros(&outcome.inference.codes, &mut used)?;
         let peak = f64::from(self.facts.peak);
         let samples = indices.iter().map(|&i| i as usize);
-        let sums = &mut self.position.sums;
-        sums.psnr += evaluate::psnr_sum(&outcome.error, &self.train.restore, samples, peak)?;
-        sums.samples += indices.len() as f64;
-        sums.batches += 1.0;
-        sums.zeros += zeros;
-        sums.code_l1 += l1;
-        sums.energy += outcome.energy.total();
-        sums.encoder_loss += outcome.encoder_loss;
-        sums.steps += outcome.inference.mean_steps();
-        sums.iterations += outcome.inference.iterations as f64;
+        let figures = StepFigures {
+            psnr: evaluate::psnr_sum(&outcome.error, &self.train.restore, samples, peak)?,
+            zeros,
+            code_l1: l1,
+            energy: outcome.energy,
+            encoder_loss: outcome.encoder_loss,
+            mean_steps: outcome.inference.mean_steps(),
+            iterations: outcome.inference.iterations as f64,
+        };
+        self.position.sums.add(&figures, indices.len() as f64);
         Ok(())
     }
 
-    /// Validates and keeps the best.
-    fn finish_epoch(&mut self, folder: &RunFolder) -> Result<EpochRecord, TrainError> {
-        let started = Instant::now();
+    fn validate(&self) -> candle_core::Result<Evaluation> {
         let rounded = self
             .config
             .optimizer
             .quantize_aware
             .map(|weights| self.learner.model.quantized(weights))
             .transpose()?;
-        let validation = evaluate::evaluate(
+        evaluate::evaluate(
             rounded.as_ref().unwrap_or(&self.learner.model),
             &self.validation,
             &self.config,
@@ -459,7 +532,20 @@ impl<'a> Trainer<'a> {
             self.engine,
             CodeSource::Encoder,
             None,
-        )?;
+        )
+    }
+
+    /// Validates and keeps the best.
+    fn finish_epoch(
+        &mut self,
+        folder: &RunFolder,
+        resident: Option<&mut (dyn Resident + '_)>,
+    ) -> Result<EpochRecord, TrainError> {
+        let started = Instant::now();
+        let validation = match resident {
+            Some(resident) => resident.evaluate()?,
+            None => self.validate()?,
+        };
         if !validation.energy.is_finite() {
             return Err(TrainError::Diverged {
                 variant: self.config.model_name(),

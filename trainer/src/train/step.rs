@@ -1,4 +1,4 @@
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 
 use super::adam::Adam;
 use super::guard::{self, Divergence};
@@ -62,6 +62,43 @@ impl Learner {
             decoder_adam,
             encoder_adam,
         })
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.decoder_adam.steps()
+    }
+
+    /// Adam's moments of all parameters: name, first, second.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device fails.
+    pub fn moments(&self) -> Result<Vec<(&'static str, Tensor, Tensor)>> {
+        let mut all = self.encoder_adam.moments()?;
+        all.extend(self.decoder_adam.moments()?);
+        Ok(all)
+    }
+
+    /// Takes over `moments` (first and second by name), after so many steps.
+    ///
+    /// # Errors
+    ///
+    /// Names the parameter whose moments are missing or of another shape.
+    pub(crate) fn restore_moments(
+        &mut self,
+        steps: u64,
+        moments: &[Named<(Tensor, Tensor)>],
+    ) -> Result<()> {
+        let find = |name: &'static str| -> Result<(Tensor, Tensor)> {
+            let found = moments.iter().find(|(other, _)| *other == name);
+            match found {
+                Some((_, moments)) => Ok(moments.clone()),
+                None => Err(Error::Msg(format!("no moments of {name}"))),
+            }
+        };
+        self.decoder_adam.restore(steps, find)?;
+        self.encoder_adam.restore(steps, find)
     }
 
     /// Encodes, infers Z*, and updates decoder and encoder once, on `inputs` (`batch × input_dim`) in `epoch` (from 0).

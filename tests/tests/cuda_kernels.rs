@@ -1,0 +1,129 @@
+//! The GPU's kernels, compiled for the host, against the reference: codes, whole training steps, whole runs.
+
+use candle_core::{DType, Device, Tensor};
+use sparsecode_tests::emulator::{Emulator, Order};
+use sparsecode_trainer::config::Config;
+use sparsecode_trainer::cuda::CudaEngine;
+use sparsecode_trainer::inference::{
+    Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
+};
+use sparsecode_trainer::model::Decoder;
+use sparsecode_trainer::rng::{Stream, generator};
+
+/// A decoder, inputs, a start and an encoder's codes, made up.
+struct Problem {
+    decoder: Decoder,
+    inputs: Tensor,
+    start: Tensor,
+    encoder_codes: Tensor,
+    config: InferenceConfig,
+}
+
+fn uniform(shape: &[usize], low: f32, high: f32, stream: u32) -> Tensor {
+    use rand::Rng;
+    let mut rng = generator(7, Stream::Shuffle { epoch: stream });
+    let count = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..count).map(|_| rng.random_range(low..high)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+impl Problem {
+    fn new(n: usize, d: usize, l: usize, m: usize, preset: &str) -> Self {
+        let decoder = if m == 0 {
+            Decoder::Linear {
+                dictionary: uniform(&[d, l], -0.3, 0.3, 1),
+            }
+        } else {
+            Decoder::OneHidden {
+                hidden: uniform(&[m, l], -0.3, 0.3, 1),
+                hidden_bias: uniform(&[m], -0.1, 0.1, 2),
+                output: uniform(&[d, m], -0.3, 0.3, 3),
+            }
+        };
+        let start = uniform(&[n, l], -1.0, 0.5, 4).relu().unwrap();
+        Self {
+            decoder,
+            inputs: uniform(&[n, d], -1.0, 1.0, 5),
+            encoder_codes: start.clone(),
+            start,
+            config: InferenceConfig {
+                max_iterations: 40,
+                ..Config::preset(preset).unwrap().inference
+            },
+        }
+    }
+
+    fn infer(&self, engine: &dyn Engine) -> Inference {
+        let encoder_codes = Some(&self.encoder_codes);
+        let energy = Energy::new(&self.decoder, &self.inputs, encoder_codes, &self.config);
+        engine.infer(&energy, &self.start).unwrap()
+    }
+
+    /// The same by the definition, in f64.
+    fn reference(&self) -> Inference {
+        let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+        let decoder = match &self.decoder {
+            Decoder::Linear { dictionary } => Decoder::Linear {
+                dictionary: double(dictionary),
+            },
+            Decoder::OneHidden {
+                hidden,
+                hidden_bias,
+                output,
+            } => Decoder::OneHidden {
+                hidden: double(hidden),
+                hidden_bias: double(hidden_bias),
+                output: double(output),
+            },
+        };
+        let (inputs, codes) = (double(&self.inputs), double(&self.encoder_codes));
+        let energy = Energy::new(&decoder, &inputs, Some(&codes), &self.config);
+        PlainFista.infer(&energy, &double(&self.start)).unwrap()
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let flat = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    flat.to_vec1().unwrap()
+}
+
+/// The largest difference, relative to the largest value.
+fn distance(ours: &Tensor, theirs: &Tensor) -> f64 {
+    let (ours, theirs) = (values(ours), values(theirs));
+    let scale = theirs.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    assert!(scale > 0.0, "nothing to compare");
+    let pairs = ours.iter().zip(&theirs);
+    // NaN must not pass.
+    pairs.map(|(a, b)| (a - b).abs() / scale).fold(0.0, |a, b| {
+        if b.is_nan() { f64::INFINITY } else { a.max(b) }
+    })
+}
+
+fn emulated() -> CudaEngine {
+    Emulator::new(Order::Forward).engine()
+}
+
+#[test]
+fn codes_are_the_references() {
+    for (n, d, l, m, preset) in [
+        (37, 20, 24, 0, "mnist/vdl"),
+        (70, 90, 130, 0, "mnist/sdl"),
+        (37, 20, 24, 70, "mnist/vdl-nl"),
+        (20, 65, 40, 130, "mnist/sdl-nl"),
+    ] {
+        for stopping in [Stopping::Sliding, Stopping::Freeze] {
+            let mut problem = Problem::new(n, d, l, m, preset);
+            problem.config.stopping = stopping;
+            problem.config.lambda = 0.02;
+            let (ours, theirs) = (problem.infer(&emulated()), problem.reference());
+            let apart = distance(&ours.codes, &theirs.codes);
+            eprintln!(
+                "{preset} {n} {d} {l} {m}: {apart:e} {} {}",
+                ours.iterations, theirs.iterations
+            );
+            assert!(apart < 1e-4, "{preset}, {stopping:?}: {apart}");
+            assert_eq!(ours.iterations, theirs.iterations, "{preset}, {stopping:?}");
+            assert_eq!(ours.steps, theirs.steps, "{preset}, {stopping:?}");
+        }
+    }
+}

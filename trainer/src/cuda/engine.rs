@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use candle_core::{Error, Result, Tensor};
+
+use super::Gpu;
+use super::resident::{DeviceRun, InferOnce, Place};
+use crate::inference::{Energy, Engine, Inference};
+use crate::train::{Resident, ResidentRun};
+
+/// The engine for NVIDIA GPUs: FISTA's whole loop, and whole runs, without leaving the device.
+///
+/// Tensors are in main memory. Training with quantisation-aware weights is the one thing that does not stay on the device: such runs
+/// take their steps on the processor, and only their codes from here.
+#[derive(Clone)]
+pub struct CudaEngine {
+    gpu: Arc<dyn Gpu>,
+    runs: usize,
+}
+
+impl CudaEngine {
+    /// The engine on `gpu`, which has it to itself.
+    pub fn new(gpu: Arc<dyn Gpu>) -> Self {
+        Self { gpu, runs: 1 }
+    }
+
+    /// The engine on the GPU of this number, from 0.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`](super::GpuError) says what is missing, and the remedy.
+    #[cfg(feature = "cuda")]
+    pub fn open(ordinal: usize) -> std::result::Result<Self, super::GpuError> {
+        Ok(Self::new(Arc::new(crate::kernels::driver::Driver::open(
+            ordinal,
+        )?)))
+    }
+
+    /// The engine where so many runs go at a time: each has its share of the GPU. The bits stay the same.
+    pub fn shared_by(&self, runs: usize) -> Self {
+        Self {
+            gpu: Arc::clone(&self.gpu),
+            runs: runs.max(1),
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            gpu: self.gpu.as_ref(),
+            runs: self.runs,
+        }
+    }
+}
+
+impl std::fmt::Debug for CudaEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CudaEngine")
+            .field("gpu", self.gpu.facts())
+            .field("runs", &self.runs)
+            .finish()
+    }
+}
+
+impl Engine for CudaEngine {
+    fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
+        let (n, l) = start.dims2()?;
+        let decoder = energy.decoder();
+        let d = energy.inputs().dim(1)?;
+        decoder.check_shapes(d, l)?;
+        for (name, tensor) in [
+            ("the start", Some(start)),
+            ("the encoder's codes", energy.encoder_codes()),
+        ] {
+            if tensor.is_some_and(|tensor| tensor.dims() != [n, l]) || energy.inputs().dim(0)? != n
+            {
+                return Err(Error::Msg(format!(
+                    "{name}: expected shape [{n}, {l}], a row for each input"
+                )));
+            }
+        }
+        InferOnce {
+            inputs: energy.inputs(),
+            start,
+            encoder_codes: energy.encoder_codes(),
+            parameters: decoder.parameters(),
+            hidden_dim: decoder.hidden_dim(),
+            inference: energy.config(),
+        }
+        .run(&self.place())
+    }
+
+    fn resident(&self, run: &ResidentRun<'_>) -> Result<Option<Box<dyn Resident>>> {
+        if run.config.optimizer.quantize_aware.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(DeviceRun::new(&self.place(), run)?)))
+    }
+}
