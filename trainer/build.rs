@@ -1,12 +1,24 @@
-//! Puts the commit of the sources into the program, for the provenance of models.
+//! Puts the commit of the sources into the program, for the provenance of models, and, with feature `cuda`, the GPU's kernels.
 
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
+    commit();
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        kernels()?;
+    }
+    Ok(())
+}
+
+fn commit() {
     println!("cargo:rerun-if-env-changed=SPARSECODE_COMMIT");
     println!("cargo:rerun-if-changed=../.git/HEAD");
     println!("cargo:rerun-if-changed=../.git/refs/heads");
-    let commit = std::env::var("SPARSECODE_COMMIT").ok().or_else(|| {
+    let commit = env::var("SPARSECODE_COMMIT").ok().or_else(|| {
         let output = Command::new("git")
             .args(["rev-parse", "--short=12", "HEAD"])
             .output()
@@ -18,4 +30,57 @@ fn main() {
         "cargo:rustc-env=SPARSECODE_COMMIT={}",
         commit.as_deref().unwrap_or("unknown")
     );
+}
+
+/// Compiles `kernels/sparsecode.cu` into one image: machine code for 8.0 (and 8.6, 8.9) and 9.0, and PTX for what comes after.
+fn kernels() -> Result<(), Box<dyn Error>> {
+    for name in ["NVCC", "CUDA_HOME", "CUDA_PATH", "SPARSECODE_PTXAS_REPORT"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    for entry in fs::read_dir("kernels")? {
+        let path = entry?.path();
+        if path.is_file() {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
+    }
+    let nvcc = nvcc();
+    let image = PathBuf::from(env::var("OUT_DIR")?).join("sparsecode.fatbin");
+    let output = Command::new(&nvcc)
+        .args(["-std=c++17", "-O3", "--threads=2"])
+        // Products and sums are fused where the kernels say so, and nowhere else, as in their host's build.
+        .arg("-fmad=false")
+        .arg("-gencode=arch=compute_80,code=sm_80")
+        .arg("-gencode=arch=compute_90,code=[sm_90,compute_90]")
+        // Registers, stack and spills of each kernel.
+        .args(["-Xptxas", "-v"])
+        .args(["-fatbin", "-o"])
+        .args([image.as_path(), Path::new("kernels/sparsecode.cu")])
+        .output()
+        .map_err(|error| {
+            format!(
+                "{}: {error}; feature `cuda` needs nvcc 13 (CUDA toolkit): set NVCC or CUDA_HOME, or build without the feature",
+                nvcc.display()
+            )
+        })?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        let more = String::from_utf8_lossy(&output.stdout);
+        return Err(format!("{} failed:\n{said}{more}", nvcc.display()).into());
+    }
+    if let Some(report) = env::var_os("SPARSECODE_PTXAS_REPORT") {
+        fs::write(report, said.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn nvcc() -> PathBuf {
+    if let Some(nvcc) = env::var_os("NVCC") {
+        return nvcc.into();
+    }
+    for home in ["CUDA_HOME", "CUDA_PATH"] {
+        if let Some(home) = env::var_os(home) {
+            return Path::new(&home).join("bin").join("nvcc");
+        }
+    }
+    "nvcc".into()
 }

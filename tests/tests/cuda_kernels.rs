@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use sparsecode_tests::emulator::{Emulator, Order};
+use sparsecode_tests::runs;
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::cuda::CudaEngine;
 use sparsecode_trainer::inference::{
-    Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
+    CpuEngine, Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
 };
 use sparsecode_trainer::model::Decoder;
 use sparsecode_trainer::rng::{Stream, generator};
@@ -124,6 +125,88 @@ fn codes_are_the_references() {
             assert!(apart < 1e-4, "{preset}, {stopping:?}: {apart}");
             assert_eq!(ours.iterations, theirs.iterations, "{preset}, {stopping:?}");
             assert_eq!(ours.steps, theirs.steps, "{preset}, {stopping:?}");
+        }
+    }
+}
+
+/// What a short run on built-in data came to: the parameters of its best model, and its figures.
+struct Trained {
+    parameters: Vec<(&'static str, Vec<f64>)>,
+    metrics: Vec<serde_json::Value>,
+    checkpoint: Vec<u8>,
+}
+
+const SMALL: [&str; 6] = [
+    "epochs=2",
+    "data.train=130",
+    "data.height=6",
+    "data.width=6",
+    "model.code_dim=40",
+    "inference.max_iterations=30",
+];
+
+fn settings(preset: &str) -> Vec<&'static str> {
+    let mut settings = SMALL.to_vec();
+    if preset.ends_with("-nl") {
+        settings.push("model.hidden_dim=24");
+    }
+    settings
+}
+
+fn train(engine: &dyn Engine, preset: &str, more: &[&str]) -> Trained {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = settings(preset);
+    all.extend(more);
+    let (run, _) = runs::train_with(engine, preset, &all, folder.path(), &Device::Cpu).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap_or_default();
+    Trained {
+        parameters: run
+            .model
+            .parameters()
+            .into_iter()
+            .map(|(name, parameter)| (name, values(parameter)))
+            .collect(),
+        metrics: text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+        checkpoint: std::fs::read(folder.path().join("checkpoint.safetensors")).unwrap(),
+    }
+}
+
+const VARIANTS: [&str; 9] = [
+    "dead-leaves/sdl",
+    "dead-leaves/vdl",
+    "dead-leaves/wdl",
+    "dead-leaves/do",
+    "dead-leaves/none",
+    "dead-leaves/sdl-nl",
+    "dead-leaves/vdl-nl",
+    "dead-leaves/wdl-nl",
+    "dead-leaves/do-nl",
+];
+
+#[test]
+fn whole_runs_are_the_processors() {
+    for preset in VARIANTS {
+        let ours = train(&emulated(), preset, &[]);
+        let theirs = train(&CpuEngine::new(1), preset, &[]);
+        for ((name, a), (_, b)) in ours.parameters.iter().zip(&theirs.parameters) {
+            let scale = b.iter().fold(0.0f64, |x, y| x.max(y.abs()));
+            let far = a
+                .iter()
+                .zip(b)
+                .filter(|(a, b)| !((*a - *b).abs() <= 1e-4 * scale))
+                .count();
+            let most = a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
+            eprintln!(
+                "{preset} {name}: {far} of {} beyond, most {most:e} scale {scale}",
+                a.len()
+            );
         }
     }
 }
