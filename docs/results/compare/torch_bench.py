@@ -136,7 +136,8 @@ def momentum_weights(iterations, device):
 
 def infer(energy, start, weights, tolerance, iterate=iterate):
     """FISTA from `start`, with the sliding form of stopping, or with a tolerance of 0 to the end: the codes and the iterations made."""
-    codes = point = start
+    # Two tensors, as in all other iterations: compiled code would be made again for one.
+    codes, point = start, start.clone()
     moving = torch.ones(len(start), 1, dtype=torch.bool, device=start.device) if tolerance > 0 else None
     iterations = 0
     for weight in weights:
@@ -373,19 +374,20 @@ def check(folder, device):
     return error <= SAME
 
 
-def print_table(rows):
-    both = lambda row, name, digits: "/".join(f"{row[name][of]:.{digits}f}" for of in ("median", "best")) if name in row else ""
-    number = lambda row, name, digits: f"{row[name]:.{digits}f}" if name in row else ""
+def print_head():
     print(
         "| model | form | once for a batch, ms | iteration without stopping, ms | with, ms | iterations | step, ms | iterations "
         f"| {BATCHES_PER_EPOCH} steps, s |"
     )
-    print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
-    for row in rows:
-        cells = [row["variant"], row["form"], both(row, "once_ms", 3)]
-        cells += [both(row, "iteration_no_stopping_ms", 4), both(row, "iteration_stopping_ms", 4)]
-        cells += [number(row, "iterations", 0), both(row, "step_ms", 2), number(row, "step_iterations", 1)]
-        print(f"| {' | '.join(cells + [number(row, 'epoch_seconds', 2)])} |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+
+
+def print_row(row):
+    both = lambda name, digits: "/".join(f"{row[name][of]:.{digits}f}" for of in ("median", "best")) if name in row else ""
+    number = lambda name, digits: f"{row[name]:.{digits}f}" if name in row else ""
+    cells = [row["variant"], row["form"], both("once_ms", 3), both("iteration_no_stopping_ms", 4), both("iteration_stopping_ms", 4)]
+    cells += [number("iterations", 0), both("step_ms", 2), number("step_iterations", 1), number("epoch_seconds", 2)]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main():
@@ -419,8 +421,6 @@ def main():
         parser.error(f"--data: at least {BATCH_SIZE} rows of {INPUT_DIM} numbers")
     data = data.to(device)
     forms = ["plain"] + ["graph"] * arguments.graphs + ["compiled"] * arguments.compile
-    rows = [measure_variant(name, form, data, arguments.batches, arguments.repetitions) for name in names for form in forms]
-
     on_gpu = device.type == "cuda"
     report = {
         "torch": torch.__version__,
@@ -432,12 +432,17 @@ def main():
         "data": arguments.data.name if arguments.data else "made up",
         "batches": arguments.batches,
         "repetitions": arguments.repetitions,
-        "rows": rows,
+        "rows": [],
     }
     print(f"PyTorch {report['torch']}, {report['device']}, f32 without TF32, {report['data']}, batches of {BATCH_SIZE}; median/best.\n")
-    print_table(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    print_head()
+    for name in names:
+        for form in forms:
+            row = measure_variant(name, form, data, arguments.batches, arguments.repetitions)
+            print_row(row)
+            report["rows"].append(row)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
