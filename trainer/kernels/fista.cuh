@@ -322,8 +322,8 @@ struct Fista {
       float norm = __shfl_sync(ALL_LANES, sum, 16 + lane() % QUAD * 4);
       if (lane() < QUAD && sample(quad * QUAD + lane()) < batch) {
         int s = quad * QUAD + lane();
-        bool meets = static_cast<double>(change) < run.tolerance_squared * static_cast<double>(block.norms[s]);
-        bool rests = meets || (run.freeze && !(block.flags[s] & MOVES));
+        // A frozen sample does not change, and so stays.
+        bool rests = static_cast<double>(change) < run.tolerance_squared * static_cast<double>(block.norms[s]);
         block.norms[s] = norm;
         block.steps[s] += rests ? 0 : 1;
         block.flags[s] = (rests ? 0 : MOVES) | (isfinite(change) ? 0 : OVERFLOWED);
