@@ -17,7 +17,9 @@ pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
 
-use candle_core::{Device, Result, Tensor};
+use std::sync::Arc;
+
+use candle_core::{Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// When a sample that meets the tolerance stops moving.
@@ -77,20 +79,33 @@ impl Inference {
 
 /// Minimises the energy of one mini-batch.
 ///
-/// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time.
-pub trait Engine: Sync {
+/// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time. Tensors are in main
+/// memory, whatever an engine computes on; several threads may call one engine at the same time.
+pub trait Engine: Send + Sync {
     /// Minimises `energy` from `start` (`batch × code_dim`).
     ///
     /// # Errors
     ///
     /// Fails if shapes, dtypes or devices disagree, or the device runs out of memory.
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference>;
+
+    /// How many runs this engine trains at once, a thread each, as fast as one; at least 1.
+    fn concurrent_runs(&self) -> usize {
+        1
+    }
 }
 
-/// The fastest engine for tensors on `device`: [`CpuEngine`] in main memory, [`PlainFista`] elsewhere.
-pub fn engine_for(device: &Device) -> Box<dyn Engine> {
-    match device {
-        Device::Cpu => Box::new(CpuEngine::default()),
-        _ => Box::new(PlainFista),
-    }
+/// The engine of the first NVIDIA GPU.
+///
+/// # Errors
+///
+/// Says what is missing: the feature `cuda` in this build, or a GPU.
+pub fn open_gpu() -> Result<Arc<dyn Engine>> {
+    Err(Error::Msg(
+        match cfg!(feature = "cuda") {
+            true => "the engine for it is not built yet",
+            false => "built without CUDA",
+        }
+        .to_owned(),
+    ))
 }
