@@ -436,6 +436,13 @@ fn plans_and_grids_that_are_wrong_are_refused() {
             &["--threads"],
         );
     }
+    if !cfg!(feature = "cuda") {
+        refused(
+            2,
+            &["sweep", "run", plan, "--out", out, "--device", "cuda"],
+            &["--device cuda", "--features cuda"],
+        );
+    }
     refused(2, &["sweep", "run", "--out", out], &["PLAN"]);
     refused(2, &["sweep", "run", "--entry", "--out", out], &["HQ_ENTRY"]);
     let slurm = |more: &[&str], words: &[&str]| {

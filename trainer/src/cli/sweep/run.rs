@@ -17,10 +17,10 @@ use crate::sweep::{Entry, Plan, SweepFolder};
 
 /// Work through a plan on this machine, or do one run of it
 ///
-/// Several at a time: each run is a process of its own, or, on a GPU, a thread of this one, since a GPU works on the runs of a process
-/// side by side. What is finished is passed over, what was interrupted goes on from its
-/// checkpoint, and a run that another runner (here or on a cluster) works on is left to it. Ctrl-C saves all and ends. A run that
-/// fails does not stop the others; one that diverged is tried again only with --retry-failed.
+/// Each run is a process of its own, several at a time; on a GPU a thread of this process, as the runs of one process share a GPU and
+/// processes would take turns on it. What is finished is passed over, what was interrupted goes on from its checkpoint, and a run that
+/// another runner (here or on a cluster) works on is left to it. Ctrl-C saves all and ends. A run that fails does not stop the others;
+/// one that diverged is tried again only with --retry-failed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode sweep run plan.jsonl --out sweep --data DIR
@@ -42,10 +42,10 @@ pub(super) struct Arguments {
     /// Do the run that the environment variable HQ_ENTRY holds: HyperQueue's way to hand it over
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
-    /// Runs at a time [default: the number of cores, on a GPU as many as it trains as fast as one; at most that of runs]
+    /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many as it trains as fast as one]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
-    /// Threads of each run, at most the number of cores [default: cores / jobs]
+    /// Threads of each run on the processor, at most the number of cores [default: cores / jobs]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     threads: Option<usize>,
     /// Seconds to wait for a run that another process has, with --index or --entry
