@@ -5,17 +5,15 @@ use sparsecode_formats::{ModelFile, OwnedDecoder, OwnedModel};
 use sparsecode_runtime::{
     CodeBuffer, ModelView, Refine, Refinement, SparseCodeBuf, Start, WorkspaceBuf,
 };
-use sparsecode_trainer::inference::{
-    Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
-};
+use sparsecode_trainer::inference::{Energy, Engine, Inference, InferenceConfig, Stopping};
 use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
 
 /// The model of a file in the trainer's orientation, scales applied.
 ///
 /// # Errors
 ///
-/// Fails if the device cannot hold it.
-pub fn autoencoder(file: &ModelFile<'_>, device: &Device) -> Result<Autoencoder> {
+/// Fails if the file's tensors do not have its shapes.
+pub fn autoencoder(file: &ModelFile<'_>) -> Result<Autoencoder> {
     let owned = OwnedModel::from_file(file);
     let (d, l, m) = (
         file.spec.input_dim(),
@@ -23,14 +21,14 @@ pub fn autoencoder(file: &ModelFile<'_>, device: &Device) -> Result<Autoencoder>
         file.spec.hidden_dim(),
     );
     let matrix = |values: Vec<f32>, rows: usize, columns: usize| {
-        Tensor::from_vec(values, (rows, columns), device)
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu)
     };
     let transposed =
         |values: Vec<f32>, rows, columns| matrix(values, rows, columns)?.t()?.contiguous();
     let encoder = match owned.encoder {
         Some(encoder) => Some(Encoder {
             input: matrix(encoder.input, l, d)?,
-            bias: Tensor::from_vec(encoder.bias, l, device)?,
+            bias: Tensor::from_vec(encoder.bias, l, &Device::Cpu)?,
             recurrent: transposed(encoder.recurrent, l, l)?,
             iterations: usize::from(file.spec.lista_iterations.unwrap_or(0)),
         }),
@@ -46,7 +44,7 @@ pub fn autoencoder(file: &ModelFile<'_>, device: &Device) -> Result<Autoencoder>
             output,
         } => Decoder::OneHidden {
             hidden: transposed(hidden, l, m)?,
-            hidden_bias: Tensor::from_vec(hidden_bias, m, device)?,
+            hidden_bias: Tensor::from_vec(hidden_bias, m, &Device::Cpu)?,
             output: transposed(output, m, d)?,
         },
     };
@@ -71,12 +69,17 @@ pub fn inference_config(refine: &Refine) -> InferenceConfig {
     }
 }
 
-/// What the trainer makes of a refinement: `inputs` are `count × input_dim`, the codes `count × code_dim`.
+/// What the trainer makes of a refinement by this engine: `inputs` are `count × input_dim`, the codes `count × code_dim`.
 ///
 /// # Errors
 ///
 /// Fails if shapes disagree.
-pub fn trainer_refine(model: &Autoencoder, inputs: &Tensor, refine: &Refine) -> Result<Inference> {
+pub fn trainer_refine(
+    engine: &dyn Engine,
+    model: &Autoencoder,
+    inputs: &Tensor,
+    refine: &Refine,
+) -> Result<Inference> {
     let config = inference_config(refine);
     let start = match (refine.start, &model.encoder) {
         (Start::Code, Some(encoder)) => encoder.forward(inputs)?,
@@ -90,7 +93,7 @@ pub fn trainer_refine(model: &Autoencoder, inputs: &Tensor, refine: &Refine) -> 
                 .to_dtype(DType::F32)?
         }
     };
-    PlainFista.infer(&Energy::new(&model.decoder, inputs, None, &config), &start)
+    engine.infer(&Energy::new(&model.decoder, inputs, None, &config), &start)
 }
 
 /// The runtime's view of a file with its buffers.

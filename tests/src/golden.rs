@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use sparsecode_formats::{AlignedBytes, ModelFile, WeightType};
 use sparsecode_runtime::Refine;
 use sparsecode_trainer::COMMIT;
+use sparsecode_trainer::inference::Engine;
 use sparsecode_trainer::storage::write_atomic;
 
 use crate::deployed::{autoencoder, trainer_refine};
@@ -58,7 +59,7 @@ pub fn refinement(file: &ModelFile<'_>) -> Refine {
 /// Tensors by name: shape and values.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// What the trainer computes from a model file for samples (`count × input_dim`).
+/// What the trainer computes from a model file for samples (`count × input_dim`), refined by `engine`.
 ///
 /// # Errors
 ///
@@ -66,17 +67,17 @@ pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 pub fn expected(
     file: &ModelFile<'_>,
     inputs: &(Vec<usize>, Vec<f32>),
-    device: &Device,
+    engine: &dyn Engine,
 ) -> anyhow::Result<Tensors> {
-    let model = autoencoder(file, device)?;
-    let inputs = Tensor::from_slice(&inputs.1, inputs.0.as_slice(), device)?;
+    let model = autoencoder(file)?;
+    let inputs = Tensor::from_slice(&inputs.1, inputs.0.as_slice(), &Device::Cpu)?;
     let encoder = model
         .encoder
         .as_ref()
         .context("golden models have encoders")?;
     let codes = encoder.forward(&inputs)?;
     let reconstructions = model.decoder.forward(&codes)?;
-    let refined = trainer_refine(&model, &inputs, &refinement(file))?.codes;
+    let refined = trainer_refine(engine, &model, &inputs, &refinement(file))?.codes;
     let refined_reconstructions = model.decoder.forward(&refined)?;
     [
         ("codes", codes),
@@ -92,16 +93,22 @@ pub fn expected(
     .collect()
 }
 
-/// Trains the models on `device` and writes a folder of golden files.
+/// Trains the models by `engine`, which computes on `device` (`cpu` or `cuda`), and writes a folder of golden files.
 ///
 /// # Errors
 ///
 /// What the trainer or the file system says.
-pub fn write(folder: &Path, device: &Device, command: &str) -> anyhow::Result<()> {
+pub fn write(
+    folder: &Path,
+    engine: &dyn Engine,
+    device: &str,
+    command: &str,
+) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir()?;
     let mut tensors = Tensors::new();
     for (name, preset, settings) in MODELS {
-        let (run, splits) = runs::train(preset, settings, &temporary.path().join(name), device)?;
+        let (run, splits) =
+            runs::train_with(engine, preset, settings, &temporary.path().join(name))?;
         let dim = splits.test.dim;
         let inputs = (
             vec![SAMPLES, dim],
@@ -111,7 +118,7 @@ pub fn write(folder: &Path, device: &Device, command: &str) -> anyhow::Result<()
             let bytes = AlignedBytes::from_slice(&run.export(weights)?.bytes);
             write_atomic(folder.join(format!("{name}-{weights}.safetensors")), &bytes)?;
             let file = ModelFile::read(&bytes).map_err(|e| anyhow::anyhow!("{e}"))?;
-            for (key, tensor) in expected(&file, &inputs, device)? {
+            for (key, tensor) in expected(&file, &inputs, engine)? {
                 tensors.insert(format!("{name}-{weights}.{key}"), tensor);
             }
         }
@@ -132,8 +139,8 @@ pub fn write(folder: &Path, device: &Device, command: &str) -> anyhow::Result<()
 }
 
 /// The machine's part of the provenance.
-fn describe(device: &Device) -> String {
-    if device.is_cpu() {
+fn describe(device: &str) -> String {
+    if device == "cpu" {
         return format!("cpu, {}", std::env::consts::ARCH);
     }
     let name = std::process::Command::new("nvidia-smi")
@@ -142,7 +149,7 @@ fn describe(device: &Device) -> String {
         .ok()
         .and_then(|output| String::from_utf8(output.stdout).ok());
     format!(
-        "cuda, {}",
+        "{device}, {}",
         name.as_deref()
             .and_then(|name| name.lines().next())
             .unwrap_or("unknown")

@@ -8,6 +8,9 @@ pub mod runs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+
+use sparsecode_trainer::inference::{Engine, open_gpu};
 
 /// The workspace's folder.
 pub fn workspace() -> &'static Path {
@@ -38,6 +41,17 @@ pub fn skipped(reason: &str) {
     use std::io::Write;
     // Nothing to be done if even standard error is closed.
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
+
+/// The GPU's engine. Says plainly that the tests of it are skipped where there is none.
+pub fn gpu() -> Option<Arc<dyn Engine>> {
+    open_gpu()
+        .inspect_err(|error| {
+            skipped(&format!(
+                "the GPU tests: {error}; on a machine with a GPU, cargo test -p sparsecode-tests --features cuda"
+            ));
+        })
+        .ok()
 }
 
 /// A cargo command that builds into the folder, and with the profile, of these tests.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use candle_core::Device;
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::export::TrainedRun;
@@ -31,9 +30,8 @@ pub fn train(
     preset: &str,
     settings: &[&str],
     folder: &Path,
-    device: &Device,
 ) -> anyhow::Result<(TrainedRun, Splits)> {
-    train_with(&PlainFista, preset, settings, folder, device)
+    train_with(&PlainFista, preset, settings, folder)
 }
 
 /// The same by another engine.
@@ -46,7 +44,6 @@ pub fn train_with(
     preset: &str,
     settings: &[&str],
     folder: &Path,
-    device: &Device,
 ) -> anyhow::Result<(TrainedRun, Splits)> {
     let settings: Vec<String> = FEW_STEPS
         .iter()
@@ -57,8 +54,8 @@ pub fn train_with(
     let splits = config.data.load(None, config.seed)?;
     let folder = RunFolder::new(folder);
     write_atomic(folder.config(), config.to_toml().as_bytes())?;
-    let mut trainer = Trainer::new(config, splits.clone(), engine, device)?;
+    let mut trainer = Trainer::new(config, splits.clone(), engine)?;
     trainer.run(&folder, &mut Silent, &AtomicBool::new(false))?;
-    let run = TrainedRun::open(&folder, device).context("the run just trained")?;
+    let run = TrainedRun::open(&folder).context("the run just trained")?;
     Ok((run, splits))
 }

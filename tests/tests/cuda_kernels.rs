@@ -245,7 +245,7 @@ fn train(engine: &dyn Engine, preset: &str, more: &[&str]) -> Trained {
     let folder = tempfile::tempdir().unwrap();
     let mut all = settings(preset);
     all.extend(more);
-    let (run, _) = runs::train_with(engine, preset, &all, folder.path(), &Device::Cpu).unwrap();
+    let (run, _) = runs::train_with(engine, preset, &all, folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap_or_default();
     Trained {
         parameters: run

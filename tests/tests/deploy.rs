@@ -48,7 +48,7 @@ impl Subject {
         let codes = match &self.run.model.encoder {
             Some(encoder) => encoder.forward(&self.inputs).unwrap(),
             None => {
-                trainer_refine(&self.run.model, &self.inputs, refine)
+                trainer_refine(&PlainFista, &self.run.model, &self.inputs, refine)
                     .unwrap()
                     .codes
             }
@@ -90,7 +90,7 @@ fn subjects() -> &'static [Subject] {
         .into_iter()
         .map(|(name, preset, setting)| {
             let folder = folder.path().join(name);
-            let (run, splits) = runs::train(preset, &[setting], &folder, &Device::Cpu).unwrap();
+            let (run, splits) = runs::train(preset, &[setting], &folder).unwrap();
             let shape = (splits.test.len(), splits.test.dim);
             let inputs = Tensor::from_vec(splits.test.samples, shape, &Device::Cpu).unwrap();
             Subject {
@@ -187,7 +187,8 @@ fn f32_refinement_is_the_trainers() {
             tolerance: 0.0,
             ..Refine::for_model(&spec)
         };
-        let theirs = trainer_refine(&subject.run.model, &subject.inputs, &fixed).unwrap();
+        let theirs =
+            trainer_refine(&PlainFista, &subject.run.model, &subject.inputs, &fixed).unwrap();
         let theirs: Vec<Vec<f32>> = theirs.codes.to_vec2().unwrap();
         for (row, input) in rows.iter().enumerate() {
             let (code, refinement) = runner.refine(input, &fixed);
@@ -204,7 +205,8 @@ fn f32_refinement_is_the_trainers() {
         }
 
         let until = Refine::for_model(&spec);
-        let theirs = trainer_refine(&subject.run.model, &subject.inputs, &until).unwrap();
+        let theirs =
+            trainer_refine(&PlainFista, &subject.run.model, &subject.inputs, &until).unwrap();
         let settings = inference_config(&until);
         let energy = Energy::new(&subject.run.model.decoder, &subject.inputs, None, &settings);
         let their_energy = energy.value(&theirs.codes).unwrap().total();
@@ -410,7 +412,8 @@ fn quantised_refinement_stays_near_the_trainers_energy() {
                 tolerance: 0.0,
                 ..Refine::for_model(&file.spec)
             };
-            let theirs = trainer_refine(&subject.run.model, &subject.inputs, &refine).unwrap();
+            let theirs =
+                trainer_refine(&PlainFista, &subject.run.model, &subject.inputs, &refine).unwrap();
             let theirs: Vec<Vec<f32>> = theirs.codes.to_vec2().unwrap();
             let d = file.spec.input_dim() as f64;
             let l1 = |z: &[f32]| z.iter().map(|z| f64::from(z.abs())).sum::<f64>();
@@ -476,7 +479,7 @@ fn quantisation_costs_little_on_mnist() {
     let test = data.load(Some(&folder), 31).unwrap().test;
     for (prefix, preset) in [("vdl", "mnist/vdl"), ("vdlnl", "mnist/vdl-nl")] {
         let (run, _) = papers_run(&golden, prefix, preset);
-        let samples = Samples::new(test.clone(), &Device::Cpu).unwrap();
+        let samples = Samples::new(test.clone()).unwrap();
         let own = evaluate::evaluate(
             &run.model,
             &samples,
@@ -511,16 +514,14 @@ fn quantisation_costs_little_on_mnist() {
 #[test]
 fn the_same_run_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let (run, _) = runs::train("dead-leaves/vdl-nl", &[], folder.path(), &Device::Cpu).unwrap();
-    let again = TrainedRun::open(&RunFolder::new(folder.path()), &Device::Cpu).unwrap();
+    let (run, _) = runs::train("dead-leaves/vdl-nl", &[], folder.path()).unwrap();
+    let again = TrainedRun::open(&RunFolder::new(folder.path())).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let (retrained, _) =
-        runs::train("dead-leaves/vdl-nl", &[], elsewhere.path(), &Device::Cpu).unwrap();
+    let (retrained, _) = runs::train("dead-leaves/vdl-nl", &[], elsewhere.path()).unwrap();
     let (other, _) = runs::train(
         "dead-leaves/vdl-nl",
         &["seed=32"],
         &elsewhere.path().join("other"),
-        &Device::Cpu,
     )
     .unwrap();
     for weights in WeightType::FLOAT {
@@ -574,7 +575,6 @@ fn a_model_of_784_to_128_fits_its_budget() {
             "inference.max_iterations=3",
         ],
         folder.path(),
-        &Device::Cpu,
     )
     .unwrap();
     let bytes = run.export(WeightType::I8).unwrap().bytes;

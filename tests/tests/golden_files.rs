@@ -1,13 +1,12 @@
 //! The golden files of `tests/golden/`: written by the trainer on one machine, met by the runtime on every other.
 
-use std::path::PathBuf;
-
-use candle_core::Device;
 use sparsecode_formats::{AlignedBytes, ModelFile, OwnedModel, WeightType};
 use sparsecode_runtime::Start;
 use sparsecode_tests::deployed::Runner;
 use sparsecode_tests::golden::{self, MODELS, Tensors, WEIGHTS};
 use sparsecode_tests::{max_difference, workspace};
+use sparsecode_trainer::inference::PlainFista;
+use std::path::PathBuf;
 
 /// What codes and reconstructions may differ by: other orders of summation in f32.
 const TOLERANCE: f32 = 1e-5;
@@ -121,7 +120,7 @@ fn the_trainer_meets_them() {
     each_model(|label, bytes, name, key, tensors| {
         let file = ModelFile::read(bytes).unwrap();
         let inputs = &tensors[&format!("{name}.inputs")];
-        for (what, (shape, values)) in golden::expected(&file, inputs, &Device::Cpu).unwrap() {
+        for (what, (shape, values)) in golden::expected(&file, inputs, &PlainFista).unwrap() {
             let (kept_shape, kept) = &tensors[&format!("{key}.{what}")];
             assert_eq!(&shape, kept_shape, "{label}: {what}");
             let difference = max_difference(&values, kept);
@@ -139,7 +138,7 @@ fn the_trainer_meets_them() {
 fn writing_them_again_gives_them_again() {
     let kept = workspace().join("tests/golden/cpu");
     let folder = tempfile::tempdir().unwrap();
-    golden::write(folder.path(), &Device::Cpu, "a test").unwrap();
+    golden::write(folder.path(), &PlainFista, "cpu", "a test").unwrap();
     let tensors = [kept.as_path(), folder.path()]
         .map(|folder| golden::read_tensors(&folder.join("expected.safetensors")).unwrap());
     assert!(tensors[0].keys().eq(tensors[1].keys()));

@@ -1,6 +1,5 @@
 //! From a trained run to integer arithmetic: what it costs on samples that the ranges were not found from.
 
-use candle_core::Device;
 use sparsecode_formats::{AlignedBytes, IntegerFile, WeightType};
 use sparsecode_runtime::{
     CodeBuffer, GramView, IntegerRefine, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
@@ -31,8 +30,7 @@ fn trained() -> Vec<(&'static str, TrainedRun, Dataset, Dataset)> {
         let settings = [&sizes[..], more].concat();
         let out = folder.path().join(preset.replace('/', "-"));
         let engine = CpuEngine::default();
-        let (run, splits) =
-            runs::train_with(&engine, preset, &settings, &out, &Device::Cpu).unwrap();
+        let (run, splits) = runs::train_with(&engine, preset, &settings, &out).unwrap();
         (preset, run, splits.validation, splits.test)
     })
     .collect()

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use candle_core::Device;
 use sparsecode_formats::{Activations, AlignedBytes, OwnedModel, WeightType};
 use sparsecode_runtime::{ModelView, SparseCodeBuf, WorkspaceBuf};
 use sparsecode_tests::golden::{Tensors, write_tensors};
@@ -116,7 +115,7 @@ fn files() -> &'static Files {
             if preset.ends_with("-nl") {
                 settings.push("model.hidden_dim=10");
             }
-            let (run, splits) = runs::train(preset, &settings, &out, &Device::Cpu).unwrap();
+            let (run, splits) = runs::train(preset, &settings, &out).unwrap();
             for weights in WeightType::FLOAT {
                 let bytes = run.export(weights).unwrap().bytes;
                 models.push((format!("{preset} in {weights}"), bytes));
@@ -262,11 +261,11 @@ fn damaged_files_of_a_run_work_or_say_what_is_wrong() {
             let what = format!("{}, mutation {mutation}", target.display());
             std::fs::write(&target, mutate(&bytes, header, &mut dice)).unwrap();
             let result = if target == damaged.best() {
-                TrainedRun::open(&damaged, &Device::Cpu)
+                TrainedRun::open(&damaged)
                     .map(|run| drop(run.export(WeightType::I8)))
                     .map_err(|e| e.to_string())
             } else {
-                Checkpoint::read(&target, &Device::Cpu)
+                Checkpoint::read(&target)
                     .map(drop)
                     .map_err(|e| e.to_string())
             };

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use candle_core::Device;
 use clap::{Parser, ValueEnum};
 use sparsecode_tests::{golden, workspace};
+use sparsecode_trainer::inference::{Engine, PlainFista, open_gpu};
 
 /// Trains the golden models and writes them, with what the trainer computes from them.
 #[derive(Parser)]
@@ -49,9 +50,9 @@ fn main() -> ExitCode {
 }
 
 fn write(arguments: &Arguments) -> anyhow::Result<PathBuf> {
-    let (name, device) = match arguments.device {
-        Choice::Cpu => ("cpu", Device::Cpu),
-        Choice::Cuda => ("cuda", Device::new_cuda(0)?),
+    let (name, engine): (_, Arc<dyn Engine>) = match arguments.device {
+        Choice::Cpu => ("cpu", Arc::new(PlainFista)),
+        Choice::Cuda => ("cuda", open_gpu()?),
     };
     let folder = arguments
         .output
@@ -59,7 +60,8 @@ fn write(arguments: &Arguments) -> anyhow::Result<PathBuf> {
         .unwrap_or_else(|| workspace().join("tests/golden").join(name));
     golden::write(
         &folder,
-        &device,
+        engine.as_ref(),
+        name,
         &format!("cargo xtask golden --device {name}"),
     )?;
     Ok(folder)

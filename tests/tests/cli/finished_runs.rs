@@ -193,7 +193,7 @@ fn torch_weights_are_imported() {
             text(&out),
         ]);
         assert!(said.contains("20 code components"), "{said}");
-        let run = TrainedRun::open(&RunFolder::new(&out), &Device::Cpu).unwrap();
+        let run = TrainedRun::open(&RunFolder::new(&out)).unwrap();
         for (ours, theirs) in [
             ("encoder.input", "encoder.W.weight"),
             ("encoder.bias", "encoder.W.bias"),

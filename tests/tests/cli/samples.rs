@@ -46,7 +46,7 @@ fn arrays_are_encoded_decoded_and_denoised() {
         );
 
         // By hand: the recorded preprocessing, then the trainer's encoder.
-        let trained = TrainedRun::open(&RunFolder::new(runs.path(name)), &Device::Cpu).unwrap();
+        let trained = TrainedRun::open(&RunFolder::new(runs.path(name))).unwrap();
         let facts = &trained.facts;
         assert_eq!(facts.contrast, Contrast::None.to_string());
         let prepared: Vec<f32> = raw

@@ -436,6 +436,13 @@ fn plans_and_grids_that_are_wrong_are_refused() {
             &["--threads"],
         );
     }
+    if !cfg!(feature = "cuda") {
+        refused(
+            2,
+            &["sweep", "run", plan, "--out", out, "--device", "cuda"],
+            &["--device cuda", "--features cuda"],
+        );
+    }
     refused(2, &["sweep", "run", "--out", out], &["PLAN"]);
     refused(2, &["sweep", "run", "--entry", "--out", out], &["HQ_ENTRY"]);
     let slurm = |more: &[&str], words: &[&str]| {
@@ -575,7 +582,7 @@ fn terms_that_come_twice_save_the_state() {
     let config = |out: &str| sweep.run_folder(out, &sweep.ids()[0]).config();
     let saved = |out: &str| {
         let checkpoint = sweep.run_folder(out, &sweep.ids()[0]).checkpoint();
-        let checkpoint = Checkpoint::read(&checkpoint, &Device::Cpu).unwrap();
+        let checkpoint = Checkpoint::read(&checkpoint).unwrap();
         assert!(checkpoint.position().epoch() < 8, "it was over before");
     };
 

@@ -1,6 +1,6 @@
 //! `train`: runs, resume, interruptions.
 
-use sparsecode_trainer::inference::engine_for;
+use sparsecode_trainer::inference::CpuEngine;
 
 use super::*;
 
@@ -104,7 +104,7 @@ fn same_state(a: &Path, b: &Path) {
         assert!(bits(values) == bits(&theirs[name].1), "{name} differs");
     }
     let position = |folder: &RunFolder| {
-        let checkpoint = Checkpoint::read(&folder.checkpoint(), &Device::Cpu).unwrap();
+        let checkpoint = Checkpoint::read(&folder.checkpoint()).unwrap();
         (checkpoint.position().epoch(), checkpoint.position().best())
     };
     assert_eq!(position(&a), position(&b));
@@ -150,7 +150,7 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
     let mut message = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut message).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{message}");
-    let checkpoint = Checkpoint::read(&RunFolder::new(&out).checkpoint(), &Device::Cpu).unwrap();
+    let checkpoint = Checkpoint::read(&RunFolder::new(&out).checkpoint()).unwrap();
     assert!(
         checkpoint.position().epoch() < EPOCHS,
         "the run was over before it was interrupted"
@@ -187,14 +187,14 @@ fn a_kill_leaves_whole_files() {
         child.kill().unwrap();
         child.wait().unwrap();
         if delay >= 45 || files.checkpoint().exists() {
-            Checkpoint::read(&files.checkpoint(), &Device::Cpu).unwrap();
+            Checkpoint::read(&files.checkpoint()).unwrap();
         }
         if files.best().exists() {
-            Weights::read(&files.best(), &Device::Cpu).unwrap();
+            Weights::read(&files.best()).unwrap();
         }
         Config::read(&files.config()).unwrap();
         // What was saved goes on.
-        if let Ok(checkpoint) = Checkpoint::read(&files.checkpoint(), &Device::Cpu) {
+        if let Ok(checkpoint) = Checkpoint::read(&files.checkpoint()) {
             let epochs = checkpoint.position().epoch() + 1;
             let output = train("dead-leaves/vdl", &out, epochs, &["--resume"]);
             assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -207,8 +207,7 @@ fn few_steps_are_what_the_library_trains() {
     // The program and the library make the same run of the same configuration.
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (folder.path().join("library"), folder.path().join("program"));
-    let engine = engine_for(&Device::Cpu);
-    runs::train_with(engine.as_ref(), "ecg/vdl", &[], &ours, &Device::Cpu).unwrap();
+    runs::train_with(&CpuEngine::default(), "ecg/vdl", &[], &ours).unwrap();
     let mut arguments = vec![
         "train",
         "--quiet",

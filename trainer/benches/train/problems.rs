@@ -103,7 +103,7 @@ impl Models {
         batches: usize,
     ) -> anyhow::Result<Trained> {
         let config = Config::preset(&format!("{}/{model}", sizes.name()))?;
-        let samples = Samples::new(self.splits.train.clone(), &Device::Cpu)?;
+        let samples = Samples::new(self.splits.train.clone())?;
         let autoencoder = Autoencoder::init(
             &config.model,
             samples.inputs.dim(1)?,

@@ -154,7 +154,7 @@ pub(crate) fn epochs(models: &Models, effort: Effort) -> anyhow::Result<()> {
         let mut epoch = Shortest(f64::INFINITY);
         for _ in 0..repetitions {
             let splits = models.splits.clone();
-            let mut trainer = Trainer::new(config.clone(), splits, &engine, &Device::Cpu)?;
+            let mut trainer = Trainer::new(config.clone(), splits, &engine)?;
             let stop = std::sync::atomic::AtomicBool::new(false);
             trainer.run(&RunFolder::new(folder.path()), &mut epoch, &stop)?;
         }

@@ -5,7 +5,6 @@ use clap::Args;
 use super::{DataFlags, DeviceChoice, print_json};
 use crate::evaluate::{self, CodeSource, Evaluation, Noise, Samples};
 use crate::export::TrainedRun;
-use crate::inference::engine_for;
 use crate::report::table::{Table, decibels, percent};
 use crate::train::RunFolder;
 
@@ -57,22 +56,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
-    let device = arguments.device.open()?;
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &device)?;
+    let engine = arguments.device.open()?;
+    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
     let splits = arguments.data.load_for(&trained)?;
     let dataset = match arguments.split {
         Split::Train => splits.train,
         Split::Validation => splits.validation,
         Split::Test => splits.test,
     };
-    let samples = Samples::new(dataset, &device)?;
+    let samples = Samples::new(dataset)?;
     let mut sources = vec![CodeSource::Encoder];
     if !trained.config.has_encoder() {
         sources = vec![CodeSource::Fista];
     } else if arguments.fista {
         sources.push(CodeSource::Fista);
     }
-    let engine = engine_for(&device);
     let mut results = Vec::new();
     for &source in &sources {
         let levels = (0..)

@@ -180,7 +180,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         return Err(usage("--input-scale: expected a number above 0"));
     }
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &candle_core::Device::Cpu)?;
+    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
     let samples = arguments.data.load_for(&trained);
     let samples = samples.map(|splits| head(splits.validation));
     let written = match integer {
@@ -300,7 +300,7 @@ fn compare(
         psnr,
         sparsity,
     };
-    let set = Samples::new(validation, &candle_core::Device::Cpu)?;
+    let set = Samples::new(validation)?;
     let (model, config) = (&trained.model, &trained.config);
     let run = evaluate::evaluate(
         model,

@@ -44,7 +44,7 @@ enum Of {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["png"])?;
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run), &candle_core::Device::Cpu)?;
+    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
     let config = &trained.config;
     let rows = match arguments.of {
         Of::Encoder => features::encoder_rows(&trained.model)?.ok_or_else(|| {
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 Vec::new()
             } else {
                 let splits = arguments.data.load_for(&trained)?;
-                let samples = Samples::new(splits.validation, &candle_core::Device::Cpu)?;
+                let samples = Samples::new(splits.validation)?;
                 features::largest_codes(&trained.model, &samples, config, &CpuEngine::default())?
             };
             features::atoms(&trained.model, &largest)?

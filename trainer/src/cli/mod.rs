@@ -27,14 +27,15 @@ mod train;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sparsecode_formats::WeightType;
 
 use crate::config::ConfigError;
 use crate::data::{DataConfig, DataError, Splits};
 use crate::export::{ExportError, TrainedRun};
+use crate::inference::{CpuEngine, Engine, open_gpu};
 use crate::storage::StorageError;
 use crate::sweep::SweepError;
 use crate::train::{DataFacts, TrainError};
@@ -163,24 +164,28 @@ impl DeviceChoice {
         }
     }
 
-    fn open(self) -> anyhow::Result<Device> {
+    /// What computes there.
+    fn open(self) -> anyhow::Result<Arc<dyn Engine>> {
+        Ok(self
+            .gpu()?
+            .unwrap_or_else(|| Arc::new(CpuEngine::default())))
+    }
+
+    /// The GPU, or `None` for the processor.
+    fn gpu(self) -> anyhow::Result<Option<Arc<dyn Engine>>> {
         match self {
-            Self::Cpu => Ok(Device::Cpu),
             Self::Cuda if !cfg!(feature = "cuda") => Err(usage(
                 "--device cuda: this program was built without it; build with --features cuda",
             )),
-            Self::Cuda => Device::new_cuda(0).map_err(|error| {
+            Self::Cuda => open_gpu().map(Some).map_err(|error| {
                 anyhow::anyhow!(
                     "--device cuda: {error}; check that nvidia-smi lists a GPU, or use --device cpu"
                 )
             }),
-            Self::Auto if cfg!(feature = "cuda") => {
-                Ok(Device::new_cuda(0).unwrap_or_else(|error| {
-                    eprintln!("note: no GPU ({error}); using the processor");
-                    Device::Cpu
-                }))
-            }
-            Self::Auto => Ok(Device::Cpu),
+            Self::Auto if cfg!(feature = "cuda") => Ok(open_gpu()
+                .inspect_err(|error| eprintln!("note: no GPU ({error}); using the processor"))
+                .ok()),
+            Self::Auto | Self::Cpu => Ok(None),
         }
     }
 }

@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use candle_core::Device;
 use clap::{Args, ValueEnum};
 use rand_distr::{Distribution, StandardNormal};
 use serde::Serialize;
@@ -121,7 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let peak = f64::from(splits.peak);
     train(&config, splits, &folder, arguments.quiet)?;
 
-    let trained = TrainedRun::open(&folder, &Device::Cpu)?;
+    let trained = TrainedRun::open(&folder)?;
     let model_file = arguments.output.join("model.safetensors");
     write_atomic(&model_file, &trained.export(WeightType::I8)?.bytes)?;
     let integer_file = arguments.output.join("integer.safetensors");
@@ -230,7 +229,6 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
         folder,
         config,
         engine: &CpuEngine::default(),
-        device: &Device::Cpu,
         resume: false,
         start: None,
     };

@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use super::{DataFlags, DeviceChoice, print_json, usage};
 use crate::config::Config;
 use crate::export::TrainedRun;
-use crate::inference::engine_for;
 use crate::report::progress::{Progress, ProgressMode};
 use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
 
@@ -181,7 +180,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
-    let device = arguments.device.open()?;
+    let engine = arguments.device.open()?;
     let splits = arguments.data.load(&config.data, config.seed)?;
     if !arguments.quiet {
         eprintln!(
@@ -199,19 +198,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     // What it starts from, where it does not go on.
     let start = match &arguments.from {
-        Some(from) if !arguments.resume => {
-            Some(TrainedRun::open(&RunFolder::new(from), &device)?.model)
-        }
+        Some(from) if !arguments.resume => Some(TrainedRun::open(&RunFolder::new(from))?.model),
         _ => None,
     };
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
-    let engine = engine_for(&device);
     let session = Session {
         folder: &folder,
         config: &config,
         engine: engine.as_ref(),
-        device: &device,
         resume: arguments.resume,
         start: start.as_ref(),
     };

@@ -35,14 +35,6 @@ impl CudaEngine {
         )?)))
     }
 
-    /// The engine where so many runs go at a time: each has its share of the GPU. The bits stay the same.
-    pub fn shared_by(&self, runs: usize) -> Self {
-        Self {
-            gpu: Arc::clone(&self.gpu),
-            runs: runs.max(1),
-        }
-    }
-
     fn place(&self) -> Place<'_> {
         Place {
             gpu: self.gpu.as_ref(),
@@ -93,5 +85,16 @@ impl Engine for CudaEngine {
             return Ok(None);
         }
         Ok(Some(Box::new(DeviceRun::new(&self.place(), run)?)))
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        self.gpu.facts().concurrent_runs()
+    }
+
+    fn shared_by(&self, runs: usize) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Self {
+            gpu: Arc::clone(&self.gpu),
+            runs: runs.max(1),
+        }))
     }
 }

@@ -48,6 +48,17 @@ pub struct Facts {
     pub clusters: usize,
 }
 
+impl Facts {
+    /// Teams of linear decoders' runs that there is room for.
+    pub fn concurrent_runs(&self) -> usize {
+        match self.clusters {
+            0 => self.processors / CLUSTER,
+            clusters => clusters,
+        }
+        .max(1)
+    }
+}
+
 /// The blocks that work on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Team {

@@ -18,7 +18,7 @@ use crate::rng::{Stream, generator};
 /// PSNR counted for an exact reconstruction, where the formula has no value.
 const EXACT_PSNR: f64 = 40.0;
 
-/// A data set on a device.
+/// A data set as a tensor.
 pub struct Samples {
     /// Preprocessed samples, `count × input_dim`.
     pub inputs: Tensor,
@@ -27,15 +27,15 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Moves a data set to a device.
+    /// Takes a data set.
     ///
     /// # Errors
     ///
-    /// Fails if the device cannot hold it.
-    pub fn new(dataset: Dataset, device: &Device) -> Result<Self> {
+    /// Fails if its values are not whole samples.
+    pub fn new(dataset: Dataset) -> Result<Self> {
         let shape = (dataset.len(), dataset.dim);
         Ok(Self {
-            inputs: Tensor::from_vec(dataset.samples, shape, device)?,
+            inputs: Tensor::from_vec(dataset.samples, shape, &Device::Cpu)?,
             restore: dataset.restore,
         })
     }

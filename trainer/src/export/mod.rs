@@ -10,7 +10,7 @@ pub use torch::import_torch;
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use sparsecode_formats::{
     ActivationRanges, Activations, IntegerWritten, OwnedDecoder, OwnedEncoder, OwnedModel,
     OwnedProvenance, OwnedSpec, SpecError, WeightType, WriteError, Written, write_integer_as,
@@ -76,10 +76,10 @@ impl TrainedRun {
     /// # Errors
     ///
     /// Names the file and field that is missing or wrong.
-    pub fn open(folder: &RunFolder, device: &Device) -> Result<Self, ExportError> {
+    pub fn open(folder: &RunFolder) -> Result<Self, ExportError> {
         let config = Config::read(&folder.config())?;
-        let weights = Weights::read(&folder.best(), device)?;
-        let model = weights.model(&config, device)?;
+        let weights = Weights::read(&folder.best())?;
+        let model = weights.model(&config)?;
         Ok(Self {
             config,
             model,

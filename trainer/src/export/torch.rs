@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use safetensors::SafeTensors;
 
 use super::{ExportError, io_problem};
@@ -53,8 +53,7 @@ pub fn import_torch(path: &Path, config: &mut Config) -> Result<(Autoencoder, us
         let view = file
             .tensor(name)
             .map_err(|_| problem(path, &format!("tensor '{name}' is missing")))?;
-        tensor_of(&view, &Device::Cpu)
-            .map_err(|what| problem(path, &format!("tensor '{name}': {what}")))
+        tensor_of(&view).map_err(|what| problem(path, &format!("tensor '{name}': {what}")))
     };
     let matrix = |name: &str| -> Result<(Tensor, usize, usize), ExportError> {
         let tensor = get(name)?;

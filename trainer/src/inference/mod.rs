@@ -17,7 +17,11 @@ pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
 
-use candle_core::{Device, Result, Tensor};
+use std::sync::Arc;
+
+#[cfg(not(feature = "cuda"))]
+use candle_core::Error;
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::train::{Resident, ResidentRun};
@@ -79,8 +83,9 @@ impl Inference {
 
 /// Minimises the energy of one mini-batch.
 ///
-/// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time.
-pub trait Engine: Sync {
+/// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time. Tensors are in main
+/// memory, whatever an engine computes on; several threads may call one engine at the same time.
+pub trait Engine: Send + Sync {
     /// Minimises `energy` from `start` (`batch × code_dim`).
     ///
     /// # Errors
@@ -97,12 +102,35 @@ pub trait Engine: Sync {
     fn resident(&self, _run: &ResidentRun<'_>) -> Result<Option<Box<dyn Resident>>> {
         Ok(None)
     }
+
+    /// How many runs this engine trains at once, a thread each, as fast as one; at least 1.
+    fn concurrent_runs(&self) -> usize {
+        1
+    }
+
+    /// This engine where so many runs go at a time: each has its share of the device. Bits stay the same. `None` if there is
+    /// nothing to share.
+    fn shared_by(&self, _runs: usize) -> Option<Arc<dyn Engine>> {
+        None
+    }
 }
 
-/// The fastest engine for tensors on `device`: [`CpuEngine`] in main memory, [`PlainFista`] elsewhere.
-pub fn engine_for(device: &Device) -> Box<dyn Engine> {
-    match device {
-        Device::Cpu => Box::new(CpuEngine::default()),
-        _ => Box::new(PlainFista),
-    }
+/// The engine of the first NVIDIA GPU.
+///
+/// # Errors
+///
+/// Says what is missing: the feature `cuda` in this build, or a GPU.
+#[cfg(feature = "cuda")]
+pub fn open_gpu() -> Result<Arc<dyn Engine>> {
+    Ok(Arc::new(crate::cuda::CudaEngine::open(0)?))
+}
+
+/// As above, in a build without it.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(feature = "cuda"))]
+pub fn open_gpu() -> Result<Arc<dyn Engine>> {
+    Err(Error::Msg("built without CUDA".into()))
 }

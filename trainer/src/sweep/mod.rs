@@ -2,7 +2,7 @@
 //!
 //! A [`Grid`] (a TOML file) says which settings are combined; [`Plan`] is what it resolves to, one whole configuration a line,
 //! named by its hash. [`worker::Worker`] does one of them into `OUT/ID/`, a run's folder as any other with a `result.json`
-//! when all is done; [`supervise`] keeps a machine busy with workers; [`slurm`] writes the script that lets Slurm do it; [`collect`]
+//! when all is done; [`supervise`] keeps a machine busy with [`workers`]; [`slurm`] writes the script that lets Slurm do it; [`collect`]
 //! makes the table.
 //!
 //! Nothing else is kept: what a sweep has done is what its folder holds. Whoever works on a run holds the lock on its folder,
@@ -17,6 +17,7 @@ pub mod slurm;
 pub mod supervise;
 pub mod table;
 pub mod worker;
+pub mod workers;
 
 pub use folder::{Failure, Lock, Outcome, Status, SweepFolder, SweptRun};
 pub use grid::Grid;

@@ -1,18 +1,15 @@
-//! Works through a plan on this machine: a process a run, as many at a time as there are jobs.
-//!
-//! A process each, so that one that crashes or runs out of memory leaves the others. A worker holds on to its supervisor by its
-//! standard input: at its end (the supervisor stops, or is killed) the worker saves its state and goes.
+//! Works through a plan on this machine: as many runs at a time as there are jobs, each by a process or a thread of its own
+//! ([`Workers`]).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use super::folder::{Outcome, Status, SweepFolder};
+use super::workers::{End, Workers, Working};
 use super::{Entry, Plan, SweepError};
 use crate::report::progress::{Progress, ProgressMode};
 use crate::report::table::{decibels, percent};
@@ -25,7 +22,7 @@ pub const HELD: u8 = 75;
 /// Exit status of a worker, or of a supervisor, that was stopped.
 pub const STOPPED: u8 = 130;
 
-/// How often children are looked after.
+/// How often workers are looked after.
 const TICK: Duration = Duration::from_millis(50);
 /// How often a run is looked at that another process works on.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -36,10 +33,10 @@ pub struct Supervisor<'a> {
     pub plan: &'a Plan,
     /// Where they are done.
     pub folder: &'a SweepFolder,
-    /// This program.
-    pub program: PathBuf,
-    /// What a worker is called with.
-    pub arguments: Vec<OsString>,
+    /// Folder of the data, where a configuration does not name it.
+    pub data: Option<&'a Path>,
+    /// What does them.
+    pub workers: Workers<'a>,
     /// Runs at a time.
     pub jobs: usize,
     /// Threads of each.
@@ -61,15 +58,11 @@ pub struct Tally {
     pub left: usize,
 }
 
-struct Job {
+struct Job<'scope> {
     index: usize,
-    child: Child,
-    /// Held open while the worker shall work.
-    stdin: Option<ChildStdin>,
     /// Attempts on record before this one.
     attempts: u32,
-    /// Last words on standard error.
-    stderr: Receiver<String>,
+    working: Working<'scope>,
 }
 
 struct Report {
@@ -87,19 +80,21 @@ impl Supervisor<'_> {
     pub fn run(&self, stop: &AtomicBool) -> Result<Tally, SweepError> {
         std::fs::create_dir_all(self.folder.path())
             .map_err(|source| StorageError::new("create the folder", self.folder.path(), source))?;
-        let mut state = State::new(self);
-        let worked = self.work(&mut state, stop);
-        if worked.is_err() {
-            state.stop_workers();
-            for job in &mut state.jobs {
-                // Its state is saved or not; there is nobody left to be told.
-                let _ = job.child.wait();
+        std::thread::scope(|scope| {
+            let mut state = State::new(self, scope);
+            let worked = self.work(&mut state, stop);
+            if worked.is_err() {
+                state.stop_workers();
+                for job in state.jobs.drain(..) {
+                    // Its state is saved or not; there is nobody left to be told.
+                    let _ = job.working.end();
+                }
             }
-        }
-        worked.map(|()| state.finish())
+            worked.map(|()| state.finish())
+        })
     }
 
-    fn work(&self, state: &mut State<'_>, stop: &AtomicBool) -> Result<(), SweepError> {
+    fn work(&self, state: &mut State<'_, '_>, stop: &AtomicBool) -> Result<(), SweepError> {
         let (sender, reports) = channel();
         loop {
             let stopping = stop.load(Ordering::Relaxed);
@@ -126,19 +121,21 @@ impl Supervisor<'_> {
     }
 }
 
-struct State<'a> {
-    supervisor: &'a Supervisor<'a>,
+struct State<'scope, 'env> {
+    supervisor: &'scope Supervisor<'scope>,
+    /// Of workers that are threads.
+    scope: &'scope Scope<'scope, 'env>,
     /// Runs to be done, and from when on.
     queue: VecDeque<(usize, Instant)>,
-    jobs: Vec<Job>,
+    jobs: Vec<Job<'scope>>,
     /// Epochs of each run that progress has counted.
     counted: Vec<u32>,
     tally: Tally,
     progress: Progress,
 }
 
-impl<'a> State<'a> {
-    fn new(supervisor: &'a Supervisor<'a>) -> Self {
+impl<'scope, 'env> State<'scope, 'env> {
+    fn new(supervisor: &'scope Supervisor<'scope>, scope: &'scope Scope<'scope, 'env>) -> Self {
         let now = Instant::now();
         let entries = supervisor.plan.entries();
         let mut tally = Tally::default();
@@ -172,6 +169,7 @@ impl<'a> State<'a> {
         );
         let mut state = Self {
             supervisor,
+            scope,
             queue,
             jobs: Vec::new(),
             counted,
@@ -183,10 +181,10 @@ impl<'a> State<'a> {
     }
 
     fn stop_workers(&mut self) {
-        self.jobs.iter_mut().for_each(|job| job.stdin = None);
+        self.jobs.iter_mut().for_each(|job| job.working.stop());
     }
 
-    fn entry(&self, index: usize) -> &'a Entry {
+    fn entry(&self, index: usize) -> &'scope Entry {
         &self.supervisor.plan.entries()[index]
     }
 
@@ -205,6 +203,8 @@ impl<'a> State<'a> {
                 continue;
             }
             let run = self.supervisor.folder.run(self.entry(index));
+            // Before its status: an attempt of another runner in between is none of ours, but is on record.
+            let attempts = run.failure().map_or(0, |failure| failure.attempt);
             match run.status() {
                 // By another runner: its epochs are no work of this one.
                 Status::Finished(outcome) => self.finished(index, &outcome),
@@ -214,66 +214,21 @@ impl<'a> State<'a> {
                     self.failed(index, failure.message);
                 }
                 _ => {
-                    let attempts = run.failure().map_or(0, |failure| failure.attempt);
-                    let job = self.start(index, attempts, sender)?;
-                    self.jobs.push(job);
+                    let sender = sender.clone();
+                    let tell = move |epochs| {
+                        // Nobody listens any more: the sweep is over.
+                        let _ = sender.send(Report { index, epochs });
+                    };
+                    let entry = self.entry(index);
+                    self.jobs.push(Job {
+                        index,
+                        attempts,
+                        working: Working::start(self.supervisor, self.scope, entry, tell)?,
+                    });
                 }
             }
         }
         Ok(())
-    }
-
-    fn start(
-        &self,
-        index: usize,
-        attempts: u32,
-        sender: &Sender<Report>,
-    ) -> Result<Job, SweepError> {
-        let entry = self.entry(index);
-        let text = serde_json::to_string(entry).expect("an entry holds only numbers and texts");
-        let program = &self.supervisor.program;
-        let mut command = Command::new(program);
-        command
-            .args(["sweep", "run", "--entry", "--supervised", "--out"])
-            .arg(self.supervisor.folder.path())
-            .args(&self.supervisor.arguments)
-            .env(ENTRY_VARIABLE, text)
-            .env("RAYON_NUM_THREADS", self.supervisor.threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // Ctrl-C is the supervisor's, which then tells its workers.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command
-            .spawn()
-            .map_err(|source| StorageError::new("start", program, source))?;
-        if let Some(stdout) = child.stdout.take() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    if let Ok(epochs) = line.trim().parse() {
-                        // Nobody listens any more: the sweep is over.
-                        let _ = sender.send(Report { index, epochs });
-                    }
-                }
-            });
-        }
-        let (words, stderr) = channel();
-        if let Some(mut pipe) = child.stderr.take() {
-            std::thread::spawn(move || {
-                let mut text = Vec::new();
-                let _ = pipe.read_to_end(&mut text);
-                let _ = words.send(String::from_utf8_lossy(&text).trim().to_owned());
-            });
-        }
-        Ok(Job {
-            index,
-            stdin: child.stdin.take(),
-            child,
-            attempts,
-            stderr,
-        })
     }
 
     fn note_epochs(&mut self, report: &Report) {
@@ -288,52 +243,42 @@ impl<'a> State<'a> {
     fn reap(&mut self, stopping: bool) -> Result<(), SweepError> {
         let mut place = 0;
         while place < self.jobs.len() {
-            let ended = self.jobs[place].child.try_wait();
-            let ended = ended.map_err(|source| {
-                StorageError::new("wait for", &self.supervisor.program, source)
-            })?;
-            match ended {
-                None => place += 1,
-                Some(status) => {
-                    let job = self.jobs.remove(place);
-                    self.ended(&job, status, stopping);
-                }
+            if self.jobs[place].working.is_running()? {
+                place += 1;
+                continue;
             }
+            let job = self.jobs.remove(place);
+            let end = job.working.end()?;
+            self.ended(job.index, job.attempts, end, stopping);
         }
         Ok(())
     }
 
-    fn ended(&mut self, job: &Job, status: ExitStatus, stopping: bool) {
-        let run = self.supervisor.folder.run(self.entry(job.index));
+    fn ended(&mut self, index: usize, attempts: u32, end: End, stopping: bool) {
+        let run = self.supervisor.folder.run(self.entry(index));
         if let Some(outcome) = run.outcome() {
             // Its last words may be on their way still.
             self.note_epochs(&Report {
-                index: job.index,
+                index,
                 epochs: outcome.epochs,
             });
-            self.finished(job.index, &outcome);
+            self.finished(index, &outcome);
             return;
         }
-        if let Some(failure) = run
-            .failure()
-            .filter(|failure| failure.attempt > job.attempts)
-        {
-            self.failed(job.index, failure.message);
+        if let Some(failure) = run.failure().filter(|failure| failure.attempt > attempts) {
+            self.failed(index, failure.message);
             return;
         }
-        if status.code() == Some(i32::from(HELD)) {
-            self.queue
-                .push_back((job.index, Instant::now() + LOOK_AGAIN));
-            return;
-        }
-        if stopping || status.code() == Some(i32::from(STOPPED)) {
-            self.tally.left += 1;
-            return;
-        }
-        let words = job.stderr.recv_timeout(LOOK_AGAIN).unwrap_or_default();
-        let message = match words.as_str() {
-            "" => format!("the process ended with {status}"),
-            words => format!("the process ended with {status}: {words}"),
+        let message = match end {
+            End::Held => {
+                self.queue.push_back((index, Instant::now() + LOOK_AGAIN));
+                return;
+            }
+            End::Over(message) if !stopping => message,
+            End::Over(_) | End::Stopped => {
+                self.tally.left += 1;
+                return;
+            }
         };
         // On record, so that the table says why there is nothing. Not if another process has taken it up already. Where nothing can
         // be recorded the message stands in the tally alone, and the other runs go on.
@@ -342,7 +287,7 @@ impl<'a> State<'a> {
         {
             let _ = run.fail(message.clone(), false, &lock);
         }
-        self.failed(job.index, message);
+        self.failed(index, message);
     }
 
     fn finished(&mut self, index: usize, outcome: &Outcome) {

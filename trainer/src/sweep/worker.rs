@@ -4,14 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use candle_core::Device;
-
 use super::SweepError;
 use super::folder::{Failure, Lock, Outcome, SweptRun};
 use crate::data::DataError;
 use crate::evaluate::{CodeSource, Evaluation, Noise, Samples, evaluate};
 use crate::export::{ExportError, TrainedRun};
-use crate::inference::engine_for;
+use crate::inference::Engine;
 use crate::train::{DataFacts, Ending, Observer, Session, TrainError};
 
 /// How work on a run ended.
@@ -32,8 +30,8 @@ pub enum Work {
 pub struct Worker<'a> {
     /// Folder of the data, where the configuration does not name it.
     pub data: Option<&'a Path>,
-    /// Where to compute.
-    pub device: &'a Device,
+    /// What finds codes.
+    pub engine: &'a dyn Engine,
     /// Try again what failed and would fail again.
     pub retry_failed: bool,
     /// How long to wait for a run that another process has: after the loss of a node its lock may linger.
@@ -132,12 +130,10 @@ impl Worker<'_> {
         if test.is_empty() {
             return Err(AttemptError::NoTest);
         }
-        let engine = engine_for(self.device);
         let session = Session {
             folder: files,
             config,
-            engine: engine.as_ref(),
-            device: self.device,
+            engine: self.engine,
             resume: files.checkpoint().exists(),
             start: None,
         };
@@ -146,20 +142,20 @@ impl Worker<'_> {
             return Ok(None);
         }
 
-        let best = TrainedRun::open(files, self.device)?;
+        let best = TrainedRun::open(files)?;
         let measure = |samples: &Samples, noise| -> Result<Evaluation, AttemptError> {
             Ok(evaluate(
                 &best.model,
                 samples,
                 config,
                 peak,
-                engine.as_ref(),
+                self.engine,
                 CodeSource::Encoder,
                 noise,
             )?)
         };
-        let validation = measure(&Samples::new(validation, self.device)?, None)?;
-        let samples = Samples::new(test, self.device)?;
+        let validation = measure(&Samples::new(validation)?, None)?;
+        let samples = Samples::new(test)?;
         let test = measure(&samples, None)?;
         let mut denoising = Vec::new();
         for (level, &sigma) in (0..).zip(&run.entry.noise) {

@@ -163,8 +163,8 @@ impl Weights {
     /// # Errors
     ///
     /// Names the file and the field at fault.
-    pub fn read(path: &Path, device: &Device) -> Result<Self, CheckpointError> {
-        let (tensors, state) = read(path, device)?;
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let (tensors, state) = read(path)?;
         Ok(Self { tensors, state })
     }
 
@@ -188,13 +188,13 @@ impl Weights {
     /// # Errors
     ///
     /// Names a tensor that is missing or of another shape.
-    pub fn model(&self, config: &Config, device: &Device) -> Result<Autoencoder, CheckpointError> {
+    pub fn model(&self, config: &Config) -> Result<Autoencoder, CheckpointError> {
         let (shape, _) = self
             .state
             .data
             .parse()
             .map_err(|e| field("weights", "data", &e.to_string()))?;
-        let mut model = blank_model(config, shape.input_dim(), device)?;
+        let mut model = blank_model(config, shape.input_dim())?;
         set_parameters(&mut model, &self.tensors, "weights")?;
         Ok(model)
     }
@@ -264,8 +264,8 @@ impl Checkpoint {
     /// # Errors
     ///
     /// Names the file and the field at fault.
-    pub fn read(path: &Path, device: &Device) -> Result<Self, CheckpointError> {
-        let (tensors, state) = read(path, device)?;
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let (tensors, state) = read(path)?;
         Ok(Self { tensors, state })
     }
 
@@ -335,14 +335,11 @@ fn named(model: &Autoencoder) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-fn blank_model(
-    config: &Config,
-    input_dim: usize,
-    device: &Device,
-) -> Result<Autoencoder, candle_core::Error> {
+fn blank_model(config: &Config, input_dim: usize) -> Result<Autoencoder, candle_core::Error> {
     let (d, l, m) = (input_dim, config.model.code_dim, config.model.hidden_dim);
-    let zeros = |rows: usize, columns: usize| Tensor::zeros((rows, columns), DType::F32, device);
-    let bias = |length: usize| Tensor::zeros(length, DType::F32, device);
+    let zeros =
+        |rows: usize, columns: usize| Tensor::zeros((rows, columns), DType::F32, &Device::Cpu);
+    let bias = |length: usize| Tensor::zeros(length, DType::F32, &Device::Cpu);
     let encoder = if config.has_encoder() {
         let iterations = config.model.lista_iterations;
         Some(Encoder {
@@ -461,7 +458,6 @@ fn write<S: Serialize>(
 
 fn read<S: DeserializeOwned>(
     path: &Path,
-    device: &Device,
 ) -> Result<(BTreeMap<String, Tensor>, S), CheckpointError> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|e| CheckpointError::Io(name.clone(), e))?;
@@ -488,8 +484,7 @@ fn read<S: DeserializeOwned>(
     let file = SafeTensors::deserialize(&bytes).map_err(not_a_file)?;
     let mut tensors = BTreeMap::new();
     for (tensor_name, view) in file.tensors() {
-        let tensor =
-            tensor_of(&view, device).map_err(|problem| field(&name, &tensor_name, &problem))?;
+        let tensor = tensor_of(&view).map_err(|problem| field(&name, &tensor_name, &problem))?;
         tensors.insert(tensor_name, tensor);
     }
     Ok((tensors, state))
@@ -501,10 +496,7 @@ struct Version {
 }
 
 /// A finite f32 tensor from a safetensors view.
-pub(crate) fn tensor_of(
-    view: &safetensors::tensor::TensorView<'_>,
-    device: &Device,
-) -> Result<Tensor, String> {
+pub(crate) fn tensor_of(view: &safetensors::tensor::TensorView<'_>) -> Result<Tensor, String> {
     if view.dtype() != Dtype::F32 {
         return Err(format!("dtype {:?}, expected F32", view.dtype()));
     }
@@ -516,5 +508,5 @@ pub(crate) fn tensor_of(
     if values.iter().any(|value| !value.is_finite()) {
         return Err("a value is not finite".to_owned());
     }
-    Tensor::from_vec(values, view.shape(), device).map_err(|e| e.to_string())
+    Tensor::from_vec(values, view.shape(), &Device::Cpu).map_err(|e| e.to_string())
 }

@@ -273,22 +273,17 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run at its beginning, on `device`.
+    /// A run at its beginning.
     ///
     /// # Errors
     ///
-    /// Fails if a value of the configuration is out of range, the training set is smaller than a batch, there is nothing to validate
-    /// on, or the device cannot hold data and parameters.
-    pub fn new(
-        config: Config,
-        splits: Splits,
-        engine: &'a dyn Engine,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
+    /// Fails if a value of the configuration is out of range, the training set is smaller than a batch, or there is nothing to
+    /// validate on.
+    pub fn new(config: Config, splits: Splits, engine: &'a dyn Engine) -> Result<Self, TrainError> {
         config.validate()?;
         let facts = DataFacts::of(&splits);
-        let train = Samples::new(splits.train, device)?;
-        let validation = Samples::new(splits.validation, device)?;
+        let train = Samples::new(splits.train)?;
+        let validation = Samples::new(splits.validation)?;
         if train.len() < config.batch_size {
             return Err(TrainError::TooFewSamples {
                 samples: train.len(),
@@ -305,7 +300,7 @@ impl<'a> Trainer<'a> {
             config.has_encoder(),
             config.seed,
             DType::F32,
-            device,
+            &Device::Cpu,
         )?;
         let learner = Learner::new(model, &config)?;
         Ok(Self {

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-use candle_core::Device;
-
 use super::{
     Best, Checkpoint, CheckpointError, Ending, EpochRecord, LogError, Observer, RunFolder,
     TrainError, Trainer,
@@ -38,8 +36,6 @@ pub struct Session<'a> {
     pub config: &'a Config,
     /// What finds codes.
     pub engine: &'a dyn Engine,
-    /// Where it computes.
-    pub device: &'a Device,
     /// Go on from the folder's checkpoint; otherwise start anew, over what the folder holds.
     pub resume: bool,
     /// Weights to start from instead of random ones, unless it resumes.
@@ -59,9 +55,9 @@ impl Session<'_> {
         stop: &AtomicBool,
     ) -> Result<Trained, TrainError> {
         let (folder, config) = (self.folder, self.config);
-        let mut trainer = Trainer::new(config.clone(), splits, self.engine, self.device)?;
+        let mut trainer = Trainer::new(config.clone(), splits, self.engine)?;
         if self.resume {
-            trainer.restore(&Checkpoint::read(&folder.checkpoint(), self.device)?)?;
+            trainer.restore(&Checkpoint::read(&folder.checkpoint())?)?;
         } else if let Some(model) = self.start {
             trainer.start_from(model)?;
         }

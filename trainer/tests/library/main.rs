@@ -8,4 +8,5 @@ mod fista;
 mod gradients;
 mod quantized;
 mod reference;
+mod sweep;
 mod training;

@@ -44,11 +44,11 @@ fn rounded_weights_are_those_of_the_file() {
     let samples = splits.validation.clone();
     std::fs::create_dir_all(folder.path()).unwrap();
     std::fs::write(folder.config(), config.to_toml()).unwrap();
-    let mut trainer = Trainer::new(config, splits, &PlainFista, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(config, splits, &PlainFista).unwrap();
     trainer
         .run(&folder, &mut Silent, &AtomicBool::new(false))
         .unwrap();
-    let run = TrainedRun::open(&folder, &Device::Cpu).unwrap();
+    let run = TrainedRun::open(&folder).unwrap();
     let (written, _) = run
         .export_integer(&samples, Calibration::Max, None)
         .unwrap();
@@ -163,7 +163,7 @@ fn a_run_starts_from_anothers_weights() {
     let plain = config("dead-leaves/vdl", &[]);
     let splits = plain.data.load(None, plain.seed).unwrap();
     let engine = PlainFista;
-    let mut trainer = Trainer::new(plain.clone(), splits.clone(), &engine, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(plain.clone(), splits.clone(), &engine).unwrap();
     let other = Autoencoder::init(
         &plain.model,
         64,
@@ -178,7 +178,7 @@ fn a_run_starts_from_anothers_weights() {
         assert_eq!(values(a), values(b), "{name}");
     }
     let wider = config("dead-leaves/vdl", &["model.code_dim=25"]);
-    let mut trainer = Trainer::new(wider, splits, &engine, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(wider, splits, &engine).unwrap();
     let error = trainer.start_from(&other).unwrap_err().to_string();
     assert!(
         error.contains("encoder.input") && error.contains("the run to start from"),

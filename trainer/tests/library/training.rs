@@ -45,7 +45,7 @@ fn load(config: &Config) -> Splits {
 /// With the engine that `train` uses, on two threads of its own: other tests may be at work on the shared ones.
 fn trainer(config: &Config) -> Trainer<'static> {
     let engine = Box::leak(Box::new(CpuEngine::new(2)));
-    Trainer::new(config.clone(), load(config), engine, &CPU).unwrap()
+    Trainer::new(config.clone(), load(config), engine).unwrap()
 }
 
 /// Keeps the records; raises the stop flag after some batches.
@@ -371,7 +371,7 @@ fn the_seed_decides_every_bit() {
             seed: config.seed + 1,
             ..config.clone()
         };
-        let mut trainer = Trainer::new(another, load(&config), &PlainFista, &CPU).unwrap();
+        let mut trainer = Trainer::new(another, load(&config), &PlainFista).unwrap();
         let folder = tempfile::tempdir().unwrap();
         Recorder::default()
             .run(&mut trainer, folder.path())
@@ -401,8 +401,7 @@ fn run_together(config: &Config, engines: [&CpuEngine; 3], alone: &Autoencoder) 
             .map(|engine| {
                 scope.spawn(move || {
                     let folder = tempfile::tempdir().unwrap();
-                    let mut trainer =
-                        Trainer::new(config.clone(), load(config), engine, &CPU).unwrap();
+                    let mut trainer = Trainer::new(config.clone(), load(config), engine).unwrap();
                     let mut recorder = Recorder::default();
                     recorder.run(&mut trainer, folder.path()).unwrap();
                     bits(trainer.model())
@@ -443,7 +442,7 @@ fn a_resumed_run_ends_where_an_uninterrupted_one_ends() {
 
             let mut second = trainer(&config);
             second
-                .restore(&Checkpoint::read(&files.checkpoint(), &CPU).unwrap())
+                .restore(&Checkpoint::read(&files.checkpoint()).unwrap())
                 .unwrap();
             assert_eq!(second.batches_done(), stop_after);
             let mut rest = Recorder::default();
@@ -479,7 +478,7 @@ fn more_epochs_continue_the_same_run() {
     Recorder::default()
         .run(&mut trainer(&short), folder.path())
         .unwrap();
-    let checkpoint = Checkpoint::read(&RunFolder::new(folder.path()).checkpoint(), &CPU).unwrap();
+    let checkpoint = Checkpoint::read(&RunFolder::new(folder.path()).checkpoint()).unwrap();
     let mut same = trainer(&short);
     same.restore(&checkpoint).unwrap();
     let mut recorder = Recorder::default();
@@ -511,7 +510,7 @@ fn another_configuration_or_other_data_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint_file(folder.path(), &config);
     let path = RunFolder::new(folder.path()).checkpoint();
-    let checkpoint = Checkpoint::read(&path, &CPU).unwrap();
+    let checkpoint = Checkpoint::read(&path).unwrap();
     for change in [
         "inference.lambda=0.011",
         "seed=32",
@@ -530,14 +529,14 @@ fn another_configuration_or_other_data_are_refused() {
     let other_data = load(&small("vdl", &["seed=32"]));
     let (ours, theirs) = (load(&config).description, other_data.description.clone());
     assert_ne!(ours, theirs);
-    let mut other = Trainer::new(config.clone(), other_data, &PlainFista, &CPU).unwrap();
+    let mut other = Trainer::new(config.clone(), other_data, &PlainFista).unwrap();
     let error = other.restore(&checkpoint).unwrap_err().to_string();
     assert!(error.contains(&ours) && error.contains(&theirs), "{error}");
 
     // The same description, one sample changed: a file that was replaced.
     let mut replaced = load(&config);
     replaced.train.samples[17] += 0.5;
-    let mut other = Trainer::new(config, replaced, &PlainFista, &CPU).unwrap();
+    let mut other = Trainer::new(config, replaced, &PlainFista).unwrap();
     let error = other.restore(&checkpoint).unwrap_err().to_string();
     assert!(error.contains("samples"), "{error}");
 }
@@ -562,7 +561,7 @@ fn damaged_checkpoints_are_refused_by_name() {
     let path = folder.path().join("damaged.safetensors");
     let read = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        Checkpoint::read(&path, &CPU)
+        Checkpoint::read(&path)
     };
     let refusal = |bytes: &[u8]| match read(bytes) {
         Ok(_) => panic!("read a damaged file"),
@@ -623,13 +622,13 @@ fn damaged_checkpoints_are_refused_by_name() {
     }
 
     let missing = folder.path().join("absent.safetensors");
-    let error = Checkpoint::read(&missing, &CPU).err().unwrap().to_string();
+    let error = Checkpoint::read(&missing).err().unwrap().to_string();
     assert!(error.contains("absent.safetensors"), "{error}");
 }
 
 fn failure(config: &Config, splits: Splits) -> TrainError {
     let folder = tempfile::tempdir().unwrap();
-    let mut trainer = match Trainer::new(config.clone(), splits, &PlainFista, &CPU) {
+    let mut trainer = match Trainer::new(config.clone(), splits, &PlainFista) {
         Ok(trainer) => trainer,
         Err(error) => return error,
     };
@@ -733,7 +732,7 @@ fn stops_early_when_validation_stops_improving() {
     let best: Vec<bool> = recorder.records.iter().map(|record| record.best).collect();
     assert_eq!(best, [true, false, false]);
 
-    let checkpoint = Checkpoint::read(&RunFolder::new(folder.path()).checkpoint(), &CPU).unwrap();
+    let checkpoint = Checkpoint::read(&RunFolder::new(folder.path()).checkpoint()).unwrap();
     let mut again = trainer(&config);
     again.restore(&checkpoint).unwrap();
     let mut recorder = Recorder::default();
@@ -771,7 +770,7 @@ fn best_weights_are_those_of_the_lowest_energy() {
         lowest != 0 && lowest != 5,
         "the case shows nothing: {energies:?}"
     );
-    let best = Weights::read(&files.best(), &CPU).unwrap();
+    let best = Weights::read(&files.best()).unwrap();
     assert_eq!(best.epoch() as usize, lowest + 1);
     let splits = load(&config);
     assert_eq!(*best.data(), DataFacts::of(&splits));
@@ -781,10 +780,10 @@ fn best_weights_are_those_of_the_lowest_energy() {
         (lowest + 1, energies[lowest])
     );
 
-    let model = best.model(&config, &CPU).unwrap();
+    let model = best.model(&config).unwrap();
     assert_ne!(bits(&model), bits(run.model()));
     let peak = f64::from(splits.peak);
-    let samples = Samples::new(splits.validation, &CPU).unwrap();
+    let samples = Samples::new(splits.validation).unwrap();
     let evaluation = evaluate::evaluate(
         &model,
         &samples,
@@ -797,7 +796,7 @@ fn best_weights_are_those_of_the_lowest_energy() {
     assert_eq!(evaluation.unwrap().energy, energies[lowest]);
     // Weights of another size are refused by the name of the tensor.
     let error = best
-        .model(&small("sdl", &["model.code_dim=16"]), &CPU)
+        .model(&small("sdl", &["model.code_dim=16"]))
         .unwrap_err()
         .to_string();
     assert!(
@@ -873,7 +872,7 @@ fn a_log_that_cannot_be_written_stops_the_run() {
     assert!(error.to_string().contains("disc full"), "{error}");
     // The epoch itself is safe.
     let mut rest = trainer(&config);
-    rest.restore(&Checkpoint::read(&files.checkpoint(), &CPU).unwrap())
+    rest.restore(&Checkpoint::read(&files.checkpoint()).unwrap())
         .unwrap();
     assert_eq!(rest.position().epoch(), 1);
     assert_eq!(

@@ -1,4 +1,3 @@
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,14 +12,15 @@ use crate::report::progress::ProgressMode;
 use crate::sweep::folder::PATIENCE;
 use crate::sweep::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor, Tally};
 use crate::sweep::worker::{Work, Worker};
+use crate::sweep::workers::{Epochs, Workers};
 use crate::sweep::{Entry, Plan, SweepFolder};
-use crate::train::{EpochRecord, LogError, Observer};
 
 /// Work through a plan on this machine, or do one run of it
 ///
-/// Each run is a process of its own, several at a time. What is finished is passed over, what was interrupted goes on from its
-/// checkpoint, and a run that another runner (here or on a cluster) works on is left to it. Ctrl-C saves all and ends. A run that
-/// fails does not stop the others; one that diverged is tried again only with --retry-failed.
+/// Each run is a process of its own, several at a time; on a GPU a thread of this process, as the runs of one process share a GPU and
+/// processes would take turns on it. What is finished is passed over, what was interrupted goes on from its checkpoint, and a run that
+/// another runner (here or on a cluster) works on is left to it. Ctrl-C saves all and ends. A run that fails does not stop the others;
+/// one that diverged is tried again only with --retry-failed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode sweep run plan.jsonl --out sweep --data DIR
@@ -42,10 +42,10 @@ pub(super) struct Arguments {
     /// Do the run that the environment variable HQ_ENTRY holds: HyperQueue's way to hand it over
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
-    /// Runs at a time [default: the number of cores or of runs; with a GPU, 1]
+    /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many as it trains as fast as one]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
-    /// Threads of each run, at most the number of cores [default: cores / jobs]
+    /// Threads of each run on the processor, at most the number of cores [default: cores / jobs]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     threads: Option<usize>,
     /// Seconds to wait for a run that another process has, with --index or --entry
@@ -98,7 +98,7 @@ impl Arguments {
             true => stop_with_supervisor()?,
             false => stop_flag(false)?,
         };
-        let device = self.device.open()?;
+        let engine = self.device.open()?;
         // The supervisor itself looks again, and has other runs to do meanwhile.
         let seconds = if self.supervised { 0 } else { self.wait };
         let waiting = || {
@@ -110,11 +110,11 @@ impl Arguments {
             patience: Duration::from_secs(u64::from(seconds)).max(PATIENCE),
             waiting: &waiting,
             data: data.as_deref(),
-            device: &device,
+            engine: engine.as_ref(),
             retry_failed: self.retry_failed,
         };
         let work = if self.supervised {
-            worker.work(&run, &mut Reporter, &stop)?
+            worker.work(&run, &mut Epochs(tell_supervisor), &stop)?
         } else {
             let mode = ProgressMode::detect(self.quiet);
             let mut console = Console::new(&entry.config, mode);
@@ -152,10 +152,8 @@ impl Arguments {
 
     fn all(&self, path: &Path, plan: &Plan, folder: &SweepFolder) -> anyhow::Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let default_jobs = match self.device.open()?.is_cpu() {
-            true => cores,
-            false => 1,
-        };
+        let gpu = self.device.gpu()?;
+        let default_jobs = gpu.as_ref().map_or(cores, |gpu| gpu.concurrent_runs());
         // A plan of few runs has several cores for each.
         let runs = plan.entries().len();
         let jobs = self.jobs.unwrap_or(default_jobs.min(runs).max(1));
@@ -170,19 +168,18 @@ impl Arguments {
                 "--threads {threads}: this machine has {cores} cores, and more threads would wait for one another"
             )));
         }
-        let mut arguments: Vec<OsString> = vec!["--device".into(), self.device.name().into()];
-        if let Some(data) = self.data.folder() {
-            arguments.extend(["--data".into(), data.into_os_string()]);
-        }
-        if self.retry_failed {
-            arguments.push("--retry-failed".into());
-        }
+        let gpu = gpu.map(|gpu| gpu.shared_by(jobs).unwrap_or(gpu));
+        let data = self.data.folder();
+        let workers = match &gpu {
+            Some(gpu) => Workers::Threads(gpu.as_ref()),
+            None => Workers::Processes(std::env::current_exe()?),
+        };
         let stop = stop_flag(at_terminal())?;
         let supervisor = Supervisor {
             plan,
             folder,
-            program: std::env::current_exe()?,
-            arguments,
+            data: data.as_deref(),
+            workers,
             jobs,
             threads,
             retry_failed: self.retry_failed,
@@ -220,26 +217,9 @@ impl Arguments {
 }
 
 /// Tells the supervisor of epochs.
-struct Reporter;
-
-impl Reporter {
-    fn tell(epochs: u32) {
-        // Without a supervisor there is nobody to be told; standard input says so too.
-        let _ = writeln!(std::io::stdout(), "{epochs}");
-    }
-}
-
-impl Observer for Reporter {
-    fn begin(&mut self, epochs_done: u32, _done: usize, _all: usize) {
-        Self::tell(epochs_done);
-    }
-
-    fn batch(&mut self, _epoch: u32, _done: usize, _all: usize) {}
-
-    fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
-        Self::tell(record.epoch);
-        Ok(())
-    }
+fn tell_supervisor(epochs: u32) {
+    // Without a supervisor there is nobody to be told; standard input says so too.
+    let _ = writeln!(std::io::stdout(), "{epochs}");
 }
 
 /// A flag that is raised when standard input ends (the supervisor is gone, or wants it), or by a signal.
