@@ -1,4 +1,4 @@
-//! What does a run for the [`Supervisor`](super::supervise::Supervisor): how it is started, told to stop, and what it leaves.
+//! What does a run for the [`Supervisor`]: how it is started, told to stop, and what it leaves.
 
 use std::any::Any;
 use std::io::{BufRead, BufReader, Read};
