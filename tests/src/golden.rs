@@ -138,8 +138,8 @@ pub fn write(
     Ok(())
 }
 
-/// The machine's part of the provenance.
-fn describe(device: &str) -> String {
+/// The machine's part of the provenance: `cpu` or `cuda`, and which.
+pub fn describe(device: &str) -> String {
     if device == "cpu" {
         return format!("cpu, {}", std::env::consts::ARCH);
     }

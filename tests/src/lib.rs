@@ -3,6 +3,7 @@
 pub mod deployed;
 pub mod emulator;
 pub mod golden;
+pub mod kernels;
 pub mod papers;
 pub mod runs;
 

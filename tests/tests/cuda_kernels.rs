@@ -1,122 +1,20 @@
-//! The GPU's kernels, compiled for the host, against the reference: codes, whole training steps, whole runs.
+//! The GPU's kernels, compiled for the host, against the reference: codes, whole runs, and that their bits depend on nothing else.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use sparsecode_tests::emulator::{Emulator, Order};
-use sparsecode_tests::runs;
+use sparsecode_tests::kernels::{
+    Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, uniform,
+    values,
+};
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::cuda::CudaEngine;
-use sparsecode_trainer::inference::{
-    CpuEngine, Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
-};
-use sparsecode_trainer::model::Decoder;
-use sparsecode_trainer::rng::{Stream, generator};
-
-/// A decoder, inputs, a start and an encoder's codes, made up.
-struct Problem {
-    decoder: Decoder,
-    inputs: Tensor,
-    start: Tensor,
-    encoder_codes: Tensor,
-    config: InferenceConfig,
-}
-
-fn uniform(shape: &[usize], low: f32, high: f32, stream: u32) -> Tensor {
-    use rand::Rng;
-    let mut rng = generator(7, Stream::Shuffle { epoch: stream });
-    let count = shape.iter().product::<usize>();
-    let values: Vec<f32> = (0..count).map(|_| rng.random_range(low..high)).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-impl Problem {
-    fn new(n: usize, d: usize, l: usize, m: usize, preset: &str) -> Self {
-        let decoder = if m == 0 {
-            Decoder::Linear {
-                dictionary: uniform(&[d, l], -0.3, 0.3, 1),
-            }
-        } else {
-            Decoder::OneHidden {
-                hidden: uniform(&[m, l], -0.3, 0.3, 1),
-                hidden_bias: uniform(&[m], -0.1, 0.1, 2),
-                output: uniform(&[d, m], -0.3, 0.3, 3),
-            }
-        };
-        let start = uniform(&[n, l], -1.0, 0.5, 4).relu().unwrap();
-        let inference = Config::preset(preset).unwrap().inference;
-        Self {
-            decoder,
-            inputs: uniform(&[n, d], -1.0, 1.0, 5),
-            encoder_codes: start.clone(),
-            start,
-            config: InferenceConfig {
-                max_iterations: 40,
-                // As strong for a sample as in a batch of the published size.
-                variance_weight: inference.variance_weight * n as f64 / 250.0,
-                ..inference
-            },
-        }
-    }
-
-    fn infer(&self, engine: &dyn Engine) -> Inference {
-        let encoder_codes = Some(&self.encoder_codes);
-        let energy = Energy::new(&self.decoder, &self.inputs, encoder_codes, &self.config);
-        engine.infer(&energy, &self.start).unwrap()
-    }
-
-    /// The same by the definition, in f64.
-    fn reference(&self) -> Inference {
-        let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
-        let decoder = match &self.decoder {
-            Decoder::Linear { dictionary } => Decoder::Linear {
-                dictionary: double(dictionary),
-            },
-            Decoder::OneHidden {
-                hidden,
-                hidden_bias,
-                output,
-            } => Decoder::OneHidden {
-                hidden: double(hidden),
-                hidden_bias: double(hidden_bias),
-                output: double(output),
-            },
-        };
-        let (inputs, codes) = (double(&self.inputs), double(&self.encoder_codes));
-        let energy = Energy::new(&decoder, &inputs, Some(&codes), &self.config);
-        PlainFista.infer(&energy, &double(&self.start)).unwrap()
-    }
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    let flat = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    flat.to_vec1().unwrap()
-}
-
-/// The largest difference, relative to the largest value.
-fn distance(ours: &Tensor, theirs: &Tensor) -> f64 {
-    let (ours, theirs) = (values(ours), values(theirs));
-    let scale = theirs.iter().fold(0.0f64, |a, b| a.max(b.abs()));
-    assert!(scale > 0.0, "nothing to compare");
-    let pairs = ours.iter().zip(&theirs);
-    // NaN must not pass.
-    pairs.map(|(a, b)| (a - b).abs() / scale).fold(0.0, |a, b| {
-        if b.is_nan() { f64::INFINITY } else { a.max(b) }
-    })
-}
+use sparsecode_trainer::data::{Dataset, Restore};
+use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
+use sparsecode_trainer::train::{Ending, RunFolder, TrainError};
 
 fn emulated() -> CudaEngine {
     Emulator::new(Order::Forward).engine()
 }
-
-/// Sizes below, at and beyond those of tiles, quads and chunks; n, d, l, m.
-const SIZES: [(usize, usize, usize, usize, &str); 7] = [
-    (37, 20, 24, 0, "mnist/vdl"),
-    (70, 90, 130, 0, "mnist/sdl"),
-    (2, 5, 30, 0, "mnist/vdl"),
-    (1, 64, 128, 0, "mnist/sdl"),
-    (37, 20, 24, 70, "mnist/vdl-nl"),
-    (20, 65, 40, 130, "mnist/sdl-nl"),
-    (1, 3, 9, 5, "mnist/sdl-nl"),
-];
 
 #[test]
 fn codes_are_the_references() {
@@ -126,9 +24,12 @@ fn codes_are_the_references() {
             let mut problem = Problem::new(n, d, l, m, preset);
             problem.config.stopping = stopping;
             problem.config.tolerance = 0.03;
-            let (ours, theirs) = (problem.infer(&emulated()), problem.reference());
+            let (ours, theirs) = (
+                problem.infer(&emulated()).unwrap(),
+                problem.reference().unwrap(),
+            );
             let label = format!("{preset} {n} {d} {l} {m}, {stopping:?}");
-            let apart = distance(&ours.codes, &theirs.codes);
+            let apart = distance(&values(&ours.codes), &values(&theirs.codes));
             assert!(apart < 1e-4, "{label}: {apart}");
             assert_eq!(ours.iterations, theirs.iterations, "{label}");
             assert_eq!(ours.steps, theirs.steps, "{label}");
@@ -147,12 +48,13 @@ fn constant_components_are_left_alone() {
     let mut problem = Problem::new(40, 12, 20, 0, "mnist/vdl");
     problem.start = Tensor::full(0.3f32, (40, 20), &Device::Cpu).unwrap();
     problem.encoder_codes = problem.start.clone();
-    problem.inputs = uniform(&[1, 12], -1.0, 1.0, 9)
-        .broadcast_as((40, 12))
-        .unwrap();
-    problem.inputs = problem.inputs.contiguous().unwrap();
-    let (ours, theirs) = (problem.infer(&emulated()), problem.reference());
-    let apart = distance(&ours.codes, &theirs.codes);
+    let one = uniform(&[1, 12], -1.0, 1.0, 9);
+    problem.inputs = one.broadcast_as((40, 12)).unwrap().contiguous().unwrap();
+    let (ours, theirs) = (
+        problem.infer(&emulated()).unwrap(),
+        problem.reference().unwrap(),
+    );
+    let apart = distance(&values(&ours.codes), &values(&theirs.codes));
     assert!(apart < 1e-5, "{apart}");
 }
 
@@ -162,19 +64,38 @@ fn an_overflow_ends_the_loop() {
     for m in [0, 16] {
         let mut problem = Problem::new(20, 30, 24, m, "mnist/sdl");
         problem.config.step_size = 1e20;
-        let ours = problem.infer(&emulated());
+        let ours = problem.infer(&emulated()).unwrap();
         assert!(ours.iterations < problem.config.max_iterations, "m = {m}");
-        assert!(
-            values(&ours.codes).iter().any(|&z| z.is_nan() || z > 1e15),
-            "m = {m}"
-        );
+        let codes = values(&ours.codes);
+        assert!(codes.iter().any(|&z| z.is_nan() || z > 1e15), "m = {m}");
     }
 }
 
-/// Neither the order in which threads run, nor the number of blocks, nor where a block's state lies changes a bit. A barrier that is
-/// missing would.
+/// Devices on which everything is to come to the same bits: threads in other orders, other numbers of blocks, without clusters, and
+/// without room for the Gram matrix, or for a block's state, in shared memory. A barrier that is missing makes a difference in some.
+fn other_devices() -> Vec<(&'static str, Emulator)> {
+    let new = Emulator::new;
+    vec![
+        ("reverse", new(Order::Reverse)),
+        ("random", new(Order::Random(1))),
+        ("random again", new(Order::Random(2))),
+        ("one block", new(Order::Random(3)).grid(1)),
+        ("three blocks", new(Order::Random(4)).grid(3)),
+        ("a grid", new(Order::Reverse).grid(13)),
+        (
+            "less shared memory",
+            new(Order::Random(5)).shared_bytes(90 * 1024),
+        ),
+        (
+            "little shared memory",
+            new(Order::Random(6)).shared_bytes(40 * 1024),
+        ),
+        ("more blocks than tiles", new(Order::Random(7)).grid(40)),
+    ]
+}
+
 #[test]
-fn bits_depend_on_nothing_else() {
+fn bits_of_codes_depend_on_nothing_else() {
     for (n, d, l, m, preset) in [
         (70, 90, 130, 0, "mnist/vdl"),
         (37, 65, 24, 130, "mnist/vdl-nl"),
@@ -182,30 +103,9 @@ fn bits_depend_on_nothing_else() {
         let mut problem = Problem::new(n, d, l, m, preset);
         problem.config.max_iterations = 12;
         problem.config.tolerance = 0.05;
-        let expected = problem.infer(&emulated());
-        let new = Emulator::new;
-        let mut others = vec![
-            ("reverse", new(Order::Reverse)),
-            ("random", new(Order::Random(1))),
-            ("random again", new(Order::Random(2))),
-            ("one block", new(Order::Random(3)).grid(1)),
-            ("three blocks", new(Order::Random(4)).grid(3)),
-            ("a grid", new(Order::Reverse).grid(13)),
-            // Without the Gram matrix, and without the state, in shared memory.
-            (
-                "less shared memory",
-                new(Order::Random(5)).shared_bytes(90 * 1024),
-            ),
-            (
-                "little shared memory",
-                new(Order::Random(6)).shared_bytes(40 * 1024),
-            ),
-        ];
-        if m > 0 {
-            others.push(("more blocks than tiles", new(Order::Random(7)).grid(40)));
-        }
-        for (label, device) in others {
-            let ours = problem.infer(&device.engine());
+        let expected = problem.infer(&emulated()).unwrap();
+        for (label, device) in other_devices() {
+            let ours = problem.infer(&device.engine()).unwrap();
             assert_eq!(
                 values(&ours.codes),
                 values(&expected.codes),
@@ -217,84 +117,182 @@ fn bits_depend_on_nothing_else() {
     }
 }
 
-/// What a short run on built-in data came to: the parameters of its best model, and its figures.
-struct Trained {
-    parameters: Vec<(&'static str, Vec<f64>)>,
-    metrics: Vec<serde_json::Value>,
-    checkpoint: Vec<u8>,
-}
-
-const SMALL: [&str; 6] = [
-    "epochs=2",
-    "data.train=130",
-    "data.height=6",
-    "data.width=6",
-    "model.code_dim=40",
-    "inference.max_iterations=30",
-];
-
-fn settings(preset: &str) -> Vec<&'static str> {
-    let mut settings = SMALL.to_vec();
-    if preset.ends_with("-nl") {
-        settings.push("model.hidden_dim=24");
-    }
-    settings
-}
-
-fn train(engine: &dyn Engine, preset: &str, more: &[&str]) -> Trained {
+/// A short run in a folder of its own.
+fn run(engine: &dyn Engine, config: &Config) -> Trained {
     let folder = tempfile::tempdir().unwrap();
-    let mut all = settings(preset);
-    all.extend(more);
-    let (run, _) = runs::train_with(engine, preset, &all, folder.path()).unwrap();
-    let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap_or_default();
-    Trained {
-        parameters: run
-            .model
-            .parameters()
-            .into_iter()
-            .map(|(name, parameter)| (name, values(parameter)))
-            .collect(),
-        metrics: text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
-        checkpoint: std::fs::read(folder.path().join("checkpoint.safetensors")).unwrap(),
-    }
+    train(engine, config, &RunFolder::new(folder.path()), None).unwrap()
 }
-
-const VARIANTS: [&str; 9] = [
-    "dead-leaves/sdl",
-    "dead-leaves/vdl",
-    "dead-leaves/wdl",
-    "dead-leaves/do",
-    "dead-leaves/none",
-    "dead-leaves/sdl-nl",
-    "dead-leaves/vdl-nl",
-    "dead-leaves/wdl-nl",
-    "dead-leaves/do-nl",
-];
 
 #[test]
 fn whole_runs_are_the_processors() {
     for preset in VARIANTS {
-        let ours = train(&emulated(), preset, &[]);
-        let theirs = train(&CpuEngine::new(1), preset, &[]);
-        for ((name, a), (_, b)) in ours.parameters.iter().zip(&theirs.parameters) {
-            let scale = b.iter().fold(0.0f64, |x, y| x.max(y.abs()));
-            let far = a
-                .iter()
-                .zip(b)
-                .filter(|(a, b)| !((*a - *b).abs() <= 1e-4 * scale))
-                .count();
-            let most = a
-                .iter()
-                .zip(b)
-                .map(|(a, b)| (a - b).abs())
-                .fold(0.0, f64::max);
-            eprintln!(
-                "{preset} {name}: {far} of {} beyond, most {most:e} scale {scale}",
-                a.len()
-            );
+        let config = short_run(preset, &[]);
+        let (ours, theirs) = (run(&emulated(), &config), run(&CpuEngine::new(1), &config));
+        let apart = compare(&ours, &theirs);
+        assert!(apart.parameters < 1e-4, "{preset}: {apart:?}");
+        assert!(apart.figures < 1e-4, "{preset}: {apart:?}");
+        assert_eq!(ours.epochs.len(), 2);
+    }
+}
+
+/// Other settings: weight decay, restoring scales of each sample, no recurrent iteration, frozen stopping, the decoder's rate halved.
+#[test]
+fn whole_runs_with_other_settings_are_the_processors() {
+    let others: [(&str, &[&str]); 5] = [
+        (
+            "dead-leaves/vdl",
+            &[
+                "optimizer.encoder_bias_weight_decay=0.5",
+                "optimizer.decoder_weight_decay=0.1",
+            ],
+        ),
+        (
+            "dead-leaves/vdl-nl",
+            &[
+                "optimizer.hidden_bias_weight_decay=0.5",
+                "inference.stopping=\"freeze\"",
+            ],
+        ),
+        (
+            "dead-leaves/sdl",
+            &[
+                "model.lista_iterations=0",
+                "optimizer.halve_decoder_rate_every=1",
+            ],
+        ),
+        (
+            "dead-leaves/do",
+            &["inference.initial_code=0.02", "inference.tolerance=0.05"],
+        ),
+        (
+            "dead-leaves/sdl",
+            &["batch_size=130", "inference.tolerance=0.05"],
+        ),
+    ];
+    for (preset, settings) in others {
+        let config = short_run(preset, settings);
+        let (ours, theirs) = (run(&emulated(), &config), run(&CpuEngine::new(1), &config));
+        let apart = compare(&ours, &theirs);
+        assert!(
+            apart.parameters < 1e-4 && apart.figures < 1e-4,
+            "{preset} {settings:?}: {apart:?}"
+        );
+    }
+}
+
+/// Data whose samples, or whose values, have each a way of their own back to raw units.
+#[test]
+fn errors_are_measured_in_raw_units() {
+    let config = short_run("dead-leaves/sdl", &["epochs=1"]);
+    let scales = |count: usize| -> Vec<f32> { (0..count).map(|i| 0.1 + (i % 7) as f32).collect() };
+    let per_sample = |set: &Dataset| Restore::PerSample {
+        scale: scales(set.len()),
+        offset: vec![0.0; set.len()],
+    };
+    let per_pixel = |set: &Dataset| Restore::PerPixel {
+        dim: set.dim,
+        scale: scales(set.samples.len()),
+        offset: vec![0.0; set.samples.len()],
+    };
+    for restore in [&per_sample as &dyn Fn(&Dataset) -> Restore, &per_pixel] {
+        let mut splits = config.data.load(None, config.seed).unwrap();
+        splits.train.restore = restore(&splits.train);
+        splits.validation.restore = restore(&splits.validation);
+        splits.peak = 3.0;
+        let run = |engine: &dyn Engine| {
+            let folder = tempfile::tempdir().unwrap();
+            let folder = RunFolder::new(folder.path());
+            train_on(engine, &config, splits.clone(), &folder, None).unwrap()
+        };
+        let apart = compare(&run(&emulated()), &run(&CpuEngine::new(1)));
+        assert!(apart.figures < 1e-4, "{apart:?}");
+    }
+}
+
+#[test]
+fn bits_of_whole_runs_depend_on_nothing_else() {
+    for preset in ["dead-leaves/vdl", "dead-leaves/sdl-nl"] {
+        let config = short_run(preset, &["epochs=1"]);
+        let expected = run(&emulated(), &config);
+        for (label, device) in other_devices() {
+            let ours = run(&device.engine(), &config);
+            assert_eq!(ours.parameters, expected.parameters, "{preset}, {label}");
+            assert_eq!(compare(&ours, &expected).figures, 0.0, "{preset}, {label}");
         }
     }
+}
+
+/// A run that is stopped in the middle of an epoch, and resumed, comes to the same bytes.
+#[test]
+fn a_resumed_run_ends_the_same() {
+    let config = short_run("dead-leaves/vdl", &["data.train=200"]);
+    let whole = run(&emulated(), &config);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(folder.path());
+    let first = train(&emulated(), &config, &folder, Some((1, 1))).unwrap();
+    assert_eq!(first.ending, Ending::Interrupted);
+    assert!(first.epochs.is_empty());
+    let rest = train(&emulated(), &config, &folder, None).unwrap();
+    assert_eq!(rest.ending, Ending::Finished);
+    assert_eq!(rest.parameters, whole.parameters);
+    assert_eq!(compare(&rest, &whole).figures, 0.0);
+    // And the processor can go on from there.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(folder.path());
+    train(&emulated(), &config, &folder, Some((1, 1))).unwrap();
+    let rest = train(&CpuEngine::new(1), &config, &folder, None).unwrap();
+    assert!(compare(&rest, &whole).parameters < 1e-4);
+}
+
+/// What diverges is found on the device, in the same batch and the same place as on the processor.
+#[test]
+fn divergence_is_told_alike() {
+    for (preset, settings) in [
+        ("dead-leaves/sdl", ["inference.step_size=500", "seed=1"]),
+        ("dead-leaves/sdl", ["inference.step_size=1e25", "seed=1"]),
+        ("dead-leaves/vdl-nl", ["inference.step_size=3000", "seed=1"]),
+        (
+            "dead-leaves/sdl",
+            ["optimizer.encoder_learning_rate=1e25", "seed=1"],
+        ),
+    ] {
+        let config = short_run(preset, &settings);
+        let told = |engine: &dyn Engine| {
+            let folder = tempfile::tempdir().unwrap();
+            match train(engine, &config, &RunFolder::new(folder.path()), None) {
+                Err(TrainError::Diverged {
+                    epoch,
+                    batch,
+                    divergence,
+                    ..
+                }) => (epoch, batch, divergence.tensor),
+                Err(error) => panic!("{preset} {settings:?}: {error}"),
+                Ok(trained) => panic!("{preset} {settings:?}: {:?}", trained.ending),
+            }
+        };
+        assert_eq!(told(&emulated()), told(&CpuEngine::new(1)), "{settings:?}");
+    }
+}
+
+/// Codes too long for any block, and shapes that do not fit, are refused in words.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let engine = Emulator::new(Order::Forward)
+        .shared_bytes(20 * 1024)
+        .engine();
+    let problem = Problem::new(40, 12, 200, 0, "mnist/sdl");
+    let said = problem.infer(&engine).unwrap_err().to_string();
+    assert!(
+        said.contains("shared memory") && said.contains("model.code_dim"),
+        "{said}"
+    );
+
+    let mut problem = Problem::new(40, 12, 20, 0, "mnist/sdl");
+    problem.start = uniform(&[39, 20], 0.0, 1.0, 1);
+    let said = problem.infer(&emulated()).unwrap_err().to_string();
+    assert!(said.contains("the start"), "{said}");
+    let mut problem = Problem::new(40, 12, 20, 0, "mnist/sdl");
+    problem.inputs = uniform(&[40, 13], 0.0, 1.0, 1);
+    let said = problem.infer(&emulated()).unwrap_err().to_string();
+    assert!(said.contains("decoder.dictionary"), "{said}");
 }

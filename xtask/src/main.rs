@@ -12,6 +12,7 @@ mod capi;
 mod cuda;
 mod firmware;
 mod golden;
+mod gpu;
 mod header;
 mod no_std;
 mod parity;
@@ -45,6 +46,8 @@ enum Task {
     Aarch64(aarch64::Arguments),
     /// Write the header of the C API from its source
     Header(header::Arguments),
+    /// Check and measure the GPU's kernels on a GPU, or say what would be run
+    Gpu(gpu::Arguments),
     /// Check the types of the CUDA code, without CUDA and without a GPU
     CheckCuda,
     /// Train on MNIST and compare each epoch with the published code's
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Capi(arguments) => capi::run(&arguments),
         Task::Aarch64(arguments) => aarch64::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Gpu(arguments) => gpu::run(&arguments),
         Task::CheckCuda => cuda::run(),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Table1(arguments) => table1::run(&arguments),

@@ -1,0 +1,252 @@
+//! How long it takes.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Context;
+use sparsecode_tests::kernels::{Problem, train_on};
+use sparsecode_trainer::config::Config;
+use sparsecode_trainer::evaluate::{CodeSource, Samples, evaluate};
+use sparsecode_trainer::export::TrainedRun;
+use sparsecode_trainer::inference::Engine;
+use sparsecode_trainer::report::table::Table;
+use sparsecode_trainer::train::RunFolder;
+
+use crate::page::Page;
+use crate::{Clock, Mnist};
+
+/// The grid of the published linear models on MNIST: variants, and λ and seeds of each.
+const GRID: usize = 4 * 6 * 5;
+
+/// Trains on MNIST; returns the seconds of each epoch.
+fn epochs_of(
+    engine: &dyn Engine,
+    mnist: &Mnist,
+    preset: &str,
+    epochs: usize,
+    seed: u64,
+) -> anyhow::Result<Vec<f64>> {
+    let settings = [format!("epochs={epochs}"), format!("seed={seed}")];
+    let config = Config::preset(preset)?.with_overrides(None, &settings)?;
+    let folder = tempfile::tempdir()?;
+    let run = RunFolder::new(folder.path());
+    let trained = train_on(engine, &config, mnist.splits.clone(), &run, None)?;
+    Ok(trained.epochs.iter().map(|epoch| epoch.seconds).collect())
+}
+
+/// An iteration of the loop: the slope between few and many, which leaves out all that is done once.
+pub(crate) fn iterations(
+    engine: &dyn Engine,
+    clock: &Clock,
+    page: &mut Page,
+) -> anyhow::Result<()> {
+    page.part(
+        "An iteration of inference",
+        "n = 250, d = 784, every sample moving: the difference between long and short loops over the difference in iterations. Made-up \
+         problems, whose codes use the fraction of atoms that is given.",
+    );
+    let mut table = Table::new(["decoder", "l", "m", "hinge", "in use", "µs"]);
+    for (l, m, preset, lambda) in [
+        (128, 0, "mnist/vdl", 0.3),
+        (128, 0, "mnist/vdl", 0.02),
+        (128, 0, "mnist/sdl", 0.3),
+        (128, 0, "mnist/sdl", 0.0),
+        (256, 0, "mnist/sdl", 0.3),
+        (128, 1024, "mnist/sdl-nl", 0.3),
+    ] {
+        if !clock.allows(preset, 10.0, page) {
+            continue;
+        }
+        let mut problem = Problem::new(250, 784, l, m, preset);
+        problem.config.tolerance = 0.0;
+        problem.config.lambda = lambda;
+        problem.config.step_size = 0.05;
+        let mut seconds = |iterations: usize| -> anyhow::Result<(f64, f64)> {
+            problem.config.max_iterations = iterations;
+            let mut best = f64::INFINITY;
+            let mut used = 0.0;
+            for _ in 0..5 {
+                let began = Instant::now();
+                let codes = problem.infer(engine)?.codes;
+                best = best.min(began.elapsed().as_secs_f64());
+                let values = codes.flatten_all()?.to_vec1::<f32>()?;
+                let active = values.iter().filter(|z| **z != 0.0).count();
+                used = active as f64 / values.len() as f64;
+            }
+            Ok((best, used))
+        };
+        let many = if m == 0 { 4000 } else { 800 };
+        let (short, _) = seconds(many / 4)?;
+        let (long, used) = seconds(many)?;
+        table.push([
+            if m == 0 { "linear" } else { "one-hidden" }.to_owned(),
+            l.to_string(),
+            m.to_string(),
+            if problem.config.variance_weight == 0.0 {
+                "no"
+            } else {
+                "yes"
+            }
+            .to_owned(),
+            format!("{:.0} %", 100.0 * used),
+            format!("{:.2}", 1e6 * (long - short) / (many - many / 4) as f64),
+        ]);
+    }
+    page.table(&table);
+    Ok(())
+}
+
+/// The first epochs of each variant.
+pub(crate) fn epochs(
+    engine: &dyn Engine,
+    mnist: &Mnist,
+    clock: &Clock,
+    page: &mut Page,
+) -> anyhow::Result<()> {
+    page.part(
+        "An epoch of MNIST",
+        "220 batches of 250, validation included: the first epoch and the second.",
+    );
+    let mut table = Table::new(["run", "first, s", "second, s"]);
+    for (preset, seconds) in [
+        ("mnist/vdl", 5.0),
+        ("mnist/sdl", 5.0),
+        ("mnist/wdl", 5.0),
+        ("mnist/do", 5.0),
+        ("mnist/vdl-nl", 15.0),
+        ("mnist/sdl-nl", 30.0),
+    ] {
+        if clock.allows(preset, seconds, page) {
+            let seconds = epochs_of(engine, mnist, preset, 2, 31)?;
+            table.push([
+                preset.to_owned(),
+                format!("{:.3}", seconds[0]),
+                format!("{:.3}", seconds[1]),
+            ]);
+        }
+    }
+    page.table(&table);
+    Ok(())
+}
+
+/// A published run from beginning to end.
+pub(crate) fn whole_run(
+    engine: &dyn Engine,
+    mnist: &Mnist,
+    clock: &Clock,
+    page: &mut Page,
+) -> anyhow::Result<()> {
+    if !clock.allows("200 epochs of VDL", 180.0, page) {
+        return Ok(());
+    }
+    let settings = ["epochs=200", "seed=31", "inference.lambda=0.02"].map(str::to_owned);
+    let config = Config::preset("mnist/vdl")?.with_overrides(None, &settings)?;
+    let folder = tempfile::tempdir()?;
+    let run = RunFolder::new(folder.path());
+    sparsecode_trainer::storage::write_atomic(run.config(), config.to_toml().as_bytes())?;
+    let began = Instant::now();
+    train_on(engine, &config, mnist.splits.clone(), &run, None)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let best = TrainedRun::open(&run)?;
+    let test = Samples::new(mnist.splits.test.clone())?;
+    let peak = f64::from(mnist.splits.peak);
+    let source = CodeSource::Encoder;
+    let figures = evaluate(&best.model, &test, &config, peak, engine, source, None)?;
+    page.part(
+        "A published run",
+        &format!(
+            "VDL, λ = 0.02, 200 epochs, seed 31: **{seconds:.1} s**. Test set: {:.2} dB, {:.1} % zeros (published: 17.7 dB, 91.8 %).",
+            figures.psnr,
+            100.0 * figures.sparsity
+        ),
+    );
+    Ok(())
+}
+
+/// Runs side by side.
+pub(crate) fn several(
+    engine: &Arc<dyn Engine>,
+    mnist: &Mnist,
+    clock: &Clock,
+    page: &mut Page,
+) -> anyhow::Result<()> {
+    if !clock.allows("runs side by side", 60.0, page) {
+        return Ok(());
+    }
+    page.part(
+        "Runs side by side",
+        "VDL on MNIST, 10 epochs each, one and several at a time.",
+    );
+    let mut table = Table::new(["runs", "s", "to one"]);
+    let mut one = 0.0;
+    let mut sixteen = 0.0;
+    for runs in [1, 8, 16, 32] {
+        let shared = engine.shared_by(runs).unwrap_or_else(|| Arc::clone(engine));
+        let began = Instant::now();
+        thread::scope(|scope| {
+            let work = |seed| {
+                let engine = shared.as_ref();
+                scope.spawn(move || epochs_of(engine, mnist, "mnist/vdl", 10, seed))
+            };
+            let workers: Vec<_> = (0..runs as u64).map(work).collect();
+            for worker in workers {
+                worker
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("a run panicked"))??;
+            }
+            anyhow::Ok(())
+        })?;
+        let seconds = began.elapsed().as_secs_f64();
+        if runs == 1 {
+            one = seconds;
+        }
+        if runs == 16 {
+            sixteen = seconds;
+        }
+        table.push([
+            runs.to_string(),
+            format!("{seconds:.2}"),
+            format!("{:.2}", seconds / one),
+        ]);
+    }
+    page.table(&table);
+    page.text(&format!(
+        "The grid of linear models ({GRID} runs of 200 epochs) at the rate of sixteen at a time: about {:.1} minutes, if all variants \
+         took as long as this one.",
+        sixteen * 20.0 * GRID as f64 / 16.0 / 60.0
+    ));
+    Ok(())
+}
+
+/// The same loop and the same step in PyTorch.
+pub(crate) fn torch(
+    script: &Path,
+    mnist: &Mnist,
+    clock: &Clock,
+    page: &mut Page,
+) -> anyhow::Result<()> {
+    if !clock.allows("the comparison with PyTorch", 90.0, page) {
+        return Ok(());
+    }
+    let output = Command::new("python3")
+        .arg(script)
+        .args(["--device", "cuda", "--variant", "vdl,sdl,do", "--graphs"])
+        .args(["--repetitions", "5", "--json"])
+        .arg(mnist.folder.join("torch.json"))
+        .output()
+        .context("python3")?;
+    page.part(
+        "The same in PyTorch",
+        &match output.status.success() {
+            true => String::from_utf8_lossy(&output.stdout).into_owned(),
+            false => format!(
+                "It failed:\n\n```text\n{}\n```",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        },
+    );
+    Ok(())
+}
