@@ -1,5 +1,7 @@
 //! The GPU's kernels, compiled for the host, against the reference: codes, whole runs, and that their bits depend on nothing else.
 
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{Device, Tensor};
 use sparsecode_tests::emulator::{Emulator, Order};
 use sparsecode_tests::kernels::{
@@ -10,6 +12,10 @@ use sparsecode_trainer::config::Config;
 use sparsecode_trainer::cuda::CudaEngine;
 use sparsecode_trainer::data::{Dataset, Restore};
 use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
+use sparsecode_trainer::report::progress::ProgressMode;
+use sparsecode_trainer::sweep::supervise::Supervisor;
+use sparsecode_trainer::sweep::workers::Workers;
+use sparsecode_trainer::sweep::{Grid, Outcome, SweepFolder};
 use sparsecode_trainer::train::{Ending, RunFolder, TrainError};
 
 fn emulated() -> CudaEngine {
@@ -212,7 +218,7 @@ fn errors_are_measured_in_raw_units() {
 #[test]
 fn bits_of_whole_runs_depend_on_nothing_else() {
     for preset in ["dead-leaves/vdl", "dead-leaves/sdl-nl"] {
-        let config = short_run(preset, &["epochs=1"]);
+        let config = short_run(preset, &["epochs=1", "inference.max_iterations=8"]);
         let expected = run(&emulated(), &config);
         for (label, device) in other_devices() {
             let ours = run(&device.engine(), &config);
@@ -242,6 +248,51 @@ fn a_resumed_run_ends_the_same() {
     train(&emulated(), &config, &folder, Some((1, 1))).unwrap();
     let rest = train(&CpuEngine::new(1), &config, &folder, None).unwrap();
     assert!(compare(&rest, &whole).parameters < 1e-4);
+}
+
+/// Runs of a sweep side by side, in threads of one process, come to what each comes to alone.
+#[test]
+fn a_sweep_packs_its_runs() {
+    let grid = r#"
+        preset = ["ecg/vdl", "ecg/sdl-nl"]
+        seed = [1, 2]
+        epochs = 1
+        batch_size = 25
+        noise = [1.0]
+        data.train = 75
+        data.validation = 30
+        data.test = 30
+        model.code_dim = 20
+        inference.max_iterations = 10
+    "#;
+    let plan = Grid::parse(grid, "grid.toml").unwrap().plan().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let results = |name: &str, jobs: usize| -> Vec<(Outcome, Vec<u8>)> {
+        let folder = SweepFolder::new(folder.path().join(name));
+        let engine = emulated().shared_by(jobs).unwrap();
+        let supervisor = Supervisor {
+            plan: &plan,
+            folder: &folder,
+            data: None,
+            workers: Workers::Threads(engine.as_ref()),
+            jobs,
+            threads: 1,
+            retry_failed: false,
+            mode: ProgressMode::Quiet,
+        };
+        let tally = supervisor.run(&AtomicBool::new(false)).unwrap();
+        assert_eq!((tally.finished, tally.left), (4, 0), "{:?}", tally.failed);
+        let of = |entry| {
+            let run = folder.run(entry);
+            let outcome = Outcome {
+                seconds: 0.0,
+                ..run.outcome().unwrap()
+            };
+            (outcome, std::fs::read(run.files.best()).unwrap())
+        };
+        plan.entries().iter().map(of).collect()
+    };
+    assert!(results("alone", 1) == results("together", 4));
 }
 
 /// What diverges is found on the device, in the same batch and the same place as on the processor.

@@ -323,7 +323,8 @@ struct Step {
     return failure == FINE;
   }
 
-  // One update by Adam as torch orders its operations, weight decay in its L2 form.
+  // One update by Adam as torch orders its operations, weight decay in its L2 form. Ends without a barrier: the next batch begins with
+  // one before it reads a parameter.
   DEVICE void learn() {
     const float* updates = at(run.updates) + static_cast<size_t>(number) * 4;
     for (int p = 0; p < PARAMETERS; p++) {
@@ -339,11 +340,10 @@ struct Step {
         values[e] -= m / (sqrtf(v) * correction + EPSILON) * step;
       }
     }
-    team.sync();
     if (!run.normalizes_columns) return;
+    team.sync();
     rescale(parameter(DICTIONARY), run.hidden_dim == 0 ? run.input_dim : run.hidden_dim, run.code_dim);
     if (run.hidden_dim > 0) rescale(parameter(OUTPUT), run.input_dim, run.hidden_dim);
-    team.sync();
   }
 
   // Columns to norm 1; those that are 0 stay.
@@ -385,7 +385,6 @@ struct Step {
         measure();
         team.sync();
         record();
-        team.sync();
         continue;
       }
       gradients();
