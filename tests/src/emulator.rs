@@ -29,6 +29,7 @@ pub enum Order {
 pub struct Emulator {
     facts: Facts,
     order: Order,
+    memory: u64,
 }
 
 impl Emulator {
@@ -42,6 +43,7 @@ impl Emulator {
                 clusters: 1,
             },
             order,
+            memory: 1 << 30,
         }
     }
 
@@ -58,6 +60,12 @@ impl Emulator {
         self
     }
 
+    /// With so many bytes of memory.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// The engine on it.
     pub fn engine(self) -> CudaEngine {
         CudaEngine::new(Arc::new(self))
@@ -70,6 +78,12 @@ impl Gpu for Emulator {
     }
 
     fn allocate(&self, bytes: u64) -> Result<Box<dyn Memory>, GpuError> {
+        if bytes > self.memory {
+            return Err(GpuError::OutOfMemory {
+                wanted: bytes >> 20,
+                free: self.memory >> 20,
+            });
+        }
         let mut process = Process::start(self.order)?;
         process.send(&[b'A'], &[bytes], &[])?;
         Ok(Box::new(process))

@@ -325,6 +325,35 @@ fn divergence_is_told_alike() {
     }
 }
 
+/// Numbers so large that figures, which are summed in 64 bits, are finite and gradients are not.
+#[test]
+fn gradients_are_looked_at() {
+    let config = short_run("dead-leaves/sdl", &[]);
+    let mut splits = config.data.load(None, config.seed).unwrap();
+    splits.train.samples.iter_mut().for_each(|y| *y *= 1e20);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(folder.path());
+    match train_on(&emulated(), &config, splits, &folder, None) {
+        Err(TrainError::Diverged { divergence, .. }) => {
+            assert_eq!(divergence.tensor, "the gradient of encoder.input");
+        }
+        Err(error) => panic!("{error}"),
+        Ok(trained) => panic!("{:?}", trained.ending),
+    }
+}
+
+/// A run for which there is no memory fails before its first step, and says what helps.
+#[test]
+fn a_run_too_large_says_so() {
+    let engine = Emulator::new(Order::Forward).memory(1 << 20).engine();
+    let folder = tempfile::tempdir().unwrap();
+    let config = short_run("dead-leaves/vdl", &["data.train=2000"]);
+    let error = train(&engine, &config, &RunFolder::new(folder.path()), None).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("out of memory on the GPU"), "{said}");
+    assert!(said.contains("1 MiB are free; fewer --jobs"), "{said}");
+}
+
 /// Codes too long for any block, and shapes that do not fit, are refused in words.
 #[test]
 fn what_does_not_fit_is_refused() {

@@ -163,10 +163,8 @@ struct Step {
       }
       double spread = square - sum * sum / batch;
       double deviation = batch > 1 && spread > 0.0 ? sqrt(spread / (batch - 1)) : 0.0;
-      double shortfall = run.variance_threshold - deviation;
-      // NaN stays visible.
-      columns[c] = batch < 2 ? 0.0 : !(shortfall <= 0.0) ? shortfall * shortfall : 0.0;
-      if (square != square) columns[c] = square;
+      double shortfall = fmax(run.variance_threshold - deviation, 0.0);
+      columns[c] = batch < 2 ? 0.0 : shortfall * shortfall;
       if (used) ints(run.used)[c] = 1;
     }
   }
@@ -281,6 +279,7 @@ struct Step {
     }
     record();
     if (!run.has_encoder) {
+      // The hidden bias's gradient was written last.
       team.sync();
       return;
     }

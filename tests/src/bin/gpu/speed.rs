@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use sparsecode_tests::kernels::{Problem, train_on};
 use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::npy::write_npy_f32;
 use sparsecode_trainer::evaluate::{CodeSource, Samples, evaluate};
 use sparsecode_trainer::export::TrainedRun;
 use sparsecode_trainer::inference::Engine;
@@ -231,8 +232,15 @@ pub(crate) fn torch(
     if !clock.allows("the comparison with PyTorch", 90.0, page) {
         return Ok(());
     }
+    let temporary = tempfile::tempdir()?;
+    let digits = temporary.path().join("digits.npy");
+    let (d, rows) = (mnist.splits.train.dim, 60 * 250);
+    let samples = &mnist.splits.train.samples[..rows * d];
+    write_npy_f32(&digits, &[rows, d], samples)?;
     let output = Command::new("python3")
         .arg(script)
+        .arg("--data")
+        .arg(&digits)
         .args(["--device", "cuda", "--variant", "vdl,sdl,do", "--graphs"])
         .args(["--repetitions", "5", "--json"])
         .arg(mnist.folder.join("torch.json"))
