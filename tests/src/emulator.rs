@@ -80,7 +80,7 @@ impl Gpu for Emulator {
     fn allocate(&self, bytes: u64) -> Result<Box<dyn Memory>, GpuError> {
         if bytes > self.memory {
             return Err(GpuError::OutOfMemory {
-                wanted: bytes >> 20,
+                wanted: bytes.div_ceil(1 << 20),
                 free: self.memory >> 20,
             });
         }

@@ -11,6 +11,26 @@ use crate::train::{Resident, ResidentRun};
 ///
 /// Tensors are in main memory. Training with quantisation-aware weights is the one thing that does not stay on the device: such runs
 /// take their steps on the processor, and only their codes from here.
+///
+/// Bits are the same alone and beside other runs, and with any number of blocks; from the processor's they differ by rounding.
+///
+/// ```no_run
+/// # #[cfg(feature = "cuda")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sparsecode_trainer::config::Config;
+/// use sparsecode_trainer::cuda::CudaEngine;
+/// use sparsecode_trainer::train::{RunFolder, Silent, Trainer};
+///
+/// let engine = CudaEngine::open(0)?;
+/// let config = Config::preset("ecg/vdl")?;
+/// let splits = config.data.load(None, config.seed)?;
+/// let folder = RunFolder::new("runs/ecg");
+/// Trainer::new(config, splits, &engine)?.run(&folder, &mut Silent, &false.into())?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "cuda"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone)]
 pub struct CudaEngine {
     gpu: Arc<dyn Gpu>,

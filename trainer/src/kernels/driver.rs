@@ -227,7 +227,7 @@ impl Gpu for Driver {
             }
             let (free, _) = self.context.mem_get_info().unwrap_or_default();
             GpuError::OutOfMemory {
-                wanted: bytes >> 20,
+                wanted: bytes.div_ceil(1 << 20),
                 free: (free >> 20) as u64,
             }
         })?;
