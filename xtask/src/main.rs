@@ -45,8 +45,8 @@ enum Task {
     Aarch64(aarch64::Arguments),
     /// Write the header of the C API from its source
     Header(header::Arguments),
-    /// Check the types of the CUDA code, without CUDA and without a GPU
-    CheckCuda,
+    /// Build for NVIDIA GPUs, without one: kernels, lints, and what a person is told
+    Cuda(cuda::Arguments),
     /// Train on MNIST and compare each epoch with the published code's
     Parity(parity::Arguments),
     /// Train on MNIST to the end and compare with the paper's Table 1
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Task::Capi(arguments) => capi::run(&arguments),
         Task::Aarch64(arguments) => aarch64::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Task::CheckCuda => cuda::run(),
+        Task::Cuda(arguments) => cuda::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Table1(arguments) => table1::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
