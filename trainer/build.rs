@@ -16,20 +16,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn commit() {
     println!("cargo:rerun-if-env-changed=SPARSECODE_COMMIT");
-    println!("cargo:rerun-if-changed=../.git/HEAD");
-    println!("cargo:rerun-if-changed=../.git/refs/heads");
-    let commit = env::var("SPARSECODE_COMMIT").ok().or_else(|| {
-        let output = Command::new("git")
-            .args(["rev-parse", "--short=12", "HEAD"])
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    });
+    for name in ["HEAD", "refs/heads"] {
+        // In a worktree of its own, `.git` is not a folder.
+        if let Some(path) = git(&["rev-parse", "--git-path", name]) {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    let commit = env::var("SPARSECODE_COMMIT")
+        .ok()
+        .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!(
         "cargo:rustc-env=SPARSECODE_COMMIT={}",
         commit.as_deref().unwrap_or("unknown")
     );
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// Compiles `kernels/sparsecode.cu` into one image: machine code for 8.0 (and 8.6, 8.9) and 9.0, and PTX for what comes after. What

@@ -130,6 +130,7 @@ fn install(folder: &Path) -> Result<PathBuf> {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps"])
             .args(["--disable-pip-version-check", "--only-binary=:all:"])
+            .env("PIP_ROOT_USER_ACTION", "ignore")
             .arg("--target")
             .arg(&part)
             .args(WHEELS.map(|(name, version)| format!("{name}=={version}")));
