@@ -85,7 +85,7 @@ impl Gpu for Emulator {
             });
         }
         let mut process = Process::start(self.order)?;
-        process.send(&[b'A'], &[bytes], &[])?;
+        process.send(b"A", &[bytes], &[])?;
         Ok(Box::new(process))
     }
 }
@@ -194,9 +194,9 @@ fn build() -> anyhow::Result<PathBuf> {
     for path in &sources {
         std::fs::read(path)?.hash(&mut hasher);
     }
-    let test = std::env::current_exe()?;
-    let target = test.ancestors().nth(3).context("a target folder")?;
-    let folder = target.join("emulated");
+    // Beside this program: target/PROFILE, or target/PROFILE/deps for a test.
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("a folder")?.join("emulated");
     std::fs::create_dir_all(&folder)?;
     let program = folder.join(format!("kernels-{:016x}", hasher.finish()));
     // Tests are processes of their own: one compiles, the others wait.

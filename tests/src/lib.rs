@@ -82,6 +82,9 @@ pub fn program() -> PathBuf {
             // With the features that `cargo test --workspace` chose for what they share, so that nothing is built twice.
             build.args(["build", "--quiet", "--workspace", "--tests"]);
             build.args(["--bin", "sparsecode"]);
+            if cfg!(feature = "cuda") {
+                build.args(["--features", "sparsecode-tests/cuda"]);
+            }
             // Tests lie in <target>/<profile>/deps.
             let folder = std::env::current_exe().expect("a test has a path");
             let folder = folder

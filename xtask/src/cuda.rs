@@ -1,162 +1,408 @@
-//! `cargo xtask check-cuda`: the types of the CUDA code, on any machine.
+//! `cargo xtask cuda`: the trainer for NVIDIA GPUs, as far as a machine without one can show it.
 //!
-//! What stands in the way of `cargo check --features cuda` are build scripts that call `nvcc`: one for CUDA's version, one to
-//! compile kernels. Neither their output nor CUDA's libraries are looked at when only types are checked, so a stand-in that
-//! says its version and writes empty files will do, and the kernels cost no time.
+//! nvcc compiles the kernels for the GPU, and its assembler says whether their values stay in registers; the program is linked,
+//! linted, and run where there is no driver. What the kernels compute is tested elsewhere: `sparsecode-tests` compiles them for the host.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::toolchain::is_installed;
 use crate::{SKIPPED, cargo, succeed, target_dir};
 
-/// The stand-in. cudarc reads the fourth line of `--version`, cudaforge the word after `release`.
-const NVCC: &str = r#"#!/bin/sh
-# Not a compiler: it writes empty files, for checks of types.
-case "$*" in
-*--version*)
-    echo "nvcc: a stand-in for checks of types"
-    echo "It compiles nothing"
-    echo "It comes from cargo xtask check-cuda"
-    echo "Cuda compilation tools, release 13.0, V13.0.0"
-    exit 0
-    ;;
---list-gpu-code)
-    echo sm_90
-    exit 0
-    ;;
-esac
-output= folder=. extension= source=
-while [ $# -gt 0 ]; do
-    case "$1" in
-    -o | --output-file) output=$2; shift ;;
-    -odir | --output-directory) folder=$2; shift ;;
-    --ptx | -ptx) extension=ptx ;;
-    --cubin | -cubin) extension=cubin ;;
-    --fatbin | -fatbin) extension=fatbin ;;
-    *.cu) source=$1 ;;
-    esac
-    shift
-done
-if [ -z "$output" ] && [ -n "$extension" ] && [ -n "$source" ]; then
-    name=${source##*/}
-    output=$folder/${name%.cu}.$extension
-fi
-[ -z "$output" ] || : >"$output"
-"#;
+/// Build with feature `cuda`, hold the kernels to their registers, lint, and run the program where there is no driver.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_help = "\
+Exit status: 0 everything holds; 1 something failed; 2 usage; 77 nothing ran, because there is no nvcc.
 
-/// Runs `cargo xtask check-cuda`.
-pub(crate) fn run() -> Result<ExitCode> {
-    if !cfg!(unix) {
+nvcc is that of NVCC, CUDA_HOME, CUDA_PATH or PATH.")]
+pub(crate) struct Arguments {
+    /// Without nvcc, install it into the target folder: NVIDIA's wheels, with pip
+    #[arg(long)]
+    install: bool,
+}
+
+/// The parts of the toolkit that nvcc needs for these kernels, as wheels for pip.
+const WHEELS: [(&str, &str); 5] = [
+    ("nvidia-cuda-nvcc", "13.0.88"),
+    ("nvidia-cuda-crt", "13.0.88"),
+    ("nvidia-nvvm", "13.0.88"),
+    ("nvidia-cuda-runtime", "13.0.96"),
+    ("nvidia-cuda-cccl", "13.0.85"),
+];
+
+/// What the workspace builds: with all its packages, so that what they share is not built again with fewer features.
+const WORKSPACE: [&str; 3] = ["--workspace", "--features", "sparsecode-tests/cuda"];
+
+/// Runs `cargo xtask cuda`.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let toolkit = target_dir().join("cuda-toolkit");
+    let home = if is_installed(&nvcc()) {
+        None
+    } else if !arguments.install {
         println!(
-            "skipped: the stand-in for nvcc is a shell script, which this system does not run"
+            "skipped: {} not found. It would compile the kernels, check their registers, build and lint with feature cuda, and run the \
+             program without a driver. Set NVCC or CUDA_HOME (CUDA 13), or let --install put {} into {}",
+            nvcc(),
+            WHEELS[0].0,
+            toolkit.display()
         );
         return Ok(ExitCode::from(SKIPPED));
-    }
-    let folder = target_dir().join("cuda-check");
-    let nvcc = write_nvcc(&folder.join("stand-in"))?;
-    let mut path = OsString::from(nvcc.parent().unwrap_or(&folder));
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
+    } else {
+        match install(&toolkit) {
+            Ok(home) => Some(home),
+            Err(error) => {
+                println!("skipped: no nvcc: {error:#}");
+                return Ok(ExitCode::from(SKIPPED));
+            }
+        }
+    };
+    // The same for all, or the kernels would be compiled anew.
+    let cargo = |command: &str| {
+        let mut cargo = cargo();
+        cargo.arg(command).args(WORKSPACE);
+        if let Some(home) = &home {
+            cargo.env_remove("NVCC").env("CUDA_HOME", home);
+        }
+        cargo
+    };
 
     let began = Instant::now();
-    let mut check = cargo();
-    check
-        .args([
-            "check",
-            "--package",
-            "sparsecode-trainer",
-            "--features",
-            "cuda",
-        ])
-        // Build scripts and macros need not be fast.
-        .args(["--config", "profile.dev.package.'*'.opt-level=0"])
-        .arg("--target-dir")
-        .arg(&folder)
-        .env("PATH", path)
-        .env("NVCC", &nvcc)
-        .env("CUDA_HOME", folder.join("stand-in"))
-        .env("CUDA_COMPUTE_CAP", "90");
-    for other in [
-        "CUDA_PATH",
-        "CUDA_ROOT",
-        "CUDA_TOOLKIT_ROOT_DIR",
-        "CUDARC_CUDA_VERSION",
-        "NVCC_CCBIN",
-    ] {
-        check.env_remove(other);
-    }
-    succeed(&mut check)?;
-    println!(
-        "sparsecode-trainer with feature cuda (13.0): types only; nothing was compiled for a GPU, nothing linked, nothing run \
-         ({:.0} s)",
-        began.elapsed().as_secs_f64()
-    );
+    let path = build(cargo("build"))?;
+    println!("built ({:.0} s)", began.elapsed().as_secs_f64());
+    let report = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let kernels = parse(&report)?;
+    print!("{}", table(&kernels));
+    check(&kernels)?;
+
+    let began = Instant::now();
+    succeed(cargo("clippy").args(["--quiet", "--all-targets", "--", "-D", "warnings"]))?;
+    println!("no lint ({:.0} s)", began.elapsed().as_secs_f64());
+
+    succeed(cargo("test").args(["--quiet", "--test", "cli", "usage"]))?;
+    println!("nothing was run on a GPU");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the stand-in to `toolkit/bin/nvcc`, where its build scripts derive the other folders from.
-fn write_nvcc(toolkit: &Path) -> Result<PathBuf> {
-    let path = toolkit.join("bin").join("nvcc");
-    let write = || -> std::io::Result<()> {
-        fs::create_dir_all(toolkit.join("bin"))?;
-        // A newer file would make build scripts run again.
-        if fs::read(&path).is_ok_and(|found| found == NVCC.as_bytes()) {
-            return Ok(());
-        }
-        fs::write(&path, NVCC)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        }
-        Ok(())
-    };
-    write().with_context(|| path.display().to_string())?;
-    Ok(path)
+/// nvcc, as `trainer/build.rs` finds it.
+fn nvcc() -> String {
+    if let Ok(nvcc) = env::var("NVCC") {
+        return nvcc;
+    }
+    let home = ["CUDA_HOME", "CUDA_PATH"].iter().find_map(env::var_os);
+    match home {
+        Some(home) => in_toolkit(Path::new(&home)).display().to_string(),
+        None => "nvcc".to_owned(),
+    }
 }
 
-#[cfg(all(test, unix))]
+fn in_toolkit(home: &Path) -> PathBuf {
+    home.join("bin").join("nvcc")
+}
+
+/// Unpacks the wheels into a folder, unless they are there; returns CUDA's home.
+fn install(folder: &Path) -> Result<PathBuf> {
+    let home = |folder: &Path| folder.join("nvidia").join("cu13");
+    let is_there = WHEELS.iter().all(|(name, version)| {
+        let name = name.replace('-', "_");
+        folder.join(format!("{name}-{version}.dist-info")).exists()
+    });
+    if !is_there {
+        println!("installing CUDA's compiler into {}", folder.display());
+        let part = folder.with_extension("part");
+        for old in [folder, &part] {
+            if old.exists() {
+                fs::remove_dir_all(old).with_context(|| old.display().to_string())?;
+            }
+        }
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps"])
+            .args(["--disable-pip-version-check", "--only-binary=:all:"])
+            .env("PIP_ROOT_USER_ACTION", "ignore")
+            .arg("--target")
+            .arg(&part)
+            .args(WHEELS.map(|(name, version)| format!("{name}=={version}")));
+        succeed(&mut pip)?;
+        for programs in ["bin", "nvvm/bin"] {
+            make_executable(&home(&part).join(programs))?;
+        }
+        fs::rename(&part, folder).with_context(|| folder.display().to_string())?;
+    }
+    let home = home(folder);
+    let nvcc = in_toolkit(&home);
+    ensure!(
+        is_installed(&nvcc.display().to_string()),
+        "{} does not run",
+        nvcc.display()
+    );
+    Ok(home)
+}
+
+/// pip forgets that programs are programs.
+fn make_executable(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        use std::os::unix::fs::PermissionsExt;
+        let path = entry?.path();
+        if path.is_file() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                .with_context(|| path.display().to_string())?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// Builds the program, and the tests of it; returns where the assembler's report is.
+fn build(mut cargo: Command) -> Result<PathBuf> {
+    let mut child = cargo
+        .args(["--quiet", "--bin", "sparsecode", "--test", "cli"])
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let mut report = None;
+    let messages = child.stdout.take().context("cargo's messages")?;
+    for line in BufReader::new(messages).lines() {
+        let message: serde_json::Value = serde_json::from_str(&line?)?;
+        let package = message["package_id"].as_str().unwrap_or_default();
+        if !package.contains("/trainer#") {
+            continue;
+        }
+        if let Some(folder) = message["out_dir"].as_str() {
+            report = Some(Path::new(folder).join("ptxas.txt"));
+        }
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "cargo build ended with {status}");
+    report.context("cargo does not say where the trainer's build script writes")
+}
+
+/// Each is compiled for each of these.
+const KERNELS: [&str; 2] = ["sparsecode_cluster", "sparsecode_grid"];
+const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
+/// A multiprocessor has 65,536 for the 256 threads of a block, an instruction names 255.
+const MOST_REGISTERS: u32 = 255;
+
+/// A kernel's name and what it was compiled for.
+type Name = (String, String);
+
+/// What a thread of a kernel takes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Usage {
+    registers: u32,
+    /// Bytes, with all calls.
+    stack: u32,
+    /// Bytes that are written for want of registers, in the kernel and in what it calls.
+    spill_stores: u32,
+    /// Bytes read back.
+    spill_loads: u32,
+    /// Bytes of shared memory that are not asked for at a launch.
+    shared: u32,
+}
+
+/// Reads what `ptxas -v` says: of each kernel, then of the functions that it calls.
+fn parse(report: &str) -> Result<BTreeMap<Name, Usage>> {
+    let mut kernels: BTreeMap<Name, Usage> = BTreeMap::new();
+    let mut name = None;
+    for line in report.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function ") {
+            let [_, kernel, _, architecture, _] = rest.split('\'').collect::<Vec<_>>()[..] else {
+                bail!("not as ptxas names a kernel: {line}");
+            };
+            name = Some((kernel.to_owned(), architecture.to_owned()));
+        }
+        let Some(name) = &name else { continue };
+        let usage = kernels.entry(name.clone()).or_default();
+        let number = |unit| number_of(line, unit);
+        usage.spill_stores += number("bytes spill stores").unwrap_or(0);
+        usage.spill_loads += number("bytes spill loads").unwrap_or(0);
+        if let Some(registers) = number("registers") {
+            usage.registers = registers;
+            usage.stack = number("bytes cumulative stack size").unwrap_or(0);
+            usage.shared = number("bytes smem").unwrap_or(0);
+        }
+    }
+    Ok(kernels)
+}
+
+/// The number before `unit`, in a list with commas.
+fn number_of(line: &str, unit: &str) -> Option<u32> {
+    line.split([',', ':']).find_map(|part| {
+        let words = part.trim().strip_suffix(unit)?;
+        words.split_whitespace().last()?.parse().ok()
+    })
+}
+
+fn table(kernels: &BTreeMap<Name, Usage>) -> String {
+    let mut text = format!(
+        "{:<20}{:>7}{:>11}{:>8}{:>8}{:>8}\n",
+        "kernel", "arch", "registers", "stack", "spills", "shared"
+    );
+    for ((kernel, architecture), usage) in kernels {
+        text += &format!(
+            "{kernel:<20}{architecture:>7}{:>11}{:>8}{:>8}{:>8}\n",
+            usage.registers,
+            usage.stack,
+            usage.spill_stores + usage.spill_loads,
+            usage.shared
+        );
+    }
+    text
+}
+
+/// Asks for every kernel, and that each stays within its registers.
+fn check(kernels: &BTreeMap<Name, Usage>) -> Result<()> {
+    for kernel in KERNELS {
+        for architecture in ARCHITECTURES {
+            ensure!(
+                kernels
+                    .get(&(kernel.to_owned(), architecture.to_owned()))
+                    .is_some_and(|usage| usage.registers > 0),
+                "ptxas says nothing of {kernel} for {architecture}"
+            );
+        }
+    }
+    for ((kernel, architecture), usage) in kernels {
+        let at = format!("{kernel} for {architecture}");
+        ensure!(
+            usage.spill_stores == 0 && usage.spill_loads == 0,
+            "{at}: {} bytes of spill stores, {} of spill loads: threads need more registers than there are",
+            usage.spill_stores,
+            usage.spill_loads
+        );
+        ensure!(
+            usage.registers <= MOST_REGISTERS,
+            "{at}: {} registers, but a block of 256 threads has {MOST_REGISTERS} for each",
+            usage.registers
+        );
+        ensure!(
+            usage.shared == 0,
+            "{at}: {} bytes of static shared memory, which the layout of a run does not count",
+            usage.shared
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+
+    /// Of nvcc 13.0.88.
+    const REPORT: &str = "\
+ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'sparsecode_grid' for 'sm_80'
+ptxas info    : Function properties for sparsecode_grid
+    80 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 254 registers, used 1 barriers, 80 bytes cumulative stack size, 928 bytes cmem[0], 96 bytes cmem[2]
+ptxas info    : Compile time = 13428.108 ms
+ptxas info    : Function properties for _Z9tile_sumsPf6MatrixS0_iiiiii
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Compiling entry function 'sparsecode_cluster' for 'sm_80'
+ptxas info    : Function properties for sparsecode_cluster
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 4 registers, used 0 barriers, 928 bytes cmem[0]
+ptxas info    : Compile time = 0.989 ms
+ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'sparsecode_grid' for 'sm_90'
+ptxas info    : Function properties for sparsecode_grid
+    80 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 254 registers, used 1 barriers, 80 bytes cumulative stack size
+ptxas info    : Compile time = 15007.553 ms
+ptxas info    : Function properties for _Z9tile_sumsPf6MatrixS0_iiiiii
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Compiling entry function 'sparsecode_cluster' for 'sm_90'
+ptxas info    : Function properties for sparsecode_cluster
+    80 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 252 registers, used 1 barriers, 80 bytes cumulative stack size
+ptxas info    : Compile time = 12143.332 ms
+ptxas info    : Function properties for _Z9tile_sumsPf6MatrixS0_iiiiii
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+";
+
+    /// The same kernel, told that four blocks are to fit on a multiprocessor.
+    const SPILLS: &str = "\
+ptxas info    : Compiling entry function 'sparsecode_grid' for 'sm_80'
+ptxas info    : Function properties for sparsecode_grid
+    520 bytes stack frame, 2956 bytes spill stores, 5648 bytes spill loads
+ptxas info    : Used 64 registers, used 1 barriers, 520 bytes cumulative stack size, 928 bytes cmem[0], 96 bytes cmem[2]
+ptxas info    : Compile time = 9835.257 ms
+ptxas info    : Function properties for _Z9tile_sumsPf6MatrixS0_iiiiii
+    0 bytes stack frame, 256 bytes spill stores, 320 bytes spill loads
+";
+
+    /// Of a kernel with an array in shared memory.
+    const SHARED: &str = "\
+ptxas info    : Compiling entry function 'shared_sum' for 'sm_90'
+ptxas info    : Function properties for shared_sum
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 22 registers, used 1 barriers, 2048 bytes smem
+";
+
+    fn refusal(report: &str) -> String {
+        check(&parse(report).unwrap()).unwrap_err().to_string()
+    }
 
     #[test]
-    fn the_stand_in_writes_what_is_asked_for() {
-        let folder = std::env::temp_dir().join(format!("sparsecode-nvcc-{}", std::process::id()));
-        let nvcc = write_nvcc(&folder).unwrap();
-        let run = |arguments: &[&str]| {
-            let output = Command::new(&nvcc)
-                .args(arguments)
-                .current_dir(&folder)
-                .output()
-                .unwrap();
-            assert!(output.status.success());
-            String::from_utf8(output.stdout).unwrap()
+    fn a_report_is_read() {
+        let kernels = parse(REPORT).unwrap();
+        check(&kernels).unwrap();
+        let usage = |registers, stack| Usage {
+            registers,
+            stack,
+            ..Usage::default()
         };
-        // As cudarc reads it.
-        let version = run(&["--version"]);
-        let line = version.lines().nth(3).unwrap();
-        let release = line.split(", ").nth(1).unwrap();
-        assert_eq!(release.split(' ').nth(1), Some("13.0"));
+        let name = |kernel: &str, architecture: &str| (kernel.to_owned(), architecture.to_owned());
+        let expected = [
+            (name("sparsecode_cluster", "sm_80"), usage(4, 0)),
+            (name("sparsecode_cluster", "sm_90"), usage(252, 80)),
+            (name("sparsecode_grid", "sm_80"), usage(254, 80)),
+            (name("sparsecode_grid", "sm_90"), usage(254, 80)),
+        ];
+        assert_eq!(kernels, BTreeMap::from(expected));
+        assert_eq!(
+            table(&kernels).lines().nth(2),
+            Some("sparsecode_cluster    sm_90        252      80       0       0")
+        );
+    }
 
-        run(&[
-            "-gencode=arch=compute_90a,code=sm_90a",
-            "-c",
-            "-o",
-            "a.o",
-            "-O3",
-            "src/a.cu",
-        ]);
-        run(&["--ptx", "--output-directory", "bin", "-O3", "src/unary.cu"]);
-        run(&["--lib", "-o", "libmoe.a", "a.o"]);
-        for name in ["a.o", "bin/unary.ptx", "libmoe.a"] {
-            assert!(folder.join(name).exists(), "{name}");
-        }
-        fs::remove_dir_all(&folder).unwrap();
+    #[test]
+    fn spills_are_refused() {
+        let spilling = REPORT.to_owned() + SPILLS;
+        let said = refusal(&spilling);
+        assert!(said.contains("sparsecode_grid for sm_80"), "{said}");
+        // Those of the function that it calls, too.
+        assert!(said.contains("3212 bytes of spill stores, 5968"), "{said}");
+        let called = REPORT.to_owned() + &SPILLS.replace("2956", "0").replace("5648", "0");
+        let said = refusal(&called);
+        assert!(said.contains("256 bytes of spill stores, 320"), "{said}");
+    }
+
+    #[test]
+    fn memory_that_no_launch_asks_for_is_refused() {
+        let said = refusal(&(REPORT.to_owned() + SHARED));
+        assert!(said.contains("shared_sum for sm_90: 2048"), "{said}");
+    }
+
+    #[test]
+    fn more_registers_than_there_are_are_refused() {
+        let said = refusal(&REPORT.replace("Used 252", "Used 256"));
+        assert!(said.contains("256 registers"), "{said}");
+    }
+
+    /// As when the flag that asks for the report is gone.
+    #[test]
+    fn a_kernel_that_is_missing_is_named() {
+        assert!(refusal("").contains("sparsecode_cluster for sm_80"));
+        let said = refusal(&REPORT.replace("sparsecode_grid' for 'sm_90", "other' for 'sm_90"));
+        assert!(said.contains("sparsecode_grid for sm_90"), "{said}");
     }
 }

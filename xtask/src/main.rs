@@ -48,8 +48,8 @@ enum Task {
     Header(header::Arguments),
     /// Check and measure the GPU's kernels on a GPU, or say what would be run
     Gpu(gpu::Arguments),
-    /// Check the types of the CUDA code, without CUDA and without a GPU
-    CheckCuda,
+    /// Build for NVIDIA GPUs, without one: kernels, lints, and what a person is told
+    Cuda(cuda::Arguments),
     /// Train on MNIST and compare each epoch with the published code's
     Parity(parity::Arguments),
     /// Train on MNIST to the end and compare with the paper's Table 1
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         Task::Aarch64(arguments) => aarch64::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Gpu(arguments) => gpu::run(&arguments),
-        Task::CheckCuda => cuda::run(),
+        Task::Cuda(arguments) => cuda::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Table1(arguments) => table1::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

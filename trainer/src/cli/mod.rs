@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sparsecode_formats::WeightType;
 
@@ -177,13 +178,9 @@ impl DeviceChoice {
             Self::Cuda if !cfg!(feature = "cuda") => Err(usage(
                 "--device cuda: this program was built without it; build with --features cuda",
             )),
-            Self::Cuda => open_gpu().map(Some).map_err(|error| {
-                anyhow::anyhow!(
-                    "--device cuda: {error}; check that nvidia-smi lists a GPU, or use --device cpu"
-                )
-            }),
+            Self::Cuda => open_gpu().map(Some).context("--device cuda"),
             Self::Auto if cfg!(feature = "cuda") => Ok(open_gpu()
-                .inspect_err(|error| eprintln!("note: no GPU ({error}); using the processor"))
+                .inspect_err(|error| eprintln!("note: using the processor: {error}"))
                 .ok()),
             Self::Auto | Self::Cpu => Ok(None),
         }
@@ -311,8 +308,6 @@ fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context;
-
     use super::*;
 
     #[test]
