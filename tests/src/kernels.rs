@@ -176,7 +176,7 @@ pub fn short_run(preset: &str, more: &[&str]) -> Config {
         "data.height=6",
         "data.width=6",
         "model.code_dim=40",
-        "inference.max_iterations=30",
+        "inference.max_iterations=15",
     ];
     if preset.ends_with("-nl") {
         settings.push("model.hidden_dim=24");

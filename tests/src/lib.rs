@@ -79,12 +79,13 @@ pub fn program() -> PathBuf {
     PROGRAM
         .get_or_init(|| {
             let mut build = cargo();
-            // With the features that `cargo test --workspace` chose for what they share, so that nothing is built twice.
-            build.args(["build", "--quiet", "--workspace", "--tests"]);
-            build.args(["--bin", "sparsecode"]);
-            if cfg!(feature = "cuda") {
-                build.args(["--features", "sparsecode-tests/cuda"]);
-            }
+            // With the features that `cargo test --workspace`, or `cargo xtask cuda`, chose for what they share, so that nothing is built
+            // twice.
+            build.args(["build", "--quiet", "--workspace", "--bin", "sparsecode"]);
+            build.args(match cfg!(feature = "cuda") {
+                true => &["--test", "cli", "--features", "sparsecode-tests/cuda"][..],
+                false => &["--tests"],
+            });
             // Tests lie in <target>/<profile>/deps.
             let folder = std::env::current_exe().expect("a test has a path");
             let folder = folder

@@ -226,7 +226,12 @@ fn bits_of_whole_runs_depend_on_nothing_else() {
     for preset in ["dead-leaves/vdl", "dead-leaves/sdl-nl"] {
         let config = short_run(preset, &["epochs=1", "inference.max_iterations=8"]);
         let expected = run(&emulated(), &config);
+        // Each takes seconds; all of them are tried on codes above.
+        let some = ["random", "one block", "a grid", "little shared memory"];
         for (label, device) in other_devices() {
+            if !some.contains(&label) {
+                continue;
+            }
             let ours = run(&device.engine(), &config);
             assert_eq!(ours.parameters, expected.parameters, "{preset}, {label}");
             assert_eq!(compare(&ours, &expected).figures, 0.0, "{preset}, {label}");
