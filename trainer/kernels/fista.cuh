@@ -48,7 +48,7 @@ struct Block {
   int* all_flags;
   // One-hidden loop: the batch's samples that move, and for each sample which of them it is.
   int *moving, *position, *moving_count;
-  // Atoms that some sample of a quad uses, `padded` a quad.
+  // Atoms that some sample of a quad uses, `padded` a warp.
   unsigned short* active;
   float* gram;
 
@@ -81,7 +81,7 @@ struct Block {
     } else {
       boxes = arena + run.boxes + static_cast<size_t>(rank) * 2 * box_floats(run);
     }
-    active = reinterpret_cast<unsigned short*>(at), at += (array + 1) / 2;
+    active = reinterpret_cast<unsigned short*>(at), at += WARPS * run.padded / 2;
     gram = at;
   }
 };
@@ -171,7 +171,9 @@ struct Fista {
   // Lists the atoms that a moving sample of the quad uses, in their order; returns how many there are.
   DEVICE int list_active(int quad) const {
     const float4* points = block.points + quad * run.padded;
-    unsigned short* list = block.active + quad * run.padded;
+    unsigned short* list = block.active + warp() * run.padded;
+    // Of the quad before, no lane may be behind.
+    __syncwarp();
     bool moves[QUAD];
 #pragma unroll
     for (int s = 0; s < QUAD; s++) moves[s] = block.flags[quad * QUAD + s] & MOVES;
@@ -193,7 +195,7 @@ struct Fista {
     int width = run.padded / 4;
     for (int quad = warp(); quad < own_quads(); quad += WARPS) {
       int count = list_active(quad);
-      const unsigned short* list = block.active + quad * run.padded;
+      const unsigned short* list = block.active + warp() * run.padded;
       const float4* points = block.points + quad * run.padded;
       float4* out = block.products + quad * run.padded;
       for (int chunk = 0; chunk < run.padded / CHUNK; chunk++) {

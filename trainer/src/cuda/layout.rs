@@ -14,6 +14,8 @@ const TILE_FLOATS: usize = 64 * 64;
 const REGIONS: usize = 3;
 /// The head of a mailbox.
 const BOX_HEAD: usize = 4;
+/// Warps of a block.
+const WARPS: usize = 8;
 /// Figures of each sample.
 const SAMPLE_FIGURES: usize = 6;
 /// Blocks of a cluster that every GPU with clusters takes.
@@ -93,7 +95,6 @@ impl Sizes {
     /// A linear decoder's loop waits for its blocks twice an iteration, which is cheap in a cluster; a one-hidden decoder's products
     /// have work for the whole GPU.
     pub(crate) fn team(&self, gpu: &Facts, runs: usize) -> Option<Team> {
-        let is_cluster = self.hidden_dim == 0 && gpu.clusters > 0;
         let blocks = if self.hidden_dim == 0 {
             CLUSTER.min(gpu.processors)
         } else {
@@ -105,10 +106,13 @@ impl Sizes {
             Storage::StateShared,
             Storage::BothGlobal,
         ];
-        storages.into_iter().find_map(|storage| {
-            if storage == Storage::BothShared && self.hidden_dim > 0 {
-                return None;
-            }
+        // A grid's mailboxes are in global memory: it takes what is too large for a cluster.
+        let teams = [true, false]
+            .into_iter()
+            .filter(|is_cluster| !is_cluster || self.hidden_dim == 0 && gpu.clusters > 0)
+            .flat_map(|is_cluster| storages.map(|storage| (is_cluster, storage)))
+            .filter(|(_, storage)| *storage != Storage::BothShared || self.hidden_dim == 0);
+        let mut fitting = teams.filter_map(|(is_cluster, storage)| {
             let shared_bytes = 4 * self.shared_floats(storage, block_tiles, is_cluster);
             (shared_bytes <= gpu.shared_bytes).then_some(Team {
                 is_cluster,
@@ -117,7 +121,8 @@ impl Sizes {
                 shared_bytes,
                 block_tiles,
             })
-        })
+        });
+        fitting.next()
     }
 
     /// What `Block` in `fista.cuh` takes.
@@ -133,7 +138,7 @@ impl Sizes {
         if is_cluster {
             floats += 2 * self.box_floats(block_tiles);
         }
-        floats += (samples / 4 * self.padded()).div_ceil(2);
+        floats += WARPS * self.padded() / 2;
         if storage == Storage::BothShared {
             floats += self.code_dim * self.padded();
         }
@@ -302,11 +307,20 @@ mod tests {
     fn teams_of_the_published_sizes() {
         let mnist = sizes(128, 0).team(&HOPPER, 1).unwrap();
         assert_eq!((mnist.blocks, mnist.storage), (8, Storage::BothShared));
-        assert_eq!(mnist.shared_bytes, 156_688);
+        assert_eq!(mnist.shared_bytes, 156_080);
         let patches = sizes(256, 0).team(&HOPPER, 1).unwrap();
         assert_eq!(patches.storage, Storage::StateShared);
         let wide = sizes(1024, 0).team(&HOPPER, 1).unwrap();
-        assert_eq!(wide.storage, Storage::BothGlobal);
+        assert_eq!((wide.is_cluster, wide.storage), (true, Storage::BothGlobal));
+        let large = Sizes {
+            batch_size: 2000,
+            ..sizes(1024, 0)
+        };
+        let large = large.team(&HOPPER, 1).unwrap();
+        assert_eq!(
+            (large.is_cluster, large.storage),
+            (false, Storage::BothGlobal)
+        );
         let hidden = sizes(128, 1024).team(&HOPPER, 1).unwrap();
         assert_eq!(
             (hidden.is_cluster, hidden.blocks, hidden.storage),
