@@ -1,59 +1,41 @@
-//! The GPU against the processor: the same training steps by both engines.
+//! A GPU, where there is one, against the definition and the processor. `cargo xtask gpu` does the same and more.
 
-use candle_core::{DType, Device, Tensor};
-use sparsecode_tests::{gpu, max_difference};
-use sparsecode_trainer::config::Config;
+use sparsecode_tests::gpu;
+use sparsecode_tests::kernels::{
+    Problem, SIZES, VARIANTS, compare, distance, short_run, train, values,
+};
 use sparsecode_trainer::inference::{CpuEngine, Engine};
-use sparsecode_trainer::model::Autoencoder;
-use sparsecode_trainer::train::Learner;
+use sparsecode_trainer::train::RunFolder;
 
 #[test]
-fn a_gpu_trains_as_the_cpu_does() {
+fn codes_are_the_references() {
     let Some(gpu) = gpu() else {
         return;
     };
-    for preset in [
-        "dead-leaves/sdl",
-        "dead-leaves/vdl",
-        "dead-leaves/sdl-nl",
-        "dead-leaves/vdl-nl",
-    ] {
-        let config = Config::preset(preset).unwrap();
-        let splits = config.data.load(None, config.seed).unwrap();
-        let samples = &splits.train.samples[..config.batch_size * splits.train.dim];
-        let shape = (config.batch_size, splits.train.dim);
-        let inputs = Tensor::from_slice(samples, shape, &Device::Cpu).unwrap();
-        let parameters = |engine: &dyn Engine| -> Vec<(&'static str, Vec<f32>)> {
-            let model = Autoencoder::init(
-                &config.model,
-                splits.train.dim,
-                true,
-                config.seed,
-                DType::F32,
-                &Device::Cpu,
-            )
-            .unwrap();
-            let mut learner = Learner::new(model, &config).unwrap();
-            for _ in 0..3 {
-                learner.step(&inputs, 0, &config, engine).unwrap();
-            }
-            let all = learner.model.parameters();
-            all.into_iter()
-                .map(|(name, p)| (name, p.flatten_all().unwrap().to_vec1().unwrap()))
-                .collect()
+    for (n, d, l, m, preset) in SIZES {
+        let problem = Problem::new(n, d, l, m, preset);
+        let ours = problem.infer(gpu.as_ref()).unwrap();
+        let theirs = problem.reference().unwrap();
+        let apart = distance(&values(&ours.codes), &values(&theirs.codes));
+        assert!(apart < 1e-4, "{preset} {n} {d} {l} {m}: {apart}");
+    }
+}
+
+#[test]
+fn whole_runs_are_the_processors() {
+    let Some(gpu) = gpu() else {
+        return;
+    };
+    for preset in VARIANTS {
+        let config = short_run(preset, &[]);
+        let run = |engine: &dyn Engine| {
+            let folder = tempfile::tempdir().unwrap();
+            train(engine, &config, &RunFolder::new(folder.path()), None).unwrap()
         };
-        let cpu = parameters(&CpuEngine::default());
-        for ((name, cpu), (_, gpu)) in cpu.iter().zip(parameters(gpu.as_ref())) {
-            // Three updates of at most a learning rate each; rounding may turn those whose gradient is near 0.
-            let difference = max_difference(cpu, &gpu);
-            let rate = config
-                .optimizer
-                .decoder_learning_rate
-                .max(config.optimizer.encoder_learning_rate) as f32;
-            assert!(
-                difference < rate,
-                "{preset} {name}: differs by {difference}"
-            );
-        }
+        let ours = run(gpu.as_ref());
+        let apart = compare(&ours, &run(&CpuEngine::new(1)));
+        assert!(apart.parameters < 1e-4, "{preset}: {apart:?}");
+        assert!(apart.figures < 1e-4, "{preset}: {apart:?}");
+        assert_eq!(ours.parameters, run(gpu.as_ref()).parameters, "{preset}");
     }
 }

@@ -124,6 +124,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
             splits: Config::preset("mnist/vdl")?.data.load(Some(folder), 31)?,
             folder: arguments.out.clone(),
         };
+        let patient = !arguments.emulate;
+        failures += checks::published_steps(engine.as_ref(), &mnist, patient, &mut page)?;
+        if arguments.emulate {
+            return finish(failures, &clock, &mut page);
+        }
         failures += checks::mnist_epochs(engine.as_ref(), &mnist, &clock, &mut page)?;
         speed::iterations(engine.as_ref(), &clock, &mut page)?;
         speed::epochs(engine.as_ref(), &mnist, &clock, &mut page)?;
@@ -133,6 +138,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
             speed::torch(script, &mnist, &clock, &mut page)?;
         }
     }
+    finish(failures, &clock, &mut page)
+}
+
+fn finish(failures: usize, clock: &Clock, page: &mut Page) -> anyhow::Result<usize> {
     page.text(&format!(
         "{failures} checks do not hold. All of it took {:.0} s.",
         clock.began.elapsed().as_secs_f64()
