@@ -171,17 +171,22 @@ impl Memory for Process {
     }
 }
 
-/// The kernels, compiled for the host once for all tests: in the target folder, under a name that stands for the sources.
+/// A program of `trainer/kernels/host`, compiled once for all tests: in the target folder, under a name that stands for the sources.
 ///
 /// # Panics
 ///
-/// Without a C++ compiler (`CXX`, else `c++`), or if it refuses the kernels.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build().unwrap_or_else(|e| panic!("the kernels for the host: {e:#}")))
+/// Without a C++ compiler (`CXX`, else `c++`), or if it refuses the sources.
+pub fn compiled(source: &str) -> PathBuf {
+    build(source).unwrap_or_else(|error| panic!("{source} for the host: {error:#}"))
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+/// The kernels.
+fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| compiled("main.cpp"))
+}
+
+fn build(source: &str) -> anyhow::Result<PathBuf> {
     let kernels = workspace().join("trainer/kernels");
     let mut sources = Vec::new();
     for folder in [kernels.clone(), kernels.join("host")] {
@@ -198,7 +203,7 @@ fn build() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("a folder")?.join("emulated");
     std::fs::create_dir_all(&folder)?;
-    let program = folder.join(format!("kernels-{:016x}", hasher.finish()));
+    let program = folder.join(format!("{source}-{:016x}", hasher.finish()));
     // Tests are processes of their own: one compiles, the others wait.
     let lock = File::create(folder.join("lock"))?;
     lock.lock()?;
@@ -217,7 +222,7 @@ fn build() -> anyhow::Result<PathBuf> {
             false => &[],
         })
         .arg("-o")
-        .args([&compiled, &kernels.join("host/main.cpp")])
+        .args([&compiled, &kernels.join("host").join(source)])
         .output()
         .with_context(|| format!("{} (set CXX)", compiler.display()))?;
     anyhow::ensure!(

@@ -1,9 +1,10 @@
 //! The GPU's kernels, compiled for the host, against the reference: codes, whole runs, and that their bits depend on nothing else.
 
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
-use sparsecode_tests::emulator::{Emulator, Order};
+use sparsecode_tests::emulator::{Emulator, Order, compiled};
 use sparsecode_tests::kernels::{
     Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, uniform,
     values,
@@ -20,6 +21,14 @@ use sparsecode_trainer::train::{Ending, RunFolder, TrainError};
 
 fn emulated() -> CudaEngine {
     Emulator::new(Order::Forward).engine()
+}
+
+/// The emulation itself: barriers, warps, the team's memory, and that it finds races, overflows and deadlocks.
+#[test]
+fn the_emulated_device_keeps_its_promises() {
+    let output = Command::new(compiled("selftest.cpp")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }
 
 #[test]
