@@ -29,7 +29,9 @@ pub struct Problem {
 }
 
 /// Sizes below, at and beyond those of tiles, quads and chunks: n, d, l, m, and whose settings.
-pub const SIZES: [(usize, usize, usize, usize, &str); 7] = [
+pub const SIZES: [(usize, usize, usize, usize, &str); 8] = [
+    // More tiles of samples than are joined at once.
+    (300, 9, 12, 0, "mnist/vdl"),
     (37, 20, 24, 0, "mnist/vdl"),
     (70, 90, 130, 0, "mnist/sdl"),
     (2, 5, 30, 0, "mnist/vdl"),

@@ -13,6 +13,8 @@ constexpr int QUAD = 4;
 constexpr int TILE_QUADS = TILE_SAMPLES / QUAD;
 // Components of a product that a warp has in registers: four a lane. Codes are padded to a multiple.
 constexpr int CHUNK = 128;
+// Tiles of a batch of 250: their statistics are in registers while they are joined.
+constexpr int TILES_AT_ONCE = 16;
 // Where a mailbox says what its block's samples do; statistics follow.
 constexpr int BOX_HEAD = 4;
 
@@ -96,20 +98,22 @@ struct Fista {
   int batch, tiles, first, own;
   Block block;
 
-  DEVICE Fista(Team<CLUSTER>& team, Products<Team<CLUSTER>>& products, const Run& run, float* arena, int batch)
-      : team(team),
+  DEVICE Fista(Products<Team<CLUSTER>>& products, const Run& run, float* arena, int batch)
+      : team(products.team),
         products(products),
         run(run),
         arena(arena),
         batch(batch),
         tiles((batch + TILE_SAMPLES - 1) / TILE_SAMPLES),
         first(team.rank() * run.block_tiles),
-        block(arena, run, team.rank(), STORAGE, CLUSTER) {
+        block(arena, run, products.team.rank(), STORAGE, CLUSTER) {
     own = tiles - first;
     if (own > run.block_tiles) own = run.block_tiles;
     if (own < 0) own = 0;
   }
 
+  // Teams of one-hidden decoders are no clusters.
+  DEVICE bool is_linear() const { return CLUSTER || run.hidden_dim == 0; }
   DEVICE bool has_hinge() const { return run.hinge_weight != 0.0 && batch > 1; }
   DEVICE int own_quads() const { return own * TILE_QUADS; }
   // The batch's number of a sample of this block.
@@ -126,9 +130,12 @@ struct Fista {
     return own_box + static_cast<ptrdiff_t>(other - team.rank()) * 2 * box_floats(run);
   }
 
+  // Where block `other` says the mean of each component in one of its tiles; the squared deviations follow.
+  DEVICE const float* moments(int other, int k, int tile) const { return box(other, k) + BOX_HEAD + 2 * tile * run.padded; }
+
   // Takes up the start (n × l) and what is constant.
   DEVICE void begin(const float* start) {
-    if (STORAGE == BOTH_SHARED && run.hidden_dim == 0) {
+    if (STORAGE == BOTH_SHARED && is_linear()) {
       const float4* from = reinterpret_cast<const float4*>(arena + run.gram);
       float4* to = reinterpret_cast<float4*>(block.gram);
       for (int e = thread(); e < run.code_dim * run.padded / 4; e += THREADS) to[e] = from[e];
@@ -145,10 +152,10 @@ struct Fista {
           bool there = i < batch && c < run.code_dim;
           size_t e = static_cast<size_t>(i) * run.code_dim + c;
           x[s] = there ? start[e] : 0.0f;
-          constant[s] = there && run.hidden_dim == 0 ? correlation[e] : 0.0f;
+          constant[s] = there && is_linear() ? correlation[e] : 0.0f;
           if (there && run.pull != 0.0f) constant[s] += run.pull * encoder_codes[e];
           sums[s] = fmaf(x[s], x[s], sums[s]);
-          if (run.hidden_dim > 0 && there) arena[run.points + e] = x[s];
+          if (!is_linear() && there) arena[run.points + e] = x[s];
         }
         int at = quad * run.padded + c;
         block.points[at] = block.codes[at] = make_float4(x[0], x[1], x[2], x[3]);
@@ -162,7 +169,7 @@ struct Fista {
         block.norms[s] = norm;
         block.steps[s] = 0;
         block.flags[s] = sample(s) < batch ? MOVES : 0;
-        if (run.hidden_dim > 0 && sample(s) < batch) reinterpret_cast<int*>(arena + run.moving)[sample(s)] = 1;
+        if (!is_linear() && sample(s) < batch) reinterpret_cast<int*>(arena + run.moving)[sample(s)] = 1;
       }
     }
     __syncthreads();
@@ -314,7 +321,7 @@ struct Fista {
           sums[QUAD + s] = fmaf(next[s], next[s], sums[QUAD + s]);
           ahead[s] = fmaf(momentum, change, next[s]);
           int i = sample(quad * QUAD + s);
-          if (run.hidden_dim > 0 && i < batch && c < run.code_dim) arena[run.points + static_cast<size_t>(i) * run.code_dim + c] = ahead[s];
+          if (!is_linear() && i < batch && c < run.code_dim) arena[run.points + static_cast<size_t>(i) * run.code_dim + c] = ahead[s];
         }
         block.codes[at] = make_float4(next[0], next[1], next[2], next[3]);
         block.points[at] = make_float4(ahead[0], ahead[1], ahead[2], ahead[3]);
@@ -329,7 +336,7 @@ struct Fista {
         block.norms[s] = norm;
         block.steps[s] += rests ? 0 : 1;
         block.flags[s] = (rests ? 0 : MOVES) | (isfinite(change) ? 0 : OVERFLOWED);
-        if (run.hidden_dim > 0) reinterpret_cast<int*>(arena + run.moving)[sample(s)] = rests ? 0 : 1;
+        if (!is_linear()) reinterpret_cast<int*>(arena + run.moving)[sample(s)] = rests ? 0 : 1;
       }
     }
     __syncthreads();
@@ -380,17 +387,39 @@ struct Fista {
       float count = static_cast<float>(batch);
       float scale = static_cast<float>(2.0 * run.hinge_weight / (batch - 1));
       for (int c = thread(); c < run.padded; c += THREADS) {
-        float mean = 0.0f;
-        for (int tile = 0; tile < tiles; tile++) {
-          const float* from = box(tile / run.block_tiles, k) + BOX_HEAD + 2 * (tile % run.block_tiles) * run.padded;
-          mean += static_cast<float>(rows_of(tile)) * from[c];
-        }
-        mean /= count;
-        float sum = 0.0f;
-        for (int tile = 0; tile < tiles; tile++) {
-          const float* from = box(tile / run.block_tiles, k) + BOX_HEAD + 2 * (tile % run.block_tiles) * run.padded;
-          float offset = from[c] - mean;
-          sum += from[run.padded + c] + static_cast<float>(rows_of(tile)) * offset * offset;
+        float mean = 0.0f, sum = 0.0f;
+        if (tiles <= TILES_AT_ONCE) {
+          // All on their way at once: what another block has takes long to come.
+          float means[TILES_AT_ONCE], squares[TILES_AT_ONCE];
+          int other = 0, local = 0;
+#pragma unroll
+          for (int tile = 0; tile < TILES_AT_ONCE; tile++) {
+            const float* from = moments(other, k, local);
+            means[tile] = tile < tiles ? from[c] : 0.0f;
+            squares[tile] = tile < tiles ? from[run.padded + c] : 0.0f;
+            if (++local == run.block_tiles && tile + 1 < tiles) local = 0, other++;
+          }
+#pragma unroll
+          for (int tile = 0; tile < TILES_AT_ONCE; tile++) {
+            if (tile < tiles) mean += static_cast<float>(rows_of(tile)) * means[tile];
+          }
+          mean /= count;
+#pragma unroll
+          for (int tile = 0; tile < TILES_AT_ONCE; tile++) {
+            if (tile >= tiles) continue;
+            float offset = means[tile] - mean;
+            sum += squares[tile] + static_cast<float>(rows_of(tile)) * offset * offset;
+          }
+        } else {
+          for (int tile = 0; tile < tiles; tile++) {
+            mean += static_cast<float>(rows_of(tile)) * moments(tile / run.block_tiles, k, tile % run.block_tiles)[c];
+          }
+          mean /= count;
+          for (int tile = 0; tile < tiles; tile++) {
+            const float* from = moments(tile / run.block_tiles, k, tile % run.block_tiles);
+            float offset = from[c] - mean;
+            sum += from[run.padded + c] + static_cast<float>(rows_of(tile)) * offset * offset;
+          }
         }
         float deviation = sqrtf(sum / (count - 1.0f));
         float shortfall = run.variance_threshold - deviation;
@@ -406,21 +435,20 @@ struct Fista {
 
   // Runs the loop from `start` (n × l), and writes codes, steps and iterations. Ends without a barrier.
   DEVICE void infer(const float* start) {
-    bool linear = run.hidden_dim == 0;
     begin(start);
     publish(0);
     team.arrive();
     int k = 0, done = 0;
     while (k < run.max_iterations) {
       // A linear decoder's product does not need what the others say: it hides the barrier.
-      if (linear) multiply_gram();
+      if (is_linear()) multiply_gram();
       team.wait();
       int flags = join(k);
       if (k > 0 && ((flags & OVERFLOWED) || !(flags & MOVES))) {
         done = 1;
         break;
       }
-      if (!linear) multiply_hidden();
+      if (!is_linear()) multiply_hidden();
       update(arena[run.momentum + k]);
       k++;
       publish(k);

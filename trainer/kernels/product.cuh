@@ -157,7 +157,7 @@ ONE_COPY Sums tile_sums(float* pool, Matrix a, Matrix b, int row, int rows, int 
 // The blocks of a team, and what they need for products.
 template <class Team>
 struct Products {
-  Team& team;
+  Team team;
   float* pool;
   float* parts;
   size_t part_floats;

@@ -20,7 +20,6 @@ constexpr float EPSILON = 1e-8f;
 
 template <bool CLUSTER>
 struct Step {
-  Team<CLUSTER> team;
   Products<Team<CLUSTER>> products;
   const Run& run;
   float* arena;
@@ -28,13 +27,16 @@ struct Step {
   int number, batch;
 
   DEVICE Step(const Run& run, float* arena)
-      : team(reinterpret_cast<unsigned*>(arena + run.barrier)),
-        products{team, shared_memory(), arena + run.parts, static_cast<size_t>(run.part_floats), run.wanted_jobs},
+      : products{Team<CLUSTER>(reinterpret_cast<unsigned*>(arena + run.barrier)), shared_memory(), arena + run.parts, static_cast<size_t>(run.part_floats), run.wanted_jobs},
         run(run),
         arena(arena),
         number(0),
         batch(0) {}
 
+  // Of the products: a reference beside them would keep the compiler from holding any of it in registers.
+  DEVICE Team<CLUSTER>& team() { return products.team; }
+  // Teams of one-hidden decoders are no clusters.
+  DEVICE bool is_linear() const { return CLUSTER || run.hidden_dim == 0; }
   DEVICE float* at(Place place) const { return arena + place; }
   DEVICE int* ints(Place place) const { return reinterpret_cast<int*>(arena + place); }
   DEVICE double* doubles(Place place) const { return reinterpret_cast<double*>(arena + place); }
@@ -53,15 +55,15 @@ struct Step {
     int d = run.input_dim;
     float* to = at(run.batch);
     const float* from = at(run.inputs);
-    for (int i = team.rank() * WARPS + warp(); i < batch; i += team.size() * WARPS) {
+    for (int i = team().rank() * WARPS + warp(); i < batch; i += team().size() * WARPS) {
       const float* row = from + sample(i) * d;
       for (int j = lane(); j < d; j += 32) to[static_cast<size_t>(i) * d + j] = row[j];
     }
     if (!run.has_encoder && run.mode != INFER) {
       float* start = at(run.start);
-      for (int e = team.member(); e < batch * run.code_dim; e += team.members()) start[e] = run.initial_code;
+      for (int e = team().member(); e < batch * run.code_dim; e += team().members()) start[e] = run.initial_code;
     }
-    team.sync();
+    team().sync();
   }
 
   // The encoder's codes, and what is constant while a linear decoder's codes are inferred: G and c.
@@ -71,7 +73,7 @@ struct Step {
     float *drive = at(run.drive), *first = trace(0), *gram = at(run.gram), *correlation = at(run.correlation);
     float scale = static_cast<float>(2.0 / d);
     // Absent ones have no rows.
-    bool encodes = run.has_encoder && run.mode != INFER, quadratic = infers && run.hidden_dim == 0;
+    bool encodes = run.has_encoder && run.mode != INFER, quadratic = infers && is_linear();
     products.perform(task(0, Matrix(y, d, 1), Matrix(u, 1, d), encodes ? batch : 0, l, d,
                           [=](int i, int j, float v) {
                             drive[i * l + j] = v + b[j];
@@ -91,11 +93,11 @@ struct Step {
 
   DEVICE void infer(const float* start) {
     if (run.storage == BOTH_SHARED) {
-      Fista<CLUSTER, BOTH_SHARED>(team, products, run, arena, batch).infer(start);
+      Fista<CLUSTER, BOTH_SHARED>(products, run, arena, batch).infer(start);
     } else if (run.storage == STATE_SHARED) {
-      Fista<CLUSTER, STATE_SHARED>(team, products, run, arena, batch).infer(start);
+      Fista<CLUSTER, STATE_SHARED>(products, run, arena, batch).infer(start);
     } else {
-      Fista<CLUSTER, BOTH_GLOBAL>(team, products, run, arena, batch).infer(start);
+      Fista<CLUSTER, BOTH_GLOBAL>(products, run, arena, batch).infer(start);
     }
   }
 
@@ -105,7 +107,7 @@ struct Step {
     const float *y = at(run.batch), *z = at(run.codes), *w = parameter(DICTIONARY);
     float* error = at(run.error);
     auto subtract = [=](int i, int j, float v) { error[i * d + j] = v - y[i * d + j]; };
-    if (m == 0) {
+    if (is_linear()) {
       products.perform(task(0, Matrix(z, l, 1), Matrix(w, 1, l), batch, d, l, subtract));
     } else {
       const float *bias = parameter(HIDDEN_BIAS), *output = parameter(OUTPUT);
@@ -121,7 +123,7 @@ struct Step {
     int d = run.input_dim, l = run.code_dim;
     double* rows = doubles(run.rows);
     const float *scales = at(run.scales), *encoded = trace(run.lista_iterations), *codes = at(run.codes);
-    for (int i = team.rank() * WARPS + warp(); i < batch; i += team.size() * WARPS) {
+    for (int i = team().rank() * WARPS + warp(); i < batch; i += team().size() * WARPS) {
       double error = 0.0, raw = 0.0, power = 0.0, zeros = 0.0, l1 = 0.0, difference = 0.0;
       size_t from = sample(i);
       for (int j = lane(); j < d; j += 32) {
@@ -152,7 +154,7 @@ struct Step {
     }
     // [(T − sd)_+]² of the components, and which are in use.
     double* columns = doubles(run.columns);
-    for (int c = team.member(); c < l; c += team.members()) {
+    for (int c = team().member(); c < l; c += team().members()) {
       double base = batch > 0 ? codes[c] : 0.0, sum = 0.0, square = 0.0;
       bool used = false;
       for (int i = 0; i < batch; i++) {
@@ -177,7 +179,7 @@ struct Step {
 
   // Sums up what `measure` found, by one warp of the team, a barrier after it. What it finds unusable is a failure.
   DEVICE void record() {
-    if (team.rank() != 0 || warp() != 0) return;
+    if (team().rank() != 0 || warp() != 0) return;
     const double* rows = doubles(run.rows);
     double sums[SAMPLE_FIGURES];
 #pragma unroll
@@ -225,7 +227,7 @@ struct Step {
   template <class Value, class Write>
   DEVICE void column_sums(int count, int columns, Value value, Write write) {
     float* partial = products.pool;
-    for (int from = team.rank() * 32; from < columns; from += team.size() * 32) {
+    for (int from = team().rank() * 32; from < columns; from += team().size() * 32) {
       int c = from + lane();
       float sum = 0.0f;
       if (c < columns) {
@@ -253,13 +255,13 @@ struct Step {
       float of_code = static_cast<float>(2.0 / (static_cast<double>(n) * l));
       const float* encoded = trace(last);
       float* out = delta(last);
-      for (int e = team.member(); e < n * l; e += team.members()) {
+      for (int e = team().member(); e < n * l; e += team().members()) {
         float value = encoded[e] > 0.0f ? (encoded[e] - z[e]) * of_code : 0.0f;
         out[e] = value, drive[e] = value;
       }
     }
     measure();
-    if (m == 0) {
+    if (is_linear()) {
       float* to = gradient(DICTIONARY);
       products.perform(task(0, Matrix(error, 1, d), Matrix(z, l, 1), d, l, n,
                             [=](int i, int j, float v) { to[i * l + j] = v * scale; }));
@@ -280,7 +282,7 @@ struct Step {
     record();
     if (!run.has_encoder) {
       // The hidden bias's gradient was written last.
-      team.sync();
+      team().sync();
       return;
     }
     // Back through the encoder's iterations.
@@ -310,15 +312,15 @@ struct Step {
     for (int p = 0; p < PARAMETERS; p++) {
       const float* from = gradient(p);
       bool bad = false;
-      for (size_t e = team.member(); e < run.parameter[p].count; e += team.members()) bad = bad || !isfinite(from[e]);
+      for (size_t e = team().member(); e < run.parameter[p].count; e += team().members()) bad = bad || !isfinite(from[e]);
       if (bad) status[1 + p] = 1;
     }
-    team.sync();
+    team().sync();
     int failure = status[0];
     for (int p = PARAMETERS - 1; p >= 0 && status[0] == FINE; p--) {
       if (status[1 + p]) failure = BAD_GRADIENT + p;
     }
-    if (failure != FINE && team.member() == 0) doubles(run.records)[static_cast<size_t>(number) * RECORD + FAILURE] = failure;
+    if (failure != FINE && team().member() == 0) doubles(run.records)[static_cast<size_t>(number) * RECORD + FAILURE] = failure;
     return failure == FINE;
   }
 
@@ -331,7 +333,7 @@ struct Step {
       float correction = updates[about.encoder ? 2 : 0], step = updates[about.encoder ? 3 : 1];
       float *values = parameter(p), *first = at(run.first_moment) + about.offset, *second = at(run.second_moment) + about.offset;
       const float* from = gradient(p);
-      for (size_t e = team.member(); e < about.count; e += team.members()) {
+      for (size_t e = team().member(); e < about.count; e += team().members()) {
         float g = from[e] + values[e] * about.decay;
         float m = first[e] * BETA_1 + g * REST_1;
         float v = second[e] * BETA_2 + g * g * REST_2;
@@ -340,9 +342,9 @@ struct Step {
       }
     }
     if (!run.normalizes_columns) return;
-    team.sync();
-    rescale(parameter(DICTIONARY), run.hidden_dim == 0 ? run.input_dim : run.hidden_dim, run.code_dim);
-    if (run.hidden_dim > 0) rescale(parameter(OUTPUT), run.input_dim, run.hidden_dim);
+    team().sync();
+    rescale(parameter(DICTIONARY), is_linear() ? run.input_dim : run.hidden_dim, run.code_dim);
+    if (!is_linear()) rescale(parameter(OUTPUT), run.input_dim, run.hidden_dim);
   }
 
   // Columns to norm 1; those that are 0 stay.
@@ -372,8 +374,8 @@ struct Step {
       if (starts_encoded) {
         // Where the loop looks for E(y), and an evaluation for codes.
         float* to = at(infers ? run.encoder_codes : run.codes);
-        for (int e = team.member(); e < batch * run.code_dim; e += team.members()) to[e] = encoded[e];
-        team.sync();
+        for (int e = team().member(); e < batch * run.code_dim; e += team().members()) to[e] = encoded[e];
+        team().sync();
       }
       if (infers) {
         infer(starts_encoded ? encoded : at(run.start));
@@ -382,7 +384,7 @@ struct Step {
       reconstruct();
       if (run.mode == EVALUATE) {
         measure();
-        team.sync();
+        team().sync();
         record();
         continue;
       }

@@ -66,7 +66,8 @@ struct Team {
 #endif
     } else {
       if (thread() == 0) {
-        while (*static_cast<volatile unsigned*>(counter) < target) {
+        // Counts may wrap.
+        while (static_cast<int>(*static_cast<volatile unsigned*>(counter) - target) < 0) {
         }
         __threadfence();
       }

@@ -36,6 +36,10 @@ const SCRIPT: &str = r#"#!/bin/sh
 # sh run.sh OUT: checks, times and golden files of the GPU here, into OUT. Needs a driver for CUDA 13, and python3 with PyTorch for
 # the comparison.
 set -eu
+if [ $# -lt 1 ]; then
+  echo "usage: sh run.sh OUT" >&2
+  exit 2
+fi
 here=$(cd "$(dirname "$0")" && pwd)
 export CUDA_CACHE_PATH="${CUDA_CACHE_PATH:-${TMPDIR:-/tmp}/sparsecode-cuda}"
 [ -d "$here/data" ] && set -- "$1" --data "$here/data"
@@ -53,9 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(folder) = &arguments.pack {
         let bytes = pack(folder, &arguments.data)?;
         println!(
-            "{}: {:.1} MiB; on a machine with a GPU: sh run.sh OUT",
+            "{}: {:.1} MiB; on a machine with a GPU: sh run.sh OUT\n{}",
             folder.display(),
-            bytes as f64 / f64::from(1 << 20)
+            bytes as f64 / f64::from(1 << 20),
+            to_keep(Path::new("OUT"))
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -82,15 +87,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         gpu.arg("--data").arg(&arguments.data);
     }
     let status = gpu.status().context("the program gpu")?;
-    println!(
-        "to keep: {0}/gpu-bench.md as docs/results/gpu-bench.md, {0}/golden as tests/golden/cuda (then: cargo test -p \
-         sparsecode-tests --test golden_files)",
-        out.display()
-    );
+    println!("{}", to_keep(&out));
     Ok(match status.success() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// What is to be done with what was written.
+fn to_keep(out: &Path) -> String {
+    format!(
+        "to keep: {0}/gpu-bench.md as docs/results/gpu-bench.md, {0}/golden as tests/golden/cuda (then: cargo test -p \
+         sparsecode-tests --test golden_files); {0}/torch.json has PyTorch's figures, which the page holds, too",
+        out.display()
+    )
 }
 
 const TORCH: &str = "docs/results/compare/torch_bench.py";

@@ -70,6 +70,7 @@ enum Command {
 
 /// Runs the program on its command line.
 pub fn main() -> ExitCode {
+    crate::cuda::let_runs_overlap();
     let result = match Cli::parse().command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),

@@ -92,8 +92,8 @@ impl Sizes {
 
     /// How a GPU that is shared by so many runs goes about this one.
     ///
-    /// A linear decoder's loop waits for its blocks twice an iteration, which is cheap in a cluster; a one-hidden decoder's products
-    /// have work for the whole GPU.
+    /// The blocks of a linear decoder's loop wait for each other in every iteration, which is cheap in a cluster; a one-hidden
+    /// decoder's products have work for the whole GPU.
     pub(crate) fn team(&self, gpu: &Facts, runs: usize) -> Option<Team> {
         let blocks = if self.hidden_dim == 0 {
             CLUSTER.min(gpu.processors)

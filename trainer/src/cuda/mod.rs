@@ -15,6 +15,16 @@ mod run;
 pub use engine::CudaEngine;
 pub use layout::Facts;
 
+/// Lets up to 32 runs of this process be at work on a GPU at the same time: a driver that is not asked to keeps eight queues, and runs
+/// that share one take turns.
+///
+/// Call it first in `main`, as the program `sparsecode` does: it sets `CUDA_DEVICE_MAX_CONNECTIONS` for the driver, unless that is set,
+/// or other threads are there already. Without feature `cuda` it does nothing.
+pub fn let_runs_overlap() {
+    #[cfg(feature = "cuda")]
+    crate::kernels::driver::ask_for_queues();
+}
+
 /// Why a GPU did not do what it was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {

@@ -103,7 +103,7 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
-    /// How many runs this engine trains at once, a thread each, as fast as one; at least 1.
+    /// How many runs with a linear decoder this engine's device has room for at the same time, a thread each; at least 1.
     fn concurrent_runs(&self) -> usize {
         1
     }

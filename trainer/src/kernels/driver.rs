@@ -26,6 +26,21 @@ const LEAST_DRIVER: c_int = 13_000;
 /// Shared memory of the published models' blocks, to tell how many clusters there is room for.
 const USUAL_SHARED_BYTES: u32 = 160 * 1024;
 
+/// Queues between the host and the device, at most 32: streams beyond them wait for one another.
+const QUEUES: (&str, &str) = ("CUDA_DEVICE_MAX_CONNECTIONS", "32");
+
+/// See [`crate::cuda::let_runs_overlap`].
+pub(crate) fn ask_for_queues() {
+    let (name, count) = QUEUES;
+    let is_alone = || {
+        cfg!(windows) || std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+    };
+    if std::env::var_os(name).is_none() && is_alone() {
+        // SAFETY: the process has no other thread that could read the environment meanwhile; on Windows any may.
+        unsafe { std::env::set_var(name, count) };
+    }
+}
+
 /// A GPU by its driver.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -117,8 +132,11 @@ impl Kernels {
         let module =
             unsafe { result::module::load_data(KERNELS.as_ptr().cast()) }.map_err(|error| {
                 match error.0 {
-                    CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
-                    | CUresult::CUDA_ERROR_INVALID_IMAGE
+                    CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => {
+                        let message = "this program has no code for this GPU; use --device cpu";
+                        GpuError::Driver(message.into())
+                    }
+                    CUresult::CUDA_ERROR_INVALID_IMAGE
                     | CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => match told(error) {
                         GpuError::Driver(text) => GpuError::OldDriver(text),
                         other => other,

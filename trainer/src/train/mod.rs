@@ -18,7 +18,7 @@ pub use step::{Learner, StepError, StepOutcome};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
@@ -30,6 +30,9 @@ use crate::evaluate::{self, CodeSource, Evaluation, Samples};
 use crate::inference::Engine;
 use crate::model::Autoencoder;
 use crate::rng::{Stream, generator};
+
+/// How long what an engine's own device has done may be without a checkpoint.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
 
 /// The folder of a run and the files in it.
 #[derive(Clone, Debug)]
@@ -357,8 +360,8 @@ impl<'a> Trainer<'a> {
         self.position.epoch as usize * self.batches_per_epoch() + self.position.batch
     }
 
-    /// Trains to the end, or until `stop` is raised. Writes the checkpoint after every epoch and on a stop, and the best model
-    /// whenever there is a new one, into `folder`.
+    /// Trains to the end, or until `stop` is raised. Writes the checkpoint after every epoch (on an engine's own device every two
+    /// seconds), on a stop and at the end, and the best model whenever there is a new one, into `folder`.
     ///
     /// # Errors
     ///
@@ -377,8 +380,13 @@ impl<'a> Trainer<'a> {
             peak: f64::from(self.facts.peak),
         })?;
         let mut resident = resident.as_deref_mut();
+        let mut saved = Instant::now();
+        let mut is_saved = true;
         while self.position.epoch < self.config.epochs {
             if self.config.patience > 0 && self.position.stale_epochs >= self.config.patience {
+                if !is_saved {
+                    self.save(folder)?;
+                }
                 return Ok(Ending::StoppedEarly);
             }
             let finished = match resident.as_deref_mut() {
@@ -394,8 +402,16 @@ impl<'a> Trainer<'a> {
             // checkpoint first. The other way round the epoch would be missing from the log. A log that cannot be written does
             // not cost the epoch.
             let logged = observer.epoch(&record);
-            self.save(folder)?;
+            // To write files takes longer than an epoch on a GPU.
+            is_saved = resident.is_none() || saved.elapsed() >= SAVE_EVERY || logged.is_err();
+            if is_saved {
+                self.save(folder)?;
+                saved = Instant::now();
+            }
             logged.map_err(TrainError::Log)?;
+        }
+        if !is_saved {
+            self.save(folder)?;
         }
         Ok(Ending::Finished)
     }

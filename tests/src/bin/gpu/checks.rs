@@ -8,7 +8,7 @@ use sparsecode_tests::kernels::{
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
 use sparsecode_trainer::report::table::Table;
-use sparsecode_trainer::train::RunFolder;
+use sparsecode_trainer::train::{RunFolder, TrainError};
 
 use crate::page::Page;
 use crate::{Clock, Mnist};
@@ -113,6 +113,50 @@ pub(crate) fn runs(engine: &dyn Engine, page: &mut Page) -> anyhow::Result<usize
     }
     page.table(&table);
     Ok(failures)
+}
+
+/// A run that is stopped and resumed, one that diverges, and a loop that leaves the floats.
+pub(crate) fn interruptions(engine: &dyn Engine, page: &mut Page) -> anyhow::Result<usize> {
+    let config = short_run("dead-leaves/vdl", &["data.train=200"]);
+    let whole = short(engine, &config)?;
+    let folder = tempfile::tempdir()?;
+    let folder = RunFolder::new(folder.path());
+    train(engine, &config, &folder, Some((1, 1)))?;
+    let resumes = train(engine, &config, &folder, None)?.parameters == whole.parameters;
+
+    let wild = short_run("dead-leaves/vdl-nl", &["inference.step_size=3000"]);
+    let where_found = |engine: &dyn Engine| -> anyhow::Result<Option<(u32, usize, String)>> {
+        let folder = tempfile::tempdir()?;
+        match train(engine, &wild, &RunFolder::new(folder.path()), None) {
+            Err(TrainError::Diverged {
+                epoch,
+                batch,
+                divergence,
+                ..
+            }) => Ok(Some((epoch, batch, divergence.tensor))),
+            _ => Ok(None),
+        }
+    };
+    let found = where_found(engine)?;
+    let diverges = found.is_some() && found == where_found(&CpuEngine::new(1))?;
+
+    let mut problem = Problem::new(20, 30, 24, 0, "mnist/sdl");
+    problem.config.step_size = 1e20;
+    let overflows = problem.infer(engine)?.iterations < problem.config.max_iterations;
+    page.part(
+        "What interrupts a run",
+        &format!(
+            "A resumed run ends with the bits of a whole one: {}. Divergence is found in the same batch and place as by the processor: {}. A \
+             loop that overflows ends: {}.",
+            mark(resumes),
+            mark(diverges),
+            mark(overflows)
+        ),
+    );
+    Ok([resumes, diverges, overflows]
+        .iter()
+        .filter(|holds| !**holds)
+        .count())
 }
 
 /// Runs side by side against the same runs alone.

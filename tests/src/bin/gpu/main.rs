@@ -15,6 +15,7 @@ use clap::Parser;
 use sparsecode_tests::emulator::{Emulator, Order};
 use sparsecode_tests::golden;
 use sparsecode_trainer::config::Config;
+use sparsecode_trainer::cuda::let_runs_overlap;
 use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::inference::{Engine, open_gpu};
 
@@ -74,6 +75,7 @@ pub(crate) struct Mnist {
 }
 
 fn main() -> ExitCode {
+    let_runs_overlap();
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(0) => ExitCode::SUCCESS,
@@ -110,6 +112,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
     // What is wanted most comes first.
     let mut failures = checks::codes(engine.as_ref(), !arguments.emulate, &mut page)?;
     failures += checks::runs(engine.as_ref(), &mut page)?;
+    failures += checks::interruptions(engine.as_ref(), &mut page)?;
     if !arguments.emulate {
         failures += checks::side_by_side(engine.as_ref(), &mut page)?;
         golden::write(
@@ -135,7 +138,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
         speed::whole_run(engine.as_ref(), &mnist, &clock, &mut page)?;
         speed::several(&engine, &mnist, &clock, &mut page)?;
         if let Some(script) = &arguments.torch {
-            speed::torch(script, &mnist, &clock, &mut page)?;
+            speed::torch(engine.as_ref(), script, &mnist, &clock, &mut page)?;
         }
     }
     finish(failures, &clock, &mut page)

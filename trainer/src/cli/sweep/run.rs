@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     /// Do the run that the environment variable HQ_ENTRY holds: HyperQueue's way to hand it over
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
-    /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many as it trains as fast as one]
+    /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many linear ones as it has room for]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
     /// Threads of each run on the processor, at most the number of cores [default: cores / jobs]
