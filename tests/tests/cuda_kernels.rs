@@ -17,7 +17,7 @@ use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::sweep::supervise::Supervisor;
 use sparsecode_trainer::sweep::workers::Workers;
 use sparsecode_trainer::sweep::{Grid, Outcome, SweepFolder};
-use sparsecode_trainer::train::{Ending, RunFolder, TrainError};
+use sparsecode_trainer::train::{Checkpoint, Ending, RunFolder, TrainError};
 
 fn emulated() -> CudaEngine {
     Emulator::new(Order::Forward).engine()
@@ -268,6 +268,30 @@ fn a_resumed_run_ends_the_same() {
     train(&emulated(), &config, &folder, Some((1, 1))).unwrap();
     let rest = train(&CpuEngine::new(1), &config, &folder, None).unwrap();
     assert!(compare(&rest, &whole).parameters < 1e-4);
+}
+
+/// Not every epoch has a checkpoint, but the last has; also where the run ends early.
+#[test]
+fn the_last_epoch_is_saved() {
+    let quick = ["data.train=50", "inference.max_iterations=2"];
+    // Nothing is learnt.
+    let still = [
+        "patience=1",
+        "optimizer.encoder_learning_rate=1e-30",
+        "optimizer.decoder_learning_rate=1e-30",
+        "epochs=6",
+    ];
+    for (more, ending) in [(&[][..], Ending::Finished), (&still, Ending::StoppedEarly)] {
+        let settings = [&quick, more].concat();
+        let config = short_run("dead-leaves/sdl", &settings);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(folder.path());
+        let trained = train(&emulated(), &config, &folder, None).unwrap();
+        assert_eq!(trained.ending, ending);
+        let last = trained.epochs.last().unwrap().epoch;
+        let checkpoint = Checkpoint::read(&folder.checkpoint()).unwrap();
+        assert_eq!(checkpoint.position().epoch(), last, "{ending:?}");
+    }
 }
 
 /// Runs of a sweep side by side, in threads of one process, come to what each comes to alone.
