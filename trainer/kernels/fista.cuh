@@ -187,7 +187,8 @@ struct Fista {
     int count = 0;
     for (int c = lane(); c < run.padded; c += 32) {
       float4 x = points[c];
-      bool used = (moves[0] && x.x != 0.0f) || (moves[1] && x.y != 0.0f) || (moves[2] && x.z != 0.0f) || (moves[3] && x.w != 0.0f);
+      bool used =
+          (moves[0] && x.x != 0.0f) || (moves[1] && x.y != 0.0f) || (moves[2] && x.z != 0.0f) || (moves[3] && x.w != 0.0f);
       unsigned mask = __ballot_sync(ALL_LANES, used);
       if (used) list[count + __popc(mask & ((1u << lane()) - 1u))] = static_cast<unsigned short>(c);
       count += __popc(mask);
@@ -321,7 +322,8 @@ struct Fista {
           sums[QUAD + s] = fmaf(next[s], next[s], sums[QUAD + s]);
           ahead[s] = fmaf(momentum, change, next[s]);
           int i = sample(quad * QUAD + s);
-          if (!is_linear() && i < batch && c < run.code_dim) arena[run.points + static_cast<size_t>(i) * run.code_dim + c] = ahead[s];
+          if (!is_linear() && i < batch && c < run.code_dim)
+            arena[run.points + static_cast<size_t>(i) * run.code_dim + c] = ahead[s];
         }
         block.codes[at] = make_float4(next[0], next[1], next[2], next[3]);
         block.points[at] = make_float4(ahead[0], ahead[1], ahead[2], ahead[3]);

@@ -10,7 +10,16 @@ enum Mode { TRAIN = 0, EVALUATE = 1, INFER = 2 };
 enum Storage { BOTH_SHARED = 0, STATE_SHARED = 1, BOTH_GLOBAL = 2 };
 
 // Parameters in the order of the model: U, b, S, then W, or W1, b1, W2. Absent ones have a count of 0.
-enum ParameterIndex { INPUT = 0, BIAS = 1, RECURRENT = 2, DICTIONARY = 3, HIDDEN = 3, HIDDEN_BIAS = 4, OUTPUT = 5, PARAMETERS = 6 };
+enum ParameterIndex {
+  INPUT = 0,
+  BIAS = 1,
+  RECURRENT = 2,
+  DICTIONARY = 3,
+  HIDDEN = 3,
+  HIDDEN_BIAS = 4,
+  OUTPUT = 5,
+  PARAMETERS = 6
+};
 
 struct Parameter {
   // From the start of the parameters, and of each moment and of the gradient, which have the same layout.

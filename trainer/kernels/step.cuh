@@ -27,7 +27,8 @@ struct Step {
   int number, batch;
 
   DEVICE Step(const Run& run, float* arena)
-      : products{Team<CLUSTER>(reinterpret_cast<unsigned*>(arena + run.barrier)), shared_memory(), arena + run.parts, static_cast<size_t>(run.part_floats), run.wanted_jobs},
+      : products{Team<CLUSTER>(reinterpret_cast<unsigned*>(arena + run.barrier)), shared_memory(), arena + run.parts,
+                 static_cast<size_t>(run.part_floats), run.wanted_jobs},
         run(run),
         arena(arena),
         number(0),
@@ -69,7 +70,8 @@ struct Step {
   // The encoder's codes, and what is constant while a linear decoder's codes are inferred: G and c.
   DEVICE void encode(bool infers) {
     int d = run.input_dim, l = run.code_dim, padded = run.padded;
-    const float *y = at(run.batch), *u = parameter(INPUT), *b = parameter(BIAS), *w = parameter(DICTIONARY), *s = parameter(RECURRENT);
+    const float *y = at(run.batch), *u = parameter(INPUT), *b = parameter(BIAS), *w = parameter(DICTIONARY),
+                *s = parameter(RECURRENT);
     float *drive = at(run.drive), *first = trace(0), *gram = at(run.gram), *correlation = at(run.correlation);
     float scale = static_cast<float>(2.0 / d);
     // Absent ones have no rows.
@@ -263,21 +265,23 @@ struct Step {
     measure();
     if (is_linear()) {
       float* to = gradient(DICTIONARY);
-      products.perform(task(0, Matrix(error, 1, d), Matrix(z, l, 1), d, l, n,
-                            [=](int i, int j, float v) { to[i * l + j] = v * scale; }));
+      products.perform(
+          task(0, Matrix(error, 1, d), Matrix(z, l, 1), d, l, n, [=](int i, int j, float v) { to[i * l + j] = v * scale; }));
     } else {
       const float* output = parameter(OUTPUT);
       float *units = at(run.hidden), *delta = at(run.hidden_delta), *to = gradient(OUTPUT), *to_hidden = gradient(HIDDEN),
             *to_bias = gradient(HIDDEN_BIAS);
-      products.perform(task(0, Matrix(error, 1, d), Matrix(units, m, 1), d, m, n,
-                            [=](int i, int j, float v) { to[i * m + j] = v * scale; }),
-                       task(1, Matrix(error, d, 1), Matrix(output, m, 1), n, m, d,
-                            [=](int i, int j, float v) { delta[i * m + j] = units[i * m + j] > 0.0f ? v * scale : 0.0f; }));
-      products.perform(task(0, Matrix(delta, 1, m), Matrix(z, l, 1), m, l, n,
-                            [=](int i, int j, float v) { to_hidden[i * l + j] = v; }));
-      column_sums(n, m, [=](int i, int c) { return delta[i * m + c]; }, [=](int c, float sum, bool there) {
-        if (there && warp() == 0) to_bias[c] = sum;
-      });
+      products.perform(
+          task(0, Matrix(error, 1, d), Matrix(units, m, 1), d, m, n, [=](int i, int j, float v) { to[i * m + j] = v * scale; }),
+          task(1, Matrix(error, d, 1), Matrix(output, m, 1), n, m, d,
+               [=](int i, int j, float v) { delta[i * m + j] = units[i * m + j] > 0.0f ? v * scale : 0.0f; }));
+      products.perform(
+          task(0, Matrix(delta, 1, m), Matrix(z, l, 1), m, l, n, [=](int i, int j, float v) { to_hidden[i * l + j] = v; }));
+      column_sums(
+          n, m, [=](int i, int c) { return delta[i * m + c]; },
+          [=](int c, float sum, bool there) {
+            if (there && warp() == 0) to_bias[c] = sum;
+          });
     }
     record();
     if (!run.has_encoder) {
@@ -297,13 +301,16 @@ struct Step {
       }));
     }
     float *to_input = gradient(INPUT), *to_bias = gradient(BIAS), *to_recurrent = gradient(RECURRENT);
-    column_sums(n, l, [=](int i, int c) { return drive[i * l + c]; }, [=](int c, float sum, bool there) {
-      if (there && warp() == 0) to_bias[c] = sum;
-    });
+    column_sums(
+        n, l, [=](int i, int c) { return drive[i * l + c]; },
+        [=](int c, float sum, bool there) {
+          if (there && warp() == 0) to_bias[c] = sum;
+        });
     // All iterations' δᵀ z at once, one under the other.
-    products.perform(task(0, Matrix(drive, 1, l), Matrix(y, d, 1), l, d, n, [=](int i, int j, float v) { to_input[i * d + j] = v; }),
-                     task(1, Matrix(delta(last > 0 ? 1 : 0), 1, l), Matrix(trace(0), l, 1), l, l, last * n,
-                          [=](int i, int j, float v) { to_recurrent[i * l + j] = v; }));
+    products.perform(
+        task(0, Matrix(drive, 1, l), Matrix(y, d, 1), l, d, n, [=](int i, int j, float v) { to_input[i * d + j] = v; }),
+        task(1, Matrix(delta(last > 0 ? 1 : 0), 1, l), Matrix(trace(0), l, 1), l, l, last * n,
+             [=](int i, int j, float v) { to_recurrent[i * l + j] = v; }));
   }
 
   // Whether figures and gradients are all finite, the same for all threads.
@@ -349,16 +356,17 @@ struct Step {
 
   // Columns to norm 1; those that are 0 stay.
   DEVICE void rescale(float* matrix, int count, int columns) {
-    column_sums(count, columns,
-                [=](int i, int c) {
-                  float value = matrix[static_cast<size_t>(i) * columns + c];
-                  return value * value;
-                },
-                [=](int c, float sum, bool there) {
-                  float norm = sum == 0.0f ? 1.0f : sqrtf(sum);
-                  if (!there) return;
-                  for (int i = warp(); i < count; i += WARPS) matrix[static_cast<size_t>(i) * columns + c] /= norm;
-                });
+    column_sums(
+        count, columns,
+        [=](int i, int c) {
+          float value = matrix[static_cast<size_t>(i) * columns + c];
+          return value * value;
+        },
+        [=](int c, float sum, bool there) {
+          float norm = sum == 0.0f ? 1.0f : sqrtf(sum);
+          if (!there) return;
+          for (int i = warp(); i < count; i += WARPS) matrix[static_cast<size_t>(i) * columns + c] /= norm;
+        });
   }
 
   // Does batches `first..first + count`. A failure ends it, with the parameters as they were before that batch.
@@ -394,4 +402,3 @@ struct Step {
     }
   }
 };
-

@@ -15,8 +15,8 @@ use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
 
 /// Train a sparse autoencoder
 ///
-/// Writes into the run's folder: config.toml, checkpoint.safetensors (after every epoch and on Ctrl-C), best.safetensors (lowest
-/// validation energy), metrics.jsonl and TensorBoard events.
+/// Writes into the run's folder: config.toml, checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
+/// best.safetensors (lowest validation energy), metrics.jsonl and TensorBoard events.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
