@@ -40,11 +40,10 @@ enum Record {
   VARIANCE = 4,
   ENCODER = 5,
   ENCODER_LOSS = 6,  // sum of (E(y) − z)²
-  STEPS = 7,         // sum over samples
+  STEPS = 7,         // sum over samples; of an evaluation by the encoder alone, nothing
   ITERATIONS = 8,
-  POWER = 9,     // sum of y², over d
-  FAILURE = 10,  // 0, or what is not finite: see Failure
-  RECORD = 12
+  FAILURE = 9,  // 0, or what is not finite: see Failure
+  RECORD = 10
 };
 
 enum Failure {

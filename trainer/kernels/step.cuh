@@ -9,6 +9,7 @@ enum SampleFigure { ROW_ERROR = 0, ROW_PSNR = 1, ROW_ZEROS = 2, ROW_L1 = 3, ROW_
 // How the scales that turn an error into raw units are given.
 enum ScaleKind { ONE_SCALE = 0, SCALE_PER_SAMPLE = 1, SCALE_PER_VALUE = 2 };
 
+// The numbers of `trainer/src/evaluate`, `train/guard.rs` and `train/adam.rs`.
 // PSNR counted for an exact reconstruction, where the formula has no value.
 constexpr double EXACT_PSNR = 40.0;
 // An error this many times the input's own power is taken for divergence.
@@ -87,7 +88,7 @@ struct Step {
                           [=](int i, int j, float v) { gram[i * padded + gram_column(j)] = v * scale; }));
     if (!encodes) return;
     for (int i = 0; i < run.lista_iterations; i++) {
-      float* next = i + 1 < run.lista_iterations ? trace(i + 1) : trace(run.lista_iterations);
+      float* next = trace(i + 1);
       products.perform(task(0, Matrix(trace(i), l, 1), Matrix(s, 1, l), batch, l, l,
                             [=](int i, int j, float v) { next[i * l + j] = positive(v + drive[i * l + j]); }));
     }
@@ -195,7 +196,6 @@ struct Step {
     double* out = doubles(run.records) + static_cast<size_t>(number) * RECORD;
     double encoder = run.mode == TRAIN && run.has_encoder ? run.encoder_weight * sums[ROW_ENCODER] : 0.0;
     double l1 = run.lambda * sums[ROW_L1];
-    bool inferred = run.mode == TRAIN || !run.has_encoder;
     out[PSNR] = sums[ROW_PSNR];
     out[ZEROS] = sums[ROW_ZEROS];
     out[L1] = sums[ROW_L1];
@@ -203,9 +203,8 @@ struct Step {
     out[VARIANCE] = variance;
     out[ENCODER] = encoder;
     out[ENCODER_LOSS] = sums[ROW_ENCODER];
-    out[STEPS] = inferred ? moved : 0.0;
-    out[ITERATIONS] = inferred ? steps[run.batch_size] : 0.0;
-    out[POWER] = sums[ROW_POWER];
+    out[STEPS] = moved;
+    out[ITERATIONS] = steps[run.batch_size];
     int failure = FINE;
     if (!isfinite(sums[ROW_POWER])) {
       failure = BAD_INPUTS;

@@ -13,7 +13,7 @@ use crate::data::Restore;
 use crate::evaluate::{CodeSource, Evaluation, Samples};
 use crate::inference::{EnergyTerms, Inference, InferenceConfig, Stopping};
 use crate::model::Named;
-use crate::train::{Divergence, Learner, Resident, ResidentRun, StepFailure, StepFigures, Update};
+use crate::train::{Divergence, Learner, Resident, ResidentRun, StepFigures, Update};
 
 /// How long a launch is meant to take: the host looks up as often.
 const LAUNCH: Duration = Duration::from_millis(100);
@@ -35,12 +35,11 @@ struct Numbers<'a>(&'a mut dyn Memory);
 
 impl Numbers<'_> {
     fn write(&mut self, place: u64, numbers: &[f32]) -> Result<()> {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Ok(self.0.write(4 * place, &bytes)?)
+        self.write_words(place, numbers.iter().map(|x| x.to_le_bytes()))
     }
 
-    fn write_indices(&mut self, place: u64, numbers: &[u32]) -> Result<()> {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    fn write_words(&mut self, place: u64, words: impl Iterator<Item = [u8; 4]>) -> Result<()> {
+        let bytes: Vec<u8> = words.flatten().collect();
         Ok(self.0.write(4 * place, &bytes)?)
     }
 
@@ -259,7 +258,7 @@ fn divergence(failure: i32, has_hidden: bool) -> Divergence {
 impl Resident for DeviceRun {
     fn begin_epoch(&mut self, order: &[u32], updates: &[Update]) -> Result<()> {
         let mut memory = Numbers(self.memory.as_mut());
-        memory.write_indices(self.train.order, order)?;
+        memory.write_words(self.train.order, order.iter().map(|i| i.to_le_bytes()))?;
         let updates: Vec<f32> = updates
             .iter()
             .flat_map(|update| [update.decoder, update.encoder])
@@ -268,7 +267,7 @@ impl Resident for DeviceRun {
         memory.write(self.train.updates, &updates)
     }
 
-    fn steps(&mut self, batches: Range<usize>) -> Result<(Vec<StepFigures>, Option<StepFailure>)> {
+    fn steps(&mut self, batches: Range<usize>) -> Result<(Vec<StepFigures>, Option<Divergence>)> {
         let now = batches.start..batches.end.min(batches.start + self.pace);
         let began = Instant::now();
         let run = self.train.clone();
@@ -281,10 +280,10 @@ impl Resident for DeviceRun {
         let n = self.config.batch_size as f64;
         let components = n * self.config.model.code_dim as f64;
         let mut figures = Vec::with_capacity(records.len());
-        for (batch, record) in now.zip(records) {
+        for record in records {
             if record.failure != 0 {
                 let divergence = divergence(record.failure, self.train.hidden_dim > 0);
-                return Ok((figures, Some(StepFailure { batch, divergence })));
+                return Ok((figures, Some(divergence)));
             }
             figures.push(StepFigures {
                 psnr: record.psnr,

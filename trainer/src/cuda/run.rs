@@ -163,7 +163,7 @@ run! {
 }
 
 /// Doubles in the record of a batch.
-pub(crate) const RECORD: usize = 12;
+pub(crate) const RECORD: usize = 10;
 
 /// What is known of a batch when it is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -193,7 +193,7 @@ impl Record {
             encoder_loss: numbers[6],
             steps: numbers[7],
             iterations: numbers[8],
-            failure: numbers[10] as i32,
+            failure: numbers[9] as i32,
         }
     }
 }

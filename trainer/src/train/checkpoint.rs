@@ -232,11 +232,9 @@ impl Checkpoint {
         position: &Position,
     ) -> candle_core::Result<Self> {
         let mut tensors = named(&learner.model);
-        for adam in [&learner.decoder_adam, &learner.encoder_adam] {
-            for (name, first, second) in adam.moments()? {
-                tensors.insert(format!("adam.first.{name}"), first);
-                tensors.insert(format!("adam.second.{name}"), second);
-            }
+        for (name, first, second) in learner.moments()? {
+            tensors.insert(format!("adam.first.{name}"), first);
+            tensors.insert(format!("adam.second.{name}"), second);
         }
         let state = CheckpointState {
             version: VERSION,

@@ -12,7 +12,7 @@ use adam::corrections;
 pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, DataFacts, Weights};
 pub use guard::Divergence;
-pub use resident::{Resident, ResidentRun, StepFailure, StepFigures, Update};
+pub use resident::{Resident, ResidentRun, StepFigures, Update};
 pub use session::{Session, Trained};
 pub use step::{Learner, StepError, StepOutcome};
 
@@ -382,12 +382,12 @@ impl<'a> Trainer<'a> {
         let mut resident = resident.as_deref_mut();
         let mut saved = Instant::now();
         let mut is_saved = true;
-        while self.position.epoch < self.config.epochs {
+        let ending = loop {
+            if self.position.epoch >= self.config.epochs {
+                break Ending::Finished;
+            }
             if self.config.patience > 0 && self.position.stale_epochs >= self.config.patience {
-                if !is_saved {
-                    self.save(folder)?;
-                }
-                return Ok(Ending::StoppedEarly);
+                break Ending::StoppedEarly;
             }
             let finished = match resident.as_deref_mut() {
                 Some(resident) => self.run_resident_epoch(resident, observer, stop)?,
@@ -409,11 +409,11 @@ impl<'a> Trainer<'a> {
                 saved = Instant::now();
             }
             logged.map_err(TrainError::Log)?;
-        }
+        };
         if !is_saved {
             self.save(folder)?;
         }
-        Ok(Ending::Finished)
+        Ok(ending)
     }
 
     /// The rest of the current epoch; `false` if it was stopped.
@@ -476,8 +476,8 @@ impl<'a> Trainer<'a> {
                 self.position.batch += 1;
             }
             self.position.sums.seconds += started.elapsed().as_secs_f64();
-            if let Some(StepFailure { batch, divergence }) = failure {
-                return Err(self.diverged(batch, divergence));
+            if let Some(divergence) = failure {
+                return Err(self.diverged(divergence));
             }
             observer.batch(epoch + 1, self.position.batch, batches);
         }
@@ -485,11 +485,12 @@ impl<'a> Trainer<'a> {
         Ok(finished)
     }
 
-    fn diverged(&self, batch: usize, divergence: Divergence) -> TrainError {
+    /// What to say of the batch that comes next.
+    fn diverged(&self, divergence: Divergence) -> TrainError {
         TrainError::Diverged {
             variant: self.config.model_name(),
             epoch: self.position.epoch + 1,
-            batch: batch + 1,
+            batch: self.position.batch + 1,
             divergence,
         }
     }
@@ -508,7 +509,7 @@ impl<'a> Trainer<'a> {
             .learner
             .step(&inputs, epoch, &self.config, self.engine)
             .map_err(|error| match error {
-                StepError::Diverged(divergence) => self.diverged(self.position.batch, divergence),
+                StepError::Diverged(divergence) => self.diverged(divergence),
                 StepError::Device(error) => TrainError::Device(error),
             })?;
         let mut used = vec![false; self.config.model.code_dim];

@@ -52,15 +52,6 @@ pub struct StepFigures {
     pub iterations: f64,
 }
 
-/// A step that could not be taken. The parameters are as they were before it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepFailure {
-    /// Which batch of the epoch.
-    pub batch: usize,
-    /// What happened.
-    pub divergence: Divergence,
-}
-
 /// A run whose data, parameters and moments live on its engine's device from the first step to the last.
 pub trait Resident {
     /// Says in which order an epoch takes the samples, and how its steps update.
@@ -71,12 +62,12 @@ pub trait Resident {
     fn begin_epoch(&mut self, order: &[u32], updates: &[Update]) -> Result<()>;
 
     /// Takes steps on these batches of the epoch, from the first on, as many as are done in a moment; at least one. Returns the
-    /// figures of each, and the failure that ended them.
+    /// figures of each, and why the batch after them could not be taken, which leaves the parameters as they were before it.
     ///
     /// # Errors
     ///
     /// What the device says.
-    fn steps(&mut self, batches: Range<usize>) -> Result<(Vec<StepFigures>, Option<StepFailure>)>;
+    fn steps(&mut self, batches: Range<usize>) -> Result<(Vec<StepFigures>, Option<Divergence>)>;
 
     /// Measures the model as it stands on the validation set.
     ///
