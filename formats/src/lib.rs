@@ -73,6 +73,7 @@ mod checksum;
 mod decimal;
 mod error;
 mod header;
+mod input;
 mod integer;
 mod json;
 #[cfg(feature = "std")]
@@ -88,6 +89,7 @@ mod write;
 pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
 pub use error::{Dims, Name, ReadError, SpecError};
+pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
 pub use integer::{
     ActivationRanges, IntegerReport, IntegerWritten, write_integer, write_integer_as,
