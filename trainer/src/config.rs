@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sparsecode_formats::Variant;
@@ -14,11 +15,12 @@ use crate::inference::{InferenceConfig, Stopping};
 use crate::model::QuantizeAware;
 
 /// Everything that decides what a run computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What prevents collapse.
     #[serde(with = "variant_text")]
+    #[schemars(schema_with = "variant_text::schema")]
     pub variant: Variant,
     /// Seed of all random numbers: weights, shuffles, generated data.
     pub seed: u64,
@@ -39,7 +41,7 @@ pub struct Config {
 }
 
 /// The networks' sizes. The input dimension is the data's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// l, components of a code.
@@ -51,7 +53,7 @@ pub struct ModelConfig {
 }
 
 /// Adam's settings. Weight decay is the L2 form, added to the gradient.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// η_D.
@@ -605,6 +607,7 @@ pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
 }
 
 mod variant_text {
+    use schemars::{Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use sparsecode_formats::Variant;
 
@@ -624,5 +627,9 @@ mod variant_text {
                 "variant '{text}': use one of sdl, vdl, wdl, do, none"
             ))
         })
+    }
+
+    pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": Variant::ALL.map(Variant::name) })
     }
 }

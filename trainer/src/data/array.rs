@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -16,7 +17,7 @@ use super::{
 ///
 /// Rows are shuffled by the seed: 80 % training, 10 % validation, 10 % test. All values are normalised by the mean and the
 /// standard deviation of the training rows. Raw units are the array's own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NpyConfig {
     /// The file; by default what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in it.

@@ -7,6 +7,7 @@ use image::{DynamicImage, GrayImage, ImageReader};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -44,7 +45,7 @@ const ROUND: u32 = 16;
 ///
 /// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000
 /// patches of 28×28), and a byte a pixel of the images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
     /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that folder itself.

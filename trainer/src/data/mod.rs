@@ -25,6 +25,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use sparsecode_formats::{Contrast, InputShape, Preprocessing};
 
@@ -209,7 +210,7 @@ pub struct Splits {
 /// assert!(mistake.to_string().contains("window"));
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "source", rename_all = "kebab-case")]
 pub enum DataConfig {
     /// Handwritten digits from idx files.

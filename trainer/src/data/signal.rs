@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -19,7 +20,7 @@ const WINDOW_FLOOR: f32 = 0.05;
 ///
 /// The signal is split by time, 60 % training, 20 % validation, 20 % test, and no window crosses a border. Mean and standard
 /// deviation of the training part normalise all of it; `normalisation` says what is done to each window after that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
     /// The file (`.npy`, `.csv`, `.wav`); by default what `--data` or `SPARSECODE_DATA` names, or the only one in it.
@@ -65,7 +66,7 @@ impl Default for SignalConfig {
 }
 
 /// What is done to each window after the global normalisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
     /// Nothing: one mean and deviation for the whole signal. Best unless the signal drifts.
@@ -92,7 +93,7 @@ impl Normalisation {
 }
 
 /// A column by its position, from 0, or by its name in the first line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Column {
     /// Position, from 0.

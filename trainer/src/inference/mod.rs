@@ -22,12 +22,13 @@ use std::sync::Arc;
 #[cfg(not(feature = "cuda"))]
 use candle_core::Error;
 use candle_core::{Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::train::{Resident, ResidentRun};
 
 /// When a sample that meets the tolerance stops moving.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stopping {
     /// A converged sample takes no gradient step in the next iteration but still slides along its momentum, and is tested
@@ -39,7 +40,7 @@ pub enum Stopping {
 }
 
 /// What is minimised and how far. See the module's formula for the symbols.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceConfig {
     /// λ, the weight of ‖z‖₁; not negative.

@@ -1,6 +1,7 @@
 //! The model as a device will have it: with the weights of an export.
 
 use candle_core::{Error, Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sparsecode_formats::quant::{dequantize, quantize};
 use sparsecode_formats::{ScaleAxis, WeightType};
@@ -8,7 +9,7 @@ use sparsecode_formats::{ScaleAxis, WeightType};
 use super::{Autoencoder, Decoder};
 
 /// The weights that training knows it will be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuantizeAware {
     /// 8-bit integers, a scale for each output channel, of a linear decoder for each atom: the levels of

@@ -9,6 +9,7 @@ use std::f32::consts::TAU;
 
 use rand::Rng;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
@@ -27,7 +28,7 @@ const CLOSED: f32 = 1.0 / 64.0;
 
 /// `source = "dead-leaves"`: patches of generated pictures of occluding discs, grey in [0, 1], normalised by the mean and the
 /// standard deviation of the training part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLeavesConfig {
     /// Rows of a patch, 1 to 192; 8 by default.

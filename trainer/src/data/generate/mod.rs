@@ -6,6 +6,7 @@ mod dead_leaves;
 mod ecg;
 mod vibration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use dead_leaves::{DeadLeavesConfig, dead_leaves_image};
@@ -25,7 +26,7 @@ const DEMONSTRATION: u32 = u32::MAX;
 
 /// `source = "vibration"` and `source = "ecg"`: windows of a generated signal, normalised by the mean and the standard deviation of
 /// the training part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneratedSignalConfig {
     /// Samples in a window (`input_dim`); 64 by default.
