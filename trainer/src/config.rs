@@ -3,6 +3,8 @@
 //! A configuration is resolved in layers: a preset, then a TOML file, then single values (`--set inference.lambda=0.01` and the
 //! flags that are short for it). The result is saved with the run as `config.toml`; the hash of that text names it.
 
+pub mod reference;
+
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -157,6 +159,22 @@ impl Config {
             self.inference.encoder_weight = if lambda < 0.01 { 20.0 } else { 40.0 };
         }
         self
+    }
+
+    /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the preset changes with λ,
+    /// wherever λ was set.
+    ///
+    /// # Errors
+    ///
+    /// Names the preset or the key that is unknown, of the wrong type or out of range.
+    pub fn layered(
+        preset: &str,
+        file: Option<&Path>,
+        settings: &[String],
+    ) -> Result<Self, ConfigError> {
+        let base = Self::preset(preset)?;
+        let lambda = base.with_overrides(file, settings)?.inference.lambda;
+        base.at_lambda(lambda).with_overrides(file, settings)
     }
 
     /// Reads a run's saved configuration.

@@ -11,6 +11,7 @@ macro_rules! println {
     ($($words:tt)*) => { $crate::cli::write_out(&(format!($($words)*) + "\n")) };
 }
 
+mod config;
 mod data;
 mod decode;
 mod denoise;
@@ -56,6 +57,7 @@ struct Cli {
 enum Command {
     Quickstart(quickstart::Arguments),
     Train(train::Arguments),
+    Config(config::Arguments),
     Sweep(sweep::Arguments),
     Evaluate(evaluate::Arguments),
     Features(features::Arguments),
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
