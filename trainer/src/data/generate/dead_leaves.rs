@@ -31,19 +31,25 @@ const CLOSED: f32 = 1.0 / 64.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLeavesConfig {
-    /// Rows of a patch, 1 to 192; 8 by default.
+    /// Rows of a patch.
+    #[schemars(range(min = 1, max = PICTURE))]
     pub height: usize,
-    /// Pixels in a row of a patch, 1 to 192; 8 by default.
+    /// Pixels in a row of a patch.
+    #[schemars(range(min = 1, max = PICTURE))]
     pub width: usize,
-    /// Least radius of a disc in pixels, at least 0.5; 1.5 by default.
+    /// Smallest radius of a disc, in pixels.
+    #[schemars(range(min = 0.5))]
     pub radius_min: f32,
-    /// Largest radius of a disc in pixels; 96 by default.
+    /// Largest radius of a disc, in pixels; not below `radius_min`.
     pub radius_max: f32,
-    /// Training patches; 20,000 by default.
+    /// Training patches.
+    #[schemars(range(min = 1, max = super::super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation patches; 2000 by default.
+    /// Validation patches.
+    #[schemars(range(min = 1, max = super::super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test patches; 2000 by default.
+    /// Test patches.
+    #[schemars(range(min = 1, max = super::super::MAX_SAMPLES))]
     pub test: usize,
 }
 

@@ -29,15 +29,20 @@ const DEMONSTRATION: u32 = u32::MAX;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneratedSignalConfig {
-    /// Samples in a window (`input_dim`); 64 by default.
+    /// Samples in a window: the input dimension.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub window: usize,
-    /// Samples from one window's start to the next one's; 16 by default.
+    /// Samples from the start of one window to the start of the next.
+    #[schemars(range(min = 1))]
     pub hop: usize,
-    /// Training windows; 20,000 by default.
+    /// Training windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation windows; 2000 by default.
+    /// Validation windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test windows; 2000 by default.
+    /// Test windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub test: usize,
 }
 
