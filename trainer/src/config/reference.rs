@@ -359,10 +359,10 @@ pub fn annotated(config: &Config) -> String {
             };
             comment(&mut text, &format!("{}{choice}", key.meaning));
             let field = key.name.rsplit('.').next().unwrap_or(&key.name);
-            let _ = match (lookup(&values, &key.name), &key.unwritten) {
-                (Some(value), _) => writeln!(text, "{field} = {value}"),
-                (None, Some(value)) => writeln!(text, "# {field} = {value}"),
-                (None, None) => writeln!(text, "# {field} ="),
+            let written = lookup(&values, &key.name).map(ToString::to_string);
+            let _ = match written.or_else(|| key.unwritten.clone()) {
+                Some(value) => writeln!(text, "{field} = {value}"),
+                None => writeln!(text, "# {field} ="),
             };
         }
     }
@@ -514,8 +514,8 @@ const INTRODUCTION: &str = "\
 
 <!-- Written from the source by `sparsecode config --markdown`; a test holds this page to it. -->
 
-A run is resolved in layers: a preset, then a file (`train --config FILE`), then single values (`--set KEY=VALUE` and the
-flags that are short for them). `train` saves the result in the run's folder as `config.toml`.
+A run is resolved in layers: a preset, then a file (`train --config FILE`), then single values (`--set KEY=VALUE` and
+the flags that are short for them). `train` saves the result in the run's folder as `config.toml`.
 
 ```sh
 sparsecode config                                    # this reference, in the terminal
@@ -524,12 +524,12 @@ sparsecode config --preset ecg/vdl > mine.toml       # all values of a preset, e
 sparsecode train --config mine.toml --set epochs=40 --out runs/mine
 ```
 
-A file need hold only what differs from the preset. Unknown keys, wrong types and values out of range are errors. Values are
-[TOML](https://toml.io); text needs quotes in a file, and none after `--set`. Another `data.source` drops the keys of the
-former source.
+With `--preset` a file need hold only what differs from the preset. Unknown keys, wrong types and values out of range are
+errors. Values are [TOML](https://toml.io): text needs quotes in a file, and none after `--set`. Another `data.source`
+drops the keys of the former source.
 
-`sparsecode config --json` prints the [JSON Schema](https://json-schema.org) of the file. An editor that knows TOML completes
-and checks keys with it (`#:schema config.schema.json` in the first line).
+`sparsecode config --json` prints the [JSON Schema](https://json-schema.org) of the file. An editor that knows TOML
+completes and checks keys with the schema (`#:schema config.schema.json` in the first line).
 ";
 
 #[cfg(test)]
