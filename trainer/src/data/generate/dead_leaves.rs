@@ -69,17 +69,17 @@ impl Default for DeadLeavesConfig {
 
 impl DeadLeavesConfig {
     pub(in super::super) fn load(&self, seed: u64) -> Result<Splits, DataError> {
-        let shape = checked_shape(self.height, self.width, "height")?;
-        checked_made_counts(self.train, self.validation, self.test)?;
         for (field, side) in [("height", self.height), ("width", self.width)] {
-            if side > PICTURE {
+            if !(1..=PICTURE).contains(&side) {
                 return Err(DataError::config(
                     field,
-                    format!("{side} is more than a picture's {PICTURE} pixels"),
-                    "choose a smaller patch",
+                    format!("a patch of {side} pixels does not fit a picture of {PICTURE}"),
+                    format!("choose 1 to {PICTURE}"),
                 ));
             }
         }
+        let shape = checked_shape(self.height, self.width, "height")?;
+        checked_made_counts(self.train, self.validation, self.test)?;
         if !(self.radius_min >= 0.5 && self.radius_min.is_finite()) {
             return Err(DataError::config(
                 "radius_min",
