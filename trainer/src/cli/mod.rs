@@ -15,6 +15,8 @@ mod config;
 mod data;
 mod decode;
 mod denoise;
+#[cfg(test)]
+mod documented;
 mod encode;
 mod evaluate;
 mod export;
