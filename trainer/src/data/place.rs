@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::paths::{Paths, has_extension};
 use super::{
     DataConfig, DeadLeavesConfig, GeneratedSignalConfig, ImagesConfig, NpyConfig, SignalConfig,
-    has_extension,
 };
 
 /// Where a person says that the data lie.
@@ -97,9 +97,6 @@ impl PlaceError {
     }
 }
 
-/// A name of a place, as messages have it, and the place.
-type Said<'a> = (&'static str, &'a Path);
-
 impl DataConfig {
     /// Whether the samples are generated, so that there is no place to read them from.
     pub fn is_generated(&self) -> bool {
@@ -110,12 +107,12 @@ impl DataConfig {
     }
 
     /// The place that the table names: `data.path` or `data.folder`.
-    pub fn place(&self) -> Option<&Path> {
+    pub fn place(&self) -> Option<Paths> {
         match self {
-            Self::Mnist(config) => config.folder.as_deref(),
-            Self::Images(config) => config.folder.as_deref(),
-            Self::Signal(config) => config.path.as_deref(),
-            Self::Npy(config) => config.path.as_deref(),
+            Self::Mnist(config) => config.folder.clone().map(Paths::from),
+            Self::Images(config) => config.folder.clone().map(Paths::from),
+            Self::Signal(config) => config.path.clone(),
+            Self::Npy(config) => config.path.clone().map(Paths::from),
             Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => None,
         }
     }
@@ -128,12 +125,16 @@ impl DataConfig {
         table
     }
 
-    fn set_place(&mut self, place: Option<PathBuf>) {
+    fn set_place(&mut self, place: Option<Paths>) {
+        let one = |place: Option<Paths>| {
+            let first = place.as_ref().and_then(|paths| paths.iter().next());
+            first.map(Path::to_path_buf)
+        };
         match self {
-            Self::Mnist(config) => config.folder = place,
-            Self::Images(config) => config.folder = place,
+            Self::Mnist(config) => config.folder = one(place),
+            Self::Images(config) => config.folder = one(place),
             Self::Signal(config) => config.path = place,
-            Self::Npy(config) => config.path = place,
+            Self::Npy(config) => config.path = one(place),
             Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => {}
         }
     }
@@ -188,34 +189,40 @@ impl DataConfig {
             };
         }
         let (said, place) = match (&named.flag, self.place(), &named.environment) {
-            (Some(flag), _, _) => {
-                exists(("--data", flag))?;
-                let place = self.beside(flag).unwrap_or_else(|| self.inside(flag));
-                ("--data", place)
+            (Some(flag), own, _) => {
+                exists("--data", flag)?;
+                let beside = own.and_then(|own| beside(&own, flag));
+                ("--data", beside.unwrap_or_else(|| self.inside(flag)))
             }
-            (None, Some(own), _) if own.exists() => (self.field(), own.to_path_buf()),
-            (None, Some(own), environment) => {
-                let environment = environment.as_deref().filter(|_| own.is_relative());
-                let place = environment.and_then(|folder| self.beside(folder));
-                let place = place.ok_or_else(|| match absolute(own) {
-                    Ok(path) => PlaceError::Gone {
-                        field: self.field(),
-                        path,
-                    },
-                    Err(error) => error,
-                })?;
-                ("SPARSECODE_DATA", place)
-            }
+            (None, Some(own), environment) => match own.iter().find(|path| !path.exists()) {
+                None => (self.field(), own),
+                Some(gone) => {
+                    let environment = environment.as_deref().filter(|_| gone.is_relative());
+                    let found = environment.and_then(|folder| beside(&own, folder));
+                    let Some(found) = found else {
+                        return Err(PlaceError::Gone {
+                            field: self.field(),
+                            path: absolute(gone)?,
+                        });
+                    };
+                    ("SPARSECODE_DATA", found)
+                }
+            },
             (None, None, Some(environment)) => {
                 let said = "SPARSECODE_DATA";
-                exists((said, environment))?;
+                exists(said, environment)?;
                 (said, self.inside(environment))
             }
             (None, None, None) => return Ok(self.clone()),
         };
-        self.check((said, &place))?;
+        let mut paths = Vec::new();
+        for path in place.iter() {
+            self.check(said, path)?;
+            paths.push(absolute(path)?);
+        }
+        let mut paths = paths.into_iter();
         let mut table = self.clone();
-        table.set_place(Some(absolute(&place)?));
+        table.set_place(Some(place.moved(|_| paths.next().unwrap_or_default())));
         Ok(table)
     }
 
@@ -230,15 +237,16 @@ impl DataConfig {
             return Ok(self.clone());
         }
         if let (Some(flag), Some(own)) = (&named.flag, self.place()) {
-            exists(("--data", flag))?;
-            if self.beside(flag).is_none() {
+            exists("--data", flag)?;
+            if beside(&own, flag).is_none() {
+                let own: Vec<String> = own.iter().map(|path| path.display().to_string()).collect();
                 return Err(PlaceError::Unfit {
                     said: "--data",
                     path: flag.clone(),
                     problem: format!(
                         "the plan names {} = {}, which is not in there",
                         self.field(),
-                        own.display()
+                        own.join(", ")
                     ),
                     remedy: "leave --data out, or plan again without it".to_owned(),
                 });
@@ -255,27 +263,17 @@ impl DataConfig {
         }
     }
 
-    /// The table's own place in another folder, if it is there. Of an absolute place the last name counts: its folder has moved.
-    fn beside(&self, folder: &Path) -> Option<PathBuf> {
-        let own = self.place()?;
-        let name = match own.is_relative() {
-            true => own,
-            false => Path::new(own.file_name()?),
-        };
-        Some(folder.join(name)).filter(|path| path.exists())
-    }
-
     /// The place in a folder that a person named, where the source has one of its own there.
-    fn inside(&self, named: &Path) -> PathBuf {
+    fn inside(&self, named: &Path) -> Paths {
         let natural = named.join("natural");
         match self {
-            Self::Images(_) if natural.is_dir() => natural,
-            _ => named.to_path_buf(),
+            Self::Images(_) if natural.is_dir() => natural.into(),
+            _ => named.to_path_buf().into(),
         }
     }
 
     /// Refuses a file where the source reads a folder.
-    fn check(&self, (said, path): Said<'_>) -> Result<(), PlaceError> {
+    fn check(&self, said: &'static str, path: &Path) -> Result<(), PlaceError> {
         if !path.is_file() {
             return Ok(());
         }
@@ -307,6 +305,16 @@ impl DataConfig {
     }
 }
 
+/// The same places in another folder, if all are there. Of an absolute place the last name counts: its folder has moved.
+fn beside(own: &Paths, folder: &Path) -> Option<Paths> {
+    let moved = own.moved(|path| match path.file_name() {
+        Some(name) if path.is_absolute() => folder.join(name),
+        _ => folder.join(path),
+    });
+    let found = moved.iter().all(Path::exists);
+    found.then_some(moved)
+}
+
 fn own_signal(config: &GeneratedSignalConfig) -> SignalConfig {
     let default = GeneratedSignalConfig::default();
     SignalConfig {
@@ -328,7 +336,7 @@ fn own_pictures(config: &DeadLeavesConfig, place: &Path) -> Result<DataConfig, P
             remedy: remedy.to_owned(),
         })
     };
-    exists(("--data", place))?;
+    exists("--data", place)?;
     if place.is_dir() {
         if config.height != config.width {
             return unfit(
@@ -368,7 +376,7 @@ fn limit(count: usize, default: usize) -> Option<usize> {
     (count != default).then_some(count)
 }
 
-fn exists((said, path): Said<'_>) -> Result<(), PlaceError> {
+fn exists(said: &'static str, path: &Path) -> Result<(), PlaceError> {
     if path.exists() {
         return Ok(());
     }
