@@ -7,9 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::npy::read_npy_f32;
+use super::look::short;
+use super::npy::read_npy;
+use super::paths::{chosen_file, display_name};
 use super::{
-    Contrast, Preprocessing, Splits, checked_counts, checked_shape, chosen_file, display_name,
+    Contrast, InputFacts, Preprocessing, Splits, checked_counts, checked_shape, extent,
     globally_normalised, mean_and_deviation, range, split_generator,
 };
 
@@ -20,19 +22,23 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NpyConfig {
-    /// The file; by default what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in it.
+    /// The file (`.npy`). Not set: what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in that folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// At most so many training rows; all by default.
+    /// At most so many training rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation rows; all by default.
+    /// At most so many validation rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test rows; all by default.
+    /// At most so many test rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
-    /// The range of raw values that PSNR refers to, above 0; maximum − minimum of the test rows by default.
+    /// The range of raw values that PSNR refers to. Not set: maximum − minimum of the test rows.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<f32>,
 }
@@ -42,7 +48,9 @@ impl NpyConfig {
         let path = chosen_file(self.path.as_deref(), folder, &["npy"])?;
         let limits = [self.train, self.validation, self.test].map(|c| c.unwrap_or(usize::MAX));
         checked_counts(limits[0], limits[1], limits[2])?;
-        let (axes, values) = read_npy_f32(&path)?;
+        let array = read_npy(&path)?;
+        let (axes, number_type) = (array.shape, array.number_type);
+        let values = array.values.into_f32();
         let (count, height, width) = match axes[..] {
             [count, width] => (count, 1, width),
             [count, height, width] => (count, height, width),
@@ -114,6 +122,7 @@ impl NpyConfig {
                 "set data.peak",
             ));
         }
+        let [low, high] = extent(train.iter().copied());
         let train = globally_normalised(train, dim, mean, deviation);
         let test = globally_normalised(test, dim, mean, deviation);
         let validation = globally_normalised(part(validation, limits[1]), dim, mean, deviation);
@@ -135,7 +144,18 @@ impl NpyConfig {
                 contrast: Contrast::None,
             },
             peak,
-            sample_rate: None,
+            input: InputFacts {
+                range: Some([low, high]),
+                sample_rate: None,
+                number_type: Some(number_type),
+            },
+            read: format!(
+                "{}: {count} samples of {shape}, {number_type}, {} to {}",
+                path.display(),
+                short(low.into()),
+                short(high.into())
+            ),
+            notes: Vec::new(),
         })
     }
 }
