@@ -3,6 +3,7 @@
 mod configuration;
 mod finished_runs;
 mod integers;
+mod places;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;

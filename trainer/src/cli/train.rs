@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use super::{DataFlags, DeviceChoice, INTERRUPTED, exit_with, print_json, usage};
+use super::{DataFlags, DeviceChoice, INTERRUPTED, exit_with, print_json, tell, usage};
 use crate::config::Config;
 use crate::report::progress::{Progress, ProgressMode};
 use crate::report::table::{decibels, figure, percent};
@@ -273,15 +273,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         )));
     }
     let engine = arguments.device.open()?;
-    let splits = arguments.data.load(&config.data, config.seed)?;
+    // The place is resolved already.
+    let splits = config.data.load(None, config.seed)?;
     if !arguments.quiet {
-        eprintln!(
-            "{}: {} on {}",
-            folder.path().display(),
-            config.model_name(),
-            splits.description
-        );
+        eprintln!("{}: {}", folder.path().display(), config.model_name());
     }
+    tell(&splits);
     if let Some(note) = crowded(
         rayon::current_num_threads(),
         thread::available_parallelism().map_or(usize::MAX, usize::from),

@@ -194,20 +194,15 @@ impl DataConfig {
                 let beside = own.and_then(|own| beside(&own, flag));
                 ("--data", beside.unwrap_or_else(|| self.inside(flag)))
             }
-            (None, Some(own), environment) => match own.iter().find(|path| !path.exists()) {
-                None => (self.field(), own),
-                Some(gone) => {
-                    let environment = environment.as_deref().filter(|_| gone.is_relative());
-                    let found = environment.and_then(|folder| beside(&own, folder));
-                    let Some(found) = found else {
-                        return Err(PlaceError::Gone {
-                            field: self.field(),
-                            path: absolute(gone)?,
-                        });
-                    };
-                    ("SPARSECODE_DATA", found)
+            (None, Some(own), _) if own.iter().all(Path::exists) => (self.field(), own),
+            (None, Some(own), environment) => {
+                let relative = own.iter().all(Path::is_relative);
+                let environment = environment.as_deref().filter(|_| relative);
+                match environment.and_then(|folder| beside(&own, folder)) {
+                    Some(found) => ("SPARSECODE_DATA", found),
+                    None => return Err(self.gone(&own)?),
                 }
-            },
+            }
             (None, None, Some(environment)) => {
                 let said = "SPARSECODE_DATA";
                 exists(said, environment)?;
@@ -263,6 +258,16 @@ impl DataConfig {
         }
     }
 
+    /// What to say of a place of the table's own that is not there.
+    fn gone(&self, own: &Paths) -> Result<PlaceError, PlaceError> {
+        let mut paths = own.iter();
+        let gone = paths.find(|path| !path.exists());
+        Ok(PlaceError::Gone {
+            field: self.field(),
+            path: absolute(gone.unwrap_or(Path::new("")))?,
+        })
+    }
+
     /// The place in a folder that a person named, where the source has one of its own there.
     fn inside(&self, named: &Path) -> Paths {
         let natural = named.join("natural");
@@ -311,7 +316,7 @@ fn beside(own: &Paths, folder: &Path) -> Option<Paths> {
         Some(name) if path.is_absolute() => folder.join(name),
         _ => folder.join(path),
     });
-    let found = moved.iter().all(Path::exists);
+    let found = moved.iter().next().is_some() && moved.iter().all(Path::exists);
     found.then_some(moved)
 }
 
@@ -402,5 +407,252 @@ fn absolute(path: &Path) -> Result<PathBuf, PlaceError> {
     match absolute.to_str() {
         Some(_) => Ok(absolute),
         None => Err(PlaceError::NotText(absolute)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MnistConfig;
+    use super::*;
+
+    /// A folder with a recording, an array, a picture and subfolders.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.wav", "b.wav", "rows.npy", "0.png", "train-images"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        for name in ["mnist", "natural", "sub"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("sub/a.wav"), "").unwrap();
+        folder
+    }
+
+    fn mnist(folder: Option<&str>) -> DataConfig {
+        DataConfig::Mnist(MnistConfig {
+            folder: folder.map(PathBuf::from),
+            ..MnistConfig::default()
+        })
+    }
+
+    fn images() -> DataConfig {
+        DataConfig::Images(ImagesConfig::default())
+    }
+
+    fn signal(path: Option<Paths>) -> DataConfig {
+        DataConfig::Signal(SignalConfig {
+            path,
+            ..SignalConfig::default()
+        })
+    }
+
+    fn rows() -> DataConfig {
+        DataConfig::Npy(NpyConfig::default())
+    }
+
+    fn generated() -> [DataConfig; 3] {
+        let signal = GeneratedSignalConfig::default;
+        [
+            DataConfig::Ecg(signal()),
+            DataConfig::Vibration(signal()),
+            DataConfig::DeadLeaves(DeadLeavesConfig::default()),
+        ]
+    }
+
+    /// Every source with a flag that names a file, a folder, or nothing that is there.
+    #[test]
+    fn a_flag_is_used_or_refused() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let own = || signal(Some("/gone/old.wav".into()));
+        for (table, name, found) in [
+            (mnist(None), "mnist", "mnist"),
+            (mnist(Some("/gone")), "mnist", "mnist"),
+            // What the table names is found in the folder.
+            (mnist(Some("/gone/mnist")), "", "mnist"),
+            (images(), "", "natural"),
+            (images(), "natural", "natural"),
+            (signal(None), "a.wav", "a.wav"),
+            (own(), "a.wav", "a.wav"),
+            (own(), "sub", "sub"),
+            (signal(Some("/gone/a.wav".into())), "sub", "sub/a.wav"),
+            (signal(Some("sub/a.wav".into())), "", "sub/a.wav"),
+            (rows(), "rows.npy", "rows.npy"),
+            (rows(), "sub", "sub"),
+        ] {
+            let flag = match name {
+                "" => folder.path().to_path_buf(),
+                name => at(name),
+            };
+            let placed = table.placed(&Named::flag(flag)).unwrap();
+            let what = format!("{} {name}", table.source());
+            assert_eq!(placed.place(), Some(at(found).into()), "{what}");
+            assert_eq!(placed.without_place(), table.without_place(), "{what}");
+        }
+        let refused = |table: &DataConfig, name: &str, usage: bool, words: &[&str]| {
+            let error = table.placed(&Named::flag(at(name))).unwrap_err();
+            assert_eq!(error.is_usage(), usage, "{error}");
+            let error = error.to_string();
+            for word in ["--data", name].iter().chain(words) {
+                assert!(error.contains(word), "{word}: {error}");
+            }
+        };
+        refused(&mnist(None), "rows.npy", true, &["data.source=npy"]);
+        let here = folder.path().to_str().unwrap();
+        refused(&mnist(None), "train-images", true, &[here, "four files"]);
+        refused(&images(), "0.png", true, &[here, "folder"]);
+        refused(&images(), "rows.npy", true, &["data.source=npy"]);
+        for table in [mnist(None), images(), own(), rows()] {
+            refused(&table, "none", false, &["no such file or folder"]);
+        }
+        for table in generated() {
+            let source = format!("data.source={}", table.source());
+            refused(&table, "a.wav", true, &[&source, "--set data.source="]);
+        }
+    }
+
+    #[test]
+    fn without_a_flag_the_table_counts_before_the_environment() {
+        let folder = folder();
+        let environment = Named {
+            flag: None,
+            environment: Some(folder.path().to_path_buf()),
+        };
+        let at = |name: &str| Paths::from(folder.path().join(name));
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = elsewhere.path().join("other.wav");
+        std::fs::write(&other, "").unwrap();
+        for (table, found) in [
+            (mnist(None), folder.path().to_path_buf().into()),
+            (images(), at("natural")),
+            (signal(Some(other.clone().into())), other.clone().into()),
+            // A relative place is looked for in both.
+            (signal(Some("sub/a.wav".into())), at("sub/a.wav")),
+        ] {
+            let placed = table.placed(&environment).unwrap();
+            assert_eq!(placed.place(), Some(found), "{}", table.source());
+        }
+        // A remembered place that is gone is not replaced by whatever lies in the environment's folder.
+        let gone = signal(Some("/gone/a.wav".into()));
+        for named in [&environment, &Named::default()] {
+            let error = gone.placed(named).unwrap_err();
+            assert!(!error.is_usage());
+            let error = error.to_string();
+            for word in ["data.path", "/gone/a.wav", "--data"] {
+                assert!(error.contains(word), "{word}: {error}");
+            }
+        }
+        // It does not touch generated data, and what needs no place has none.
+        for table in generated() {
+            assert_eq!(table.placed(&environment).unwrap(), table);
+        }
+        assert_eq!(rows().placed(&Named::default()).unwrap(), rows());
+        let nowhere = Named {
+            flag: None,
+            environment: Some("/gone".into()),
+        };
+        let error = rows().placed(&nowhere).unwrap_err().to_string();
+        assert!(error.starts_with("SPARSECODE_DATA /gone"), "{error}");
+    }
+
+    #[test]
+    fn several_recordings_move_together() {
+        let folder = folder();
+        let several = |names: [&str; 2]| Paths::Several(names.map(PathBuf::from).into());
+        let here = several(["a.wav", "b.wav"]).moved(|path| folder.path().join(path));
+        let named = Named::flag(folder.path());
+        for own in [["/gone/a.wav", "/gone/b.wav"], ["a.wav", "b.wav"]] {
+            let placed = signal(Some(several(own))).placed(&named).unwrap();
+            assert_eq!(placed.place(), Some(here.clone()));
+        }
+        // One of them alone is not what the table means; the folder is.
+        let placed = signal(Some(several(["a.wav", "/gone/c.wav"])));
+        let placed = placed.placed(&named).unwrap();
+        assert_eq!(placed.place(), Some(folder.path().to_path_buf().into()));
+        let none = signal(Some(Paths::Several(Vec::new())));
+        let placed = none.placed(&Named::flag(folder.path().join("a.wav")));
+        let file = folder.path().join("a.wav");
+        assert_eq!(placed.unwrap().place(), Some(file.into()));
+    }
+
+    #[test]
+    fn relative_places_become_absolute() {
+        let here = Path::new("src");
+        let placed = rows().placed(&Named::flag(here)).unwrap();
+        let found = placed.place().unwrap();
+        assert!(found.iter().all(Path::is_absolute), "{found:?}");
+        assert_eq!(found, here.canonicalize().unwrap().into());
+    }
+
+    #[test]
+    fn generated_data_give_way_to_ones_own() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let preset = GeneratedSignalConfig {
+            window: 128,
+            hop: 32,
+            train: 500,
+            ..GeneratedSignalConfig::default()
+        };
+        for table in [
+            DataConfig::Ecg(preset.clone()),
+            DataConfig::Vibration(preset),
+        ] {
+            let expected = SignalConfig {
+                window: 128,
+                hop: 32,
+                train: Some(500),
+                ..SignalConfig::default()
+            };
+            let own = table.on_own_data(&at("a.wav")).unwrap();
+            assert_eq!(own, DataConfig::Signal(expected));
+        }
+        let leaves = |height, width| {
+            DataConfig::DeadLeaves(DeadLeavesConfig {
+                height,
+                width,
+                ..DeadLeavesConfig::default()
+            })
+        };
+        let own = leaves(8, 8).on_own_data(folder.path()).unwrap();
+        let DataConfig::Images(own) = own else {
+            panic!("{own:?}");
+        };
+        assert_eq!((own.patch, own.train, own.test), (8, 20_000, 2000));
+        assert_eq!(leaves(8, 8).on_own_data(&at("rows.npy")).unwrap(), rows());
+        for (table, name, word) in [
+            (leaves(8, 8), "a.wav", "ecg/vdl"),
+            (leaves(8, 8), "0.png", "name its folder"),
+            (leaves(8, 9), "", "square"),
+            (leaves(8, 8), "none", "no such"),
+        ] {
+            let error = table.on_own_data(&at(name)).unwrap_err().to_string();
+            assert!(error.contains(word), "{name}: {error}");
+        }
+        // What reads files already is not touched.
+        assert_eq!(images().on_own_data(&at("a.wav")).unwrap(), images());
+    }
+
+    /// A plan's runs have names that say what they are: a flag may move their data, not replace them.
+    #[test]
+    fn what_is_planned_is_not_replaced() {
+        let folder = folder();
+        let named = Named::flag(folder.path());
+        for table in generated() {
+            assert_eq!(table.placed_as_planned(&named).unwrap(), table);
+        }
+        let moved = signal(Some("/gone/a.wav".into()));
+        let moved = moved.placed_as_planned(&named).unwrap();
+        assert_eq!(moved.place(), Some(folder.path().join("a.wav").into()));
+        let other = signal(Some("/gone/c.wav".into()));
+        let error = other.placed_as_planned(&named).unwrap_err();
+        assert!(error.is_usage());
+        let error = error.to_string();
+        assert!(
+            error.contains("the plan names data.path = /gone/c.wav"),
+            "{error}"
+        );
+        let free = mnist(None).placed_as_planned(&named).unwrap();
+        assert_eq!(free.place(), Some(folder.path().to_path_buf().into()));
     }
 }
