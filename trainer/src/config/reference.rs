@@ -204,7 +204,8 @@ fn key(name: String, source: Option<&str>, property: &Value) -> Key {
         false => choice(&values),
     };
     let unwritten = match &property["default"] {
-        Value::Null if kind == "true or false" => Some("false".to_owned()),
+        // What is false is not written; what is an Option may be left out.
+        Value::Null if property["type"] == "boolean" => Some("false".to_owned()),
         Value::Null => None,
         // Without the digits that f32 does not have.
         value if property["format"] == "float" => {
@@ -524,9 +525,9 @@ sparsecode config --preset ecg/vdl > mine.toml       # all values of a preset, e
 sparsecode train --config mine.toml --set epochs=40 --out runs/mine
 ```
 
-With `--preset` a file need hold only what differs from the preset. Unknown keys, wrong types and values out of range are
-errors. Values are [TOML](https://toml.io): text needs quotes in a file, and none after `--set`. Another `data.source`
-drops the keys of the former source.
+With `--preset` a file need hold only what differs from the preset. Unknown keys, wrong types and values out of range
+are errors. Values are [TOML](https://toml.io): text needs quotes in a file, and none after `--set`. Another
+`data.source` drops the keys of the former source.
 
 `sparsecode config --json` prints the [JSON Schema](https://json-schema.org) of the file. An editor that knows TOML
 completes and checks keys with the schema (`#:schema config.schema.json` in the first line).
