@@ -163,6 +163,7 @@ impl TrainedRun {
             lambda: self.config.inference.lambda as f32,
             preprocessing,
             peak: self.facts.peak,
+            input: self.facts.input()?,
             provenance: OwnedProvenance {
                 data: self.facts.description.clone(),
                 seed: self.config.seed,
