@@ -1,10 +1,9 @@
 //! Denoising of whole signals and images: overlapping patches through a model file, averaged where they overlap.
 
 use sparsecode_formats::Contrast;
-use sparsecode_runtime::Refine;
 
 use crate::data::local_contrast;
-use crate::export::{HostError, HostModel};
+use crate::export::{HostError, HostModel, HostRefine};
 
 /// Denoises a signal in raw units: windows of the model's length every `hop` samples, the last one flush with the end; each output
 /// sample is the mean of the windows that hold it.
@@ -16,7 +15,7 @@ pub fn denoise_signal(
     host: &mut HostModel<'_>,
     signal: &[f32],
     hop: usize,
-    refine: Option<&Refine>,
+    refine: Option<&HostRefine>,
 ) -> Result<Vec<f32>, DenoiseError> {
     let shape = host.spec().input_shape;
     if !shape.is_window() {
@@ -42,7 +41,7 @@ pub fn denoise_image(
     width: usize,
     height: usize,
     hop: usize,
-    refine: Option<&Refine>,
+    refine: Option<&HostRefine>,
 ) -> Result<Vec<f32>, DenoiseError> {
     let spec = *host.spec();
     if spec.input_shape.is_window() {
@@ -109,7 +108,7 @@ fn denoise_grid(
     width: usize,
     height: usize,
     hop: usize,
-    refine: Option<&Refine>,
+    refine: Option<&HostRefine>,
 ) -> Result<Vec<f32>, DenoiseError> {
     let shape = host.spec().input_shape;
     let (patch_height, patch_width) = (usize::from(shape.height), usize::from(shape.width));

@@ -3,14 +3,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use sparsecode_formats::Contrast;
-use sparsecode_runtime::Refine;
 
+use super::refine::RefineFlags;
 use super::{check_extension, usage};
 use crate::data::Column;
 use crate::data::npy::{read_npy_f32, write_npy_f32};
 use crate::data::signal::read_signal;
 use crate::denoise::{denoise_image, denoise_signal};
-use crate::export::{HostModel, read_model};
+use crate::export::{HostModel, HostRefine, read_model};
 use crate::report::image::Picture;
 use crate::storage::write_atomic;
 
@@ -31,12 +31,8 @@ pub(super) struct Arguments {
     /// Where to write it: .png for an image, .npy, .csv or .wav for a signal, .npy for an array
     #[arg(long)]
     output: PathBuf,
-    /// Refine each code with at most so many FISTA iterations
-    #[arg(long, value_name = "ITERATIONS")]
-    refine: Option<u32>,
-    /// Standard deviation of the noise in raw units: sets the refinement's λ [default: λ as trained]
-    #[arg(long, requires = "refine")]
-    sigma: Option<f32>,
+    #[command(flatten)]
+    refine: RefineFlags,
     /// Distance between neighbouring patches [default: a quarter of the patch]
     #[arg(long)]
     hop: Option<usize>,
@@ -55,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let hop = arguments
         .hop
         .unwrap_or(usize::from(spec.input_shape.width).div_ceil(4));
-    let refine = arguments.refinement(&host)?;
+    let refine = arguments.refine.settings(&host)?;
     let refine = refine.as_ref();
     let extension = arguments
         .input
@@ -106,36 +102,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
-    fn refinement(&self, host: &HostModel<'_>) -> anyhow::Result<Option<Refine>> {
-        let Some(iterations) = self.refine else {
-            return Ok(None);
-        };
-        let spec = host.spec();
-        let mut refine = host.refinement(iterations);
-        if let Some(sigma) = self.sigma {
-            if !(sigma.is_finite() && sigma >= 0.0) {
-                return Err(usage(format!(
-                    "--sigma {sigma}: a standard deviation is not negative"
-                )));
-            }
-            if matches!(
-                spec.preprocessing.contrast,
-                Contrast::Standardize { .. } | Contrast::Local { .. }
-            ) {
-                return Err(usage(
-                    "--sigma: this model normalises each patch's contrast, so that noise of one strength has many there; leave it out",
-                ));
-            }
-            refine.lambda = Refine::for_noise(spec, sigma / spec.preprocessing.deviation).lambda;
-        }
-        Ok(Some(refine))
-    }
-
     fn signal(
         &self,
         host: &mut HostModel<'_>,
         hop: usize,
-        refine: Option<&Refine>,
+        refine: Option<&HostRefine>,
     ) -> anyhow::Result<()> {
         check_extension(&self.output, &["npy", "csv", "wav"])?;
         let column = self.column.as_deref().map(|text| match text.parse() {

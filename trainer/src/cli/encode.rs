@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use sparsecode_runtime::CodeBuffer;
 
+use super::refine::RefineFlags;
 use super::{check_extension, print_json};
 use crate::data::npy::write_npy_f32;
 use crate::export::{HostModel, read_model};
@@ -27,9 +28,8 @@ pub(super) struct Arguments {
     /// Codes to write
     #[arg(long, value_name = "Z.npy")]
     output: PathBuf,
-    /// Refine each code with at most so many FISTA iterations
-    #[arg(long, value_name = "ITERATIONS")]
-    refine: Option<u32>,
+    #[command(flatten)]
+    refine: RefineFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,9 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (height, width) = host.raw_shape();
     let (count, samples) = super::read_rows(&arguments.input, height * width)
         .with_context(|| format!("the model takes raw samples of {height}x{width}"))?;
-    let refine = arguments
-        .refine
-        .map(|iterations| host.refinement(iterations));
+    let refine = arguments.refine.settings(&host)?;
     let mut codes = vec![0.0f32; count * l];
     let mut active = 0usize;
     for (sample, code) in samples

@@ -21,6 +21,7 @@ mod features;
 mod import;
 mod inspect;
 mod quickstart;
+mod refine;
 mod sweep;
 mod train;
 

@@ -16,7 +16,7 @@ use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_sign
 use crate::denoise::{denoise_image, denoise_signal};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
-use crate::export::{Calibration, HostModel, TrainedRun, read_model};
+use crate::export::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
@@ -131,14 +131,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let data = read_model(&model_file)?;
     let mut host = HostModel::new(&data, &model_file.display().to_string())?;
     let sigma = noise_sigma(arguments.signal);
-    let refine = Refine {
-        max_iterations: REFINE,
-        ..Refine::for_noise(host.spec(), sigma)
-    };
+    let lambda = Refine::for_noise(host.spec(), sigma).lambda;
     let demo = Demo {
         test: &test,
         noisy: with_noise(&test.samples, sigma, config.seed, 0),
-        refine,
+        lambda,
         peak,
     };
     let (mut rows, usage) = demo.measure(&mut host)?;
@@ -165,6 +162,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     demo.draw_patches(&mut host, height, width)?
         .save(&pictures[1])?;
     let raw_sigma = sigma * spec.preprocessing.deviation;
+    let refine = demo.refine(&host);
     draw_scenes(&mut host, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
     let patches = picture("patches.npy");
     demo.write_patches(&patches)?;
@@ -250,11 +248,19 @@ fn with_noise(samples: &[f32], sigma: f32, seed: u64, level: u16) -> Vec<f32> {
 struct Demo<'a> {
     test: &'a Dataset,
     noisy: Vec<f32>,
-    refine: Refine,
+    /// For the noise.
+    lambda: f32,
     peak: f64,
 }
 
 impl Demo<'_> {
+    /// As a device refines.
+    fn refine(&self, host: &HostModel<'_>) -> HostRefine {
+        let mut refine = host.refinement(REFINE);
+        refine.settings.lambda = self.lambda;
+        refine
+    }
+
     fn noisy(&self, index: usize) -> &[f32] {
         &self.noisy[index * self.test.dim..][..self.test.dim]
     }
@@ -286,7 +292,8 @@ impl Demo<'_> {
             seconds_per_patch: figures.seconds,
         };
         let encoder = measure(host, &self.noisy, self.test, self.peak, None)?;
-        let refined = measure(host, &self.noisy, self.test, self.peak, Some(&self.refine))?;
+        let refine = self.refine(host);
+        let refined = measure(host, &self.noisy, self.test, self.peak, Some(&refine))?;
         let rows = vec![
             row("encoder", &encoder),
             row("encoder + refinement", &refined),
@@ -308,8 +315,9 @@ impl Demo<'_> {
         width: usize,
     ) -> anyhow::Result<Picture> {
         let mut states = ["clean", "noisy", "encoder", "refined"].map(State::new);
+        let refine = self.refine(host);
         for index in self.shown() {
-            let mut reconstruct = |refine: Option<&Refine>| -> anyhow::Result<Vec<f32>> {
+            let mut reconstruct = |refine: Option<&HostRefine>| -> anyhow::Result<Vec<f32>> {
                 let mut output = vec![0.0; self.test.dim];
                 host.encode(self.noisy(index), refine)?;
                 host.reconstruct(&mut output)?;
@@ -319,7 +327,7 @@ impl Demo<'_> {
                 self.test.sample(index).to_vec(),
                 self.noisy(index).to_vec(),
                 reconstruct(None)?,
-                reconstruct(Some(&self.refine))?,
+                reconstruct(Some(&refine))?,
             ];
             for (state, mut sample) in states.iter_mut().zip(samples) {
                 let psnr = self.psnr(&sample, index);
@@ -381,7 +389,7 @@ fn draw_scenes(
     host: &mut HostModel<'_>,
     arguments: &Arguments,
     sigma: f32,
-    refine: &Refine,
+    refine: &HostRefine,
 ) -> anyhow::Result<Picture> {
     let mut states = ["clean", "noisy", "denoised"].map(State::new);
     let peak = f64::from(host.spec().peak);

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::data::Dataset;
-use crate::export::{HostError, HostModel};
-use sparsecode_runtime::{CodeBuffer, Refine};
+use crate::export::{HostError, HostModel, HostRefine};
+use sparsecode_runtime::CodeBuffer;
 
 /// Figures of a model file on some samples, means over them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,7 +32,7 @@ pub fn measure(
     inputs: &[f32],
     clean: &Dataset,
     peak: f64,
-    refine: Option<&Refine>,
+    refine: Option<&HostRefine>,
 ) -> std::result::Result<Deployed, HostError> {
     let mut usage = vec![0u32; host.spec().code_dim()];
     let mut output = vec![0.0; clean.dim];

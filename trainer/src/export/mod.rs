@@ -5,7 +5,7 @@ mod host;
 mod torch;
 
 pub use calibrate::{Calibration, calibrate};
-pub use host::{HostError, HostModel, read_model};
+pub use host::{HostError, HostModel, HostRefine, read_model};
 pub use torch::import_torch;
 
 use std::path::Path;
