@@ -22,3 +22,4 @@ pub mod rng;
 pub mod storage;
 pub mod sweep;
 pub mod train;
+pub mod units;

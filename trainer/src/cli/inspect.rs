@@ -278,10 +278,7 @@ fn print(report: &Report) {
         number_type,
     } = &report.input;
     if let (Some(least), Some(most)) = (raw_min, raw_max) {
-        row(
-            "raw samples in training",
-            format!("{least} to {most}"),
-        );
+        row("raw samples in training", format!("{least} to {most}"));
     }
     if let Some(number_type) = number_type {
         row("stored in training as", (*number_type).to_owned());

@@ -13,7 +13,7 @@ use super::train::Console;
 use crate::config::Config;
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_signal};
-use crate::denoise::{denoise_image, denoise_signal};
+use crate::denoise::{Layout, denoise};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
 use crate::export::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
@@ -406,10 +406,11 @@ fn draw_scenes(
             Some(signal) => signal.scene(width, seed),
         };
         let noisy = with_noise(&clean, sigma, seed, 1);
-        let denoised = match arguments.signal {
-            None => denoise_image(host, &noisy, width, height, hop, Some(refine))?,
-            Some(_) => denoise_signal(host, &noisy, hop, Some(refine))?,
+        let layout = match arguments.signal {
+            None => Layout::Image { width, hop },
+            Some(_) => Layout::Signal { hop },
         };
+        let denoised = denoise(host, &noisy, layout, Some(refine), &mut |_, _| {})?;
         let psnr = |estimate: &[f32]| {
             let error = estimate
                 .iter()
