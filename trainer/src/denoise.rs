@@ -300,7 +300,127 @@ fn positions(length: usize, patch: usize, hop: usize) -> impl Iterator<Item = us
 
 #[cfg(test)]
 mod tests {
+    use sparsecode_formats::{
+        AlignedBytes, InputFacts, InputShape, OwnedDecoder, OwnedModel, OwnedProvenance, OwnedSpec,
+        Preprocessing, Variant, WeightType, write,
+    };
+
     use super::*;
+
+    const LAMBDA: f32 = 0.02;
+
+    /// A model of four numbers whose atoms are the unit vectors and their opposites.
+    fn model(input_shape: InputShape, contrast: Contrast) -> AlignedBytes {
+        let spec = OwnedSpec {
+            variant: Variant::Do,
+            input_shape,
+            code_dim: 8,
+            hidden_dim: 0,
+            lista_iterations: None,
+            lambda: LAMBDA,
+            preprocessing: Preprocessing {
+                mean: 1.0,
+                deviation: 2.0,
+                contrast,
+            },
+            peak: 10.0,
+            input: InputFacts::default(),
+            provenance: OwnedProvenance::default(),
+        };
+        let dictionary = (0..32)
+            .map(|i| f32::from(i8::from(i / 4 == i % 4) - i8::from(i / 4 == i % 4 + 4)))
+            .collect();
+        let decoder = OwnedDecoder::Linear { dictionary };
+        let model = OwnedModel {
+            spec,
+            encoder: None,
+            decoder,
+        };
+        AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap())
+    }
+
+    /// With these atoms the code of `y` is known: `|z| = max(|y| − λd/2, 0)`. Residual, energy and active components are worked out of it.
+    #[test]
+    fn windows_are_measured_in_the_units_that_they_state() {
+        let values: Vec<f32> = (0..11).map(|i| 1.0 + ((i * 5) % 7) as f32).collect();
+        let threshold = f64::from(LAMBDA) * 4.0 / 2.0;
+        for contrast in [
+            Contrast::None,
+            Contrast::RemoveMean,
+            Contrast::Standardize { floor: 0.1 },
+        ] {
+            let bytes = model(InputShape::window(4), contrast);
+            let mut host = HostModel::new(&bytes, "model").unwrap();
+            let mut refine = host.refinement(2000);
+            refine.settings.tolerance = 0.0;
+            let mut windows = Vec::new();
+            let layout = Layout::Signal { hop: 3 };
+            let clean = denoise(
+                &mut host,
+                &values,
+                layout,
+                Some(&refine),
+                &mut |window, code| {
+                    assert_eq!(code.active(), window.active);
+                    windows.push(*window);
+                },
+            );
+            assert_eq!(clean.unwrap().len(), 11);
+            let starts: Vec<usize> = windows.iter().map(|window| window.start).collect();
+            assert_eq!(starts, [0, 3, 6, 7]);
+            for window in windows {
+                let raw = &values[window.start..window.start + 4];
+                let mut y: Vec<f64> = raw.iter().map(|x| (f64::from(*x) - 1.0) / 2.0).collect();
+                let mut scale = 2.0;
+                if contrast != Contrast::None {
+                    let mean = y.iter().sum::<f64>() / 4.0;
+                    y.iter_mut().for_each(|y| *y -= mean);
+                }
+                if let Contrast::Standardize { .. } = contrast {
+                    let deviation = (y.iter().map(|y| y * y).sum::<f64>() / 4.0).sqrt();
+                    y.iter_mut().for_each(|y| *y /= deviation);
+                    scale *= deviation;
+                }
+                let code: Vec<f64> = y.iter().map(|y| (y.abs() - threshold).max(0.0)).collect();
+                let errors = y.iter().zip(&code).map(|(y, z)| y.abs() - z);
+                let mse = errors.map(|error| error * error).sum::<f64>() / 4.0;
+                let energy = mse + f64::from(LAMBDA) * code.iter().sum::<f64>();
+                let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-4, "{contrast} {a} {b}");
+                close(window.residual_rms, scale * mse.sqrt());
+                close(window.energy, energy);
+                close(window.code_l1, code.iter().sum());
+                assert_eq!(window.active, code.iter().filter(|z| **z > 0.0).count());
+            }
+        }
+    }
+
+    /// Local contrast: residuals come out in raw units, and agree with what is left of the picture.
+    #[test]
+    fn local_contrast_is_measured_in_raw_units() {
+        let shape = InputShape {
+            height: 2,
+            width: 2,
+        };
+        let contrast = Contrast::Local {
+            window: 3,
+            sigma: 1.0,
+            floor: 0.01,
+        };
+        let bytes = model(shape, contrast);
+        let mut host = HostModel::new(&bytes, "model").unwrap();
+        let picture: Vec<f32> = (0..48).map(|i| ((i * 31) % 17) as f32).collect();
+        let mut squares = 0.0;
+        // Patches that do not overlap: together they are the picture.
+        let layout = Layout::Image { width: 8, hop: 2 };
+        let clean = denoise(&mut host, &picture, layout, None, &mut |window, _| {
+            squares += 4.0 * window.residual_rms.powi(2);
+        });
+        let errors = clean.unwrap().into_iter().zip(&picture);
+        let left: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        assert!((squares - left).abs() < 1e-3 * left, "{squares} {left}");
+        let rows = denoise(&mut host, &picture, Layout::Samples, None, &mut |_, _| {});
+        assert!(matches!(rows, Err(DenoiseError::NoSurroundings)));
+    }
 
     #[test]
     fn positions_cover_everything_once_at_least() {

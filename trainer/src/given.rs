@@ -147,7 +147,8 @@ impl Given {
         }
         if said.column.is_some() {
             return Err(unclear(
-                "--column: only a signal has columns; say --as signal if the array is one".to_owned(),
+                "--column: only a signal has columns; say --as signal if the array is one"
+                    .to_owned(),
             ));
         }
         match kind {
@@ -218,7 +219,10 @@ impl Given {
             true => (Stored::sound(number_type), "channel"),
             false => (Stored::Numbers { number_type }, "column"),
         };
-        let names: Vec<&str> = parts.iter().filter_map(|part| part.name.as_deref()).collect();
+        let names: Vec<&str> = parts
+            .iter()
+            .filter_map(|part| part.name.as_deref())
+            .collect();
         let column = match names.len() {
             0 => String::new(),
             1 => format!(", {word} {} of {}", names[0], recording.channels.len()),
@@ -270,7 +274,12 @@ impl Given {
         let parts: Vec<Part> = (0..count)
             .map(|channel| Part {
                 name: (count > 1).then(|| channel.to_string()),
-                values: values.iter().skip(channel).step_by(count).copied().collect(),
+                values: values
+                    .iter()
+                    .skip(channel)
+                    .step_by(count)
+                    .copied()
+                    .collect(),
             })
             .collect();
         let channels = match count {
@@ -383,7 +392,10 @@ fn range_of_parts(parts: &[Part]) -> [f32; 2] {
 /// The channels that are meant: the named ones, all that may be signals, or the only one.
 fn chosen(recording: &Recording, column: Option<&str>) -> Result<Vec<usize>, DataError> {
     let is_name = |text: &str| {
-        let mut names = recording.channels.iter().map(|channel| channel.name.as_deref());
+        let mut names = recording
+            .channels
+            .iter()
+            .map(|channel| channel.name.as_deref());
         names.any(|name| name == Some(text))
     };
     let chosen = match column {

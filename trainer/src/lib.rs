@@ -14,6 +14,7 @@ pub mod data;
 pub mod denoise;
 pub mod evaluate;
 pub mod export;
+pub mod given;
 pub mod inference;
 mod kernels;
 pub mod model;

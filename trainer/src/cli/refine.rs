@@ -69,6 +69,15 @@ impl From<MethodChoice> for Method {
 }
 
 impl RefineFlags {
+    /// Whether any of the flags was given.
+    pub(super) fn is_given(&self) -> bool {
+        self.refine.is_some()
+            || self.method.is_some()
+            || self.tolerance.is_some()
+            || self.lambda.is_some()
+            || self.sigma.is_some()
+    }
+
     /// The settings that the flags ask for; `None` without `--refine`.
     ///
     /// Refuses flags that exclude each other, or that mean nothing for the model.

@@ -149,3 +149,14 @@ pub fn psnr_raw(estimate: &[f32], clean: &[f32], peak: f64) -> f64 {
         10.0 * (peak * peak / mse).log10()
     }
 }
+
+/// Signal-to-noise ratio of raw values against clean ones, in dB: `10 log10(Σx² / Σe²)`, of the clean values less their mean. Infinite if
+/// there is no error.
+pub fn snr_raw(estimate: &[f32], clean: &[f32]) -> f64 {
+    let count = clean.len().max(1) as f64;
+    let mean = clean.iter().map(|x| f64::from(*x)).sum::<f64>() / count;
+    let signal: f64 = clean.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum();
+    let errors = estimate.iter().zip(clean);
+    let noise: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    10.0 * (signal / noise).log10()
+}

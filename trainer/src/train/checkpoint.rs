@@ -86,9 +86,9 @@ impl DataFacts {
             peak: splits.peak,
             description: splits.description.clone(),
             digest: digest([&splits.train.samples, &splits.validation.samples]),
-            raw_range: None,
-            sample_rate: splits.sample_rate,
-            number_type: None,
+            raw_range: splits.input.range,
+            sample_rate: splits.input.sample_rate,
+            number_type: splits.input.number_type.map(|number| number.to_string()),
         }
     }
 
