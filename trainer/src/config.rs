@@ -190,7 +190,7 @@ impl Config {
         // All settings together, so that their order does not matter: one may choose a source, another set its keys.
         let mut upper = toml::Table::new();
         for setting in settings {
-            merge(&mut upper, parse_setting(setting)?);
+            lay(&mut upper, parse_setting(setting)?, false);
         }
         merge(&mut table, upper);
         Self::from_table(table, "")
@@ -580,6 +580,11 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
 
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
 pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
+    lay(lower, upper, true);
+}
+
+/// [`merge`]; or, where no `source_replaces`, a table keeps its keys whatever its source: those of one layer belong together.
+fn lay(lower: &mut toml::Table, upper: toml::Table, source_replaces: bool) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
@@ -587,10 +592,10 @@ pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
                     (above.get("source"), below.get("source")),
                     (Some(above), Some(below)) if above != below
                 );
-                if other_source {
+                if other_source && source_replaces {
                     *below = above;
                 } else {
-                    merge(below, above);
+                    lay(below, above, source_replaces);
                 }
             }
             // `epochs = 5` for a float and `lambda = 1` for an integer mean the same number.

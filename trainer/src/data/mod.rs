@@ -13,6 +13,7 @@
 //! | `dead-leaves`, `vibration`, `ecg` | generated: [`generate`] |
 
 pub mod array;
+mod contrast;
 mod dialect;
 mod error;
 pub mod fetch;
@@ -37,12 +38,13 @@ pub use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Prepr
 
 use crate::rng::{Stream, generator};
 pub use array::NpyConfig;
+pub use contrast::{LocalContrast, local_contrast};
 pub use dialect::Decimal;
 pub use error::DataError;
 pub use generate::{
     DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
 };
-pub use images::{ImagesConfig, LocalContrast, local_contrast};
+pub use images::ImagesConfig;
 pub use look::{Column, Look};
 pub use mnist::MnistConfig;
 pub use paths::Paths;
@@ -399,6 +401,8 @@ fn checked_counts(train: usize, validation: usize, test: usize) -> Result<(), Da
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `data/` in `SPARSECODE_SHARED`, or in

@@ -141,10 +141,12 @@ impl SignalConfig {
             ));
         }
         let (files, mut notes) = chosen_files(self.path.as_ref(), folder, &EXTENSIONS)?;
+        let mut remarks = Vec::new();
         let signals = files
             .iter()
-            .map(|path| self.read(path, &mut notes))
+            .map(|path| self.read(path, &mut remarks))
             .collect::<Result<Vec<_>, _>>()?;
+        notes.extend(gathered(remarks));
         check_alike(&signals)?;
         let sample_rate = self.rate(&signals[0], &mut notes);
         let parts = match signals.as_slice() {
@@ -229,18 +231,15 @@ impl SignalConfig {
     }
 
     /// The channel that is meant of one recording.
-    fn read(&self, path: &Path, notes: &mut Vec<String>) -> Result<Signal, DataError> {
+    fn read(&self, path: &Path, remarks: &mut Vec<Remark>) -> Result<Signal, DataError> {
         let recording = Recording::read(path, &self.hints())?;
         let channel = recording.choose(self.column.as_ref())?;
         let own = recording.notes.iter();
-        notes.extend(own.map(|note| format!("{}: {note}", path.display())));
+        remarks.extend(own.map(|note| (path.to_path_buf(), note.clone())));
         let look = recording.channels[channel].look;
         if !look.is_signal() {
-            notes.push(format!(
-                "{}: {} {look}",
-                path.display(),
-                recording.named_channel(channel)
-            ));
+            let remark = format!("{} {look}", recording.named_channel(channel));
+            remarks.push((path.to_path_buf(), remark));
         }
         let (sample_rate, number_type) = (recording.sample_rate, recording.number_type);
         let words = recording.named_channel(channel);
@@ -335,6 +334,25 @@ impl SignalConfig {
             signals: [order, validation, test],
         })
     }
+}
+
+/// A file, and what is to be said of it.
+type Remark = (PathBuf, String);
+
+/// One line for each thing that is said, whatever the number of files that it is said of.
+fn gathered(remarks: Vec<Remark>) -> Vec<String> {
+    let mut lines: Vec<(String, PathBuf, usize)> = Vec::new();
+    for (path, remark) in remarks {
+        match lines.iter_mut().find(|(said, ..)| *said == remark) {
+            Some((.., more)) => *more += 1,
+            None => lines.push((remark, path, 0)),
+        }
+    }
+    let line = |(remark, path, more): (String, PathBuf, usize)| match more {
+        0 => format!("{}: {remark}", path.display()),
+        more => format!("{} and {more} more: {remark}", path.display()),
+    };
+    lines.into_iter().map(line).collect()
 }
 
 /// Refuses recordings that differ in rate or in the name of the channel.
@@ -494,7 +512,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signal.npy");
         write_npy_f32(&path, &[values.len()], values).unwrap();
-        config.load(Some(&path))
+        config.load(Some(&path), 1)
     }
 
     fn small(normalisation: Normalisation) -> SignalConfig {
@@ -623,106 +641,11 @@ mod tests {
         }
     }
 
-    fn csv(text: &str, column: Option<Column>) -> Result<Vec<f32>, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signal.csv");
-        std::fs::write(&path, text).unwrap();
-        read_signal(&path, column.as_ref())
-            .map(|signal| signal.values)
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn csv_columns_by_name_and_position_with_and_without_names() {
-        let name = |name: &str| Some(Column::Name(name.to_string()));
-        let index = |index| Some(Column::Index(index));
-        assert_eq!(csv("1\n2.5\n-3e2\n", None).unwrap(), [1.0, 2.5, -300.0]);
-        assert_eq!(csv("x\n1\n2\n", None).unwrap(), [1.0, 2.0]);
-        assert_eq!(
-            csv("# made by\nt;x\n0; 5\n1; 6\n", index(1)).unwrap(),
-            [5.0, 6.0]
-        );
-        assert_eq!(csv("0\t5\r\n1\t6\r\n", index(1)).unwrap(), [5.0, 6.0]);
-        assert_eq!(csv("t,x\n0,5\n1,6\n", name("x")).unwrap(), [5.0, 6.0]);
-        for (text, column, needle) in [
-            ("t,x\n0,5\n", name("y"), "t, x"),
-            ("t,x\n0,5\n", index(2), "0 to 1"),
-            ("x\n1\noops\n", None, "line 3, sample 1: \"oops\""),
-            ("x\n1\nNaN\n", None, "sample 1 is NaN"),
-            ("a,b\n1,2\n3\n", None, "line: 3"),
-            ("t,x\n0,\n", index(1), "line 2, sample 0"),
-        ] {
-            let error = csv(text, column).unwrap_err();
-            assert!(error.contains(needle), "{error:?} lacks {needle:?}");
-        }
-    }
-
-    #[test]
-    fn wav_integers_and_floats_by_channel() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sound.WAV");
-        for (bits, format) in [
-            (8, hound::SampleFormat::Int),
-            (16, hound::SampleFormat::Int),
-            (24, hound::SampleFormat::Int),
-            (32, hound::SampleFormat::Int),
-            (32, hound::SampleFormat::Float),
-        ] {
-            let spec = hound::WavSpec {
-                channels: 2,
-                sample_rate: 12_000,
-                bits_per_sample: bits,
-                sample_format: format,
-            };
-            let mut writer = hound::WavWriter::create(&path, spec).unwrap();
-            for value in [0.0f32, 0.5, 0.25, -0.5] {
-                match format {
-                    hound::SampleFormat::Float => writer.write_sample(value).unwrap(),
-                    hound::SampleFormat::Int => {
-                        let scale = (1i64 << (bits - 1)) as f32;
-                        writer.write_sample((value * scale) as i32).unwrap();
-                    }
-                }
-            }
-            writer.finalize().unwrap();
-            for (channel, expected) in [(0, [0.0, 0.25]), (1, [0.5, -0.5])] {
-                let signal = read_signal(&path, Some(&Column::Index(channel))).unwrap();
-                assert_eq!(signal.values, expected, "{bits} bits");
-                assert_eq!(signal.sample_rate, Some(12_000.0));
-            }
-        }
-        let whole = std::fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(read_signal(&path, None).is_err(), "{length} bytes");
-        }
-        let text = folder.path().join("signal.txt");
-        std::fs::write(&text, "1\n").unwrap();
-        assert!(
-            read_signal(&text, None)
-                .unwrap_err()
-                .to_string()
-                .contains(".npy")
-        );
-    }
-
-    #[test]
-    fn arrays_with_channels() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signal.npy");
-        write_npy_f32(&path, &[3, 2], &ramp(6)).unwrap();
-        let read = |column| read_signal(&path, Some(&Column::Index(column)));
-        assert_eq!(read(1).unwrap().values, [1.0, 3.0, 5.0]);
-        assert!(read(2).unwrap_err().to_string().contains("data.column"));
-        write_npy_f32(&path, &[3, 0], &[]).unwrap();
-        assert!(read(0).unwrap_err().to_string().contains("data.column"));
-    }
-
     #[test]
     fn the_real_recordings() {
         let Some(folder) = shared_data() else { return };
         let path = folder.join("sensor/ecg_mitbih208_360hz_mV.npy");
-        let splits = SignalConfig::default().load(Some(&path)).unwrap();
+        let splits = SignalConfig::default().load(Some(&path), 1).unwrap();
         println!("{} peak {}", splits.description, splits.peak);
         // The unit that the recording's denoising figures are stated in: the deviation of its first 60 %.
         assert!((splits.preprocessing.deviation - 0.639).abs() < 5e-4);
