@@ -4,6 +4,7 @@ mod finished_runs;
 mod given_back;
 mod integers;
 mod model_on_data;
+mod places;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sparsecode_formats::{InputFacts, IntegerFile, NumberType};
+use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType};
 use sparsecode_runtime::ram_bytes;
 
 use super::print_json;
@@ -54,6 +54,9 @@ struct Preprocessing {
     mean: f32,
     deviation: f32,
     contrast: String,
+    /// Whether contrast is normalised before samples become levels: a patch's surroundings are needed.
+    #[serde(skip)]
+    is_local: bool,
 }
 
 /// What the file says of the samples that it was trained on; null for what it does not say.
@@ -90,7 +93,7 @@ struct Provenance {
 /// What the integers of a model stand for.
 #[derive(Serialize)]
 struct Levels {
-    /// Raw units of one input level.
+    /// Raw units of one input level; where local contrast is normalised, units of samples so normalised.
     input_scale: f32,
     input_min: i16,
     input_max: i16,
@@ -173,6 +176,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             mean: spec.preprocessing.mean,
             deviation: spec.preprocessing.deviation,
             contrast: spec.preprocessing.contrast.to_string(),
+            is_local: matches!(spec.preprocessing.contrast, Contrast::Local { .. }),
         },
         peak: spec.peak,
         input: input.into(),
@@ -244,6 +248,7 @@ fn print(report: &Report) {
         "weights, activations",
         format!("{}, {}", report.weights, report.activations),
     );
+    let pre = &report.preprocessing;
     if let Some(levels) = &report.levels {
         let Levels {
             input_scale,
@@ -254,7 +259,13 @@ fn print(report: &Report) {
         } = levels;
         row(
             "input levels",
-            format!("{input_min} to {input_max}, {input_scale} raw units each"),
+            format!(
+                "{input_min} to {input_max}, {input_scale} {} each",
+                match pre.is_local {
+                    true => "units of samples with normalised contrast",
+                    false => "raw units",
+                }
+            ),
         );
         row("code levels", format!("0 to {code_max}, {code_scale} each"));
         row(
@@ -262,7 +273,6 @@ fn print(report: &Report) {
             "cannot overflow (proved again)".to_owned(),
         );
     }
-    let pre = &report.preprocessing;
     row(
         "preprocessing",
         format!(

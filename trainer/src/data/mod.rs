@@ -24,7 +24,9 @@ pub mod mnist;
 pub mod npy;
 mod paths;
 pub mod picture;
+mod place;
 pub mod recording;
+mod renormalise;
 pub mod signal;
 mod sound;
 mod table;
@@ -48,6 +50,7 @@ pub use images::ImagesConfig;
 pub use look::{Column, Look};
 pub use mnist::MnistConfig;
 pub use paths::Paths;
+pub use place::{Named, PlaceError};
 pub use recording::Recording;
 pub use signal::{Normalisation, SignalConfig};
 

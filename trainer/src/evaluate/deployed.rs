@@ -7,10 +7,7 @@ use sparsecode_runtime::CodeBuffer;
 use crate::data::Dataset;
 use crate::denoise::{DenoiseError, Layout, Window, denoise};
 use crate::export::{HostError, HostModel, HostRefine};
-use crate::rng::{Stream, generator};
-
-/// Where noise for an evaluation comes from, whatever its deviation.
-const NOISE: Stream = Stream::Noise { level: 0 };
+use crate::rng::generator;
 
 /// Figures of a model file on some samples, means over them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,7 +102,7 @@ pub fn measure_recorded(
     let spec = *host.spec();
     let mut input = values.to_vec();
     if let Some(sigma) = noise {
-        let mut rng = generator(spec.provenance.seed, NOISE);
+        let mut rng = generator(spec.provenance.seed, super::EVALUATION_NOISE);
         let raw = (sigma * f64::from(spec.preprocessing.deviation)) as f32;
         for x in &mut input {
             let draw: f32 = StandardNormal.sample(&mut rng);
