@@ -2,13 +2,16 @@
 
 mod configuration;
 mod finished_runs;
+mod given_back;
 mod integers;
+mod model_on_data;
 mod places;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;
 mod sweep;
 mod training;
+mod units;
 mod usage;
 mod whole;
 

@@ -148,10 +148,12 @@ impl SignalConfig {
             ));
         }
         let (files, mut notes) = chosen_files(self.path.as_ref(), folder, &EXTENSIONS)?;
+        let mut remarks = Vec::new();
         let signals = files
             .iter()
-            .map(|path| self.read(path, &mut notes))
+            .map(|path| self.read(path, &mut remarks))
             .collect::<Result<Vec<_>, _>>()?;
+        notes.extend(gathered(remarks));
         check_alike(&signals)?;
         let sample_rate = self.rate(&signals[0], &mut notes);
         let parts = match signals.as_slice() {
@@ -236,18 +238,15 @@ impl SignalConfig {
     }
 
     /// The channel that is meant of one recording.
-    fn read(&self, path: &Path, notes: &mut Vec<String>) -> Result<Signal, DataError> {
+    fn read(&self, path: &Path, remarks: &mut Vec<Remark>) -> Result<Signal, DataError> {
         let recording = Recording::read(path, &self.hints())?;
         let channel = recording.choose(self.column.as_ref())?;
         let own = recording.notes.iter();
-        notes.extend(own.map(|note| format!("{}: {note}", path.display())));
+        remarks.extend(own.map(|note| (path.to_path_buf(), note.clone())));
         let look = recording.channels[channel].look;
         if !look.is_signal() {
-            notes.push(format!(
-                "{}: {} {look}",
-                path.display(),
-                recording.named_channel(channel)
-            ));
+            let remark = format!("{} {look}", recording.named_channel(channel));
+            remarks.push((path.to_path_buf(), remark));
         }
         let (sample_rate, number_type) = (recording.sample_rate, recording.number_type);
         let words = recording.named_channel(channel);
@@ -342,6 +341,25 @@ impl SignalConfig {
             signals: [order, validation, test],
         })
     }
+}
+
+/// A file, and what is to be said of it.
+type Remark = (PathBuf, String);
+
+/// One line for each thing that is said, whatever the number of files that it is said of.
+fn gathered(remarks: Vec<Remark>) -> Vec<String> {
+    let mut lines: Vec<(String, PathBuf, usize)> = Vec::new();
+    for (path, remark) in remarks {
+        match lines.iter_mut().find(|(said, ..)| *said == remark) {
+            Some((.., more)) => *more += 1,
+            None => lines.push((remark, path, 0)),
+        }
+    }
+    let line = |(remark, path, more): (String, PathBuf, usize)| match more {
+        0 => format!("{}: {remark}", path.display()),
+        more => format!("{} and {more} more: {remark}", path.display()),
+    };
+    lines.into_iter().map(line).collect()
 }
 
 /// Refuses recordings that differ in rate or in the name of the channel.

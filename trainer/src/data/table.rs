@@ -392,7 +392,7 @@ impl Reader<'_> {
             };
             return Err(malformed(
                 format!(
-                    "line: {}, sample {index}, has {} separated by {}, most lines have {count}",
+                    "line {}, sample {index}, has {} separated by {}; most lines have {count}",
                     row.line,
                     fields(row.fields.len()),
                     self.dialect.delimiter.name()

@@ -7,6 +7,7 @@ mod evaluate;
 mod fista;
 mod gradients;
 mod quantized;
+mod reading;
 mod reference;
 mod sweep;
 mod training;

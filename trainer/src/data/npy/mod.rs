@@ -138,14 +138,14 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
 
 /// An array together with the bytes of its file, so that the file can be written again with some values replaced.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     bytes: Vec<u8>,
     layout: Layout,
 }
 
 impl Stored {
     /// Reads a file as [`read_npy`] does.
-    pub(super) fn read(path: &Path) -> Result<(Self, Array), DataError> {
+    pub(crate) fn read(path: &Path) -> Result<(Self, Array), DataError> {
         let bytes = std::fs::read(path).map_err(DataError::read(path))?;
         let (layout, array) =
             parse(&bytes).map_err(|(reason, remedy)| DataError::malformed(path, reason, remedy))?;
@@ -154,7 +154,7 @@ impl Stored {
 
     /// The bytes of the same file with other `values` at these positions in row-major order, and how many of them were cut to the
     /// range of the number type. Integers are rounded.
-    pub(super) fn with(&self, values: impl Iterator<Item = (usize, f32)>) -> (Vec<u8>, usize) {
+    pub(crate) fn with(&self, values: impl Iterator<Item = (usize, f32)>) -> (Vec<u8>, usize) {
         let (mut bytes, mut clipped) = (self.bytes.clone(), 0);
         for (index, value) in values {
             let place = self.layout.offset(index);
