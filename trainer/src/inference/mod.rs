@@ -12,10 +12,12 @@
 mod cpu;
 mod energy;
 mod fista;
+mod step;
 
 pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
+pub use step::StepRule;
 
 use std::sync::Arc;
 
@@ -46,6 +48,9 @@ pub struct InferenceConfig {
     pub lambda: f64,
     /// η, FISTA's step; positive.
     pub step_size: f64,
+    /// Whether FISTA takes η whatever the decoder is (`"fixed"`), or no more than the decoder allows (`"bounded"`).
+    #[serde(default, skip_serializing_if = "StepRule::is_fixed")]
+    pub step_rule: StepRule,
     /// K, the most iterations for one batch.
     pub max_iterations: usize,
     /// A sample has converged when ‖z_k − z_{k−1}‖ < tolerance · ‖z_{k−1}‖; 0 runs all iterations.
@@ -72,6 +77,8 @@ pub struct Inference {
     pub iterations: usize,
     /// For each sample, the iterations in which it did not meet the tolerance.
     pub steps: Vec<u32>,
+    /// The step that was taken: η, or less under [`StepRule::Bounded`].
+    pub step_size: f64,
 }
 
 impl Inference {

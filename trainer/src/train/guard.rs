@@ -23,7 +23,7 @@ pub struct Divergence {
 }
 
 const SMALLER_STEP: &str =
-    "try a smaller inference.step_size or learning rate, or check that the data are scaled";
+    "try inference.step_rule=bounded, a smaller inference.step_size or learning rate, or check that the data are scaled";
 
 /// Checks the energy that inference reached.
 pub(super) fn check_energy(

@@ -83,6 +83,10 @@ pub struct EpochRecord {
     pub decoder_norm: f64,
     /// η_D of this epoch.
     pub decoder_learning_rate: f64,
+    /// The smallest step that FISTA was held to in this epoch: less than the configured one, which was too large for the decoder.
+    /// `None` if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_step_size: Option<f64>,
     /// Whether this is the best validation energy so far.
     pub best: bool,
     /// Wall time of the epoch, validation included.
@@ -121,9 +125,19 @@ struct EpochSums {
     steps: f64,
     iterations: f64,
     seconds: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_step_size: Option<f64>,
 }
 
 impl EpochSums {
+    /// Takes note of the step that a batch took instead of `wanted`.
+    fn hold(&mut self, step_size: f64, wanted: f64) {
+        if step_size < wanted {
+            let smallest = self.held_step_size.map_or(step_size, |s| s.min(step_size));
+            self.held_step_size = Some(smallest);
+        }
+    }
+
     fn add(&mut self, step: &StepFigures, samples: f64) {
         self.samples += samples;
         self.batches += 1.0;
@@ -526,6 +540,10 @@ impl<'a> Trainer<'a> {
             iterations: outcome.inference.iterations as f64,
         };
         self.position.sums.add(&figures, indices.len() as f64);
+        self.position.sums.hold(
+            outcome.inference.step_size,
+            self.config.inference.step_size,
+        );
         Ok(())
     }
 
@@ -591,6 +609,7 @@ impl<'a> Trainer<'a> {
             validation,
             decoder_norm: self.learner.model.decoder.mean_column_norm()?,
             decoder_learning_rate: self.config.decoder_learning_rate(epoch),
+            held_step_size: sums.held_step_size,
             best,
             seconds: sums.seconds + started.elapsed().as_secs_f64(),
         })
