@@ -508,8 +508,7 @@ impl Row {
             hidden_dim: self.hidden(hidden_dim),
             lista_iterations: 3,
         };
-        let mut config =
-            self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3);
+        let mut config = self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3);
         config.inference.step_rule = StepRule::Bounded;
         config
     }

@@ -45,27 +45,29 @@ pub(crate) fn squared_norm_bound(matrix: &Tensor, enough: f64) -> Result<f64> {
     if power <= enough || power == 0.0 {
         return Ok(power);
     }
-    let transposed = matrix.t()?;
-    let gram = match rows < columns {
-        true => product(matrix, &transposed)?,
-        false => product(&transposed, matrix)?,
+    // A power of two, so that nothing is rounded; numbers of any size come between -1 and 1.
+    let scale = power.sqrt().log2().ceil().exp2();
+    let unit = scaled(matrix, 1.0 / scale)?;
+    let transposed = unit.t()?;
+    let mut now = match rows < columns {
+        true => product(&unit, &transposed)?,
+        false => product(&transposed, &unit)?,
     };
+    let (side, depth) = (rows.min(columns) as f64, rows.max(columns) as f64);
     let epsilon = epsilon(matrix);
-    let side = rows.min(columns) as f64;
-    // What rounding of the Gram matrix may hide, in terms of ‖A‖_F².
-    let lost = epsilon * rows.max(columns) as f64 * power;
+    // ‖G‖ ≤ ‖G as computed‖ + ε·depth ‖A‖_F².
+    let lost = epsilon * depth * power / (scale * scale);
     // Of each power: its Frobenius norm, and the power of two, not below, that it is divided by before it is squared.
     let mut norms: Vec<(f64, f64)> = Vec::new();
-    let mut now = gram;
     loop {
         let norm = (sum_of_squares(&now)? * (1.0 + SUM_ROUNDING)).sqrt();
         norms.push((norm, norm.log2().ceil().exp2()));
-        // From the last power back to G: ‖B‖² = ‖BᵀB‖ ≤ ‖BᵀB as computed‖ + εn ‖B‖_F².
+        // From the last power back to G: ‖B‖² = ‖BᵀB‖ ≤ ‖BᵀB as computed‖ + ε·side ‖B‖_F².
         let back = |bound: f64, (norm, scale): &(f64, f64)| {
             let rounding = epsilon * side * (norm / scale).powi(2);
             scale * (bound + rounding).sqrt()
         };
-        let bound = lost + norms.iter().rev().skip(1).fold(norm, back);
+        let bound = scale * scale * (lost + norms.iter().rev().skip(1).fold(norm, back));
         if bound <= enough || norms.len() > SQUARINGS || !bound.is_finite() || norm == 0.0 {
             return Ok(bound);
         }

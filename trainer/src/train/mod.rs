@@ -540,10 +540,9 @@ impl<'a> Trainer<'a> {
             iterations: outcome.inference.iterations as f64,
         };
         self.position.sums.add(&figures, indices.len() as f64);
-        self.position.sums.hold(
-            outcome.inference.step_size,
-            self.config.inference.step_size,
-        );
+        self.position
+            .sums
+            .hold(outcome.inference.step_size, self.config.inference.step_size);
         Ok(())
     }
 

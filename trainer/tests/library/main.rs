@@ -8,5 +8,6 @@ mod fista;
 mod gradients;
 mod quantized;
 mod reference;
+mod step_rule;
 mod sweep;
 mod training;
