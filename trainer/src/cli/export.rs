@@ -12,7 +12,6 @@ use crate::export::{Calibration, HostModel, TrainedRun};
 use crate::inference::CpuEngine;
 use crate::report::table::{Table, bytes, decibels, percent};
 use crate::storage::write_atomic;
-use crate::train::RunFolder;
 
 /// The most samples that the report measures on.
 const SAMPLES: usize = 1000;
@@ -180,7 +179,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         return Err(usage("--input-scale: expected a number above 0"));
     }
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
+    let trained = super::run::open(&arguments.run)?;
     let samples = arguments.data.load_for(&trained);
     let samples = samples.map(|splits| head(splits.validation));
     let written = match integer {

@@ -4,10 +4,8 @@ use clap::Args;
 
 use super::{DataFlags, check_extension, usage};
 use crate::evaluate::{Samples, features};
-use crate::export::TrainedRun;
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Scaling, gallery};
-use crate::train::RunFolder;
 
 /// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
 ///
@@ -44,7 +42,7 @@ enum Of {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["png"])?;
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
+    let trained = super::run::open(&arguments.run)?;
     let config = &trained.config;
     let rows = match arguments.of {
         Of::Encoder => features::encoder_rows(&trained.model)?.ok_or_else(|| {

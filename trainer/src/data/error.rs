@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::place::PlaceError;
 use crate::storage::StorageError;
 
 /// An error of loading, generating, downloading or writing data. Every message names the file or the field and, where
@@ -51,6 +52,9 @@ pub enum DataError {
         /// What to do.
         remedy: String,
     },
+    /// A place of data that cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A download failed from every source.
     #[error("cannot download {file}: {reason}; {remedy}")]
     Download {

@@ -19,6 +19,8 @@ pub mod generate;
 pub mod images;
 pub mod mnist;
 pub mod npy;
+mod place;
+mod renormalise;
 pub mod signal;
 
 use std::fmt;
@@ -36,6 +38,7 @@ pub use generate::{
 };
 pub use images::{ImagesConfig, LocalContrast, local_contrast};
 pub use mnist::MnistConfig;
+pub use place::{Named, PlaceError};
 pub use signal::{Column, Normalisation, SignalConfig};
 
 /// Samples ready for training: row-major f32, already preprocessed.
@@ -428,6 +431,7 @@ fn chosen_file(
 ) -> Result<PathBuf, DataError> {
     let remedy = "set data.path, or name the file with --data FILE";
     match (own, given) {
+        (Some(own), _) if own.is_dir() => chosen_file(None, Some(own), extensions),
         (Some(own), given) => {
             let beside = given.map(|folder| folder.join(own));
             [Some(own.to_path_buf()), beside]

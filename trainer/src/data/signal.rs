@@ -216,7 +216,7 @@ pub(super) fn cut(values: &[f32], window: usize, hop: usize, limit: usize) -> Ve
 }
 
 /// Applies the per-window part of a normalisation to a data set with a global one.
-fn window_normalised(
+pub(super) fn window_normalised(
     mut data: Dataset,
     normalisation: Normalisation,
     mean: f32,
