@@ -18,6 +18,7 @@ pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
 pub use step::StepRule;
+pub(crate) use step::safe_step;
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernels::elementwise::{scaled, sum_of_squares};
 use crate::kernels::matmul::product;
+use crate::model::Decoder;
 
 /// Which step FISTA takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,25 @@ impl StepRule {
     pub(super) fn is_fixed(&self) -> bool {
         *self == Self::Fixed
     }
+}
+
+/// 1/L of the reconstruction alone, `(1/d)‖y − D(z)‖²`: the largest step that is safe for this decoder without hinge and encoder term.
+/// Infinite for a decoder of zeros.
+///
+/// # Errors
+///
+/// Fails if the device runs out of memory.
+pub(crate) fn safe_step(decoder: &Decoder) -> Result<f64> {
+    let (input_dim, squared_norm) = match decoder {
+        Decoder::Linear { dictionary } => {
+            (dictionary.dim(0)?, squared_norm_bound(dictionary, 0.0)?)
+        }
+        Decoder::OneHidden { hidden, output, .. } => (
+            output.dim(0)?,
+            squared_norm_bound(hidden, 0.0)? * squared_norm_bound(output, 0.0)?,
+        ),
+    };
+    Ok(input_dim as f64 / (2.0 * squared_norm))
 }
 
 /// Squarings of the Gram matrix. With `n` its side, the bound exceeds the value by a factor of at most `n^(1/64)`, 1.08 for 128;

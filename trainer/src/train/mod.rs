@@ -4,6 +4,7 @@ mod adam;
 mod checkpoint;
 mod guard;
 mod identity;
+pub mod length;
 mod resident;
 mod session;
 mod step;
@@ -30,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, ConfigError};
 use crate::data::Splits;
 use crate::evaluate::{self, CodeSource, Evaluation, Samples};
-use crate::inference::Engine;
-use crate::model::Autoencoder;
+use crate::inference::{Engine, safe_step};
+use crate::model::{Autoencoder, Decoder, Encoder};
 use crate::rng::{Stream, generator};
 
 /// How long what an engine's own device has done may be without a checkpoint.
@@ -350,14 +351,29 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Takes the weights of another model to start from, such as another run's best.
+    /// Takes the weights of another model to start from, such as another run's best. An encoder that the other does not have starts as
+    /// ISTA for its dictionary ([`Encoder::unrolled`]), or for a one-hidden decoder at random.
     ///
     /// # Errors
     ///
     /// Names the tensor whose shape the configuration does not make.
     pub fn start_from(&mut self, model: &Autoencoder) -> Result<(), TrainError> {
         let mut start = self.learner.model.clone();
-        checkpoint::copy_parameters(&mut start, model, "the run to start from")?;
+        let mut from = model.clone();
+        if from.encoder.is_none() {
+            from.encoder = match (&start.encoder, &model.decoder) {
+                (Some(encoder), Decoder::Linear { dictionary }) => {
+                    let step_size = safe_step(&model.decoder)?.min(f64::from(f32::MAX));
+                    let lambda = self.config.inference.lambda;
+                    let iterations = encoder.iterations;
+                    Some(Encoder::unrolled(
+                        dictionary, lambda, step_size, iterations,
+                    )?)
+                }
+                (encoder, _) => encoder.clone(),
+            };
+        }
+        checkpoint::copy_parameters(&mut start, &from, "the run to start from")?;
         self.learner = Learner::new(start, &self.config)?;
         Ok(())
     }
