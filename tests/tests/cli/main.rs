@@ -1,6 +1,7 @@
 //! The program as a person uses it: commands, exit codes, messages, files.
 
 mod finished_runs;
+mod import;
 mod integers;
 mod samples;
 #[cfg(target_os = "linux")]

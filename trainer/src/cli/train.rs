@@ -85,8 +85,8 @@ pub(super) struct Arguments {
     quantize_aware: Option<QuantizeFlag>,
     /// Learn an encoder for the decoder of --from, which stays as it is, bit for bit
     ///
-    /// The encoder learns FISTA's codes: λ, sizes, mean and deviation are those of --from, and hinge and encoder term are off, unless
-    /// settings say otherwise. On a GPU such a run takes its steps on the processor.
+    /// The encoder learns FISTA's codes: λ, sizes, mean and deviation are those of --from, and there is no hinge, unless settings say
+    /// otherwise. On a GPU such a run takes its steps on the processor.
     #[arg(long)]
     frozen_decoder: bool,
     /// Start from the best weights of another run, and, without --preset or --config, from its configuration
@@ -170,6 +170,13 @@ impl Arguments {
             resolved = with_overrides(base)?;
         }
         resolved.data = self.data.place(&resolved.data)?;
+        // A run that began before its preset had a bounded step goes on with the step that it has.
+        if self.resume
+            && !settings.iter().any(|s| s.starts_with("inference.step_rule"))
+            && let Ok(run) = Config::read(&folder.config())
+        {
+            resolved.inference.step_rule = run.inference.step_rule;
+        }
         Ok(resolved)
     }
 
@@ -214,7 +221,7 @@ impl Arguments {
         base.model.hidden_dim = from.model.hidden_dim;
         base.inference = InferenceConfig {
             variance_weight: 0.0,
-            encoder_weight: 0.0,
+            encoder_weight: FROZEN_ENCODER_WEIGHT,
             ..from.inference
         };
         Ok(base)
@@ -236,7 +243,16 @@ impl Arguments {
 
     /// How many epochs data of one's own take, where nobody says; a run that is continued takes what it began with.
     fn own_epochs(&self, config: &Config, folder: &RunFolder, samples: usize) -> Option<u32> {
-        let is_published = matches!(config.data, DataConfig::Mnist(_));
+        let of_patches = || {
+            self.preset
+                .as_ref()
+                .is_some_and(|name| name.starts_with("patches/"))
+        };
+        let is_published = match config.data {
+            DataConfig::Mnist(_) => true,
+            DataConfig::Images(_) => of_patches(),
+            _ => false,
+        };
         if config.data.is_generated() || is_published || self.names_epochs(config) {
             return None;
         }
@@ -440,8 +456,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Learning rate of an encoder that starts as ISTA for a dictionary that stays.
+/// Learning rate of an encoder for a dictionary that stays, and γ. On a dictionary of an ECG, whose codes by FISTA have an energy of 9.07,
+/// 800 steps came to 9.80; with a rate of 3e-3 to 10.11, with γ = 0 to 10.49 (and at 3e-4 to 11.55), from a random start to 10.50.
 const FROZEN_RATE: f64 = 1e-3;
+const FROZEN_ENCODER_WEIGHT: f64 = 1.0;
 
 /// Data as the dictionary takes them, which stays: with the mean and the deviation of the run that it comes from.
 fn in_units_of_dictionary(
@@ -616,6 +634,7 @@ mod tests {
             },
             decoder_norm: 1.0,
             decoder_learning_rate: 1e-3,
+            held_step_size: None,
             best: true,
             seconds: 5.13,
         }

@@ -5,6 +5,7 @@ mod config;
 mod cpu_engine;
 mod evaluate;
 mod fista;
+mod frozen;
 mod gradients;
 mod quantized;
 mod reference;
