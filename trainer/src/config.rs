@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use sparsecode_formats::Variant;
 
 use crate::data::DataConfig;
-use crate::inference::{InferenceConfig, Stopping};
+use crate::inference::{InferenceConfig, StepRule, Stopping};
 use crate::model::QuantizeAware;
 
 /// Everything that decides what a run computes.
@@ -83,6 +83,9 @@ pub struct OptimizerConfig {
     /// Trains with weights rounded as an export for integers rounds them. Not set: with the weights as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize_aware: Option<QuantizeAware>,
+    /// Learns an encoder for the decoder that the run starts from, which stays as it is, bit for bit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen_decoder: bool,
 }
 
 /// Why a configuration could not be resolved.
@@ -273,7 +276,12 @@ impl Config {
             let name = path.display().to_string();
             let text =
                 std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
-            merge(&mut table, parse_table(&text, &name)?);
+            let upper = parse_table(&text, &name)?;
+            match parse_config(upper.clone(), &name) {
+                // A whole configuration, as a run's config.toml: keys that it leaves out are at their default, not this one's.
+                Ok(whole) => table = whole.to_table(),
+                Err(_) => lay_over(&mut table, upper),
+            }
             // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
             parse_config(table.clone(), &name)?;
         }
@@ -283,7 +291,7 @@ impl Config {
         for setting in settings {
             merge_keys(&mut upper, parse_setting(setting)?);
         }
-        merge(&mut table, upper);
+        lay_over(&mut table, upper);
         Self::from_table(table, "")
     }
 
@@ -303,7 +311,7 @@ impl Config {
     /// Names the key that is unknown, of the wrong type or out of range.
     pub fn with_table(&self, settings: toml::Table) -> Result<Self, ConfigError> {
         let mut table = self.to_table();
-        merge(&mut table, settings);
+        lay_over(&mut table, settings);
         Self::from_table(table, "")
     }
 
@@ -351,6 +359,12 @@ impl Config {
             "inference.initial_code",
             inference.initial_code.to_string(),
             "above 0 for a one-hidden decoder without an encoder (presets end in do-nl)",
+        )?;
+        check(
+            !optimizer.frozen_decoder || self.has_encoder(),
+            "optimizer.frozen_decoder",
+            optimizer.frozen_decoder.to_string(),
+            "false for a model without an encoder, which has nothing else to learn",
         )?;
         check(
             self.epochs > 0,
@@ -455,6 +469,19 @@ impl Config {
     /// Whether decoder columns are rescaled to norm 1: SDL and DO.
     pub fn normalizes_columns(&self) -> bool {
         matches!(self.variant, Variant::Sdl | Variant::Do)
+    }
+
+    /// Why an engine's own device cannot take the run's steps, so that the processor does; `None` if it can.
+    pub fn steps_on_processor(&self) -> Option<&'static str> {
+        if self.optimizer.quantize_aware.is_some() {
+            Some("optimizer.quantize_aware is set")
+        } else if self.optimizer.frozen_decoder {
+            Some("the decoder is frozen")
+        } else if self.inference.step_rule == StepRule::Bounded {
+            Some("inference.step_rule is \"bounded\"")
+        } else {
+            None
+        }
     }
 
     /// The name of the model: the variant, with `-nl` for a one-hidden decoder.
@@ -572,7 +599,9 @@ impl Row {
             hidden_dim: self.hidden(hidden_dim),
             lista_iterations: 3,
         };
-        self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3)
+        let mut config = self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3);
+        config.inference.step_rule = StepRule::Bounded;
+        config
     }
 
     fn hidden(&self, hidden_dim: usize) -> usize {
@@ -600,6 +629,7 @@ impl Row {
             inference: InferenceConfig {
                 lambda,
                 step_size: 0.5,
+                step_rule: StepRule::Fixed,
                 max_iterations: 200,
                 tolerance: 1e-3,
                 stopping: Stopping::Sliding,
@@ -628,6 +658,7 @@ impl Row {
                 hidden_bias_weight_decay: 0.0,
                 encoder_bias_weight_decay: 0.0,
                 quantize_aware: None,
+                frozen_decoder: false,
             },
             data,
         }
@@ -671,6 +702,27 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
         .parse()
         .or_else(|_| format!("{key} = {quoted}").parse())
         .map_err(|_| bad())
+}
+
+/// [`merge`] of settings with a configuration. Where they choose a person's own signal or array, on which nothing is published that a
+/// run could repeat, FISTA's step is bounded, unless they choose a rule.
+fn lay_over(lower: &mut toml::Table, mut upper: toml::Table) {
+    let source = |table: &toml::Table| {
+        let data = table.get("data").and_then(toml::Value::as_table);
+        data.and_then(|data| data.get("source")).cloned()
+    };
+    let chosen = source(&upper).filter(|chosen| source(lower).as_ref() != Some(chosen));
+    if chosen.is_some_and(|chosen| matches!(chosen.as_str(), Some("signal" | "npy")))
+        && let inference = upper
+            .entry("inference")
+            .or_insert_with(|| toml::Table::new().into())
+        && let Some(inference) = inference.as_table_mut()
+    {
+        inference
+            .entry("step_rule")
+            .or_insert_with(|| "bounded".into());
+    }
+    merge(lower, upper);
 }
 
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.

@@ -3,6 +3,7 @@
 mod configuration;
 mod finished_runs;
 mod given_back;
+mod import;
 mod integers;
 mod model_on_data;
 mod places;

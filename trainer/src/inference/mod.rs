@@ -12,10 +12,13 @@
 mod cpu;
 mod energy;
 mod fista;
+mod step;
 
 pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
+pub use step::StepRule;
+pub(crate) use step::safe_step;
 
 use std::sync::Arc;
 
@@ -49,6 +52,10 @@ pub struct InferenceConfig {
     /// η, FISTA's step.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub step_size: f64,
+    /// Whether FISTA takes η as it is, or no more than the decoder allows.
+    #[serde(default, skip_serializing_if = "StepRule::is_fixed")]
+    #[schemars(extend("default" = "fixed"))]
+    pub step_rule: StepRule,
     /// K, the most FISTA iterations for one mini-batch.
     #[schemars(range(min = 1))]
     pub max_iterations: usize,
@@ -81,6 +88,8 @@ pub struct Inference {
     pub iterations: usize,
     /// For each sample, the iterations in which it did not meet the tolerance.
     pub steps: Vec<u32>,
+    /// The step that was taken: η, or less under [`StepRule::Bounded`].
+    pub step_size: f64,
 }
 
 impl Inference {
