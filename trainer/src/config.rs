@@ -3,6 +3,8 @@
 //! A configuration is resolved in layers: a preset, then a TOML file, then single values (`--set inference.lambda=0.01` and the
 //! flags that are short for it). The result is saved with the run as `config.toml`; the hash of that text names it.
 
+mod presets;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +12,9 @@ use sha2::{Digest, Sha256};
 use sparsecode_formats::Variant;
 
 use crate::data::DataConfig;
-use crate::inference::{InferenceConfig, StepRule, Stopping};
+use crate::inference::{InferenceConfig, StepRule};
 use crate::model::QuantizeAware;
+use presets::Row;
 
 /// Everything that decides what a run computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,8 +81,17 @@ pub struct OptimizerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No preset has this name.
-    #[error("no preset '{0}': use one of {1}")]
-    UnknownPreset(String, String),
+    #[error(
+        "no preset '{name}'{guess}; a preset is DATA/MODEL, for example mnist/vdl: {data} with {models}, each also as -nl (one-hidden-layer decoder)",
+        data = listed(&DATA_SETS, "or"),
+        models = listed(&model_names(), "or")
+    )]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// Presets of a similar name, as a question; or nothing.
+        guess: String,
+    },
     /// A `key=value` override that is not one.
     #[error("override '{0}': write it as table.key=value, for example inference.lambda=0.01")]
     BadOverride(String),
@@ -116,6 +128,54 @@ pub fn preset_names() -> Vec<String> {
         .collect()
 }
 
+/// The variants as presets name them.
+fn model_names() -> Vec<&'static str> {
+    let names = Variant::ALL.iter();
+    names.map(|variant| variant.model_name(false)).collect()
+}
+
+/// `a, b or c`.
+fn listed<T: AsRef<str>>(items: &[T], last: &str) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
+    }
+}
+
+/// Asks for the presets that may have been meant by a name that none has.
+fn guess(name: &str) -> String {
+    // Below this likeness (Jaro & Winkler's, 0 to 1) a name is another word.
+    const ALIKE: f64 = 0.85;
+    let alike = |a: &str, b: &str| strsim::jaro_winkler(a, b) >= ALIKE;
+    let (name, presets) = (name.to_ascii_lowercase(), preset_names());
+    let is_part = |preset: &&String| {
+        let (data, model) = preset.split_once('/').unwrap_or_default();
+        model == name || (data == name && !model.ends_with("-nl"))
+    };
+    let mut found: Vec<&String> = presets.iter().filter(is_part).collect();
+    if found.is_empty() {
+        let likeness = |preset: &&String| {
+            let whole = strsim::jaro_winkler(preset, &name);
+            let (data, model) = preset.split_once('/').unwrap_or_default();
+            match name.split_once('/') {
+                Some((d, m)) if !(alike(data, d) && alike(model, m)) => 0.0,
+                _ => whole,
+            }
+        };
+        let best = presets.iter().map(|p| likeness(&p)).fold(0.0, f64::max);
+        found = presets
+            .iter()
+            .filter(|preset| best >= ALIKE && likeness(preset) == best)
+            .collect();
+    }
+    match found.is_empty() {
+        true => String::new(),
+        false => format!(": did you mean {}?", listed(&found, "or")),
+    }
+}
+
 impl Config {
     /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and patches are the paper's
     /// Table 3, λ as in its figures; DO and WDL take the SDL row, as do the built-in sets with sizes of their own.
@@ -129,9 +189,12 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::UnknownPreset`] lists the names that exist.
+    /// [`ConfigError::UnknownPreset`] names similar ones, and says what the names are made of.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
-        let unknown = || ConfigError::UnknownPreset(name.to_owned(), preset_names().join(", "));
+        let unknown = || ConfigError::UnknownPreset {
+            name: name.to_owned(),
+            guess: guess(name),
+        };
         let (data, model) = name.split_once('/').ok_or_else(unknown)?;
         let (variant, one_hidden) = match model.strip_suffix("-nl") {
             Some(variant) => (variant, true),
@@ -195,10 +258,11 @@ impl Config {
             // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
             parse_config(table.clone(), &name)?;
         }
-        // All settings together, so that their order does not matter: one may choose a source, another set its keys.
+        // All settings together, so that their order does not matter: one may choose a source, another set its keys. A source
+        // that is set twice leaves the other keys: those which the last one does not have are then named.
         let mut upper = toml::Table::new();
         for setting in settings {
-            merge(&mut upper, parse_setting(setting)?);
+            merge_keys(&mut upper, parse_setting(setting)?);
         }
         lay_over(&mut table, upper);
         Self::from_table(table, "")
@@ -419,161 +483,6 @@ impl Config {
     }
 }
 
-/// A row of the hyperparameter table, to be filled for a data set.
-struct Row {
-    variant: Variant,
-    one_hidden: bool,
-    /// Whether the variance hinge is on, which decides most columns of the row.
-    hinge: bool,
-}
-
-impl Row {
-    fn of(variant: Variant, one_hidden: bool) -> Self {
-        Self {
-            variant,
-            one_hidden,
-            hinge: variant == Variant::Vdl,
-        }
-    }
-
-    fn mnist(&self) -> Config {
-        let (lambda, encoder_weight, decoder_rate, encoder_rate) =
-            match (self.hinge, self.one_hidden) {
-                (false, false) => (0.005, 1.0, 1e-3, 3e-4),
-                (true, false) => (0.02, 5.0, 3e-4, 1e-4),
-                (false, true) => (0.01, 1.0, 1e-3, 1e-4),
-                (true, true) => (0.02, 100.0, 3e-4, 1e-4),
-            };
-        let model = ModelConfig {
-            code_dim: 128,
-            hidden_dim: self.hidden(1024),
-            lista_iterations: 3,
-        };
-        let mut config = self.config(
-            model,
-            DataConfig::Mnist(Default::default()),
-            200,
-            lambda,
-            encoder_weight,
-            decoder_rate,
-            encoder_rate,
-        );
-        config.inference.step_size = if self.hinge { 0.5 } else { 1.0 };
-        config.optimizer.hidden_bias_weight_decay = if self.one_hidden { 1e-3 } else { 0.0 };
-        config
-    }
-
-    fn patches(&self) -> Config {
-        let (lambda, encoder_weight, decoder_rate) = match (self.hinge, self.one_hidden) {
-            (false, false) => (0.002, 1.0, 1e-3),
-            (true, false) => (0.005, 5.0, 3e-4),
-            (false, true) => (0.003, 1.0, 1e-3),
-            (true, true) => (0.003, 20.0, 5e-5),
-        };
-        let model = ModelConfig {
-            code_dim: 256,
-            hidden_dim: self.hidden(2048),
-            lista_iterations: 3,
-        };
-        let mut config = self.config(
-            model,
-            DataConfig::Images(Default::default()),
-            100,
-            lambda,
-            encoder_weight,
-            decoder_rate,
-            1e-4,
-        );
-        config.optimizer.encoder_bias_weight_decay = 1e-2;
-        if self.one_hidden {
-            config.optimizer.hidden_bias_weight_decay = if self.hinge { 1e-1 } else { 1e-2 };
-        }
-        config
-    }
-
-    /// The built-in generators: small patches or windows, for which nothing is published.
-    fn built_in(&self, data: &str) -> Config {
-        let (data, code_dim, hidden_dim) = match data {
-            "vibration" => (DataConfig::Vibration(Default::default()), 128, 256),
-            "ecg" => (DataConfig::Ecg(Default::default()), 128, 256),
-            _ => (DataConfig::DeadLeaves(Default::default()), 128, 256),
-        };
-        let (lambda, encoder_weight, decoder_rate) = if self.hinge {
-            (0.01, 5.0, 1e-3)
-        } else {
-            (0.005, 1.0, 1e-3)
-        };
-        let model = ModelConfig {
-            code_dim,
-            hidden_dim: self.hidden(hidden_dim),
-            lista_iterations: 3,
-        };
-        let mut config = self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3);
-        config.inference.step_rule = StepRule::Bounded;
-        config
-    }
-
-    fn hidden(&self, hidden_dim: usize) -> usize {
-        if self.one_hidden { hidden_dim } else { 0 }
-    }
-
-    #[allow(clippy::too_many_arguments)] // The columns of the table.
-    fn config(
-        &self,
-        model: ModelConfig,
-        data: DataConfig,
-        epochs: u32,
-        lambda: f64,
-        encoder_weight: f64,
-        decoder_learning_rate: f64,
-        encoder_learning_rate: f64,
-    ) -> Config {
-        Config {
-            variant: self.variant,
-            seed: 31,
-            epochs,
-            batch_size: 250,
-            patience: 0,
-            model,
-            inference: InferenceConfig {
-                lambda,
-                step_size: 0.5,
-                step_rule: StepRule::Fixed,
-                max_iterations: 200,
-                tolerance: 1e-3,
-                stopping: Stopping::Sliding,
-                encoder_weight: if self.variant.has_encoder() {
-                    encoder_weight
-                } else {
-                    0.0
-                },
-                variance_weight: if self.hinge { 10.0 } else { 0.0 },
-                variance_threshold: 0.5,
-                initial_code: if self.one_hidden && !self.variant.has_encoder() {
-                    0.01
-                } else {
-                    0.0
-                },
-            },
-            optimizer: OptimizerConfig {
-                decoder_learning_rate,
-                encoder_learning_rate,
-                halve_decoder_rate_every: if self.hinge && self.one_hidden { 30 } else { 0 },
-                decoder_weight_decay: if self.variant == Variant::Wdl {
-                    5e-4
-                } else {
-                    0.0
-                },
-                hidden_bias_weight_decay: 0.0,
-                encoder_bias_weight_decay: 0.0,
-                quantize_aware: None,
-                frozen_decoder: false,
-            },
-            data,
-        }
-    }
-}
-
 fn parse_table(text: &str, name: &str) -> Result<toml::Table, ConfigError> {
     text.parse()
         .map_err(|e: toml::de::Error| ConfigError::Toml(format!(" {name}"), e.to_string()))
@@ -591,7 +500,8 @@ fn parse_config(table: toml::Table, name: &str) -> Result<Config, ConfigError> {
     })
 }
 
-/// `a.b=value` as a document. A value that is not TOML is taken as a string, so that paths need no quotes.
+/// `a.b=value` as a document. A value that is not TOML is taken as a number if it is one elsewhere (`NaN`, `.5`), else as a string, so
+/// that paths need no quotes.
 fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     let bad = || ConfigError::BadOverride(setting.to_owned());
     let (key, value) = setting.split_once('=').ok_or_else(bad)?;
@@ -602,7 +512,10 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     {
         return Err(bad());
     }
-    let quoted = toml::Value::String(value.to_owned());
+    let quoted = match value.parse() {
+        Ok(number) => toml::Value::Float(number),
+        Err(_) => toml::Value::String(value.to_owned()),
+    };
     format!("{key} = {value}")
         .parse()
         .or_else(|_| format!("{key} = {quoted}").parse())
@@ -632,18 +545,21 @@ fn lay_over(lower: &mut toml::Table, mut upper: toml::Table) {
 
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
 pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
+    let source = |table: &toml::Table| table.get("data")?.get("source").cloned();
+    if let (Some(above), Some(below)) = (source(&upper), source(lower))
+        && above != below
+    {
+        lower.remove("data");
+    }
+    merge_keys(lower, upper);
+}
+
+/// Lays `upper` over `lower`, key by key.
+fn merge_keys(lower: &mut toml::Table, upper: toml::Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
-                let other_source = matches!(
-                    (above.get("source"), below.get("source")),
-                    (Some(above), Some(below)) if above != below
-                );
-                if other_source {
-                    *below = above;
-                } else {
-                    merge(below, above);
-                }
+                merge_keys(below, above);
             }
             // `epochs = 5` for a float and `lambda = 1` for an integer mean the same number.
             (Some(below @ toml::Value::Float(_)), toml::Value::Integer(value)) => {

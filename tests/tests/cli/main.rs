@@ -3,6 +3,7 @@
 mod finished_runs;
 mod import;
 mod integers;
+mod places;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;

@@ -44,6 +44,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["png"])?;
     let trained = super::run::open(&arguments.run)?;
     let config = &trained.config;
+    let needs_data = arguments.of == Of::Decoder && config.model.hidden_dim > 0;
+    if !needs_data && let Some(path) = &arguments.data.data {
+        eprintln!(
+            "note: --data {} is not read: these tiles are the model's own weights",
+            path.display()
+        );
+    }
     let rows = match arguments.of {
         Of::Encoder => features::encoder_rows(&trained.model)?.ok_or_else(|| {
             usage(format!(
@@ -52,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ))
         })?,
         Of::Decoder => {
-            let largest = if config.model.hidden_dim == 0 {
+            let largest = if !needs_data {
                 Vec::new()
             } else {
                 let splits = arguments.data.load_for(&trained)?;

@@ -209,6 +209,14 @@ impl DeviceChoice {
     }
 }
 
+/// Says what was read, and the remarks on it: on standard error, as figures go to standard output.
+fn tell(splits: &Splits) {
+    eprintln!("read {}", splits.read);
+    for note in &splits.notes {
+        eprintln!("note: {note}");
+    }
+}
+
 /// Flags of commands that load data.
 #[derive(Args)]
 struct DataFlags {
@@ -258,6 +266,7 @@ impl DataFlags {
     fn load_for(&self, run: &TrainedRun) -> anyhow::Result<Splits> {
         let data = self.on_own_data(&run.config.data)?;
         let splits = self.load(&data, run.config.seed)?;
+        tell(&splits);
         let found = DataFacts::of(&splits);
         let facts = &run.facts;
         let refuse = |what: String| {

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::paths::{Paths, has_extension};
 use super::{
     DataConfig, DeadLeavesConfig, GeneratedSignalConfig, ImagesConfig, NpyConfig, SignalConfig,
-    has_extension,
 };
 
 /// Where a person says that the data lie.
@@ -97,9 +97,6 @@ impl PlaceError {
     }
 }
 
-/// A name of a place, as messages have it, and the place.
-type Said<'a> = (&'static str, &'a Path);
-
 impl DataConfig {
     /// Whether the samples are generated, so that there is no place to read them from.
     pub fn is_generated(&self) -> bool {
@@ -110,12 +107,12 @@ impl DataConfig {
     }
 
     /// The place that the table names: `data.path` or `data.folder`.
-    pub fn place(&self) -> Option<&Path> {
+    pub fn place(&self) -> Option<Paths> {
         match self {
-            Self::Mnist(config) => config.folder.as_deref(),
-            Self::Images(config) => config.folder.as_deref(),
-            Self::Signal(config) => config.path.as_deref(),
-            Self::Npy(config) => config.path.as_deref(),
+            Self::Mnist(config) => config.folder.clone().map(Paths::from),
+            Self::Images(config) => config.folder.clone().map(Paths::from),
+            Self::Signal(config) => config.path.clone(),
+            Self::Npy(config) => config.path.clone().map(Paths::from),
             Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => None,
         }
     }
@@ -128,12 +125,16 @@ impl DataConfig {
         table
     }
 
-    fn set_place(&mut self, place: Option<PathBuf>) {
+    fn set_place(&mut self, place: Option<Paths>) {
+        let one = |place: Option<Paths>| {
+            let first = place.as_ref().and_then(|paths| paths.iter().next());
+            first.map(Path::to_path_buf)
+        };
         match self {
-            Self::Mnist(config) => config.folder = place,
-            Self::Images(config) => config.folder = place,
+            Self::Mnist(config) => config.folder = one(place),
+            Self::Images(config) => config.folder = one(place),
             Self::Signal(config) => config.path = place,
-            Self::Npy(config) => config.path = place,
+            Self::Npy(config) => config.path = one(place),
             Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => {}
         }
     }
@@ -188,34 +189,35 @@ impl DataConfig {
             };
         }
         let (said, place) = match (&named.flag, self.place(), &named.environment) {
-            (Some(flag), _, _) => {
-                exists(("--data", flag))?;
-                let place = self.beside(flag).unwrap_or_else(|| self.inside(flag));
-                ("--data", place)
+            (Some(flag), own, _) => {
+                exists("--data", flag)?;
+                let beside = own.and_then(|own| beside(&own, flag));
+                ("--data", beside.unwrap_or_else(|| self.inside(flag)))
             }
-            (None, Some(own), _) if own.exists() => (self.field(), own.to_path_buf()),
+            (None, Some(own), _) if own.iter().all(Path::exists) => (self.field(), own),
             (None, Some(own), environment) => {
-                let environment = environment.as_deref().filter(|_| own.is_relative());
-                let place = environment.and_then(|folder| self.beside(folder));
-                let place = place.ok_or_else(|| match absolute(own) {
-                    Ok(path) => PlaceError::Gone {
-                        field: self.field(),
-                        path,
-                    },
-                    Err(error) => error,
-                })?;
-                ("SPARSECODE_DATA", place)
+                let relative = own.iter().all(Path::is_relative);
+                let environment = environment.as_deref().filter(|_| relative);
+                match environment.and_then(|folder| beside(&own, folder)) {
+                    Some(found) => ("SPARSECODE_DATA", found),
+                    None => return Err(self.gone(&own)?),
+                }
             }
             (None, None, Some(environment)) => {
                 let said = "SPARSECODE_DATA";
-                exists((said, environment))?;
+                exists(said, environment)?;
                 (said, self.inside(environment))
             }
             (None, None, None) => return Ok(self.clone()),
         };
-        self.check((said, &place))?;
+        let mut paths = Vec::new();
+        for path in place.iter() {
+            self.check(said, path)?;
+            paths.push(absolute(path)?);
+        }
+        let mut paths = paths.into_iter();
         let mut table = self.clone();
-        table.set_place(Some(absolute(&place)?));
+        table.set_place(Some(place.moved(|_| paths.next().unwrap_or_default())));
         Ok(table)
     }
 
@@ -230,15 +232,16 @@ impl DataConfig {
             return Ok(self.clone());
         }
         if let (Some(flag), Some(own)) = (&named.flag, self.place()) {
-            exists(("--data", flag))?;
-            if self.beside(flag).is_none() {
+            exists("--data", flag)?;
+            if beside(&own, flag).is_none() {
+                let own: Vec<String> = own.iter().map(|path| path.display().to_string()).collect();
                 return Err(PlaceError::Unfit {
                     said: "--data",
                     path: flag.clone(),
                     problem: format!(
                         "the plan names {} = {}, which is not in there",
                         self.field(),
-                        own.display()
+                        own.join(", ")
                     ),
                     remedy: "leave --data out, or plan again without it".to_owned(),
                 });
@@ -255,27 +258,27 @@ impl DataConfig {
         }
     }
 
-    /// The table's own place in another folder, if it is there. Of an absolute place the last name counts: its folder has moved.
-    fn beside(&self, folder: &Path) -> Option<PathBuf> {
-        let own = self.place()?;
-        let name = match own.is_relative() {
-            true => own,
-            false => Path::new(own.file_name()?),
-        };
-        Some(folder.join(name)).filter(|path| path.exists())
+    /// What to say of a place of the table's own that is not there.
+    fn gone(&self, own: &Paths) -> Result<PlaceError, PlaceError> {
+        let mut paths = own.iter();
+        let gone = paths.find(|path| !path.exists());
+        Ok(PlaceError::Gone {
+            field: self.field(),
+            path: absolute(gone.unwrap_or(Path::new("")))?,
+        })
     }
 
     /// The place in a folder that a person named, where the source has one of its own there.
-    fn inside(&self, named: &Path) -> PathBuf {
+    fn inside(&self, named: &Path) -> Paths {
         let natural = named.join("natural");
         match self {
-            Self::Images(_) if natural.is_dir() => natural,
-            _ => named.to_path_buf(),
+            Self::Images(_) if natural.is_dir() => natural.into(),
+            _ => named.to_path_buf().into(),
         }
     }
 
     /// Refuses a file where the source reads a folder.
-    fn check(&self, (said, path): Said<'_>) -> Result<(), PlaceError> {
+    fn check(&self, said: &'static str, path: &Path) -> Result<(), PlaceError> {
         if !path.is_file() {
             return Ok(());
         }
@@ -307,6 +310,16 @@ impl DataConfig {
     }
 }
 
+/// The same places in another folder, if all are there. Of an absolute place the last name counts: its folder has moved.
+fn beside(own: &Paths, folder: &Path) -> Option<Paths> {
+    let moved = own.moved(|path| match path.file_name() {
+        Some(name) if path.is_absolute() => folder.join(name),
+        _ => folder.join(path),
+    });
+    let found = moved.iter().next().is_some() && moved.iter().all(Path::exists);
+    found.then_some(moved)
+}
+
 fn own_signal(config: &GeneratedSignalConfig) -> SignalConfig {
     let default = GeneratedSignalConfig::default();
     SignalConfig {
@@ -328,7 +341,7 @@ fn own_pictures(config: &DeadLeavesConfig, place: &Path) -> Result<DataConfig, P
             remedy: remedy.to_owned(),
         })
     };
-    exists(("--data", place))?;
+    exists("--data", place)?;
     if place.is_dir() {
         if config.height != config.width {
             return unfit(
@@ -368,7 +381,7 @@ fn limit(count: usize, default: usize) -> Option<usize> {
     (count != default).then_some(count)
 }
 
-fn exists((said, path): Said<'_>) -> Result<(), PlaceError> {
+fn exists(said: &'static str, path: &Path) -> Result<(), PlaceError> {
     if path.exists() {
         return Ok(());
     }
@@ -394,5 +407,252 @@ fn absolute(path: &Path) -> Result<PathBuf, PlaceError> {
     match absolute.to_str() {
         Some(_) => Ok(absolute),
         None => Err(PlaceError::NotText(absolute)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MnistConfig;
+    use super::*;
+
+    /// A folder with a recording, an array, a picture and subfolders.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.wav", "b.wav", "rows.npy", "0.png", "train-images"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        for name in ["mnist", "natural", "sub"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("sub/a.wav"), "").unwrap();
+        folder
+    }
+
+    fn mnist(folder: Option<&str>) -> DataConfig {
+        DataConfig::Mnist(MnistConfig {
+            folder: folder.map(PathBuf::from),
+            ..MnistConfig::default()
+        })
+    }
+
+    fn images() -> DataConfig {
+        DataConfig::Images(ImagesConfig::default())
+    }
+
+    fn signal(path: Option<Paths>) -> DataConfig {
+        DataConfig::Signal(SignalConfig {
+            path,
+            ..SignalConfig::default()
+        })
+    }
+
+    fn rows() -> DataConfig {
+        DataConfig::Npy(NpyConfig::default())
+    }
+
+    fn generated() -> [DataConfig; 3] {
+        let signal = GeneratedSignalConfig::default;
+        [
+            DataConfig::Ecg(signal()),
+            DataConfig::Vibration(signal()),
+            DataConfig::DeadLeaves(DeadLeavesConfig::default()),
+        ]
+    }
+
+    /// Every source with a flag that names a file, a folder, or nothing that is there.
+    #[test]
+    fn a_flag_is_used_or_refused() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let own = || signal(Some("/gone/old.wav".into()));
+        for (table, name, found) in [
+            (mnist(None), "mnist", "mnist"),
+            (mnist(Some("/gone")), "mnist", "mnist"),
+            // What the table names is found in the folder.
+            (mnist(Some("/gone/mnist")), "", "mnist"),
+            (images(), "", "natural"),
+            (images(), "natural", "natural"),
+            (signal(None), "a.wav", "a.wav"),
+            (own(), "a.wav", "a.wav"),
+            (own(), "sub", "sub"),
+            (signal(Some("/gone/a.wav".into())), "sub", "sub/a.wav"),
+            (signal(Some("sub/a.wav".into())), "", "sub/a.wav"),
+            (rows(), "rows.npy", "rows.npy"),
+            (rows(), "sub", "sub"),
+        ] {
+            let flag = match name {
+                "" => folder.path().to_path_buf(),
+                name => at(name),
+            };
+            let placed = table.placed(&Named::flag(flag)).unwrap();
+            let what = format!("{} {name}", table.source());
+            assert_eq!(placed.place(), Some(at(found).into()), "{what}");
+            assert_eq!(placed.without_place(), table.without_place(), "{what}");
+        }
+        let refused = |table: &DataConfig, name: &str, usage: bool, words: &[&str]| {
+            let error = table.placed(&Named::flag(at(name))).unwrap_err();
+            assert_eq!(error.is_usage(), usage, "{error}");
+            let error = error.to_string();
+            for word in ["--data", name].iter().chain(words) {
+                assert!(error.contains(word), "{word}: {error}");
+            }
+        };
+        refused(&mnist(None), "rows.npy", true, &["data.source=npy"]);
+        let here = folder.path().to_str().unwrap();
+        refused(&mnist(None), "train-images", true, &[here, "four files"]);
+        refused(&images(), "0.png", true, &[here, "folder"]);
+        refused(&images(), "rows.npy", true, &["data.source=npy"]);
+        for table in [mnist(None), images(), own(), rows()] {
+            refused(&table, "none", false, &["no such file or folder"]);
+        }
+        for table in generated() {
+            let source = format!("data.source={}", table.source());
+            refused(&table, "a.wav", true, &[&source, "--set data.source="]);
+        }
+    }
+
+    #[test]
+    fn without_a_flag_the_table_counts_before_the_environment() {
+        let folder = folder();
+        let environment = Named {
+            flag: None,
+            environment: Some(folder.path().to_path_buf()),
+        };
+        let at = |name: &str| Paths::from(folder.path().join(name));
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = elsewhere.path().join("other.wav");
+        std::fs::write(&other, "").unwrap();
+        for (table, found) in [
+            (mnist(None), folder.path().to_path_buf().into()),
+            (images(), at("natural")),
+            (signal(Some(other.clone().into())), other.clone().into()),
+            // A relative place is looked for in both.
+            (signal(Some("sub/a.wav".into())), at("sub/a.wav")),
+        ] {
+            let placed = table.placed(&environment).unwrap();
+            assert_eq!(placed.place(), Some(found), "{}", table.source());
+        }
+        // A remembered place that is gone is not replaced by whatever lies in the environment's folder.
+        let gone = signal(Some("/gone/a.wav".into()));
+        for named in [&environment, &Named::default()] {
+            let error = gone.placed(named).unwrap_err();
+            assert!(!error.is_usage());
+            let error = error.to_string();
+            for word in ["data.path", "/gone/a.wav", "--data"] {
+                assert!(error.contains(word), "{word}: {error}");
+            }
+        }
+        // It does not touch generated data, and what needs no place has none.
+        for table in generated() {
+            assert_eq!(table.placed(&environment).unwrap(), table);
+        }
+        assert_eq!(rows().placed(&Named::default()).unwrap(), rows());
+        let nowhere = Named {
+            flag: None,
+            environment: Some("/gone".into()),
+        };
+        let error = rows().placed(&nowhere).unwrap_err().to_string();
+        assert!(error.starts_with("SPARSECODE_DATA /gone"), "{error}");
+    }
+
+    #[test]
+    fn several_recordings_move_together() {
+        let folder = folder();
+        let several = |names: [&str; 2]| Paths::Several(names.map(PathBuf::from).into());
+        let here = several(["a.wav", "b.wav"]).moved(|path| folder.path().join(path));
+        let named = Named::flag(folder.path());
+        for own in [["/gone/a.wav", "/gone/b.wav"], ["a.wav", "b.wav"]] {
+            let placed = signal(Some(several(own))).placed(&named).unwrap();
+            assert_eq!(placed.place(), Some(here.clone()));
+        }
+        // One of them alone is not what the table means; the folder is.
+        let placed = signal(Some(several(["a.wav", "/gone/c.wav"])));
+        let placed = placed.placed(&named).unwrap();
+        assert_eq!(placed.place(), Some(folder.path().to_path_buf().into()));
+        let none = signal(Some(Paths::Several(Vec::new())));
+        let placed = none.placed(&Named::flag(folder.path().join("a.wav")));
+        let file = folder.path().join("a.wav");
+        assert_eq!(placed.unwrap().place(), Some(file.into()));
+    }
+
+    #[test]
+    fn relative_places_become_absolute() {
+        let here = Path::new("src");
+        let placed = rows().placed(&Named::flag(here)).unwrap();
+        let found = placed.place().unwrap();
+        assert!(found.iter().all(Path::is_absolute), "{found:?}");
+        assert_eq!(found, here.canonicalize().unwrap().into());
+    }
+
+    #[test]
+    fn generated_data_give_way_to_ones_own() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let preset = GeneratedSignalConfig {
+            window: 128,
+            hop: 32,
+            train: 500,
+            ..GeneratedSignalConfig::default()
+        };
+        for table in [
+            DataConfig::Ecg(preset.clone()),
+            DataConfig::Vibration(preset),
+        ] {
+            let expected = SignalConfig {
+                window: 128,
+                hop: 32,
+                train: Some(500),
+                ..SignalConfig::default()
+            };
+            let own = table.on_own_data(&at("a.wav")).unwrap();
+            assert_eq!(own, DataConfig::Signal(expected));
+        }
+        let leaves = |height, width| {
+            DataConfig::DeadLeaves(DeadLeavesConfig {
+                height,
+                width,
+                ..DeadLeavesConfig::default()
+            })
+        };
+        let own = leaves(8, 8).on_own_data(folder.path()).unwrap();
+        let DataConfig::Images(own) = own else {
+            panic!("{own:?}");
+        };
+        assert_eq!((own.patch, own.train, own.test), (8, 20_000, 2000));
+        assert_eq!(leaves(8, 8).on_own_data(&at("rows.npy")).unwrap(), rows());
+        for (table, name, word) in [
+            (leaves(8, 8), "a.wav", "ecg/vdl"),
+            (leaves(8, 8), "0.png", "name its folder"),
+            (leaves(8, 9), "", "square"),
+            (leaves(8, 8), "none", "no such"),
+        ] {
+            let error = table.on_own_data(&at(name)).unwrap_err().to_string();
+            assert!(error.contains(word), "{name}: {error}");
+        }
+        // What reads files already is not touched.
+        assert_eq!(images().on_own_data(&at("a.wav")).unwrap(), images());
+    }
+
+    /// A plan's runs have names that say what they are: a flag may move their data, not replace them.
+    #[test]
+    fn what_is_planned_is_not_replaced() {
+        let folder = folder();
+        let named = Named::flag(folder.path());
+        for table in generated() {
+            assert_eq!(table.placed_as_planned(&named).unwrap(), table);
+        }
+        let moved = signal(Some("/gone/a.wav".into()));
+        let moved = moved.placed_as_planned(&named).unwrap();
+        assert_eq!(moved.place(), Some(folder.path().join("a.wav").into()));
+        let other = signal(Some("/gone/c.wav".into()));
+        let error = other.placed_as_planned(&named).unwrap_err();
+        assert!(error.is_usage());
+        let error = error.to_string();
+        assert!(
+            error.contains("the plan names data.path = /gone/c.wav"),
+            "{error}"
+        );
+        let free = mnist(None).placed_as_planned(&named).unwrap();
+        assert_eq!(free.place(), Some(folder.path().to_path_buf().into()));
     }
 }
