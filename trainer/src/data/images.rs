@@ -673,7 +673,7 @@ mod tests {
         let load = |config: &ImagesConfig| config.load(Some(folder.path()), 1);
         let error = load(&small()).unwrap_err().to_string();
         assert!(
-            error.contains("there are 0") && error.contains("--data"),
+            error.contains("there are no images in it") && error.contains("--data"),
             "{error}"
         );
         pictures(folder.path(), 3);

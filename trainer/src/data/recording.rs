@@ -261,19 +261,24 @@ impl Recording {
         } = &self.channels[channel];
         let wrong =
             |reason: String, remedy: &str| Err(DataError::malformed(&self.path, reason, remedy));
-        if let Some(gap) = gap {
-            return wrong(gap.clone(), "fill the gap or cut it out");
-        }
         if matches!(look, Look::Text | Look::Stamps) {
-            let title = self.title(channel);
+            let example = gap.as_ref().map(|gap| format!(" ({gap})"));
             return Err(DataError::config(
                 "column",
                 format!(
-                    "column {title} of {} is {look}, not numbers",
-                    self.path.display()
+                    "column {} of {} is {look}, not numbers{}",
+                    self.title(channel),
+                    self.path.display(),
+                    example.unwrap_or_default()
                 ),
-                format!("name another; {}", self.list()),
+                match self.channels.len() {
+                    1 => "give a column of numbers".to_string(),
+                    _ => format!("name another; {}", self.list()),
+                },
             ));
+        }
+        if let Some(gap) = gap {
+            return wrong(gap.clone(), "fill the gap or cut it out");
         }
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => wrong(
@@ -384,8 +389,9 @@ impl Recording {
                     self.word()
                 ),
                 format!(
-                    "name one, as --set data.column={example} (train) or --column {example} (denoise); {}",
-                    self.list()
+                    "name one, as --set data.column={example} (train) or --column {example} (denoise); {}{}",
+                    self.list(),
+                    self.doubt()
                 ),
             ));
         }
@@ -413,6 +419,16 @@ impl Recording {
             ));
         }
         Ok(only)
+    }
+
+    /// What else the columns of a table may be.
+    fn doubt(&self) -> &'static str {
+        match &self.source {
+            Source::Table(table) if table.may_have_decimal_commas() => {
+                "; if its commas are decimal signs, add --set data.decimal=comma"
+            }
+            _ => "",
+        }
     }
 
     /// All channels with what they look like.
