@@ -1,4 +1,5 @@
-//! Text tables: columns of numbers in a `.csv`, as instruments, spreadsheets and data frames write them.
+//! Text tables: columns of numbers in a `.csv`, as instruments, spreadsheets and data frames write
+//! them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -282,7 +283,8 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// 1 if the first record of numbers is a header after all: the names `0`, `1`, … that a data frame gives its columns.
+    /// 1 if the first record of numbers is a header after all: the names `0`, `1`, … that a data
+    /// frame gives its columns.
     fn numbered_header(&self, first: usize, numeric: &[bool], notes: &mut Vec<String>) -> usize {
         let records = &self.found.records[first..];
         match (self.hints.header, first) {
@@ -367,7 +369,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The names of the columns in the last comment above the numbers, as `numpy.savetxt` writes them.
+    /// The names of the columns in the last comment above the numbers, as `numpy.savetxt` writes
+    /// them.
     fn commented_names(&self, count: usize) -> Option<Vec<String>> {
         let comment = &self.text[self.found.comment.clone()?];
         let found = scan(comment, self.dialect.delimiter);

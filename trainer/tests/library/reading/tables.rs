@@ -285,7 +285,8 @@ fn a_header_is_not_a_sample() {
     ] {
         check("x.csv", text, &column(name));
     }
-    // Who writes 0 as 0.0 has no sample 0 in the first line; who writes integers may have one, which is said.
+    // Who writes 0 as 0.0 has no sample 0 in the first line; who writes integers may have one,
+    // which is said.
     let text = "0\n12\n-5\n7\n3\n9\n";
     let file = File::new("x.csv", text);
     let (recording, _) = open(&file.path, &Hints::default()).unwrap();
