@@ -51,7 +51,7 @@ impl Encoding {
             let words = bytes.chunks_exact(2).map(word);
             let text: Result<String, _> = char::decode_utf16(words).collect();
             match text {
-                Ok(text) if bytes.len() % 2 == 0 => Ok((Self::Utf16 { big_endian }, text)),
+                Ok(text) if bytes.len().is_multiple_of(2) => Ok((Self::Utf16 { big_endian }, text)),
                 _ => Err("it is broken UTF-16 text"),
             }
         };
@@ -119,7 +119,7 @@ impl Table {
             Unclear::NoNumbers => malformed(
                 format!(
                     "no line of it holds numbers in columns{}",
-                    first_line(&text, hints.decimal)
+                    example(&text, hints.decimal)
                 ),
                 "give a table of numbers, separated by commas, semicolons, tabs or spaces",
             ),
@@ -523,11 +523,11 @@ impl Reader<'_> {
     }
 }
 
-/// The first line of a text that holds no numbers, and what may be the matter with it.
-fn first_line(text: &str, decimal: Option<Decimal>) -> String {
+/// A line of a text that holds no numbers, not that of the names, and what may be the matter with it.
+fn example(text: &str, decimal: Option<Decimal>) -> String {
     const MOST: usize = 40;
     let found = scan(text, Delimiter::None);
-    let Some(record) = found.records.first() else {
+    let Some(record) = found.records.get(1).or(found.records.first()) else {
         return String::new();
     };
     let content = &text[found.fields[record.fields.start].clone()];

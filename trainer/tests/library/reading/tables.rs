@@ -144,7 +144,7 @@ fn decimal_commas_are_read_or_asked_for() {
     let file = File::new("x.csv", table("x\n", |i, _| format!("\"1,{:03}.5\"\n", i)));
     let (error, _) = refused(&file.path, &Hints::default());
     assert!(
-        error.contains("line 2: \"1,000.5\" (write numbers without separators of thousands)"),
+        error.contains("line 2 is \"1,000.5\" (write numbers without separators of thousands)"),
         "{error}"
     );
     let file = File::new("x.csv", table("", |i, _| format!("1.{:03},5\n", i)));
