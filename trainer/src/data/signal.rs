@@ -16,20 +16,21 @@ use super::{
     split_generator,
 };
 
-/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part: quieter windows than that are
-/// rest, and would only have their noise amplified.
+/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part:
+/// quieter windows than that are rest, and would only have their noise amplified.
 const WINDOW_FLOOR: f32 = 0.05;
 
 /// `source = "signal"`: windows of one recording or several.
 ///
-/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by file, in the order of the seed: a
-/// fifth (at least one) for validation, as many for test, the others for training. No window crosses a border. Mean and standard
-/// deviation of the training part normalise all of it; `normalisation` says what is done to each window after that.
+/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by
+/// file, in the order of the seed: a fifth (at least one) for validation, as many for test, the
+/// others for training. No window crosses a border. Mean and standard deviation of the training
+/// part normalise all of it; `normalisation` says what is done to each window after that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
-    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`), an array of files, or a folder of them; by default what `--data` or `SPARSECODE_DATA`
-    /// names. A `.txt` is read as a table where it is named.
+    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`), an array of files, or a folder of them; by default
+    /// what `--data` or `SPARSECODE_DATA` names. A `.txt` is read as a table where it is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Paths>,
     /// Samples in a window (`input_dim`); 64 by default.
@@ -38,8 +39,8 @@ pub struct SignalConfig {
     pub hop: usize,
     /// What is done to each window.
     pub normalisation: Normalisation,
-    /// The column of a table, or the channel of a `.wav` or of an array N×channels, the same in all files. Needed where there are
-    /// several.
+    /// The column of a table, or the channel of a `.wav` or of an array N×channels, the same in all
+    /// files. Needed where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<Column>,
     /// The decimal sign of tables, `"point"` or `"comma"`; by default what their lines show.
@@ -89,8 +90,8 @@ pub enum Normalisation {
     Global,
     /// Subtract the window's mean: for signals that drift.
     WindowMean,
-    /// Subtract the window's mean and divide by its standard deviation (5 % of the training part's at least): for signals whose
-    /// loudness means nothing.
+    /// Subtract the window's mean and divide by its standard deviation (5 % of the training part's
+    /// at least): for signals whose loudness means nothing.
     Window,
 }
 
@@ -555,7 +556,8 @@ mod tests {
                     match normalisation {
                         Normalisation::Global => {}
                         Normalisation::WindowMean => assert!(mean.abs() < 1e-5 && power < 0.01),
-                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6: the floor acts.
+                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6:
+                        // the floor acts.
                         Normalisation::Window => {
                             assert!(mean.abs() < 1e-5);
                             let expected = (2.8723 / (86.6 * WINDOW_FLOOR)).powi(2);
@@ -647,7 +649,8 @@ mod tests {
         let path = folder.join("sensor/ecg_mitbih208_360hz_mV.npy");
         let splits = SignalConfig::default().load(Some(&path), 1).unwrap();
         println!("{} peak {}", splits.description, splits.peak);
-        // The unit that the recording's denoising figures are stated in: the deviation of its first 60 %.
+        // The unit that the recording's denoising figures are stated in: the deviation of its first
+        // 60 %.
         assert!((splits.preprocessing.deviation - 0.639).abs() < 5e-4);
         assert_eq!(splits.test.len(), (21_600 - 64) / 16 + 1);
     }
