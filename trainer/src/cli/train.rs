@@ -376,10 +376,12 @@ pub(super) struct Console {
 }
 
 /// The columns of [`epoch_line`], and what their names leave open.
-const HEADER: &str = "\
-       | training, codes of inference  | validation, codes of the model
- epoch |       PSNR    zeros     steps |       PSNR    zeros      energy    dead |    time
-steps: FISTA iterations of a sample, mean; dead: atoms that no sample uses; *: lowest validation energy so far, kept as best";
+const HEADER: &str = concat!(
+    "       | training, codes of inference  | validation, codes of the model\n",
+    " epoch |       PSNR    zeros     steps |       PSNR    zeros      energy    dead |    time\n",
+    "steps: FISTA iterations of a sample, mean; dead: atoms that no sample uses; ",
+    "*: lowest validation energy so far, kept as best"
+);
 
 impl Console {
     pub(super) fn new(config: &Config, mode: ProgressMode) -> Self {
@@ -476,7 +478,7 @@ mod tests {
             decoder_norm: 1.0,
             decoder_learning_rate: 1e-3,
             best: true,
-            seconds: 5.13,
+            seconds: 3.13,
         }
     }
 
@@ -516,7 +518,7 @@ mod tests {
     fn batches_count_by_where_they_end() {
         let config = Config::preset("ecg/vdl").unwrap();
         let mut console = Console::new(&config, ProgressMode::Quiet);
-        let mut counted = |console: &mut Console, epoch, done| {
+        let counted = |console: &mut Console, epoch, done| {
             console.batch(epoch, done, 80);
             console.progress.done()
         };

@@ -60,7 +60,7 @@ mod tests {
             let values: Vec<f32> = (0..4000).map(|t| gain * wave(t) + offset).collect();
             write_npy_f32(&path, &[values.len()], &values).unwrap();
             let config = SignalConfig {
-                path: Some(path),
+                path: Some(path.into()),
                 normalisation,
                 ..SignalConfig::default()
             };
