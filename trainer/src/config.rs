@@ -26,7 +26,8 @@ pub struct Config {
     #[serde(with = "variant_text")]
     #[schemars(schema_with = "variant_text::schema")]
     pub variant: Variant,
-    /// Seed of all random numbers: initial weights, order of samples, random splits, generated data.
+    /// Seed of all random numbers: initial weights, order of samples, random splits, generated
+    /// data.
     pub seed: u64,
     /// Passes over the training samples.
     #[schemars(range(min = 1))]
@@ -82,10 +83,12 @@ pub struct OptimizerConfig {
     /// Weight decay of b, the encoder's bias.
     #[schemars(range(min = 0))]
     pub encoder_bias_weight_decay: f64,
-    /// Trains with weights rounded as an export for integers rounds them. Not set: with the weights as they are.
+    /// Trains with weights rounded as an export for integers rounds them. Not set: with the weights
+    /// as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize_aware: Option<QuantizeAware>,
-    /// Learns an encoder for the decoder that the run starts from, which stays as it is, bit for bit.
+    /// Learns an encoder for the decoder that the run starts from, which stays as it is, bit for
+    /// bit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen_decoder: bool,
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
+#[cfg(feature = "std")]
+pub(crate) mod exact;
+
 use sparsecode_formats::{
     AlignedBytes, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
     OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
@@ -198,6 +201,21 @@ impl Reference {
 
     pub(crate) fn energy(&self, input: &[f32], code: &[f64], lambda: f32) -> f64 {
         self.mean_squared_residual(input, code) + f64::from(lambda) * code.iter().sum::<f64>()
+    }
+
+    /// The end of a refinement, unless the energy of its start is lower.
+    pub(crate) fn better(
+        &self,
+        input: &[f32],
+        start: &[f64],
+        end: Vec<f64>,
+        lambda: f32,
+    ) -> Vec<f64> {
+        if self.energy(input, &end, lambda) <= self.energy(input, start, lambda) {
+            end
+        } else {
+            start.to_vec()
+        }
     }
 
     pub(crate) fn gradient(&self, input: &[f32], code: &[f64]) -> Vec<f64> {

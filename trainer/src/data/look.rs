@@ -143,7 +143,8 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not known to be time.
+/// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not
+/// known to be time.
 ///
 /// `exact` says that the unit is named, and not only that the column is called time.
 pub(super) fn seconds_per_unit(name: &str, unit: Option<&str>) -> Option<(f64, bool)> {

@@ -37,7 +37,8 @@ const REMEDY: &str = "fetch it with: sparsecode data fetch mnist --output DIR";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MnistConfig {
-    /// The folder with the four idx files, or with a folder `mnist` that has them. Not set: what `--data` or `SPARSECODE_DATA` names.
+    /// The folder with the four idx files, or with a folder `mnist` that has them. Not set: what
+    /// `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// At most so many training samples, the first of the split. Not set: all.

@@ -241,7 +241,8 @@ pub enum DataConfig {
     Signal(SignalConfig),
     /// Rows of an array: N×d (windows, features) or N×h×w (pictures).
     Npy(NpyConfig),
-    /// Patches of generated pictures of occluding discs, which look like natural images to a dictionary.
+    /// Patches of generated pictures of occluding discs, which look like natural images to a
+    /// dictionary.
     DeadLeaves(DeadLeavesConfig),
     /// Windows of a generated vibration: a machine with a bearing fault.
     Vibration(GeneratedSignalConfig),

@@ -1,6 +1,8 @@
-//! Pictures: files of 8 or 16 bits a channel, grey or in colour, read and written back as they were.
+//! Pictures: files of 8 or 16 bits a channel, grey or in colour, read and written back as they
+//! were.
 //!
-//! There is one conversion to grey: ITU-R 601 luma of the levels as they are stored. Values are fractions of full scale.
+//! There is one conversion to grey: ITU-R 601 luma of the levels as they are stored. Values are
+//! fractions of full scale.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -18,8 +20,8 @@ use super::error::DataError;
 use crate::storage::write_atomic;
 
 /// Endings of the pictures that are read.
-pub const EXTENSIONS: [&str; 9] = [
-    "jpg", "jpeg", "png", "pgm", "bmp", "gif", "tif", "tiff", "webp",
+pub const EXTENSIONS: [&str; 11] = [
+    "jpg", "jpeg", "png", "pgm", "ppm", "pnm", "bmp", "gif", "tif", "tiff", "webp",
 ];
 
 /// A picture, channel by channel.
@@ -59,7 +61,8 @@ impl Pixels {
     /// Reads a picture. Palettes and depths below 8 bits become 8 bits.
     ///
     /// # Errors
-    /// The file cannot be read or decoded; it has no pixels; it holds several pictures, or floating-point values.
+    /// The file cannot be read or decoded; it has no pixels; it holds several pictures, or
+    /// floating-point values.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let decoded = decode(path)?;
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
@@ -98,7 +101,8 @@ impl Pixels {
         })
     }
 
-    /// The picture in grey, as training sees it: [`luma`] of the stored levels. Opacity is left out.
+    /// The picture in grey, as training sees it: [`luma`] of the stored levels. Opacity is left
+    /// out.
     pub fn grey(&self) -> Vec<f32> {
         let [red, green, blue] = &self.channels[..] else {
             return self.channels[0].clone();
@@ -114,8 +118,9 @@ impl Pixels {
             .collect()
     }
 
-    /// Writes other values with the depth and the opacity of this picture: as many channels as it has, or one for grey. The format
-    /// is that of the file's name. Returns how many values were cut to 0 or 1.
+    /// Writes other values with the depth and the opacity of this picture: as many channels as it
+    /// has, or one for grey. The format is that of the file's name. Returns how many values were
+    /// cut to 0 or 1.
     ///
     /// # Errors
     /// The file cannot be written; its format does not hold 16 bits, or is not known.
@@ -211,8 +216,8 @@ fn full_scale(number_type: NumberType) -> f32 {
     }
 }
 
-/// ITU-R 601 luma of red, green and blue levels of 8 or 16 bits: 0.299 R + 0.587 G + 0.114 B, rounded to a level. (The image
-/// crate's own grey is Rec. 709.)
+/// ITU-R 601 luma of red, green and blue levels of 8 or 16 bits: 0.299 R + 0.587 G + 0.114 B,
+/// rounded to a level. (The image crate's own grey is Rec. 709.)
 pub fn luma([red, green, blue]: [u32; 3]) -> u32 {
     (299 * red + 587 * green + 114 * blue + 500) / 1000
 }
@@ -367,7 +372,8 @@ fn holds_several(bytes: &[u8], format: Option<ImageFormat>) -> Result<bool, Imag
     })
 }
 
-/// Whether the first directory of a TIFF file names a second one: both are lists of 12 bytes an entry.
+/// Whether the first directory of a TIFF file names a second one: both are lists of 12 bytes an
+/// entry.
 fn has_second_directory(bytes: &[u8]) -> Option<bool> {
     let big_endian = bytes.starts_with(b"MM");
     let number = |place: usize, size: usize| {

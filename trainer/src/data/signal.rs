@@ -17,20 +17,21 @@ use super::{
     split_generator,
 };
 
-/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part: quieter windows than that are
-/// rest, and would only have their noise amplified.
+/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part:
+/// quieter windows than that are rest, and would only have their noise amplified.
 const WINDOW_FLOOR: f32 = 0.05;
 
 /// `source = "signal"`: windows of one recording or several.
 ///
-/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by file, in the order of the seed: a
-/// fifth (at least one) for validation, as many for test, the others for training. No window crosses a border. Mean and standard
-/// deviation of the training part normalise all of it; `normalisation` says what is done to each window after that.
+/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by
+/// file, in the order of the seed: a fifth (at least one) for validation, as many for test, the
+/// others for training. No window crosses a border. Mean and standard deviation of the training
+/// part normalise all of it; `normalisation` says what is done to each window after that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
-    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`; a `.txt` as a table), a list of files, or a folder of them.
-    /// Not set: what `--data` or `SPARSECODE_DATA` names.
+    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`; a `.txt` as a table), a list of files, or a folder
+    /// of them. Not set: what `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Paths>,
     /// Samples in a window: the input dimension.
@@ -39,19 +40,23 @@ pub struct SignalConfig {
     /// Samples from the start of one window to the start of the next.
     #[schemars(range(min = 1))]
     pub hop: usize,
-    /// What is done to each window, after the whole signal was normalised by the mean and deviation of its training part.
+    /// What is done to each window, after the whole signal was normalised by the mean and deviation
+    /// of its training part.
     pub normalisation: Normalisation,
-    /// The column of a table by its name or position (from 0); the channel of a `.wav` or of an array N×channels by its position. The same
-    /// in all files. Not set: the only one; a file with several is refused with the list of them.
+    /// The column of a table by its name or position (from 0); the channel of a `.wav` or of an
+    /// array N×channels by its position. The same in all files. Not set: the only one; a file with
+    /// several is refused with the list of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<Column>,
-    /// The decimal sign of tables. Not set: what the lines of a table show; a table that can be read in two ways is refused.
+    /// The decimal sign of tables. Not set: what the lines of a table show; a table that can be
+    /// read in two ways is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<Decimal>,
     /// Whether the first line of tables holds names. Not set: what the lines of a table show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// Samples per second. Not set: what a `.wav`, or a column of times in a table, says; unknown otherwise.
+    /// Samples per second. Not set: what a `.wav`, or a column of times in a table, says; unknown
+    /// otherwise.
     #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_rate: Option<f32>,
@@ -96,8 +101,8 @@ pub enum Normalisation {
     Global,
     /// The window's mean is subtracted: for signals that drift.
     WindowMean,
-    /// The window's mean is subtracted, and the rest divided by the window's deviation (at least 5 % of the training part's): for
-    /// signals whose loudness means nothing.
+    /// The window's mean is subtracted, and the rest divided by the window's deviation (at least 5
+    /// % of the training part's): for signals whose loudness means nothing.
     Window,
 }
 
@@ -562,7 +567,8 @@ mod tests {
                     match normalisation {
                         Normalisation::Global => {}
                         Normalisation::WindowMean => assert!(mean.abs() < 1e-5 && power < 0.01),
-                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6: the floor acts.
+                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6:
+                        // the floor acts.
                         Normalisation::Window => {
                             assert!(mean.abs() < 1e-5);
                             let expected = (2.8723 / (86.6 * WINDOW_FLOOR)).powi(2);
@@ -654,7 +660,8 @@ mod tests {
         let path = folder.join("sensor/ecg_mitbih208_360hz_mV.npy");
         let splits = SignalConfig::default().load(Some(&path), 1).unwrap();
         println!("{} peak {}", splits.description, splits.peak);
-        // The unit that the recording's denoising figures are stated in: the deviation of its first 60 %.
+        // The unit that the recording's denoising figures are stated in: the deviation of its first
+        // 60 %.
         assert!((splits.preprocessing.deviation - 0.639).abs() < 5e-4);
         assert_eq!(splits.test.len(), (21_600 - 64) / 16 + 1);
     }

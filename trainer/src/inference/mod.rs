@@ -34,8 +34,8 @@ use crate::train::{Resident, ResidentRun};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stopping {
-    /// The sample takes no gradient step in the next iteration, slides on along its momentum, and is tested again. The published
-    /// numbers came from this form.
+    /// The sample takes no gradient step in the next iteration, slides on along its momentum, and
+    /// is tested again. The published numbers came from this form.
     #[default]
     Sliding,
     /// The sample keeps the first iterate that meets the tolerance, as the paper's text says.
@@ -73,8 +73,8 @@ pub struct InferenceConfig {
     /// T, the deviation of a code component (over a mini-batch) below which the hinge acts.
     #[schemars(range(min = 0))]
     pub variance_threshold: f64,
-    /// Where FISTA starts in a model without an encoder: the value of every component. A one-hidden-layer decoder with b1 = 0 has no
-    /// gradient at 0 and starts above.
+    /// Where FISTA starts in a model without an encoder: the value of every component. A
+    /// one-hidden-layer decoder with b1 = 0 has no gradient at 0 and starts above.
     #[schemars(range(min = 0))]
     pub initial_code: f64,
 }

@@ -15,7 +15,8 @@ pub enum StepRule {
     /// Always η, as the papers do. FISTA diverges where η is too large for the decoder.
     #[default]
     Fixed,
-    /// η, or 1/L if that is smaller: L is a bound of the energy's curvature, found anew for each mini-batch.
+    /// η, or 1/L if that is smaller: L is a bound of the energy's curvature, found anew for each
+    /// mini-batch.
     Bounded,
 }
 

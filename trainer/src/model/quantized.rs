@@ -12,8 +12,9 @@ use super::{Autoencoder, Decoder};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuantizeAware {
-    /// 8-bit weights with one scale per output channel (per atom in a linear decoder), as `write_integer` stores them. An atom's scale
-    /// is rounded, too: to a part in 32767 of the largest.
+    /// 8-bit weights with one scale per output channel (per atom in a linear decoder), as
+    /// `write_integer` stores them. An atom's scale is rounded, too: to a part in 32767 of the
+    /// largest.
     I8,
 }
 

@@ -1,6 +1,8 @@
-//! People's files are read right, or refused with the words that would do; and written back as they were.
+//! People's files are read right, or refused with the words that would do; and written back as they
+//! were.
 //!
-//! Each file stands for a kind that programs and instruments write. Those of `probes/` in the shared folder are read, too, where the folder is.
+//! Each file stands for a kind that programs and instruments write. Those of `probes/` in the
+//! shared folder are read, too, where the folder is.
 
 mod arrays;
 mod folders;

@@ -236,7 +236,10 @@ fn several_pictures_in_a_file_are_refused() {
     ));
     let next = first + 2 + 12 * entries;
     assert_eq!(bytes[next..next + 4], [0; 4]);
-    bytes[next..next + 4].copy_from_slice(&(first as u32).to_le_bytes());
+    let second = bytes[first..next + 4].to_vec();
+    let place = bytes.len() as u32;
+    bytes[next..next + 4].copy_from_slice(&place.to_le_bytes());
+    bytes.extend(second);
     std::fs::write(&file.path, bytes).unwrap();
     let error = Pixels::read(&file.path).unwrap_err().to_string();
     assert!(error.contains("several pictures"), "{error}");

@@ -101,7 +101,8 @@ fn pictures() {
     let Some(folder) = probes() else { return };
     let green = Pixels::read(&folder.join("green.png")).unwrap().grey();
     let mean = green.iter().sum::<f32>() / green.len() as f32 * 255.0;
-    assert!((mean - 129.8).abs() < 0.1, "{mean}");
+    // 129.8, rounded to a level as training always did; Rec. 709 would be 151.6.
+    assert!((mean - 129.8).abs() < 0.5, "{mean}");
     let table =
         "source = \"images\"\npatch = 8\nwindow = 5\ntrain = 300\nvalidation = 100\ntest = 100";
     let splits = load(table, Some(&folder.join("thermal16"))).unwrap();

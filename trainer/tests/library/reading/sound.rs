@@ -26,7 +26,8 @@ fn stereo(bits: u16, format: hound::SampleFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A WAV file by its parts: tag, channels, bytes of a sample, bits, an extension, chunks before the samples, and the samples.
+/// A WAV file by its parts: tag, channels, bytes of a sample, bits, an extension, chunks before the
+/// samples, and the samples.
 struct Wav<'a> {
     tag: u16,
     channels: u16,

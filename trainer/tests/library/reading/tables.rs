@@ -140,6 +140,18 @@ fn decimal_commas_are_read_or_asked_for() {
         error.contains("line 9, sample 7") && error.contains("data.decimal"),
         "{error}"
     );
+    // Every number so.
+    let file = File::new("x.csv", table("x\n", |i, _| format!("\"1,{:03}.5\"\n", i)));
+    let (error, _) = refused(&file.path, &Hints::default());
+    assert!(
+        error.contains("line 2 is \"1,000.5\" (write numbers without separators of thousands)"),
+        "{error}"
+    );
+    let file = File::new("x.csv", table("", |i, _| format!("1.{:03},5\n", i)));
+    let (error, _) = refused(&file.path, &Hints::default());
+    assert!(error.contains("data.decimal=comma"), "{error}");
+    let (error, _) = refused(&file.path, &told);
+    assert!(error.contains("thousands"), "{error}");
     // Separators of thousands.
     let file = File::new(
         "x.csv",
@@ -273,7 +285,8 @@ fn a_header_is_not_a_sample() {
     ] {
         check("x.csv", text, &column(name));
     }
-    // Who writes 0 as 0.0 has no sample 0 in the first line; who writes integers may have one, which is said.
+    // Who writes 0 as 0.0 has no sample 0 in the first line; who writes integers may have one,
+    // which is said.
     let text = "0\n12\n-5\n7\n3\n9\n";
     let file = File::new("x.csv", text);
     let (recording, _) = open(&file.path, &Hints::default()).unwrap();
