@@ -120,6 +120,7 @@ impl FileFlags {
             hop: self.hop,
         };
         let given = Given::read(path, host.spec(), &said).map_err(told)?;
+        eprintln!("read {}", given.summary);
         for note in &given.notes {
             eprintln!("note: {}: {note}", path.display());
         }

@@ -304,7 +304,7 @@ impl Recording {
     }
 
     /// A channel and those that it is one of, in words: `column accel (of time, accel)`.
-    pub(super) fn named_channel(&self, channel: usize) -> String {
+    pub(crate) fn named_channel(&self, channel: usize) -> String {
         let count = self.channels.len();
         if count == 1 && self.channels[0].name.as_ref().is_none_or(String::is_empty) {
             return format!("one {}", self.word());
