@@ -7,8 +7,8 @@ use crate::config::{Config, reference};
 
 /// Explain the keys of a configuration, or print a preset's
 ///
-/// Without a preset: name, type, range, default and meaning of every key, or of those asked for. With --preset: the
-/// configuration that train would use, as a file for its --config.
+/// Without a preset: name, type, range, default and meaning of every key, or of those asked for.
+/// With --preset: the configuration that train would use, as a file for its --config.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode config
@@ -18,7 +18,8 @@ pub(super) struct Arguments {
     /// Keys, tables or parts of their names: inference.lambda, data, lambda [default: all]
     #[arg(value_name = "KEY", conflicts_with_all = ["preset", "markdown"])]
     keys: Vec<String>,
-    /// Print the configuration of this preset (DATA/MODEL, as mnist/vdl), with the meaning of each key
+    /// Print the configuration of this preset (DATA/MODEL, as mnist/vdl), with the meaning of each
+    /// key
     #[arg(long, value_name = "PRESET")]
     preset: Option<String>,
     /// TOML file laid over the preset

@@ -1,7 +1,9 @@
-//! The reference of all configuration keys, made from the types that read them, so that it cannot go stale.
+//! The reference of all configuration keys, made from the types that read them, so that it cannot
+//! go stale.
 //!
-//! Names, types and defaults are what serde reads and writes. Meanings are the doc comments of the fields, and ranges their
-//! `#[schemars(range(…))]`. `sparsecode config` prints the reference; `docs/configuration.md` is [`markdown`].
+//! Names, types and defaults are what serde reads and writes. Meanings are the doc comments of the
+//! fields, and ranges their `#[schemars(range(…))]`. `sparsecode config` prints the reference;
+//! `docs/configuration.md` is [`markdown`].
 
 use std::fmt::{self, Write as _};
 
@@ -17,7 +19,8 @@ pub struct Key {
     pub name: String,
     /// The `data.source` whose tables have the key; `None` for a key of every configuration.
     pub source: Option<String>,
-    /// What is written there: `number`, `integer`, `text`, `list of text`, `true or false`, or the values to choose from.
+    /// What is written there: `number`, `integer`, `text`, `list of text`, `true or false`, or the
+    /// values to choose from.
     pub kind: String,
     /// What holds where nobody sets the key.
     pub default: DefaultValue,
@@ -27,7 +30,8 @@ pub struct Key {
     pub meaning: String,
     /// For a choice: each value, and what it does.
     pub values: Vec<(String, String)>,
-    /// The value of a key that is not written, if it has one: what equals the type's own default is left out.
+    /// The value of a key that is not written, if it has one: what equals the type's own default is
+    /// left out.
     unwritten: Option<String>,
 }
 
@@ -95,7 +99,8 @@ pub fn schema() -> schemars::Schema {
         .into_root_schema_for::<Config>()
 }
 
-/// All keys: those of every configuration in the order of `config.toml`, then those of each data source.
+/// All keys: those of every configuration in the order of `config.toml`, then those of each data
+/// source.
 ///
 /// ```
 /// let keys = sparsecode_trainer::config::reference::keys();
@@ -152,7 +157,8 @@ fn collect(tables: &mut Vec<Table>, name: &str, source: Option<&str>, schema: &V
     }
 }
 
-/// The fields of a table: those that are always written in the order of the source, then the others.
+/// The fields of a table: those that are always written in the order of the source, then the
+/// others.
 fn fields(schema: &Value) -> Vec<&str> {
     let mut fields: Vec<&str> = list(&schema["required"])
         .iter()
@@ -326,7 +332,8 @@ fn toml_text(value: &Value) -> String {
     }
 }
 
-/// A configuration as `config.toml`, with the meaning of each key above it; keys that are not set are comments.
+/// A configuration as `config.toml`, with the meaning of each key above it; keys that are not set
+/// are comments.
 ///
 /// ```
 /// use sparsecode_trainer::config::{Config, reference};
@@ -467,8 +474,8 @@ fn row(key: &Key) -> String {
     )
 }
 
-/// For each data set (those with the same values together), a table: a row a key that differs between presets, a column a
-/// model.
+/// For each data set (those with the same values together), a table: a row a key that differs
+/// between presets, a column a model.
 fn preset_matrices() -> Vec<(String, String)> {
     let presets = preset_tables();
     let differing: Vec<Key> = keys()
@@ -605,7 +612,8 @@ mod tests {
                 .any(|branch| branch["type"] == null)
     }
 
-    /// What the table says is what happens: the first number outside is refused, with the key's name.
+    /// What the table says is what happens: the first number outside is refused, with the key's
+    /// name.
     #[test]
     fn ranges_are_enforced() {
         let folder = tempfile::tempdir().unwrap();
