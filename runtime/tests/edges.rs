@@ -10,7 +10,7 @@ use sparsecode_formats::{
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, IntegerRefine, IntegerView, Method, ModelView, Refine,
-    SparseCodeBuf, Start, WorkspaceBuf,
+    SparseCodeBuf, WorkspaceBuf,
 };
 
 const INPUT: usize = 16;
