@@ -148,7 +148,10 @@ fn a_frozen_run_resumes_to_the_same_bits() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let mut whole = begin();
     run(&mut whole, folders[0].path(), usize::MAX);
-    assert_eq!(run(&mut begin(), folders[1].path(), 9).0, Ending::Interrupted);
+    assert_eq!(
+        run(&mut begin(), folders[1].path(), 9).0,
+        Ending::Interrupted
+    );
     let mut resumed = Trainer::new(config.clone(), splits(&config), &engine).unwrap();
     let checkpoint = RunFolder::new(folders[1].path()).checkpoint();
     resumed

@@ -338,17 +338,44 @@ fn a_safe_step_is_left_alone() {
 #[test]
 #[ignore = "prints times"]
 fn cost_of_the_bound() {
-    for (n, d, l, m) in [(250usize, 64usize, 128usize, 0usize), (250, 784, 128, 0), (250, 784, 256, 0), (250, 64, 128, 256)] {
+    for (n, d, l, m) in [
+        (250usize, 64usize, 128usize, 0usize),
+        (250, 784, 128, 0),
+        (250, 784, 256, 0),
+        (250, 64, 128, 256),
+    ] {
         let mut rng = rng(9);
-        let decoder = if m == 0 { Decoder::Linear(Matrix::random(&mut rng, d, l, [-0.2, 0.2])) } else { Decoder::OneHidden{hidden: Matrix::random(&mut rng, m, l, [-0.2,0.2]), bias: vec![0.0;m], output: Matrix::random(&mut rng, d, m, [-0.2,0.2])} }.tensors(DType::F32);
+        let decoder = if m == 0 {
+            Decoder::Linear(Matrix::random(&mut rng, d, l, [-0.2, 0.2]))
+        } else {
+            Decoder::OneHidden {
+                hidden: Matrix::random(&mut rng, m, l, [-0.2, 0.2]),
+                bias: vec![0.0; m],
+                output: Matrix::random(&mut rng, d, m, [-0.2, 0.2]),
+            }
+        }
+        .tensors(DType::F32);
         let inputs = Matrix::random(&mut rng, n, d, [-1.0, 1.0]).tensor(DType::F32);
         for step_size in [1e-6, 1e3] {
-            let config = InferenceConfig { step_size, step_rule: StepRule::Bounded, ..inference_config() };
+            let config = InferenceConfig {
+                step_size,
+                step_rule: StepRule::Bounded,
+                ..inference_config()
+            };
             let energy = Energy::new(&decoder, &inputs, None, &config);
             energy.step_size().unwrap();
             let mut best = f64::INFINITY;
-            for _ in 0..30 { let t = std::time::Instant::now(); for _ in 0..10 { energy.step_size().unwrap(); } best = best.min(t.elapsed().as_secs_f64() / 10.0); }
-            println!("n {n} d {d} l {l} m {m} step {step_size}: {:.1} us", best * 1e6);
+            for _ in 0..30 {
+                let t = std::time::Instant::now();
+                for _ in 0..10 {
+                    energy.step_size().unwrap();
+                }
+                best = best.min(t.elapsed().as_secs_f64() / 10.0);
+            }
+            println!(
+                "n {n} d {d} l {l} m {m} step {step_size}: {:.1} us",
+                best * 1e6
+            );
         }
     }
 }
