@@ -159,9 +159,15 @@ impl<'a, T: Packed> Blocks<'a, T> {
     /// All blocks, in order.
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
-        // A matrix without rows has no numbers, and `chunks_exact` wants a length.
-        self.values
-            .chunks_exact(self.rows.wrapping_mul(T::PER_EIGHT).max(1))
+        // Not `chunks_exact`: its check of the length stays in programs that link the precompiled `core`.
+        let length = self.rows.wrapping_mul(T::PER_EIGHT);
+        let mut rest = self.values;
+        core::iter::from_fn(move || {
+            let (block, after) = rest.split_at_checked(length)?;
+            rest = after;
+            // A matrix without rows has no numbers, and no blocks.
+            (length > 0).then_some(block)
+        })
     }
 
     /// One level; `None` outside the matrix.
