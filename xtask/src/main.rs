@@ -13,6 +13,7 @@ mod cuda;
 mod firmware;
 mod golden;
 mod gpu;
+mod guide;
 mod header;
 mod no_panic;
 mod no_std;
@@ -46,6 +47,8 @@ enum Task {
     NoStd(no_std::Arguments),
     /// Build the C API, and run programs in C on the host and in QEMU
     Capi(capi::Arguments),
+    /// Build and run the program of docs/embedded.md
+    Guide(guide::Arguments),
     /// Run the runtime's tests on AArch64 processors in QEMU
     Aarch64(aarch64::Arguments),
     /// Write the header of the C API from its source
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Task::NoStd(arguments) => no_std::run(&arguments),
         Task::Capi(arguments) => capi::run(&arguments),
         Task::Aarch64(arguments) => aarch64::run(&arguments),
+        Task::Guide(arguments) => guide::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Gpu(arguments) => gpu::run(&arguments),
         Task::Cuda(arguments) => cuda::run(&arguments),

@@ -159,14 +159,14 @@ impl<'a, T: Packed> Blocks<'a, T> {
     /// All blocks, in order.
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
-        // Not `chunks_exact`: its check of the length stays in programs that link the precompiled `core`.
-        let length = self.rows.wrapping_mul(T::PER_EIGHT);
+        // Not `chunks_exact`: its check of the length stays in programs that link the precompiled `core`. A matrix without rows
+        // has no numbers, and with a length of 1 no blocks.
+        let length = self.rows.wrapping_mul(T::PER_EIGHT).max(1);
         let mut rest = self.values;
         core::iter::from_fn(move || {
             let (block, after) = rest.split_at_checked(length)?;
             rest = after;
-            // A matrix without rows has no numbers, and no blocks.
-            (length > 0).then_some(block)
+            Some(block)
         })
     }
 
