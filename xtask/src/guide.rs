@@ -173,7 +173,7 @@ mod tests {
         }
         let less = page.replace("// build.rs\n", "");
         let error = write_files(&less, &folder).unwrap_err().to_string();
-        let twice = format!("{page}\n```rust,ignore\n// build.rs\n```\n");
+        let twice = format!("{page}\n```rust,ignore\n// build.rs\nfn main() {{}}\n```\n");
         let also = write_files(&twice, &folder).unwrap_err().to_string();
         fs::remove_dir_all(&folder).unwrap();
         assert!(error.contains("no build.rs"), "{error}");
