@@ -199,14 +199,16 @@ fn run(page: &str, command: &str, folder: &Path) {
     );
 }
 
-/// A training that ends soon: one epoch where the line says nothing of epochs, and less of what is generated.
+/// A training that ends soon: one epoch where the line says nothing of epochs, and less of what is generated or cut out of pictures.
 fn shortened(command: &str) -> String {
     let mut command = command.to_owned();
-    if !command.contains("--epochs") {
-        command.push_str(" --epochs 1");
+    if command.contains("--epochs") {
+        return command;
     }
-    if !command.contains("data") {
-        for part in ["train=2000", "validation=200", "test=200"] {
+    command.push_str(" --epochs 1");
+    let pictures = command.contains("IMAGES") || command.contains("PICTURES");
+    if pictures || !command.contains("data") {
+        for part in ["train=1000", "validation=200", "test=200"] {
             command.push_str(&format!(" --set data.{part}"));
         }
     }
@@ -256,7 +258,7 @@ fn prepare(folder: &Path) {
         .iter()
         .enumerate()
     {
-        let table: String = vibration(6000, index as u32)
+        let table: String = vibration(20_000, index as u32)
             .iter()
             .enumerate()
             .map(|(i, x)| format!("{:.6},{x:.6}\n", i as f64 / 12000.0))
@@ -279,7 +281,7 @@ fn prepare(folder: &Path) {
     .enumerate()
     {
         let path = folder.join(format!("{name}.wav"));
-        fs::write(path, wav(&ecg_signal(6000, index as u64), 360)).unwrap();
+        fs::write(path, wav(&ecg_signal(20_000, index as u64), 360)).unwrap();
     }
     let rows = |name: &str, dim: usize, scale: f32| {
         let values: Vec<f32> = (0..600 * dim).map(|i| scale * noise(i as u32, 5)).collect();
