@@ -164,8 +164,8 @@ fn atoms_of_nothing_and_of_next_to_nothing() {
                     for start in [0.0, 0.5] {
                         let code = refined(&bytes, how, &y, &[start; CODE], lambda);
                         assert_optimal(&reference, &y, &code, lambda, &what);
-                        // The atom explains nothing, whatever its component.
-                        assert!(code[ODD] <= start, "{what}: {code:?}");
+                        // The atom explains nothing, whatever its component; the gradient is not quite 0.
+                        assert!(code[ODD] <= start + 1e-20, "{what}: {code:?}");
                         assert!(code[ODD] == 0.0 || lambda == 0.0, "{what}: {code:?}");
                     }
                 }

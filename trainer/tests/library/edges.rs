@@ -32,7 +32,7 @@ fn linear(dictionary: &Matrix) -> model::Decoder {
 
 /// Usual samples, samples of zeros, constant ones, and ones with a large value, in turn.
 fn samples(count: usize) -> Matrix {
-    let random = Matrix::random(&mut rng(5), count, INPUT, [-1.0, 1.0]);
+    let random = Matrix::random(&mut rng(6), count, INPUT, [-1.0, 1.0]);
     Matrix::from_fn(count, INPUT, |sample, pixel| match (sample % 4, pixel) {
         (1, _) => 0.0,
         (2, _) => 0.4,
@@ -96,7 +96,7 @@ fn codes_are_finite_and_optimal() {
         // For the first sample, the smallest λ that gives a code of zeros.
         let steepest = gradient(&dictionary, inputs.row(0), &[0.0; CODE]);
         let price = -steepest.iter().copied().fold(0.0, f64::min);
-        for lambda in [0.0, 0.01, 0.999 * price, 1.001 * price] {
+        for lambda in [0.0, 0.01, 0.9999 * price, 1.0001 * price] {
             let engines: [&dyn Engine; 2] = [&PlainFista, &CpuEngine::new(2)];
             for (name, engine) in ["plain", "cpu"].iter().zip(engines) {
                 let what = format!("{name}, atom of {length}, λ = {lambda}");
@@ -123,8 +123,8 @@ fn codes_are_finite_and_optimal() {
                 let active = codes.row(0).iter().filter(|z| **z > 0.0).count();
                 if lambda > price {
                     assert_eq!(active, 0, "{what}");
-                } else if lambda > 0.99 * price {
-                    assert_eq!(active, 1, "{what}");
+                } else if lambda > 0.999 * price {
+                    assert_eq!(active, 1, "{what}: {:?}", codes.row(0));
                 } else {
                     assert!(active > 1, "{what}");
                 }
