@@ -5,6 +5,7 @@ mod given_back;
 mod integers;
 mod model_on_data;
 mod places;
+mod refine;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;
