@@ -124,6 +124,10 @@ impl FileFlags {
         for note in &given.notes {
             eprintln!("note: {}: {note}", path.display());
         }
+        given
+            .layout
+            .check(host.spec())
+            .with_context(|| path.display().to_string())?;
         Ok(given)
     }
 }
@@ -132,7 +136,8 @@ impl FileFlags {
 pub(super) fn told(error: GivenError) -> anyhow::Error {
     match error {
         GivenError::Unclear { .. } => usage(error.to_string()),
-        error => error.into(),
+        GivenError::Data(error) => error.into(),
+        GivenError::Storage(error) => error.into(),
     }
 }
 
