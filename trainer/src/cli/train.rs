@@ -311,11 +311,22 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         splits = start::in_units_of_dictionary(splits, start.as_ref(), &folder)?;
     }
     let samples = splits.train.len();
-    let batches = samples / config.batch_size;
     if !arguments.quiet {
         eprintln!("{}: {}", folder.path().display(), config.model_name());
     }
     tell(&splits);
+    if let Some(batch_size) = arguments.own_batch_size(&config, &folder, samples)
+        && batch_size != config.batch_size
+    {
+        if !arguments.quiet {
+            eprintln!(
+                "note: mini-batches of {batch_size} instead of {}, as --batch-size is not given: there are {samples} training samples",
+                config.batch_size
+            );
+        }
+        config.batch_size = batch_size;
+    }
+    let batches = samples / config.batch_size;
     if let Some(epochs) = arguments.own_epochs(&config, &folder, samples) {
         config.epochs = epochs;
         if !arguments.quiet {
