@@ -3,10 +3,12 @@
 mod adam;
 mod config;
 mod cpu_engine;
+mod edges;
 mod evaluate;
 mod fista;
 mod gradients;
 mod quantized;
+mod reading;
 mod reference;
 mod sweep;
 mod training;
