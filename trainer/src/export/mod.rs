@@ -1,10 +1,12 @@
-//! From a run to the model file, from the papers' PyTorch weights to a run, and running a model file on the host.
+//! From a run to the model file, from the papers' PyTorch weights or a dictionary to a run, and running a model file on the host.
 
 mod calibrate;
+mod dictionary;
 mod host;
 mod torch;
 
 pub use calibrate::{Calibration, calibrate};
+pub use dictionary::{Atoms, Dictionary, DictionaryError};
 pub use host::{HostError, HostModel, HostRefine, read_model};
 pub use torch::import_torch;
 
