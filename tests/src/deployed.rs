@@ -16,7 +16,7 @@ use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
 ///
 /// Fails if the file's tensors do not have its shapes.
 pub fn autoencoder(file: &ModelFile<'_>) -> Result<Autoencoder> {
-    let owned = OwnedModel::from_file(file);
+    let owned = OwnedModel::from_file(file).map_err(candle_core::Error::wrap)?;
     let (d, l, m) = (
         file.spec.input_dim(),
         file.spec.code_dim(),

@@ -1,14 +1,18 @@
 //! The program as a person uses it: commands, exit codes, messages, files.
 
 mod finished_runs;
+mod given_back;
 mod import;
 mod integers;
+mod model_on_data;
 mod places;
+mod refine;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;
 mod sweep;
 mod training;
+mod units;
 mod usage;
 mod whole;
 

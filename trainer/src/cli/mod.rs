@@ -16,11 +16,14 @@ mod decode;
 mod denoise;
 mod encode;
 mod evaluate;
+mod evaluate_file;
 mod export;
 mod features;
 mod import;
+mod input;
 mod inspect;
 mod quickstart;
+mod refine;
 mod run;
 mod sweep;
 mod train;
@@ -34,7 +37,7 @@ use anyhow::Context;
 use clap::{
     Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
-use sparsecode_formats::WeightType;
+use sparsecode_formats::{NumberType, WeightType};
 
 use crate::config::ConfigError;
 use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
@@ -367,11 +370,11 @@ fn check_extension(path: &Path, expected: &[&str]) -> anyhow::Result<()> {
     )))
 }
 
-/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns N and the numbers.
-fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
-    let (shape, values) = crate::data::npy::read_npy_f32(path)?;
-    let fits = shape.len() >= 2 && shape[1..].iter().product::<usize>() == dim;
-    if !fits {
+/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns the number type, N and the numbers.
+fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(NumberType, usize, Vec<f32>)> {
+    let array = crate::data::npy::read_npy(path)?;
+    let (shape, number_type, values) = (array.shape, array.number_type, array.values.into_f32());
+    if !crate::given::fits_samples(&shape, dim) {
         anyhow::bail!(
             "{}: shape {shape:?}, but the model takes rows of {dim} numbers: N×{dim}",
             path.display()
@@ -384,7 +387,7 @@ fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
             index / dim
         );
     }
-    Ok((shape[0], values))
+    Ok((number_type, shape[0], values))
 }
 
 #[cfg(test)]

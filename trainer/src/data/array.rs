@@ -238,7 +238,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let load = |config: &NpyConfig| config.load(Some(folder.path()), 1);
         let error = load(&NpyConfig::default()).unwrap_err().to_string();
-        assert!(error.contains("there are 0"), "{error}");
+        assert!(
+            error.contains("no file in this folder ends in .npy"),
+            "{error}"
+        );
         let values: Vec<f32> = (0..20).map(|v| v as f32).collect();
         write_npy_f32(&folder.path().join("a.npy"), &[10, 2], &values).unwrap();
         assert_eq!(load(&NpyConfig::default()).unwrap().train.len(), 8);

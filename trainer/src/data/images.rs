@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::contrast::{blur_valid, gaussian};
 use super::error::DataError;
 use super::look::short;
-use super::paths::{chosen_folder, display_name, has_extension, is_hidden, passed_over};
+use super::paths::{chosen_folder, display_name, endings, has_extension, is_hidden, passed_over};
 use super::picture::{EXTENSIONS, Grey};
 use super::{
     Contrast, Dataset, InputFacts, NumberType, Preprocessing, Restore, Splits, checked_made_counts,
@@ -36,20 +36,22 @@ const MAX_SIDE: u32 = 1 << 14;
 /// Batches made before the first look at how many crops survive.
 const ROUND: u32 = 16;
 
-/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`, `.bmp`, `.gif`, `.tif`, `.webp`; 8 or 16 bits) in a
-/// folder and in its subfolders.
+/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`, `.bmp`, `.gif`, `.tif`,
+/// `.webp`; 8 or 16 bits) in a folder and in its subfolders.
 ///
-/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`. Then batches of 250 random
-/// crops: local contrast normalisation with a Gaussian window as in [`local_contrast`](super::local_contrast), but without padding, so that a crop of
-/// `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4) are raised to
-/// it; patches with a standard deviation of 0.5 or more are kept.
+/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`.
+/// Then batches of 250 random crops: local contrast normalisation with a Gaussian window as in
+/// [`local_contrast`](super::local_contrast), but without padding, so that a crop of `patch + 2
+/// (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4)
+/// are raised to it; patches with a standard deviation of 0.5 or more are kept.
 ///
-/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000
-/// patches of 28×28), and a byte or two a pixel of the images.
+/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of
+/// the patches (7.5 GB for 800,000 patches of 28×28), and a byte or two a pixel of the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that folder itself.
+    /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that
+    /// folder itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// Side of a patch in pixels; 28 by default.
@@ -112,11 +114,7 @@ impl ImagesConfig {
         let parts = split_files(files, self.max_images, folder, seed)?;
         let sizes = parts.each_ref().map(Vec::len);
         let mut notes = Vec::new();
-        notes.extend(passed_over(
-            folder,
-            &others,
-            "an image's extension".to_string(),
-        ));
+        notes.extend(passed_over(folder, &others, endings(&EXTENSIONS)));
         let mut facts = InputFacts::default();
         let mut make = |part: usize, count: usize, stream: Stream| {
             let read = parts[part].par_iter().map(|path| read_grey(path));
@@ -198,7 +196,8 @@ impl ImagesConfig {
         let mut offset = Vec::with_capacity(count * dim);
         let (mut floors, mut next) = (0.0f64, 0u32);
         while samples.len() < count * dim {
-            // As many batches as are still missing by what was kept until now: 55 % is less than what photographs keep.
+            // As many batches as are still missing by what was kept until now: 55 % is less than
+            // what photographs keep.
             let missing = (count - samples.len() / dim).div_ceil(BATCH * 55 / 100);
             let round = u32::try_from(missing).unwrap_or(ROUND).min(ROUND);
             let batches: Vec<Batch> = (next..next + round)
@@ -413,7 +412,8 @@ fn check_window(window: usize, sigma: f32) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Every image in a folder and its subfolders, and the other files there, each in the order of their names.
+/// Every image in a folder and its subfolders, and the other files there, each in the order of
+/// their names.
 fn find_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut folders = vec![folder.to_path_buf()];
@@ -458,8 +458,8 @@ fn split_files(
             folder,
             format!("{count}, and training, validation and test need at least 3"),
             format!(
-                "name another folder with --data DIR; images end in .{}",
-                EXTENSIONS.join(", .")
+                "name another folder with --data DIR; images end in {}",
+                endings(&EXTENSIONS)
             ),
         ));
     }
@@ -673,7 +673,7 @@ mod tests {
         let load = |config: &ImagesConfig| config.load(Some(folder.path()), 1);
         let error = load(&small()).unwrap_err().to_string();
         assert!(
-            error.contains("there are 0") && error.contains("--data"),
+            error.contains("there are no images in it") && error.contains("--data"),
             "{error}"
         );
         pictures(folder.path(), 3);

@@ -121,7 +121,7 @@ impl fmt::Display for Look {
 }
 
 /// A number in at most five digits.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-4..1e7).contains(&size) {
         return format!("{value:.3e}");
@@ -142,7 +142,8 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not known to be time.
+/// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not
+/// known to be time.
 ///
 /// `exact` says that the unit is named, and not only that the column is called time.
 pub(super) fn seconds_per_unit(name: &str, unit: Option<&str>) -> Option<(f64, bool)> {

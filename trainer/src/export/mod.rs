@@ -7,7 +7,7 @@ mod torch;
 
 pub use calibrate::{Calibration, calibrate};
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
-pub use host::{HostError, HostModel, read_model};
+pub use host::{HostError, HostModel, HostRefine, read_model};
 pub use torch::import_torch;
 
 use std::path::Path;
@@ -192,6 +192,7 @@ impl TrainedRun {
             lambda: self.config.inference.lambda as f32,
             preprocessing,
             peak: self.facts.peak,
+            input: self.facts.input()?,
             provenance: OwnedProvenance {
                 data: self.facts.description.clone(),
                 seed: self.config.seed,

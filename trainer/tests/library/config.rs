@@ -550,6 +550,32 @@ fn the_order_of_settings_does_not_matter() {
         text.contains("vibration") && text.contains("window = 32") && text.contains("hop = 8"),
         "{text}"
     );
+    // Nor does a source that is named twice take the other settings with it.
+    let path = "data.path=\"x.npy\"";
+    let sources = ["data.source=signal", "data.source=npy"];
+    for settings in [
+        [sources[0], path, sources[1]],
+        [path, sources[0], sources[1]],
+        [sources[0], sources[1], path],
+    ] {
+        let config = with(&base, &settings).unwrap();
+        let DataConfig::Npy(data) = &config.data else {
+            panic!("{:?}", config.data);
+        };
+        assert_eq!(
+            data.path.as_deref(),
+            Some(Path::new("x.npy")),
+            "{settings:?}"
+        );
+    }
+    // A layer above another still brings its own source with its own keys.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[data]\nsource = 'signal'\nwindow = 32").unwrap();
+    let above = base.with_overrides(
+        Some(file.path()),
+        &["data.source=npy".to_owned(), path.to_owned()],
+    );
+    assert!(matches!(above.unwrap().data, DataConfig::Npy(_)));
 }
 
 #[test]

@@ -3,11 +3,13 @@
 mod adam;
 mod config;
 mod cpu_engine;
+mod edges;
 mod evaluate;
 mod fista;
 mod frozen;
 mod gradients;
 mod quantized;
+mod reading;
 mod reference;
 mod step_rule;
 mod sweep;
