@@ -16,7 +16,7 @@ fn the_ten_lines_of_python() {
         .output();
     if !has_numpy.is_ok_and(|output| output.status.success()) {
         // Past the test harness, which would hide it.
-        let line = b"skipped: the documented Python reader: python3 with numpy is not installed\n";
+        let line = b"skipped: the documented Python reader: python3 with numpy not found: python3 -m pip install numpy\n";
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
         return;
     }

@@ -243,7 +243,7 @@ impl Sklearn {
                     contrast: Contrast::None,
                 },
                 peak: 1.0,
-                input: sparsecode_formats::InputFacts::default(),
+                input: Default::default(),
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,

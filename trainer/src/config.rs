@@ -4,9 +4,11 @@
 //! flags that are short for it). The result is saved with the run as `config.toml`; the hash of that text names it.
 
 mod presets;
+pub mod reference;
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sparsecode_formats::Variant;
@@ -17,62 +19,76 @@ use crate::model::QuantizeAware;
 use presets::Row;
 
 /// Everything that decides what a run computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What prevents collapse.
+    /// What keeps the codes from collapsing to 0.
     #[serde(with = "variant_text")]
+    #[schemars(schema_with = "variant_text::schema")]
     pub variant: Variant,
-    /// Seed of all random numbers: weights, shuffles, generated data.
+    /// Seed of all random numbers: initial weights, order of samples, random splits, generated
+    /// data.
     pub seed: u64,
     /// Passes over the training samples.
+    #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// n, samples in a mini-batch; the last incomplete batch of an epoch is dropped.
+    /// n, samples in a mini-batch. The last, incomplete mini-batch of an epoch is left out.
+    #[schemars(range(min = 2))]
     pub batch_size: usize,
-    /// Stops when the validation energy has not improved for this many epochs; 0 never does.
+    /// Stops when the validation energy has not improved for this many epochs; 0 never stops early.
     pub patience: u32,
-    /// The networks' sizes.
+    /// Sizes of the networks. The input dimension follows from the data.
     pub model: ModelConfig,
-    /// The energy and FISTA's settings.
+    /// The energy that codes minimise, and how FISTA minimises it. Symbols: `docs/method.md`.
     pub inference: InferenceConfig,
-    /// Learning rates and weight decay.
+    /// Adam's learning rates, and weight decay in its ℓ2 form (added to the gradient).
     pub optimizer: OptimizerConfig,
     /// Where samples come from.
     pub data: DataConfig,
 }
 
 /// The networks' sizes. The input dimension is the data's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// l, components of a code.
+    /// l, components of a code: the atoms of a linear decoder.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub code_dim: usize,
-    /// m, hidden units of a one-hidden decoder; 0 for a linear decoder.
+    /// m, hidden units of a one-hidden-layer decoder; 0 for a linear decoder.
+    #[schemars(range(min = 0, max = u16::MAX))]
     pub hidden_dim: usize,
     /// L, iterations of the LISTA encoder.
+    #[schemars(range(min = 0, max = 255))]
     pub lista_iterations: usize,
 }
 
 /// Adam's settings. Weight decay is the L2 form, added to the gradient.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// η_D.
+    /// η_D, the decoder's learning rate.
+    #[schemars(range(min = 0))]
     pub decoder_learning_rate: f64,
-    /// η_E.
+    /// η_E, the encoder's learning rate.
+    #[schemars(range(min = 0))]
     pub encoder_learning_rate: f64,
-    /// Halves η_D after every so many epochs; 0 keeps it.
+    /// Halves η_D after every so many epochs; 0 keeps it as it is.
     pub halve_decoder_rate_every: u32,
-    /// Decay of the decoder's weight matrices (WDL).
+    /// Weight decay of the decoder's matrices: the regularisation of WDL.
+    #[schemars(range(min = 0))]
     pub decoder_weight_decay: f64,
-    /// Decay of b1, the one-hidden decoder's bias.
+    /// Weight decay of b1, the bias of a one-hidden-layer decoder.
+    #[schemars(range(min = 0))]
     pub hidden_bias_weight_decay: f64,
-    /// Decay of b, the encoder's bias.
+    /// Weight decay of b, the encoder's bias.
+    #[schemars(range(min = 0))]
     pub encoder_bias_weight_decay: f64,
-    /// Learns at the weights that an export for integers will round to: `"i8"`. Not set: at the weights themselves.
+    /// Trains with weights rounded as an export for integers rounds them. Not set: with the weights
+    /// as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize_aware: Option<QuantizeAware>,
-    /// Learns an encoder for the decoder that the run starts from, which stays as it is, bit for bit.
+    /// Learns an encoder for the decoder that the run starts from, which stays as it is, bit for
+    /// bit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen_decoder: bool,
 }
@@ -224,6 +240,22 @@ impl Config {
             self.inference.encoder_weight = if lambda < 0.01 { 20.0 } else { 40.0 };
         }
         self
+    }
+
+    /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the preset changes with λ,
+    /// wherever λ was set.
+    ///
+    /// # Errors
+    ///
+    /// Names the preset or the key that is unknown, of the wrong type or out of range.
+    pub fn layered(
+        preset: &str,
+        file: Option<&Path>,
+        settings: &[String],
+    ) -> Result<Self, ConfigError> {
+        let base = Self::preset(preset)?;
+        let lambda = base.with_overrides(file, settings)?.inference.lambda;
+        base.at_lambda(lambda).with_overrides(file, settings)
     }
 
     /// Reads a run's saved configuration.
@@ -576,6 +608,7 @@ fn merge_keys(lower: &mut toml::Table, upper: toml::Table) {
 }
 
 mod variant_text {
+    use schemars::{Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use sparsecode_formats::Variant;
 
@@ -595,5 +628,25 @@ mod variant_text {
                 "variant '{text}': use one of sdl, vdl, wdl, do, none"
             ))
         })
+    }
+
+    pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let choices = Variant::ALL.map(|variant| {
+            let meaning = match variant {
+                Variant::Sdl => "Sparse dictionary learning: atoms are kept at norm 1.",
+                Variant::Vdl => {
+                    "Variance-regularised: a hinge holds up the deviation of each code component."
+                }
+                Variant::Wdl => "Weight decay on the decoder.",
+                Variant::Do => {
+                    "Decoder only: atoms of norm 1, no encoder; codes are found by FISTA."
+                }
+                Variant::Plain => "No regularisation: the ablation, which is expected to collapse.",
+                // The test of the reference refuses an empty meaning.
+                _ => "",
+            };
+            json_schema!({ "const": variant.name(), "description": meaning })
+        });
+        json_schema!({ "oneOf": choices })
     }
 }

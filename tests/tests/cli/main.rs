@@ -1,5 +1,6 @@
 //! The program as a person uses it: commands, exit codes, messages, files.
 
+mod configuration;
 mod finished_runs;
 mod given_back;
 mod import;
@@ -35,10 +36,11 @@ use sparsecode_trainer::export::{HostModel, TrainedRun};
 use sparsecode_trainer::train::{Checkpoint, RunFolder, Weights};
 use tempfile::TempDir;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["quickstart"],
     &["train"],
+    &["config"],
     &["sweep"],
     &["sweep", "plan"],
     &["sweep", "run"],

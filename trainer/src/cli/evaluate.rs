@@ -13,7 +13,7 @@ use crate::report::table::{Table, decibels, percent};
 ///
 /// Of a run, PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
 /// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA. The energy is
-/// the training's, variance hinge included, which FISTA's codes here do not minimise.
+/// that of training, with the variance hinge; FISTA here minimises the energy without the hinge.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR

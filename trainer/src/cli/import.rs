@@ -225,6 +225,9 @@ impl Arguments {
             peak: 1.0,
             description: format!("imported dictionary {name}"),
             digest: String::new(),
+            raw_range: None,
+            sample_rate: None,
+            number_type: None,
         };
         let mut config = config;
         if self.names_data() && (self.data.data.is_some() || config.data.place().is_some()) {
@@ -340,6 +343,9 @@ impl Arguments {
                 peak: 1.0,
                 description: imported,
                 digest: String::new(),
+                raw_range: None,
+                sample_rate: None,
+                number_type: None,
             },
             (data, _) => {
                 config.data = self.data.place(&self.data.on_own_data(data)?)?;

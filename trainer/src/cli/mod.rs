@@ -11,9 +11,12 @@ macro_rules! println {
     ($($words:tt)*) => { $crate::cli::write_out(&(format!($($words)*) + "\n")) };
 }
 
+mod config;
 mod data;
 mod decode;
 mod denoise;
+#[cfg(test)]
+mod documented;
 mod encode;
 mod evaluate;
 mod evaluate_file;
@@ -62,6 +65,7 @@ struct Cli {
 enum Command {
     Quickstart(quickstart::Arguments),
     Train(train::Arguments),
+    Config(config::Arguments),
     Sweep(sweep::Arguments),
     Evaluate(evaluate::Arguments),
     Features(features::Arguments),
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),

@@ -34,8 +34,11 @@ const BASE: &str = "dead-leaves/vdl";
   sparsecode train --from runs/imported --frozen-decoder --data recording.wav --out runs/encoder
   sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
 
-Presets are DATA/MODEL: mnist, patches (a folder of images), dead-leaves, vibration, ecg (generated) with
-sdl, vdl, wdl, do, none, each also as -nl (one-hidden-layer decoder), for example patches/sdl-nl.
+Presets are DATA/MODEL, for example patches/sdl-nl.
+  DATA:  mnist, patches (a folder of pictures), dead-leaves, vibration, ecg (generated)
+  MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
+
+docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
 
 Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted: the state is saved, and --resume goes on.")]
 pub(super) struct Arguments {
@@ -45,7 +48,7 @@ pub(super) struct Arguments {
     /// TOML file laid over the preset; alone if it names its data, as a run's config.toml does
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One value laid over preset and file: table.key=value; may be repeated
+    /// One value laid over preset and file: table.key=value; may be repeated. `sparsecode config` explains all keys
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// λ, the weight of the codes' ℓ1 norm (inference.lambda)

@@ -6,15 +6,16 @@
 use std::ops::Range;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The sign between the whole and the fractional part of a number in text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decimal {
-    /// `1.5`
+    /// As in 1.5.
     Point,
-    /// `1,5`
+    /// As in 1,5.
     Comma,
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contrast::{blur_valid, gaussian};
@@ -47,26 +48,32 @@ const ROUND: u32 = 16;
 ///
 /// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of
 /// the patches (7.5 GB for 800,000 patches of 28×28), and a byte or two a pixel of the images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that
-    /// folder itself.
+    /// The folder. Not set: `natural` in the folder that `--data` or `SPARSECODE_DATA` names, or
+    /// that folder itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Side of a patch in pixels; 28 by default.
+    /// Side of a patch, in pixels.
+    #[schemars(range(min = 1))]
     pub patch: usize,
-    /// Side of the Gaussian window in pixels, odd; 13 by default.
+    /// Side of the Gaussian window of local contrast normalisation, in pixels; odd.
+    #[schemars(range(min = 1, max = SIDE - 1))]
     pub window: usize,
-    /// Standard deviation of the Gaussian in pixels, above 0; 5 by default.
+    /// Standard deviation of that Gaussian, in pixels.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub sigma: f32,
-    /// Use at most so many images, chosen by the seed; 20,000 by default.
+    /// At most so many pictures are used, chosen by the seed.
     pub max_images: usize,
-    /// Training patches; 200,000 by default.
+    /// Training patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation patches; 20,000 by default.
+    /// Validation patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test patches; 20,000 by default.
+    /// Test patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub test: usize,
 }
 

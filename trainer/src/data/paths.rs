@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -16,7 +17,7 @@ use super::error::DataError;
 /// let moved = Paths::from("a.wav").moved(|path| std::path::Path::new("/data").join(path));
 /// assert_eq!(moved, Paths::from("/data/a.wav"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Paths {
     /// A file or a folder: a string in a configuration.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dialect::Decimal;
@@ -26,39 +27,49 @@ const WINDOW_FLOOR: f32 = 0.05;
 /// file, in the order of the seed: a fifth (at least one) for validation, as many for test, the
 /// others for training. No window crosses a border. Mean and standard deviation of the training
 /// part normalise all of it; `normalisation` says what is done to each window after that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
-    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`), an array of files, or a folder of them; by default
-    /// what `--data` or `SPARSECODE_DATA` names. A `.txt` is read as a table where it is named.
+    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`; a `.txt` as a table), a list of files, or a folder
+    /// of them. Not set: what `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Paths>,
-    /// Samples in a window (`input_dim`); 64 by default.
+    /// Samples in a window: the input dimension.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub window: usize,
-    /// Samples from one window's start to the next one's; 16 by default.
+    /// Samples from the start of one window to the start of the next.
+    #[schemars(range(min = 1))]
     pub hop: usize,
-    /// What is done to each window.
+    /// What is done to each window, after the whole signal was normalised by the mean and deviation
+    /// of its training part.
     pub normalisation: Normalisation,
-    /// The column of a table, or the channel of a `.wav` or of an array N×channels, the same in all
-    /// files. Needed where there are several.
+    /// The column of a table by its name or position (from 0); the channel of a `.wav` or of an
+    /// array N×channels by its position. The same in all files. Not set: the only one; a file with
+    /// several is refused with the list of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<Column>,
-    /// The decimal sign of tables, `"point"` or `"comma"`; by default what their lines show.
+    /// The decimal sign of tables. Not set: what the lines of a table show; a table that can be
+    /// read in two ways is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<Decimal>,
-    /// Whether the first line of tables holds names; by default what their lines show.
+    /// Whether the first line of tables holds names. Not set: what the lines of a table show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// Samples per second, above 0. A `.wav` and a table with a column of times know their own.
+    /// Samples per second. Not set: what a `.wav`, or a column of times in a table, says; unknown
+    /// otherwise.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_rate: Option<f32>,
-    /// At most so many training windows, evenly spread; all by default.
+    /// At most so many training windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation windows, evenly spread; all by default.
+    /// At most so many validation windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test windows, evenly spread; all by default.
+    /// At most so many test windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
 }
@@ -82,16 +93,16 @@ impl Default for SignalConfig {
 }
 
 /// What is done to each window after the global normalisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
-    /// Nothing: one mean and deviation for the whole signal. Best unless the signal drifts.
+    /// Nothing more. Best unless the signal drifts.
     #[default]
     Global,
-    /// Subtract the window's mean: for signals that drift.
+    /// The window's mean is subtracted: for signals that drift.
     WindowMean,
-    /// Subtract the window's mean and divide by its standard deviation (5 % of the training part's
-    /// at least): for signals whose loudness means nothing.
+    /// The window's mean is subtracted, and the rest divided by the window's deviation (at least 5
+    /// % of the training part's): for signals whose loudness means nothing.
     Window,
 }
 

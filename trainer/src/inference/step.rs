@@ -1,6 +1,7 @@
 //! How large a step FISTA may take: bounds of the energy's curvature, for the decoder as it stands.
 
 use candle_core::{DType, Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::elementwise::{scaled, sum_of_squares};
@@ -8,13 +9,14 @@ use crate::kernels::matmul::product;
 use crate::model::Decoder;
 
 /// Which step FISTA takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepRule {
     /// Always η, as the papers do. FISTA diverges where η is too large for the decoder.
     #[default]
     Fixed,
-    /// η, or 1/L if that is smaller: L is a bound of the energy's curvature, found anew for each mini-batch.
+    /// η, or 1/L if that is smaller: L is a bound of the energy's curvature, found anew for each
+    /// mini-batch.
     Bounded,
 }
 
