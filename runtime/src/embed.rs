@@ -159,14 +159,8 @@ impl Embed {
     fn read(&self, bytes: &[u8]) -> Result<String, EmbedError> {
         let path = || self.path.clone();
         let (found, source) = self.read_any(bytes).map_err(|error| {
-            if is_of_a_run(bytes) {
-                EmbedError::Weights { path: path() }
-            } else {
-                EmbedError::Format {
-                    path: path(),
-                    error,
-                }
-            }
+            let path = path();
+            EmbedError::Format { path, error }
         })?;
         if found == self.arithmetic {
             Ok(source)
@@ -267,18 +261,6 @@ pub type Code = ::sparsecode_runtime::IntegerCode<CODE_DIM>;
     )
 }
 
-/// Whether a file holds the weights of a run, from which `sparsecode export` makes a model file: tensors, but none of its metadata.
-fn is_of_a_run(bytes: &[u8]) -> bool {
-    let Some((length, rest)) = bytes.split_first_chunk() else {
-        return false;
-    };
-    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let header = rest.get(..length).map(String::from_utf8_lossy);
-    header.is_some_and(|text| {
-        text.contains("\"decoder.") && !text.contains("\"format\":\"sparsecode\"")
-    })
-}
-
 /// Why a model could not be embedded. `Debug` shows the message, because that is what Cargo prints for a build script.
 #[non_exhaustive]
 pub enum EmbedError {
@@ -298,11 +280,6 @@ pub enum EmbedError {
         /// Why, with the field.
         error: ReadError,
     },
-    /// The file holds the weights of a run, which are no model file.
-    Weights {
-        /// The file.
-        path: PathBuf,
-    },
     /// The file is of the other kind.
     Arithmetic {
         /// The file.
@@ -320,11 +297,6 @@ impl core::fmt::Display for EmbedError {
             ),
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Format { path, error } => write!(f, "{}: {error}", path.display()),
-            Self::Weights { path } => write!(
-                f,
-                "{}: the weights of a run, no model file; `sparsecode export RUN --output model.safetensors` makes one",
-                path.display()
-            ),
             Self::Arithmetic { path, found } => {
                 let said = match found {
                     Arithmetic::Integers => {
@@ -351,7 +323,7 @@ impl core::fmt::Debug for EmbedError {
 impl core::error::Error for EmbedError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::OutDir | Self::Weights { .. } | Self::Arithmetic { .. } => None,
+            Self::OutDir | Self::Arithmetic { .. } => None,
             Self::Io { error, .. } => Some(error),
             Self::Format { error, .. } => Some(error),
         }
