@@ -83,6 +83,8 @@ mod spec;
 #[cfg(feature = "std")]
 mod spectral;
 #[cfg(feature = "std")]
+mod weights;
+#[cfg(feature = "std")]
 mod write;
 
 #[cfg(feature = "std")]
@@ -101,6 +103,8 @@ pub use integer::{
 };
 pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
 pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
+#[cfg(feature = "std")]
+pub use weights::is_run_weights;
 #[cfg(feature = "std")]
 pub use write::{
     OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, TensorReport, WriteError,

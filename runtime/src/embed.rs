@@ -37,7 +37,8 @@ use std::string::String;
 use std::{env, fs, io};
 
 use sparsecode_formats::{
-    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ModelSpec, ReadError, write_file,
+    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ModelSpec, ReadError,
+    is_run_weights, write_file,
 };
 
 /// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`. Its arithmetic is in f32.
@@ -145,6 +146,11 @@ impl Embed {
         std::println!("cargo::rerun-if-changed={}", self.path.display());
 
         let bytes = fs::read(&self.path).map_err(at(&self.path))?;
+        if is_run_weights(&bytes) {
+            return Err(EmbedError::RunWeights {
+                path: self.path.clone(),
+            });
+        }
         let source = self.read(&AlignedBytes::from_slice(&bytes))?;
 
         // The copy is what was checked, even if the original changes before the compiler reads it.
@@ -273,6 +279,11 @@ pub enum EmbedError {
         /// Why.
         error: io::Error,
     },
+    /// The file holds the weights of a training run, of which a model file has yet to be made.
+    RunWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is not a sound model file.
     Format {
         /// The file.
@@ -296,6 +307,11 @@ impl core::fmt::Display for EmbedError {
                 "OUT_DIR is not set: call this from a build script, or name a directory",
             ),
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::RunWeights { path } => write!(
+                f,
+                "{}: these are weights of a run, not a model file; `sparsecode export RUN --output model.safetensors` makes one",
+                path.display()
+            ),
             Self::Format { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Arithmetic { path, found } => {
                 let said = match found {
@@ -323,7 +339,7 @@ impl core::fmt::Debug for EmbedError {
 impl core::error::Error for EmbedError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::OutDir | Self::Arithmetic { .. } => None,
+            Self::OutDir | Self::RunWeights { .. } | Self::Arithmetic { .. } => None,
             Self::Io { error, .. } => Some(error),
             Self::Format { error, .. } => Some(error),
         }

@@ -11,7 +11,7 @@ use sparsecode_tests::kernels::{
 };
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::cuda::CudaEngine;
-use sparsecode_trainer::data::{Dataset, Restore};
+use sparsecode_trainer::data::{Dataset, Named, Restore};
 use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::sweep::supervise::Supervisor;
@@ -353,7 +353,7 @@ fn a_sweep_packs_its_runs() {
         let supervisor = Supervisor {
             plan: &plan,
             folder: &folder,
-            data: None,
+            data: &Named::default(),
             workers: Workers::Threads(engine.as_ref()),
             jobs,
             threads: 1,

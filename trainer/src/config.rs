@@ -75,8 +75,17 @@ pub struct OptimizerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No preset has this name.
-    #[error("no preset '{0}': use one of {1}")]
-    UnknownPreset(String, String),
+    #[error(
+        "no preset '{name}'{guess}; a preset is DATA/MODEL, for example mnist/vdl: {data} with {models}, each also as -nl (one-hidden-layer decoder)",
+        data = listed(&DATA_SETS, "or"),
+        models = listed(&model_names(), "or")
+    )]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// Presets of a similar name, as a question; or nothing.
+        guess: String,
+    },
     /// A `key=value` override that is not one.
     #[error("override '{0}': write it as table.key=value, for example inference.lambda=0.01")]
     BadOverride(String),
@@ -113,6 +122,54 @@ pub fn preset_names() -> Vec<String> {
         .collect()
 }
 
+/// The variants as presets name them.
+fn model_names() -> Vec<&'static str> {
+    let names = Variant::ALL.iter();
+    names.map(|variant| variant.model_name(false)).collect()
+}
+
+/// `a, b or c`.
+fn listed<T: AsRef<str>>(items: &[T], last: &str) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
+    }
+}
+
+/// Asks for the presets that may have been meant by a name that none has.
+fn guess(name: &str) -> String {
+    // Below this likeness (Jaro & Winkler's, 0 to 1) a name is another word.
+    const ALIKE: f64 = 0.85;
+    let alike = |a: &str, b: &str| strsim::jaro_winkler(a, b) >= ALIKE;
+    let (name, presets) = (name.to_ascii_lowercase(), preset_names());
+    let is_part = |preset: &&String| {
+        let (data, model) = preset.split_once('/').unwrap_or_default();
+        model == name || (data == name && !model.ends_with("-nl"))
+    };
+    let mut found: Vec<&String> = presets.iter().filter(is_part).collect();
+    if found.is_empty() {
+        let likeness = |preset: &&String| {
+            let whole = strsim::jaro_winkler(preset, &name);
+            let (data, model) = preset.split_once('/').unwrap_or_default();
+            match name.split_once('/') {
+                Some((d, m)) if !(alike(data, d) && alike(model, m)) => 0.0,
+                _ => whole,
+            }
+        };
+        let best = presets.iter().map(|p| likeness(&p)).fold(0.0, f64::max);
+        found = presets
+            .iter()
+            .filter(|preset| best >= ALIKE && likeness(preset) == best)
+            .collect();
+    }
+    match found.is_empty() {
+        true => String::new(),
+        false => format!(": did you mean {}?", listed(&found, "or")),
+    }
+}
+
 impl Config {
     /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and patches are the paper's
     /// Table 3, λ as in its figures; DO and WDL take the SDL row, as do the built-in sets with sizes of their own.
@@ -126,9 +183,12 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::UnknownPreset`] lists the names that exist.
+    /// [`ConfigError::UnknownPreset`] names similar ones, and says what the names are made of.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
-        let unknown = || ConfigError::UnknownPreset(name.to_owned(), preset_names().join(", "));
+        let unknown = || ConfigError::UnknownPreset {
+            name: name.to_owned(),
+            guess: guess(name),
+        };
         let (data, model) = name.split_once('/').ok_or_else(unknown)?;
         let (variant, one_hidden) = match model.strip_suffix("-nl") {
             Some(variant) => (variant, true),
@@ -187,10 +247,11 @@ impl Config {
             // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
             parse_config(table.clone(), &name)?;
         }
-        // All settings together, so that their order does not matter: one may choose a source, another set its keys.
+        // All settings together, so that their order does not matter: one may choose a source, another set its keys. A source
+        // that is set twice leaves the other keys: those which the last one does not have are then named.
         let mut upper = toml::Table::new();
         for setting in settings {
-            merge(&mut upper, parse_setting(setting)?);
+            merge_keys(&mut upper, parse_setting(setting)?);
         }
         merge(&mut table, upper);
         Self::from_table(table, "")
@@ -560,7 +621,8 @@ fn parse_config(table: toml::Table, name: &str) -> Result<Config, ConfigError> {
     })
 }
 
-/// `a.b=value` as a document. A value that is not TOML is taken as a string, so that paths need no quotes.
+/// `a.b=value` as a document. A value that is not TOML is taken as a number if it is one elsewhere (`NaN`, `.5`), else as a string, so
+/// that paths need no quotes.
 fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     let bad = || ConfigError::BadOverride(setting.to_owned());
     let (key, value) = setting.split_once('=').ok_or_else(bad)?;
@@ -571,7 +633,10 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     {
         return Err(bad());
     }
-    let quoted = toml::Value::String(value.to_owned());
+    let quoted = match value.parse() {
+        Ok(number) => toml::Value::Float(number),
+        Err(_) => toml::Value::String(value.to_owned()),
+    };
     format!("{key} = {value}")
         .parse()
         .or_else(|_| format!("{key} = {quoted}").parse())
@@ -580,18 +645,21 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
 
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
 pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
+    let source = |table: &toml::Table| table.get("data")?.get("source").cloned();
+    if let (Some(above), Some(below)) = (source(&upper), source(lower))
+        && above != below
+    {
+        lower.remove("data");
+    }
+    merge_keys(lower, upper);
+}
+
+/// Lays `upper` over `lower`, key by key.
+fn merge_keys(lower: &mut toml::Table, upper: toml::Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
-                let other_source = matches!(
-                    (above.get("source"), below.get("source")),
-                    (Some(above), Some(below)) if above != below
-                );
-                if other_source {
-                    *below = above;
-                } else {
-                    merge(below, above);
-                }
+                merge_keys(below, above);
             }
             // `epochs = 5` for a float and `lambda = 1` for an integer mean the same number.
             (Some(below @ toml::Value::Float(_)), toml::Value::Integer(value)) => {

@@ -2,6 +2,7 @@
 
 mod finished_runs;
 mod integers;
+mod places;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;

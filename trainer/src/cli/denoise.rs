@@ -8,7 +8,7 @@ use sparsecode_runtime::Refine;
 use super::{check_extension, usage};
 use crate::data::Column;
 use crate::data::npy::{read_npy_f32, write_npy_f32};
-use crate::data::signal::read_signal;
+use crate::data::recording::{Hints, Recording};
 use crate::denoise::{denoise_image, denoise_signal};
 use crate::export::{HostModel, read_model};
 use crate::report::image::Picture;
@@ -142,8 +142,13 @@ impl Arguments {
             Ok(index) => Column::Index(index),
             Err(_) => Column::Name(text.to_owned()),
         });
-        let signal = read_signal(&self.input, column.as_ref())?;
-        let clean = denoise_signal(host, &signal.values, hop, refine)
+        let hints = Hints {
+            column,
+            ..Hints::default()
+        };
+        let signal = Recording::read(&self.input, &hints)?;
+        let chosen = signal.choose(hints.column.as_ref())?;
+        let clean = denoise_signal(host, &signal.channels[chosen].values, hop, refine)
             .with_context(|| self.input.display().to_string())?;
         write_signal(&self.output, &clean, signal.sample_rate)?;
         println!("{}: {} samples", self.output.display(), clean.len());

@@ -3,10 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{DataFlags, DeviceChoice, print_json};
-use crate::evaluate::{self, CodeSource, Evaluation, Noise, Samples};
-use crate::export::TrainedRun;
+use crate::evaluate::{self, CodeSource, Evaluation, Samples};
 use crate::report::table::{Table, decibels, percent};
-use crate::train::RunFolder;
 
 /// Measure a run's best model: sparsity, PSNR, energy, dead atoms, denoising
 ///
@@ -57,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         )));
     }
     let engine = arguments.device.open()?;
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
+    let trained = super::run::open(&arguments.run)?;
     let splits = arguments.data.load_for(&trained)?;
     let dataset = match arguments.split {
         Split::Train => splits.train,
@@ -73,9 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut results = Vec::new();
     for &source in &sources {
-        let levels = (0..)
-            .zip(&arguments.noise)
-            .map(|(level, &sigma)| Some(Noise { sigma, level }));
+        let levels = arguments.noise.iter().copied().map(Some);
         for noise in std::iter::once(None).chain(levels) {
             let peak = f64::from(trained.facts.peak);
             let (model, config) = (&trained.model, &trained.config);

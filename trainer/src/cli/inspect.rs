@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sparsecode_formats::IntegerFile;
+use sparsecode_formats::{Contrast, IntegerFile};
 use sparsecode_runtime::ram_bytes;
 
 use super::print_json;
@@ -53,6 +53,9 @@ struct Preprocessing {
     mean: f32,
     deviation: f32,
     contrast: String,
+    /// Whether contrast is normalised before samples become levels: a patch's surroundings are needed.
+    #[serde(skip)]
+    is_local: bool,
 }
 
 #[derive(Serialize)]
@@ -67,7 +70,7 @@ struct Provenance {
 /// What the integers of a model stand for.
 #[derive(Serialize)]
 struct Levels {
-    /// Raw units of one input level.
+    /// Raw units of one input level; where local contrast is normalised, units of samples so normalised.
     input_scale: f32,
     input_min: i16,
     input_max: i16,
@@ -148,6 +151,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             mean: spec.preprocessing.mean,
             deviation: spec.preprocessing.deviation,
             contrast: spec.preprocessing.contrast.to_string(),
+            is_local: matches!(spec.preprocessing.contrast, Contrast::Local { .. }),
         },
         peak: spec.peak,
         provenance: Provenance {
@@ -218,6 +222,7 @@ fn print(report: &Report) {
         "weights, activations",
         format!("{}, {}", report.weights, report.activations),
     );
+    let pre = &report.preprocessing;
     if let Some(levels) = &report.levels {
         let Levels {
             input_scale,
@@ -228,7 +233,13 @@ fn print(report: &Report) {
         } = levels;
         row(
             "input levels",
-            format!("{input_min} to {input_max}, {input_scale} raw units each"),
+            format!(
+                "{input_min} to {input_max}, {input_scale} {} each",
+                match pre.is_local {
+                    true => "units of samples with normalised contrast",
+                    false => "raw units",
+                }
+            ),
         );
         row("code levels", format!("0 to {code_max}, {code_scale} each"));
         row(
@@ -236,7 +247,6 @@ fn print(report: &Report) {
             "cannot overflow (proved again)".to_owned(),
         );
     }
-    let pre = &report.preprocessing;
     row(
         "preprocessing",
         format!(

@@ -1,6 +1,6 @@
 //! The command line: one file a command, thin over the library.
 //!
-//! Exit status: 0 done, 1 failed, 2 used wrongly; `sweep run` has two more.
+//! Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted; `sweep run` has one more.
 
 /// As the standard library's, for all commands; but an output that is full or closed is an error, not a panic.
 macro_rules! print {
@@ -21,6 +21,7 @@ mod features;
 mod import;
 mod inspect;
 mod quickstart;
+mod run;
 mod sweep;
 mod train;
 
@@ -30,11 +31,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use sparsecode_formats::WeightType;
 
 use crate::config::ConfigError;
-use crate::data::{DataConfig, DataError, Splits};
+use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
 use crate::export::{ExportError, TrainedRun};
 use crate::inference::{CpuEngine, Engine, open_gpu};
 use crate::storage::StorageError;
@@ -45,7 +48,7 @@ use crate::train::{DataFacts, TrainError};
 #[derive(Parser)]
 #[command(name = "sparsecode", version, max_term_width = 100)]
 #[command(
-    after_help = "Example:\n  sparsecode quickstart\n\nExit status: 0 done, 1 failed, 2 used wrongly."
+    after_help = "Example:\n  sparsecode quickstart\n\nExit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -71,7 +74,9 @@ enum Command {
 /// Runs the program on its command line.
 pub fn main() -> ExitCode {
     crate::cuda::let_runs_overlap();
-    let result = match Cli::parse().command {
+    let matches = with_negative_numbers(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
@@ -100,6 +105,17 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Has every flag take a negative number for its value, so that the command says which numbers would do.
+fn with_negative_numbers(command: ClapCommand) -> ClapCommand {
+    command
+        .mut_args(|argument| match argument.is_positional() {
+            true => argument,
+            false if argument.get_action().takes_values() => argument.allow_negative_numbers(true),
+            false => argument,
+        })
+        .mut_subcommands(with_negative_numbers)
 }
 
 /// An error with its causes, without those that it says already.
@@ -132,12 +148,17 @@ fn exit_with(status: u8, message: impl Into<String>) -> anyhow::Error {
     Exit(status, message.into()).into()
 }
 
+/// Exit status of a command that Ctrl-C or TERM ended: what `&&` follows it does not run.
+const INTERRUPTED: u8 = 130;
+
 fn is_usage(error: &anyhow::Error) -> bool {
     // What a file holds is not the command line's fault; what a preset, flag or setting says is.
     let config = |error: &ConfigError| !matches!(error, ConfigError::Io(..));
     error.chain().any(|cause| {
         cause.is::<Usage>()
             || matches!(cause.downcast_ref(), Some(DataError::Config { .. }))
+            || matches!(cause.downcast_ref(), Some(DataError::Place(error)) if error.is_usage())
+            || cause.downcast_ref().is_some_and(PlaceError::is_usage)
             || cause.downcast_ref().is_some_and(SweepError::is_usage)
             || cause.downcast_ref::<ConfigError>().is_some_and(config)
             || matches!(cause.downcast_ref(), Some(TrainError::Config(error)) if config(error))
@@ -188,42 +209,101 @@ impl DeviceChoice {
     }
 }
 
+/// Says what was read, and the remarks on it: on standard error, as figures go to standard output.
+fn tell(splits: &Splits) {
+    eprintln!("read {}", splits.read);
+    for note in &splits.notes {
+        eprintln!("note: {note}");
+    }
+}
+
 /// Flags of commands that load data.
 #[derive(Args)]
 struct DataFlags {
-    /// Folder (or file) with the data; built-in data need none.
+    /// Where the data are: a folder, or a file of a signal or an array; generated data need none
     ///
-    /// Without it, the environment variable SPARSECODE_DATA names it.
-    #[arg(long, value_name = "DIR")]
+    /// The place goes over data.path and data.folder. A run remembers where its data were. Without this flag and these keys, the
+    /// environment variable SPARSECODE_DATA names the place; generated data take no notice of the variable.
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 }
 
 impl DataFlags {
-    fn load(&self, config: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
-        Ok(config.load(self.folder().as_deref(), seed)?)
+    /// What is said about the place of the data.
+    fn named(&self) -> Named {
+        let environment = std::env::var_os("SPARSECODE_DATA").filter(|name| !name.is_empty());
+        Named {
+            flag: self.data.clone(),
+            environment: environment.map(PathBuf::from),
+        }
     }
 
-    fn folder(&self) -> Option<PathBuf> {
-        let named = std::env::var_os("SPARSECODE_DATA").filter(|name| !name.is_empty());
-        self.data.clone().or_else(|| named.map(PathBuf::from))
+    /// The table on the data that the flag names, if it is of generated data; says so.
+    fn on_own_data(&self, data: &DataConfig) -> anyhow::Result<DataConfig> {
+        let Some(place) = self.data.as_deref().filter(|_| data.is_generated()) else {
+            return Ok(data.clone());
+        };
+        let own = data.on_own_data(place)?;
+        eprintln!(
+            "note: --data {}: read as data.source={} in place of generated {}, samples of the same size",
+            place.display(),
+            own.source(),
+            data.source()
+        );
+        Ok(own)
     }
 
-    /// Loads the data of a run, and says so if they are others than it was trained on.
+    /// The table with the place that counts.
+    fn place(&self, data: &DataConfig) -> anyhow::Result<DataConfig> {
+        Ok(data.placed(&self.named())?)
+    }
+
+    fn load(&self, data: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
+        Ok(self.place(data)?.load(None, seed)?)
+    }
+
+    /// Loads the data of a run, or others of the same shape in the preprocessed units of the run; says which.
     fn load_for(&self, run: &TrainedRun) -> anyhow::Result<Splits> {
-        let splits = self.load(&run.config.data, run.config.seed)?;
+        let data = self.on_own_data(&run.config.data)?;
+        let splits = self.load(&data, run.config.seed)?;
+        tell(&splits);
         let found = DataFacts::of(&splits);
-        if found.input_shape != run.facts.input_shape {
-            return Err(usage(format!(
-                "--data: samples are {}, but the run was trained on {} ({})",
-                found.input_shape, run.facts.input_shape, run.facts.description
-            )));
-        }
-        if !run.facts.digest.is_empty() && found.digest != run.facts.digest {
-            eprintln!(
-                "note: these are not the samples that the run was trained on ({}), but {}",
-                run.facts.description, found.description
+        let facts = &run.facts;
+        let refuse = |what: String| {
+            let (trained, named) = (&facts.description, self.data.as_deref());
+            let data = named.map_or_else(
+                || "the data".to_owned(),
+                |path| format!("--data {}", path.display()),
             );
+            Err(usage(format!(
+                "{data}: {what}; the run was trained on {trained}"
+            )))
+        };
+        if found.input_shape != facts.input_shape {
+            return refuse(format!(
+                "samples are {}, but the model takes {}",
+                found.input_shape, facts.input_shape
+            ));
         }
+        if found.same_samples(facts) {
+            return Ok(splits);
+        }
+        let (_, preprocessing) = facts.parse()?;
+        let description = splits.description.clone();
+        let Some(splits) = splits.preprocessed_as(&preprocessing) else {
+            return refuse(format!(
+                "samples have contrast normalisation {}, but the model takes {}",
+                found.contrast, facts.contrast
+            ));
+        };
+        // Weights that were imported know no samples.
+        if facts.digest.is_empty() {
+            return Ok(splits);
+        }
+        eprintln!(
+            "note: these are not the samples that the run was trained on ({}), but {description}, taken in the run's units",
+            facts.description
+        );
         Ok(splits)
     }
 }

@@ -6,9 +6,11 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::npy::read_npy_f32;
+use super::look::short;
+use super::npy::read_npy;
+use super::paths::{chosen_file, display_name};
 use super::{
-    Contrast, Preprocessing, Splits, checked_counts, checked_shape, chosen_file, display_name,
+    Contrast, InputFacts, Preprocessing, Splits, checked_counts, checked_shape, extent,
     globally_normalised, mean_and_deviation, range, split_generator,
 };
 
@@ -41,7 +43,9 @@ impl NpyConfig {
         let path = chosen_file(self.path.as_deref(), folder, &["npy"])?;
         let limits = [self.train, self.validation, self.test].map(|c| c.unwrap_or(usize::MAX));
         checked_counts(limits[0], limits[1], limits[2])?;
-        let (axes, values) = read_npy_f32(&path)?;
+        let array = read_npy(&path)?;
+        let (axes, number_type) = (array.shape, array.number_type);
+        let values = array.values.into_f32();
         let (count, height, width) = match axes[..] {
             [count, width] => (count, 1, width),
             [count, height, width] => (count, height, width),
@@ -113,6 +117,7 @@ impl NpyConfig {
                 "set data.peak",
             ));
         }
+        let [low, high] = extent(train.iter().copied());
         let train = globally_normalised(train, dim, mean, deviation);
         let test = globally_normalised(test, dim, mean, deviation);
         let validation = globally_normalised(part(validation, limits[1]), dim, mean, deviation);
@@ -134,7 +139,18 @@ impl NpyConfig {
                 contrast: Contrast::None,
             },
             peak,
-            sample_rate: None,
+            input: InputFacts {
+                range: Some([low, high]),
+                sample_rate: None,
+                number_type: Some(number_type),
+            },
+            read: format!(
+                "{}: {count} samples of {shape}, {number_type}, {} to {}",
+                path.display(),
+                short(low.into()),
+                short(high.into())
+            ),
+            notes: Vec::new(),
         })
     }
 }

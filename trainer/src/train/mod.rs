@@ -3,6 +3,7 @@
 mod adam;
 mod checkpoint;
 mod guard;
+mod identity;
 mod resident;
 mod session;
 mod step;
@@ -12,6 +13,8 @@ use adam::corrections;
 pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, DataFacts, Weights};
 pub use guard::Divergence;
+pub(crate) use identity::without_place;
+pub use identity::{Difference, Differences};
 pub use resident::{Resident, ResidentRun, StepFigures, Update};
 pub use session::{Session, Trained};
 pub use step::{Learner, StepError, StepOutcome};
@@ -317,7 +320,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Takes up the position, parameters and optimiser state of a checkpoint made by the same configuration and data.
+    /// Takes up the position, parameters and optimiser state of a checkpoint made by the same configuration on the same samples,
+    /// wherever these lie now.
     ///
     /// # Errors
     ///
@@ -325,6 +329,10 @@ impl<'a> Trainer<'a> {
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         checkpoint.apply(&self.config, &self.facts, &mut self.learner)?;
         self.position = checkpoint.position().clone();
+        // The run's files say what it was begun on, whatever the data are called by now.
+        self.facts
+            .description
+            .clone_from(&checkpoint.data().description);
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Contrast, DataError, Preprocessing, Splits, checked_made_counts, checked_shape,
-    globally_normalised, mean_and_deviation, part_generator,
+    Contrast, DataError, InputFacts, Preprocessing, Splits, checked_made_counts, checked_shape,
+    extent, globally_normalised, mean_and_deviation, part_generator,
 };
 use super::DEMONSTRATION;
 use crate::rng::Stream;
@@ -98,7 +98,12 @@ impl DeadLeavesConfig {
             )
         })?;
         let dim = shape.input_dim();
+        let range = extent(train.iter().copied());
         let normalised = |raw| globally_normalised(raw, dim, mean, deviation);
+        let description = format!(
+            "generated dead leaves, seed {seed}, {shape} patches, {}/{}/{}",
+            self.train, self.validation, self.test
+        );
         Ok(Splits {
             train: normalised(train),
             validation: normalised(validation),
@@ -110,11 +115,13 @@ impl DeadLeavesConfig {
                 contrast: Contrast::None,
             },
             peak: 1.0,
-            sample_rate: None,
-            description: format!(
-                "generated dead leaves, seed {seed}, {shape} patches, {}/{}/{}",
-                self.train, self.validation, self.test
-            ),
+            input: InputFacts {
+                range: Some(range),
+                ..InputFacts::default()
+            },
+            read: description.clone(),
+            description,
+            notes: Vec::new(),
         })
     }
 

@@ -15,8 +15,8 @@ pub use vibration::{VIBRATION_RATE, vibration_signal};
 use super::error::DataError;
 use super::signal::{checked_window, cut};
 use super::{
-    Contrast, Preprocessing, Splits, checked_made_counts, globally_normalised, mean_and_deviation,
-    part_generator, range,
+    Contrast, InputFacts, Preprocessing, Splits, checked_made_counts, extent, globally_normalised,
+    mean_and_deviation, part_generator, range,
 };
 use crate::rng::Stream;
 
@@ -107,10 +107,19 @@ impl GeneratedSignalConfig {
             return Err(constant());
         }
         let windows = |values: &[f32]| {
-            let windows = cut(values, self.window, self.hop, usize::MAX);
+            let windows = cut(&[values], self.window, self.hop, usize::MAX);
             globally_normalised(windows, self.window, mean, deviation)
         };
+        let description = format!(
+            "generated {name}, seed {seed}, windows of {} every {}, {}/{}/{}",
+            self.window, self.hop, self.train, self.validation, self.test
+        );
         Ok(Splits {
+            input: InputFacts {
+                range: Some(extent(train.iter().copied())),
+                sample_rate: Some(sample_rate),
+                number_type: None,
+            },
             train: windows(&train),
             validation: windows(&validation),
             test: windows(&test),
@@ -121,11 +130,9 @@ impl GeneratedSignalConfig {
                 contrast: Contrast::None,
             },
             peak,
-            sample_rate: Some(sample_rate),
-            description: format!(
-                "generated {name}, seed {seed}, windows of {} every {}, {}/{}/{}",
-                self.window, self.hop, self.train, self.validation, self.test
-            ),
+            read: description.clone(),
+            description,
+            notes: Vec::new(),
         })
     }
 }
