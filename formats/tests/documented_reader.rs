@@ -55,7 +55,7 @@ fn the_ten_lines_of_python() {
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
 
-        let model = OwnedModel::from_file(&ModelFile::read(&bytes).unwrap());
+        let model = OwnedModel::from_file(&ModelFile::read(&bytes).unwrap()).unwrap();
         let encoder = model.encoder.unwrap();
         let OwnedDecoder::Linear { dictionary } = model.decoder else {
             panic!("not linear")

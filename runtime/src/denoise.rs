@@ -21,7 +21,7 @@ pub struct Denoised {
     pub normalisation: Normalisation,
 }
 
-/// The model's own inference: LISTA, or FISTA with the default settings if there is no encoder.
+/// The model's own inference: LISTA, or, without an encoder, FISTA with [`Refine::for_inference`].
 pub(crate) fn encode<C: CodeBuffer>(
     file: &ModelFile<'_>,
     input: &[f32],
@@ -34,7 +34,7 @@ pub(crate) fn encode<C: CodeBuffer>(
             encoder::encode(weights, iterations, input, code, scratch);
         }
         None => {
-            let settings = Refine::for_model(&file.spec);
+            let settings = Refine::for_inference(&file.spec);
             fista::refine(&file.decoder, input, code, &settings, scratch, &mut || {
                 false
             });
@@ -52,22 +52,15 @@ pub(crate) fn denoise<C: CodeBuffer>(
     deadline: &mut dyn FnMut() -> bool,
 ) -> Denoised {
     let normalisation = preprocess::apply(&file.spec.preprocessing, patch);
-    let mut settings = refine.copied();
-    match &mut settings {
-        // Without an encoder there is no code to start from, and no need for two inferences.
-        Some(settings) if file.encoder.is_none() => {
-            if settings.start == Start::Code {
-                settings.start = Refine::for_model(&file.spec).start;
-            }
-        }
-        _ => encode(file, patch, code, scratch.reborrow()),
+    if refine.is_none_or(|settings| settings.start == Start::Code) {
+        encode(file, patch, code, scratch.reborrow());
     }
-    let refinement = settings.map(|settings| {
+    let refinement = refine.map(|settings| {
         fista::refine(
             &file.decoder,
             patch,
             code,
-            &settings,
+            settings,
             scratch.reborrow(),
             deadline,
         )

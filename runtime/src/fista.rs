@@ -10,6 +10,9 @@
 //! ```
 //!
 //! With one hidden layer `∇f(x) = (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))`, `h = relu(W1 x + b1)`.
+//!
+//! The energy of `z_k` may rise between two iterations, so the last iterate is compared with the start: `z_0` stays where `z_k`
+//! is not at most as high.
 
 use sparsecode_formats::{Decoder, ModelSpec};
 
@@ -24,9 +27,9 @@ use crate::workspace::Scratch;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Start {
-    /// At the code handed in, as the encoder left it. The warm start of LISTA models.
+    /// At the code handed in, as [`encode`](crate::Model::encode) left it.
     Code,
-    /// At zero, where linear decoders start that have no encoder.
+    /// At zero, where the inference of linear decoders without an encoder starts.
     Zero,
     /// With every component at this value, which should be small and positive (other values mean 0).
     ///
@@ -60,10 +63,7 @@ impl Refine {
     /// Value of every component at the start of a model with a hidden layer and no encoder.
     pub const DEFAULT_START: f32 = 1e-2;
 
-    /// The recorded `lambda` and `step_size` of a model, up to 200 iterations and a tolerance of 1e-3.
-    ///
-    /// Starts at the encoder's code; without an encoder at zero, or, if the decoder has a hidden layer, at
-    /// [`DEFAULT_START`](Self::DEFAULT_START) in every component.
+    /// The recorded `lambda` and `step_size` of a model, up to 200 iterations and a tolerance of 1e-3. Starts at the code handed in.
     #[must_use]
     pub fn for_model(spec: &ModelSpec<'_>) -> Self {
         Self {
@@ -71,11 +71,22 @@ impl Refine {
             step_size: spec.step_size,
             max_iterations: Self::DEFAULT_ITERATIONS,
             tolerance: Self::DEFAULT_TOLERANCE,
-            start: match (spec.lista_iterations, spec.is_linear()) {
-                (Some(_), _) => Start::Code,
-                (None, true) => Start::Zero,
-                (None, false) => Start::Constant(Self::DEFAULT_START),
+            start: Start::Code,
+        }
+    }
+
+    /// [`for_model`](Self::for_model) without a code to start from: how a model without an encoder is inferred.
+    ///
+    /// Starts at zero, or, if the decoder has a hidden layer, at [`DEFAULT_START`](Self::DEFAULT_START) in every component.
+    #[must_use]
+    pub fn for_inference(spec: &ModelSpec<'_>) -> Self {
+        Self {
+            start: if spec.is_linear() {
+                Start::Zero
+            } else {
+                Start::Constant(Self::DEFAULT_START)
             },
+            ..Self::for_model(spec)
         }
     }
 
@@ -117,7 +128,7 @@ pub enum Stop {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Refinement {
-    /// Iterations made; 0 leaves the code at its start.
+    /// Iterations made. The code is that of the last one, or the start if the energy of the start is lower.
     pub iterations: u32,
     /// Mean squared residual of the returned code, `(1/d)·‖y − D(z)‖²`, in the squared unit of the preprocessed input.
     pub residual: f32,
@@ -133,87 +144,101 @@ pub(crate) fn refine<C: CodeBuffer>(
     input: &[f32],
     code: &mut C,
     settings: &Refine,
-    scratch: Scratch<'_>,
+    mut scratch: Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> Refinement {
-    let Scratch {
-        drive: iterate,
-        point,
-        residual,
-        hidden,
-    } = scratch;
-    start(code, settings.start, iterate, point);
-    let (iterations, stopped) = {
-        let buffers = Scratch {
-            drive: &mut *iterate,
-            point,
-            residual: &mut *residual,
-            hidden: &mut *hidden,
-        };
-        run(decoder, input, settings, buffers, deadline)
-    };
-
-    let buffers = Scratch {
-        drive: iterate,
-        point,
-        residual,
-        hidden,
-    };
+    start(code, settings.start, scratch.drive, scratch.point);
+    let mut before = None;
+    let ended = run(
+        decoder,
+        input,
+        settings,
+        scratch.reborrow(),
+        &mut before,
+        deadline,
+    );
     report(
         decoder,
         input,
         code,
         settings.lambda,
-        buffers,
-        (iterations, stopped),
+        scratch,
+        before,
+        ended,
     )
 }
 
-/// `z = x = z_0`.
-pub(crate) fn start<C: CodeBuffer>(code: &C, start: Start, iterate: &mut [f32], point: &mut [f32]) {
+/// `z = x = z_0`, and so is the code.
+pub(crate) fn start<C: CodeBuffer>(
+    code: &mut C,
+    start: Start,
+    iterate: &mut [f32],
+    point: &mut [f32],
+) {
     match start {
         Start::Code => code.to_dense(iterate),
-        Start::Zero => iterate.fill(0.0),
-        Start::Constant(value) => iterate.fill(portable::relu(value)),
+        Start::Zero => {
+            iterate.fill(0.0);
+            code.clear();
+        }
+        Start::Constant(value) => {
+            iterate.fill(portable::relu(value));
+            code.from_dense(iterate);
+        }
     }
     for (x, z) in point.iter_mut().zip(iterate.iter()) {
         *x = *z;
     }
 }
 
-/// Takes the last iterate, `scratch.drive`, to `code`, and says what became of it.
+/// Takes the last iterate, `scratch.drive`, to `code`, which holds the start until then, and says what became of it.
+///
+/// `before` is the mean squared residual of the start. With it, the start stays if its energy is lower.
 pub(crate) fn report<C: CodeBuffer>(
     decoder: &Decoder<'_>,
     input: &[f32],
     code: &mut C,
     lambda: f32,
     scratch: Scratch<'_>,
+    before: Option<f32>,
     (iterations, stopped): (u32, Stop),
 ) -> Refinement {
-    // The buffer is only written here, so that it is a whole code at every moment.
-    code.from_dense(scratch.drive);
-    residual_at(
-        decoder,
-        input,
-        scratch.drive,
-        scratch.hidden,
-        scratch.residual,
-    );
-    let residual = mean_square(scratch.residual);
-    Refinement {
+    let Scratch {
+        drive: iterate,
+        point: kept,
+        residual: error,
+        hidden,
+    } = scratch;
+    residual_at(decoder, input, iterate, hidden, error);
+    let result = |code: &C, residual| Refinement {
         iterations,
         residual,
         energy: residual + lambda * code.l1_norm(),
         stopped,
+    };
+    let Some(before) = before else {
+        code.from_dense(iterate);
+        return result(code, mean_square(error));
+    };
+    let start = result(code, before);
+    code.to_dense(kept);
+    code.from_dense(iterate);
+    let end = result(code, mean_square(error));
+    // Not the other way round: what is not a number is not better.
+    if end.energy <= start.energy {
+        return end;
     }
+    code.from_dense(kept);
+    start
 }
 
-/// Iterates from `point` = `drive` = `z_0`; leaves the last iterate in `drive`.
+/// Iterates from `point` = `drive` = `z_0`; leaves the last iterate in `drive`, and in `before` the mean squared residual of `z_0`.
 fn run(
     decoder: &Decoder<'_>,
     input: &[f32],
     settings: &Refine,
-    buffers: Scratch<'_>,
+    scratch: Scratch<'_>,
+    before: &mut Option<f32>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> (u32, Stop) {
     let Scratch {
@@ -221,7 +246,7 @@ fn run(
         point,
         residual,
         hidden,
-    } = buffers;
+    } = scratch;
     let mut momentum = Momentum::new();
 
     for done in 0..settings.max_iterations {
@@ -230,6 +255,9 @@ fn run(
         }
         let update = Update::new(settings, input.len(), momentum.next());
         residual_at(decoder, input, point, hidden, residual);
+        if done == 0 {
+            *before = Some(mean_square(residual));
+        }
         let mut change = Change::new();
         decoder::correlate(decoder, hidden, residual, &mut |k, correlation| {
             // With the correlation known, the old point and iterate of this component are needed no more.
@@ -245,7 +273,7 @@ fn run(
 }
 
 /// Writes `D(x) − y` to `residual`; with a hidden layer, `hidden` receives its activations.
-fn residual_at(
+pub(crate) fn residual_at(
     decoder: &Decoder<'_>,
     input: &[f32],
     point: &[f32],

@@ -10,6 +10,7 @@ use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
 use crate::integer::Method;
 use crate::kernels::{self, portable};
 use crate::model::Model;
+use crate::quality::mean_square;
 use crate::view::ModelView;
 use crate::workspace::sealed::Parts as _;
 use crate::workspace::{Scratch, Workspace};
@@ -101,6 +102,7 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 /// #         lambda: 0.01,
 /// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
 /// #         peak: 1.0,
+/// #         input: InputFacts::default(),
 /// #         provenance: OwnedProvenance::default(),
 /// #     },
 /// #     encoder: None,
@@ -158,7 +160,7 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
     /// [`Model::refine`] with iterations that read the rows of active atoms only.
     ///
     /// Cost: `CODE·INPUT` multiply-adds for `c`; `a·CODE` for an iteration, with `a` non-zero components of the momentum
-    /// point; one decoding for the report.
+    /// point; two decodings, to compare the last iterate with the start.
     pub fn refine(
         &self,
         input: &[f32; INPUT],
@@ -342,7 +344,7 @@ impl<'a> GramView<'a> {
 struct GramRef<'g> {
     /// `G`, row by row.
     matrix: &'g [f32],
-    /// `1/G_kk`.
+    /// `1/G_kk`, or NaN.
     inverse_diagonal: &'g [f32],
 }
 
@@ -380,7 +382,8 @@ impl<'a> Dictionary<'a> {
         Self { decoder, atoms }
     }
 
-    /// `matrix = WᵀW`, and 1 over its diagonal: infinite for an atom that is 0, so that a step sets its component to 0.
+    /// `matrix = WᵀW`, and 1 over its diagonal: NaN for an atom that is 0, or so small that its square is, so that a step sets its
+    /// component to 0.
     fn multiply_by_itself(
         &self,
         matrix: &mut [f32],
@@ -404,7 +407,12 @@ impl<'a> Dictionary<'a> {
                     }
                 }
                 if j == k {
-                    *inverse = 1.0 / product;
+                    let quotient = 1.0 / product;
+                    *inverse = if quotient.is_finite() {
+                        quotient
+                    } else {
+                        f32::NAN
+                    };
                 }
             });
         }
@@ -422,11 +430,25 @@ impl<'a> Dictionary<'a> {
         input: &[f32],
         code: &mut C,
         settings: &Refine,
-        parts: Scratch<'_>,
+        mut parts: Scratch<'_>,
         scratch: GramScratch<'_>,
         deadline: &mut dyn FnMut() -> bool,
     ) -> Refinement {
         fista::start(code, settings.start, parts.drive, parts.point);
+        let before = match method {
+            Method::Fista if settings.max_iterations > 0 => {
+                let Scratch {
+                    drive,
+                    residual,
+                    hidden,
+                    ..
+                } = parts.reborrow();
+                fista::residual_at(&self.decoder, input, drive, hidden, residual);
+                Some(mean_square(residual))
+            }
+            // Coordinate descent only ever goes down.
+            _ => None,
+        };
         for (element, sample) in parts.residual.iter_mut().zip(input) {
             *element = *sample;
         }
@@ -447,7 +469,8 @@ impl<'a> Dictionary<'a> {
                 coordinate_descent(gram, input.len(), settings, state, deadline)
             }
         };
-        fista::report(&self.decoder, input, code, settings.lambda, parts, ended)
+        let lambda = settings.lambda;
+        fista::report(&self.decoder, input, code, lambda, parts, before, ended)
     }
 }
 

@@ -96,7 +96,7 @@ fn a_zero_patch_has_a_zero_code_at_once() {
     let model = LinearModel::load(&bytes).unwrap();
     let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
     code.push(3, 1.0).unwrap();
-    let settings = Refine::for_model(model.spec());
+    let settings = Refine::for_inference(model.spec());
     let refinement = model.refine(&[0.0; 24], &mut code, &settings, &mut workspace, || false);
     assert_eq!(code.active(), 0);
     assert_eq!(
@@ -206,7 +206,7 @@ fn a_hidden_layer_without_an_encoder_needs_a_positive_start() {
     let model = Model::<24, 16, 20>::load(&bytes).unwrap();
     let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
     let y = input(7);
-    let settings = Refine::for_model(model.spec());
+    let settings = Refine::for_inference(model.spec());
     assert_eq!(settings.start, Start::Constant(Refine::DEFAULT_START));
     let from_zero = Refine {
         start: Start::Zero,
@@ -232,37 +232,46 @@ fn a_hidden_layer_without_an_encoder_needs_a_positive_start() {
 }
 
 #[test]
-fn denoising_without_an_encoder_infers_once() {
+fn denoising_without_an_encoder_refines_what_the_model_infers() {
     let bytes = file(&random_model(DECODER_ONLY, 8), WeightType::F32);
     let model = LinearModel::load(&bytes).unwrap();
-    let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
+    let mut workspace = Workspace::new();
     let raw = input(8);
-    let settings = Refine {
-        max_iterations: 3,
-        start: Start::Code,
-        ..Refine::for_model(model.spec())
-    };
-    // A code left over from another patch is no starting point.
-    code.from_dense(&[7.0; 16]);
-    let mut patch = raw;
-    let denoised = model.denoise(
-        &mut patch,
-        Some(&settings),
-        &mut code,
-        &mut workspace,
-        || false,
-    );
-    assert_eq!(denoised.refinement.map(|r| r.iterations), Some(3));
-
     let mut y = raw;
     let _ = model.preprocess(&mut y);
-    let mut expected = SparseCode::new();
-    let from_zero = Refine {
-        start: Start::Zero,
-        ..settings
+    let from_code = Refine {
+        max_iterations: 3,
+        ..Refine::for_model(model.spec())
     };
-    model.refine(&y, &mut expected, &from_zero, &mut workspace, || false);
-    assert_eq!(code, expected);
+    let from_zero = Refine {
+        max_iterations: 3,
+        ..Refine::for_inference(model.spec())
+    };
+    assert_eq!(
+        (from_code.start, from_zero.start),
+        (Start::Code, Start::Zero)
+    );
+    for settings in [from_code, from_zero] {
+        // A code left over from another patch is no starting point.
+        let mut code = SparseCode::new();
+        code.from_dense(&[7.0; 16]);
+        let mut patch = raw;
+        let denoised = model.denoise(
+            &mut patch,
+            Some(&settings),
+            &mut code,
+            &mut workspace,
+            || false,
+        );
+
+        let mut expected = SparseCode::new();
+        if settings.start == Start::Code {
+            model.encode(&y, &mut expected, &mut workspace);
+        }
+        let refinement = model.refine(&y, &mut expected, &settings, &mut workspace, || false);
+        assert_eq!(denoised.refinement, Some(refinement));
+        assert_eq!(code, expected, "{:?}", settings.start);
+    }
 }
 
 #[test]

@@ -103,7 +103,8 @@ fn iterates<const INPUT: usize, const CODE: usize>(weights: WeightType, seed: u6
     let start = wide(&dense(&code));
     let report = case.refine(Method::Gram, &settings, &mut code);
     let (lambda, step_size) = (settings.lambda, settings.step_size);
-    let expected = reference.fista(&case.input, &start, lambda, step_size, budget);
+    let end = reference.fista(&case.input, &start, lambda, step_size, budget);
+    let expected = reference.better(&case.input, &start, end, lambda);
     assert_close(&dense(&code), &expected, 5e-5);
     ends_early_at_zero_only(&report, budget, &code);
 

@@ -94,7 +94,8 @@ proptest! {
             .unwrap();
 
         let found = dense(&code, shape.code);
-        let expected = reference.fista(&case.input, &start, settings.lambda, settings.step_size, iterations);
+        let end = reference.fista(&case.input, &start, settings.lambda, settings.step_size, iterations);
+        let expected = reference.better(&case.input, &start, end, settings.lambda);
         // A hidden unit may switch at a slightly different place, which moves the code by a step's worth.
         assert_close(&found, &expected, if shape.hidden == 0 { 2e-5 } else { 5e-4 });
         if refinement.stopped == Stop::Budget {
@@ -123,7 +124,7 @@ proptest! {
         let encoded = code.clone();
 
         // 200 iterations or a relative change of 1e-3: no iterate before the last one may meet the criterion.
-        let settings = Refine::for_model(view.spec());
+        let settings = Refine::for_inference(view.spec());
         prop_assert_eq!(settings.start, Start::Zero);
         let refinement = view.refine(&case.input, &mut code, &settings, &mut workspace, || false).unwrap();
         prop_assert_eq!(&code, &encoded);

@@ -175,11 +175,19 @@ fn whole_runs_with_other_settings_are_the_processors() {
     if emulator::is_missing() {
         return;
     }
-    let others: [(&str, &[&str]); 6] = [
+    let others: [(&str, &[&str]); 7] = [
         // Steps on the processor, codes from the device.
         (
             "dead-leaves/vdl",
             &["optimizer.quantize_aware=\"i8\"", "epochs=1"],
+        ),
+        (
+            "dead-leaves/vdl",
+            &[
+                "inference.step_rule=bounded",
+                "inference.step_size=50",
+                "epochs=1",
+            ],
         ),
         (
             "dead-leaves/vdl",
@@ -219,6 +227,11 @@ fn whole_runs_with_other_settings_are_the_processors() {
             apart.parameters < 1e-4 && apart.figures < 1e-4,
             "{preset} {settings:?}: {apart:?}"
         );
+        // A step of 50 is held, on the device as on the processor.
+        let is_held = settings.contains(&"inference.step_size=50");
+        for trained in [&ours, &theirs] {
+            assert_eq!(trained.epochs[0].held_step_size.is_some(), is_held);
+        }
     }
 }
 
@@ -344,6 +357,7 @@ fn a_sweep_packs_its_runs() {
         data.test = 30
         model.code_dim = 20
         inference.max_iterations = 10
+        inference.step_rule = "fixed"
     "#;
     let plan = Grid::parse(grid, "grid.toml").unwrap().plan().unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use sparsecode_formats::{
-    ActivationRanges, Activations, Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel,
-    OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write, write_file,
+    ActivationRanges, Activations, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder,
+    OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write, write_file,
     write_integer_as,
 };
 use sparsecode_tests::papers::Golden;
@@ -346,6 +346,7 @@ fn made_up(height: u16, width: u16, codes: usize) -> OwnedModel {
                 contrast: Contrast::None,
             },
             peak: 1.0,
+            input: InputFacts::default(),
             provenance: OwnedProvenance {
                 data: "made up".to_owned(),
                 ..OwnedProvenance::default()

@@ -162,7 +162,7 @@ impl Program {
             code_max: 16.0,
         };
         let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let mut model = OwnedModel::from_file(&file);
+        let mut model = OwnedModel::from_file(&file).map_err(|error| anyhow::anyhow!("{error}"))?;
         // So that there is something to restore.
         model.spec.preprocessing.contrast = Contrast::RemoveMean;
         let written = write_integer(&model, &ranges).map_err(|error| anyhow::anyhow!("{error}"))?;

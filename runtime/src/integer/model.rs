@@ -33,6 +33,7 @@ use crate::kernels::integer::Entry;
 /// #         lambda: 0.01,
 /// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
 /// #         peak: 1.0,
+/// #         input: InputFacts::default(),
 /// #         provenance: OwnedProvenance::default(),
 /// #     },
 /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
@@ -115,8 +116,8 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         preprocess::restore(patch, normalisation);
     }
 
-    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement from zero with
-    /// [`IntegerRefine::for_model`].
+    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement with
+    /// [`IntegerRefine::for_inference`].
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of the `L` iterations `a·l`, where `a` is
     /// the number of active atoms before it.
@@ -131,7 +132,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
 
     /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged, for as many iterations as `settings`
     /// allow, or until `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last
-    /// iterate.
+    /// iterate, or the start if its energy, `½ zᵀĜz − (ĉ − θ)ᵀz`, is lower.
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the start, and for each iteration `b·l`, where
     /// `b` is the number of components that changed (FISTA: or of active ones if that is smaller); of coordinate descent also `b` divisions.
@@ -168,7 +169,8 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess), [`encode`](Self::encode),
     /// [`refine`](Self::refine) if settings are given, [`decode`](Self::decode), [`restore`](Self::restore). `code` receives the code.
     ///
-    /// A model without an encoder is inferred once, with `refine` if given. `deadline` is only asked while refining.
+    /// Under `from_zero` nothing is encoded: [`IntegerRefine::for_inference`] infers a model without an encoder once, within a budget of
+    /// your own. `deadline` is only asked while refining.
     ///
     /// Cost: the sum of the steps.
     pub fn denoise(
@@ -202,7 +204,7 @@ pub(crate) fn run_encode(
             encode::encode(encoder, limit, patch, code, scratch);
         }
         None => {
-            let settings = IntegerRefine::for_model(file);
+            let settings = IntegerRefine::for_inference(file);
             refine::refine(file, patch, code, &settings, scratch, &mut || false);
         }
     }
@@ -227,14 +229,11 @@ pub(crate) fn run_denoise(
     deadline: &mut dyn FnMut() -> bool,
 ) -> Option<IntegerRefinement> {
     let normalisation = preprocess::apply(&file.spec, patch);
-    let mut settings = refine.copied();
-    match &mut settings {
-        // Without an encoder there is no code to start from, and no need for two inferences.
-        Some(settings) if file.encoder.is_none() => settings.from_zero = true,
-        _ => run_encode(file, patch, code, scratch.reborrow()),
+    if refine.is_none_or(|settings| !settings.from_zero) {
+        run_encode(file, patch, code, scratch.reborrow());
     }
-    let refinement = settings
-        .map(|settings| refine::refine(file, patch, code, &settings, scratch.reborrow(), deadline));
+    let refinement = refine
+        .map(|settings| refine::refine(file, patch, code, settings, scratch.reborrow(), deadline));
     run_decode(file, code.entries(), patch, scratch);
     preprocess::restore(patch, normalisation);
     refinement
@@ -352,6 +351,7 @@ impl<'a> IntegerView<'a> {
     /// #         lambda: 0.01,
     /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
     /// #         peak: 1.0,
+    /// #         input: InputFacts::default(),
     /// #         provenance: OwnedProvenance::default(),
     /// #     },
     /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),

@@ -46,8 +46,7 @@ pub struct IntegerRefine {
 }
 
 impl IntegerRefine {
-    /// Coordinate descent with the file's threshold, up to 200 iterations, and 10 bits. Starts at the encoder's code, without an encoder
-    /// at zero.
+    /// Coordinate descent with the file's threshold, up to 200 iterations, and 10 bits. Starts at the code handed in.
     #[must_use]
     pub const fn for_model(file: &IntegerFile<'_>) -> Self {
         Self {
@@ -55,8 +54,16 @@ impl IntegerRefine {
             threshold: file.refiner.threshold,
             max_iterations: 200,
             tolerance_bits: 10,
-            from_zero: file.encoder.is_none(),
+            from_zero: false,
         }
+    }
+
+    /// [`for_model`](Self::for_model) from zero: how a model without an encoder is inferred.
+    #[must_use]
+    pub const fn for_inference(file: &IntegerFile<'_>) -> Self {
+        let mut settings = Self::for_model(file);
+        settings.from_zero = true;
+        settings
     }
 }
 
@@ -65,7 +72,7 @@ impl IntegerRefine {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct IntegerRefinement {
-    /// Iterations made; 0 leaves the code at its start.
+    /// Iterations made. The code is that of the last one, or the start if the energy of the start is lower.
     pub iterations: u32,
     /// Why it ended.
     pub stopped: Stop,
@@ -107,6 +114,7 @@ pub(crate) fn refine(
         entries,
     };
     let active = state.multiply_anew(refiner);
+    let before = state.energy(correlation, settings.threshold);
 
     let (iterations, stopped) = match settings.method {
         Method::Fista => state.fista(refiner, correlation, settings, deadline),
@@ -115,19 +123,44 @@ pub(crate) fn refine(
         }
     };
 
-    code.clear();
-    for (index, &level) in state.iterate.iter().enumerate() {
-        // Most are 0.
-        if level > 0 {
-            let level = rounded(level, fine).min(limit);
+    if fine > 0 && iterations > 0 {
+        for level in state.iterate.iter_mut().filter(|level| **level > 0) {
+            *level = rounded(*level, fine).min(limit) << fine;
+        }
+        state.multiply_anew(refiner);
+    }
+    let after = state.energy(correlation, settings.threshold);
+    if iterations == 0 || after.is_at_most(before, finer(refiner)) {
+        code.clear();
+        for (index, &level) in state.iterate.iter().enumerate() {
+            // Most are 0.
             if level > 0 {
-                code.push(index, level);
+                code.push(index, level >> fine);
             }
         }
     }
     IntegerRefinement {
         iterations,
         stopped,
+    }
+}
+
+/// What a code costs beside the code of zeros, `½ zᵀĜz − (ĉ − θ)ᵀz` in two parts. Both are exact: they stay below 2⁵⁹.
+#[derive(Clone, Copy)]
+struct Energy {
+    /// `zᵀĜz`, with the fraction of the Gram matrix.
+    square: i64,
+    /// `(ĉ − θ)ᵀz`, in points.
+    linear: i64,
+}
+
+impl Energy {
+    const fn is_at_most(self, other: Self, finer: u32) -> bool {
+        // In half units of the Gram matrix: square ≤ linear · 2^shift, which is the quotient, rounded up, below an integer.
+        let shift = finer.wrapping_add(1) & 31;
+        let square = self.square.wrapping_sub(other.square);
+        let rounded_up = square.wrapping_add((1 << shift) - 1) >> shift;
+        rounded_up <= self.linear.wrapping_sub(other.linear)
     }
 }
 
@@ -296,17 +329,17 @@ impl State<'_> {
                 return (done, Stop::Deadline);
             }
             let step = self.step(refiner, correlation, momentum(done), settings.threshold);
-            let now_idle = step.changed == 0;
-            if step.is_small(settings) || (idle && now_idle) {
-                return (done.saturating_add(1), Stop::Converged);
-            }
-            idle = now_idle;
             // The product is exact either way.
             if step.changed <= step.active {
                 self.add_changes(refiner, step.changed);
             } else {
                 self.multiply_anew(refiner);
             }
+            let now_idle = step.changed == 0;
+            if step.is_small(settings) || (idle && now_idle) {
+                return (done.saturating_add(1), Stop::Converged);
+            }
+            idle = now_idle;
         }
         (settings.max_iterations, Stop::Budget)
     }
@@ -434,6 +467,26 @@ impl State<'_> {
             &mut |index, next, z| step.take(index, prox.level(next), z, self.entries),
         );
         done.then_some(step)
+    }
+
+    /// Of the iterate, whose product is up to date.
+    #[inline(never)]
+    fn energy(&self, correlation: &[i32], threshold: i32) -> Energy {
+        let mut energy = Energy {
+            square: 0,
+            linear: 0,
+        };
+        let terms = self.product.iter().zip(correlation);
+        for (&z, (&product, &correlation)) in self.iterate.iter().zip(terms) {
+            // Most are 0.
+            if z != 0 {
+                let (z, product) = (i64::from(z), i64::from(product));
+                let slope = i64::from(correlation).wrapping_sub(threshold.into());
+                energy.square = energy.square.wrapping_add(z.wrapping_mul(product));
+                energy.linear = energy.linear.wrapping_add(z.wrapping_mul(slope));
+            }
+        }
+        energy
     }
 
     /// `Ĝ z` of a code that changed as `entries` say.

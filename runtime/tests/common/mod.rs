@@ -2,9 +2,13 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
+#[cfg(feature = "std")]
+pub(crate) mod exact;
+
 use sparsecode_formats::{
-    AlignedBytes, Contrast, Decoder, InputShape, MatrixRef, ModelFile, OwnedDecoder, OwnedEncoder,
-    OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write,
+    AlignedBytes, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
+    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
+    write,
 };
 
 /// Numbers that depend on the seed alone (SplitMix64).
@@ -63,6 +67,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> OwnedModel {
                 contrast: Contrast::None,
             },
             peak: 1.0,
+            input: InputFacts::default(),
             provenance: OwnedProvenance::default(),
         },
         encoder: lista.map(|_| OwnedEncoder {
@@ -196,6 +201,21 @@ impl Reference {
 
     pub(crate) fn energy(&self, input: &[f32], code: &[f64], lambda: f32) -> f64 {
         self.mean_squared_residual(input, code) + f64::from(lambda) * code.iter().sum::<f64>()
+    }
+
+    /// The end of a refinement, unless the energy of its start is lower.
+    pub(crate) fn better(
+        &self,
+        input: &[f32],
+        start: &[f64],
+        end: Vec<f64>,
+        lambda: f32,
+    ) -> Vec<f64> {
+        if self.energy(input, &end, lambda) <= self.energy(input, start, lambda) {
+            end
+        } else {
+            start.to_vec()
+        }
     }
 
     pub(crate) fn gradient(&self, input: &[f32], code: &[f64]) -> Vec<f64> {

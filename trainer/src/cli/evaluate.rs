@@ -2,23 +2,27 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataFlags, DeviceChoice, print_json};
+use super::{DataFlags, DeviceChoice, evaluate_file, print_json};
 use crate::evaluate::{self, CodeSource, Evaluation, Samples};
 use crate::report::table::{Table, decibels, percent};
 
-/// Measure a run's best model: sparsity, PSNR, energy, dead atoms, denoising
+/// Measure a run's best model, or a model file on a recording: sparsity, PSNR, energy, dead atoms, denoising
 ///
-/// PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
+/// A model file is run as a device runs it, over all of --data: a recording, a picture, an array, or a folder of them. PSNR then compares what
+/// comes out, windows averaged where they overlap, with what was given; the energy is that of a window.
+///
+/// Of a run, PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
 /// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA. The energy is
-/// the training's, variance hinge included, which FISTA's codes here do not minimise.
+/// that of training, with the variance hinge; FISTA here minimises the energy without the hinge.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR
-  sparsecode evaluate runs/vdl --fista --json")]
+  sparsecode evaluate runs/vdl --fista --json
+  sparsecode evaluate model.safetensors --data bearing.csv --column accel --windows windows.csv")]
 pub(super) struct Arguments {
-    /// Folder of the run
+    /// Folder of the run, or a model file
     run: PathBuf,
-    /// Standard deviations of noise, in preprocessed units
+    /// Standard deviations of noise, in preprocessed units: 1 is the deviation of the training data
     #[arg(long, value_delimiter = ',', value_name = "SIGMA")]
     noise: Vec<f64>,
     /// Measure the codes of FISTA too, from the encoder's code with λ as trained
@@ -35,6 +39,8 @@ pub(super) struct Arguments {
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    file: evaluate_file::Flags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,6 +58,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         return Err(super::usage(format!(
             "--noise {sigma}: a standard deviation is positive"
+        )));
+    }
+    if arguments.run.is_file() {
+        if arguments.fista {
+            return Err(super::usage(
+                "--fista: a model file has --refine ITERATIONS instead",
+            ));
+        }
+        let (data, noise) = (arguments.data.data.as_deref(), &arguments.noise);
+        return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
+    }
+    if let Some(flag) = arguments.file.given() {
+        return Err(super::usage(format!(
+            "{flag}: takes a model file in place of a run: sparsecode export writes one"
         )));
     }
     let engine = arguments.device.open()?;

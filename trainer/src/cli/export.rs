@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Arithmetic of the device: f32, or i16 or i8 for integers only (with --weights i8 or i4)
     #[arg(long, value_enum, default_value = "f32")]
     activations: Activations,
-    /// How the range of integer activations is chosen from those that occur in the validation set [default: max]
+    /// How to choose the range of integer activations from the values in the validation set [default: max]
     #[arg(long, value_enum)]
     calibration: Option<CalibrationFlag>,
     /// What one level of the sensor's integers is in the data's unit, such as 0.00392157 (1/255) for 8-bit pixels in [0, 1] [default: found

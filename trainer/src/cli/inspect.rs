@@ -2,11 +2,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sparsecode_formats::{Contrast, IntegerFile};
+use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType};
 use sparsecode_runtime::ram_bytes;
 
 use super::print_json;
-use crate::export::{HostModel, read_model};
+use crate::export::{HostError, HostModel, read_model};
 use crate::report::table::{Table, bytes, thousands};
 
 /// Show what a model file holds, and what it needs on a device
@@ -41,6 +41,7 @@ struct Report {
     levels: Option<Levels>,
     preprocessing: Preprocessing,
     peak: f32,
+    input: Input,
     provenance: Provenance,
     flash_bytes: usize,
     ram: Ram,
@@ -56,6 +57,28 @@ struct Preprocessing {
     /// Whether contrast is normalised before samples become levels: a patch's surroundings are needed.
     #[serde(skip)]
     is_local: bool,
+}
+
+/// What the file says of the samples that it was trained on; null for what it does not say.
+#[derive(Serialize)]
+struct Input {
+    /// In raw units.
+    raw_min: Option<f32>,
+    raw_max: Option<f32>,
+    /// Samples per second.
+    sample_rate: Option<f32>,
+    number_type: Option<&'static str>,
+}
+
+impl From<InputFacts> for Input {
+    fn from(facts: InputFacts) -> Self {
+        Self {
+            raw_min: facts.range.map(|[least, _]| least),
+            raw_max: facts.range.map(|[_, most]| most),
+            sample_rate: facts.sample_rate,
+            number_type: facts.number_type.map(NumberType::name),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -121,6 +144,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let data = read_model(&arguments.file)?;
     let host = HostModel::new(&data, &arguments.file.display().to_string())?;
     let spec = *host.spec();
+    let input = InputFacts::read(&data)
+        .map_err(|error| HostError::Read(arguments.file.display().to_string(), error))?;
     let (d, l, m) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
     let integers = host.integer();
     let levels = integers.map(Levels::of).transpose()?;
@@ -154,6 +179,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             is_local: matches!(spec.preprocessing.contrast, Contrast::Local { .. }),
         },
         peak: spec.peak,
+        input: input.into(),
         provenance: Provenance {
             data: spec.provenance.data.to_owned(),
             seed: spec.provenance.seed,
@@ -254,7 +280,22 @@ fn print(report: &Report) {
             pre.mean, pre.deviation, pre.contrast
         ),
     );
-    row("range of raw samples", report.peak.to_string());
+    row("range for PSNR", report.peak.to_string());
+    let Input {
+        raw_min,
+        raw_max,
+        sample_rate,
+        number_type,
+    } = &report.input;
+    if let (Some(least), Some(most)) = (raw_min, raw_max) {
+        row("raw samples in training", format!("{least} to {most}"));
+    }
+    if let Some(number_type) = number_type {
+        row("stored in training as", (*number_type).to_owned());
+    }
+    if let Some(rate) = sample_rate {
+        row("sample rate", format!("{rate} Hz"));
+    }
     let from = &report.provenance;
     row("trained on", from.data.clone());
     row("seed, epoch", format!("{}, {}", from.seed, from.epoch));

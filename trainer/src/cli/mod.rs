@@ -11,16 +11,22 @@ macro_rules! println {
     ($($words:tt)*) => { $crate::cli::write_out(&(format!($($words)*) + "\n")) };
 }
 
+mod config;
 mod data;
 mod decode;
 mod denoise;
+#[cfg(test)]
+mod documented;
 mod encode;
 mod evaluate;
+mod evaluate_file;
 mod export;
 mod features;
 mod import;
+mod input;
 mod inspect;
 mod quickstart;
+mod refine;
 mod run;
 mod sweep;
 mod train;
@@ -34,7 +40,7 @@ use anyhow::Context;
 use clap::{
     Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
-use sparsecode_formats::WeightType;
+use sparsecode_formats::{NumberType, WeightType};
 
 use crate::config::ConfigError;
 use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
@@ -59,6 +65,7 @@ struct Cli {
 enum Command {
     Quickstart(quickstart::Arguments),
     Train(train::Arguments),
+    Config(config::Arguments),
     Sweep(sweep::Arguments),
     Evaluate(evaluate::Arguments),
     Features(features::Arguments),
@@ -79,6 +86,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
@@ -367,11 +375,11 @@ fn check_extension(path: &Path, expected: &[&str]) -> anyhow::Result<()> {
     )))
 }
 
-/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns N and the numbers.
-fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
-    let (shape, values) = crate::data::npy::read_npy_f32(path)?;
-    let fits = shape.len() >= 2 && shape[1..].iter().product::<usize>() == dim;
-    if !fits {
+/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns the number type, N and the numbers.
+fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(NumberType, usize, Vec<f32>)> {
+    let array = crate::data::npy::read_npy(path)?;
+    let (shape, number_type, values) = (array.shape, array.number_type, array.values.into_f32());
+    if !crate::given::fits_samples(&shape, dim) {
         anyhow::bail!(
             "{}: shape {shape:?}, but the model takes rows of {dim} numbers: N×{dim}",
             path.display()
@@ -384,7 +392,7 @@ fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
             index / dim
         );
     }
-    Ok((shape[0], values))
+    Ok((number_type, shape[0], values))
 }
 
 #[cfg(test)]

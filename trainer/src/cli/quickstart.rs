@@ -13,10 +13,10 @@ use super::{INTERRUPTED, exit_with, print_json, usage};
 use crate::config::Config;
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Named, Splits, dead_leaves_image, ecg_signal, vibration_signal};
-use crate::denoise::{denoise_image, denoise_signal};
+use crate::denoise::{Layout, denoise};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
-use crate::export::{Calibration, HostModel, TrainedRun, read_model};
+use crate::export::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
@@ -176,14 +176,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let data = read_model(&model_file)?;
     let mut host = HostModel::new(&data, &model_file.display().to_string())?;
     let sigma = noise_sigma(arguments.signal);
-    let refine = Refine {
-        max_iterations: REFINE,
-        ..Refine::for_noise(host.spec(), sigma)
-    };
+    let lambda = Refine::for_noise(host.spec(), sigma).lambda;
     let demo = Demo {
         test: &test,
         noisy: with_noise(&test.samples, sigma, config.seed, 0),
-        refine,
+        lambda,
         peak,
     };
     let (mut rows, usage) = demo.measure(&mut host)?;
@@ -213,6 +210,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     demo.draw_patches(&mut host, height, width, figures)?
         .save(&pictures[1])?;
     let raw_sigma = sigma * spec.preprocessing.deviation;
+    let refine = demo.refine(&host);
     draw_scenes(&mut host, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
     let patches = picture("patches.npy");
     demo.write_patches(&patches)?;
@@ -297,11 +295,19 @@ fn with_noise(samples: &[f32], sigma: f32, seed: u64, purpose: u16) -> Vec<f32> 
 struct Demo<'a> {
     test: &'a Dataset,
     noisy: Vec<f32>,
-    refine: Refine,
+    /// For the noise.
+    lambda: f32,
     peak: f64,
 }
 
 impl Demo<'_> {
+    /// As a device refines.
+    fn refine(&self, host: &HostModel<'_>) -> HostRefine {
+        let mut refine = host.refinement(REFINE);
+        refine.settings.lambda = self.lambda;
+        refine
+    }
+
     fn noisy(&self, index: usize) -> &[f32] {
         &self.noisy[index * self.test.dim..][..self.test.dim]
     }
@@ -333,7 +339,8 @@ impl Demo<'_> {
             seconds_per_patch: figures.seconds,
         };
         let encoder = measure(host, &self.noisy, self.test, self.peak, None)?;
-        let refined = measure(host, &self.noisy, self.test, self.peak, Some(&self.refine))?;
+        let refine = self.refine(host);
+        let refined = measure(host, &self.noisy, self.test, self.peak, Some(&refine))?;
         let rows = vec![
             row("encoder", &encoder),
             row("encoder + refinement", &refined),
@@ -356,8 +363,9 @@ impl Demo<'_> {
         figures: [f64; 3],
     ) -> anyhow::Result<Picture> {
         let mut states = ["clean", "noisy", "encoder", "refined"].map(State::new);
+        let refine = self.refine(host);
         for index in self.shown() {
-            let mut reconstruct = |refine: Option<&Refine>| -> anyhow::Result<Vec<f32>> {
+            let mut reconstruct = |refine: Option<&HostRefine>| -> anyhow::Result<Vec<f32>> {
                 let mut output = vec![0.0; self.test.dim];
                 host.encode(self.noisy(index), refine)?;
                 host.reconstruct(&mut output)?;
@@ -367,7 +375,7 @@ impl Demo<'_> {
                 self.test.sample(index).to_vec(),
                 self.noisy(index).to_vec(),
                 reconstruct(None)?,
-                reconstruct(Some(&self.refine))?,
+                reconstruct(Some(&refine))?,
             ];
             for (state, mut sample) in states.iter_mut().zip(samples) {
                 self.test.restore.restore(index, &mut sample);
@@ -434,7 +442,7 @@ fn draw_scenes(
     host: &mut HostModel<'_>,
     arguments: &Arguments,
     sigma: f32,
-    refine: &Refine,
+    refine: &HostRefine,
 ) -> anyhow::Result<Picture> {
     let mut states = ["clean", "noisy", "denoised"].map(State::new);
     let mut sums = [0.0, 0.0];
@@ -452,10 +460,11 @@ fn draw_scenes(
             Some(signal) => signal.scene(width, seed),
         };
         let noisy = with_noise(&clean, sigma, seed, 1);
-        let denoised = match arguments.signal {
-            None => denoise_image(host, &noisy, width, height, hop, Some(refine))?,
-            Some(_) => denoise_signal(host, &noisy, hop, Some(refine))?,
+        let layout = match arguments.signal {
+            None => Layout::Image { width, hop },
+            Some(_) => Layout::Signal { hop },
         };
+        let denoised = denoise(host, &noisy, layout, Some(refine), &mut |_, _| {})?;
         let psnr = |estimate: &[f32]| {
             let error = estimate
                 .iter()

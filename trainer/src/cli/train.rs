@@ -1,3 +1,5 @@
+mod start;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +11,10 @@ use clap::{Args, ValueEnum};
 
 use super::{DataFlags, DeviceChoice, INTERRUPTED, exit_with, print_json, tell, usage};
 use crate::config::Config;
+use crate::inference::CpuEngine;
 use crate::report::progress::{Progress, ProgressMode};
 use crate::report::table::{decibels, figure, percent};
+use crate::train::length::{held, undertrained};
 use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
@@ -27,10 +31,14 @@ const BASE: &str = "dead-leaves/vdl";
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
   sparsecode train --from runs/vdl --epochs 3 --quantize-aware i8 --data DIR --out runs/vdl-i8
+  sparsecode train --from runs/imported --frozen-decoder --data recording.wav --out runs/encoder
   sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
 
-Presets are DATA/MODEL: mnist, patches (a folder of images), dead-leaves, vibration, ecg (generated) with
-sdl, vdl, wdl, do, none, each also as -nl (one-hidden-layer decoder), for example patches/sdl-nl.
+Presets are DATA/MODEL, for example patches/sdl-nl.
+  DATA:  mnist, patches (a folder of pictures), dead-leaves, vibration, ecg (generated)
+  MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
+
+docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
 
 Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted: the state is saved, and --resume goes on.")]
 pub(super) struct Arguments {
@@ -40,13 +48,13 @@ pub(super) struct Arguments {
     /// TOML file laid over the preset; alone if it names its data, as a run's config.toml does
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One value laid over preset and file: table.key=value; may be repeated
+    /// One value laid over preset and file: table.key=value; may be repeated. `sparsecode config` explains all keys
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// λ, the weight of the codes' ℓ1 norm (inference.lambda)
     #[arg(long)]
     lambda: Option<f64>,
-    /// Passes over the training set
+    /// Passes over the training set; not given: the preset's, or on data of your own as many as take enough steps
     #[arg(long)]
     epochs: Option<u32>,
     /// Seed of all random numbers
@@ -76,6 +84,12 @@ pub(super) struct Arguments {
     /// Learn at the weights that an export for integers (--activations i16) will round to
     #[arg(long, value_enum, value_name = "WEIGHTS")]
     quantize_aware: Option<QuantizeFlag>,
+    /// Learn an encoder for the decoder of --from, which stays as it is, bit for bit
+    ///
+    /// The encoder learns FISTA's codes: λ, sizes, mean and deviation are those of --from, and there is no hinge, unless settings say
+    /// otherwise. On a GPU such a run takes its steps on the processor.
+    #[arg(long)]
+    frozen_decoder: bool,
     /// Start from the best weights of another run, and, without --preset or --config, from its configuration
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
@@ -128,6 +142,7 @@ impl Arguments {
                 ));
             }
         };
+        let base = self.frozen(base)?;
         let generated = base.data.clone();
         let own = match self.names_source() {
             true => generated.clone(),
@@ -152,9 +167,19 @@ impl Arguments {
         let mut resolved = with_overrides(base.clone())?;
         if self.preset.is_some() {
             // A preset may depend on λ, wherever λ was set.
-            resolved = with_overrides(base.at_lambda(resolved.inference.lambda))?;
+            let base = self.frozen(base.at_lambda(resolved.inference.lambda))?;
+            resolved = with_overrides(base)?;
         }
         resolved.data = self.data.place(&resolved.data)?;
+        // A run that began before its preset had a bounded step goes on with the step that it has.
+        if self.resume
+            && !settings
+                .iter()
+                .any(|s| s.starts_with("inference.step_rule"))
+            && let Ok(run) = Config::read(&folder.config())
+        {
+            resolved.inference.step_rule = run.inference.step_rule;
+        }
         Ok(resolved)
     }
 
@@ -258,7 +283,7 @@ fn crowded(threads: usize, cores: usize) -> Option<String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = arguments.folder();
-    let config = arguments.resolve(&folder)?;
+    let mut config = arguments.resolve(&folder)?;
     let has_run = folder.checkpoint().exists();
     if arguments.resume && !has_run {
         return Err(usage(format!(
@@ -272,24 +297,44 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
-    let engine = arguments.device.open()?;
+    let gpu = arguments.device.gpu()?;
+    let is_gpu = gpu.is_some();
+    let engine = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
     // The place is resolved already.
-    let splits = config.data.load(None, config.seed)?;
+    let mut splits = config.data.load(None, config.seed)?;
+    // What it starts from, where it does not go on.
+    let start = match &arguments.from {
+        Some(from) if !arguments.resume => Some(super::run::open(from)?),
+        _ => None,
+    };
+    if config.optimizer.frozen_decoder {
+        splits = start::in_units_of_dictionary(splits, start.as_ref(), &folder)?;
+    }
+    let samples = splits.train.len();
+    let batches = samples / config.batch_size;
     if !arguments.quiet {
         eprintln!("{}: {}", folder.path().display(), config.model_name());
     }
     tell(&splits);
+    if let Some(epochs) = arguments.own_epochs(&config, &folder, samples) {
+        config.epochs = epochs;
+        if !arguments.quiet {
+            eprintln!(
+                "note: {epochs} epochs, {} steps, as --epochs is not given: {batches} batches of {} in an epoch",
+                epochs as usize * batches,
+                config.batch_size
+            );
+        }
+    }
+    if is_gpu && let Some(why) = config.steps_on_processor() {
+        eprintln!("note: steps are taken on the processor, and only codes on the GPU: {why}");
+    }
     if let Some(note) = crowded(
         rayon::current_num_threads(),
         thread::available_parallelism().map_or(usize::MAX, usize::from),
     ) {
         eprintln!("{note}");
     }
-    // What it starts from, where it does not go on.
-    let start = match &arguments.from {
-        Some(from) if !arguments.resume => Some(super::run::open(from)?.model),
-        _ => None,
-    };
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
     let session = Session {
@@ -297,7 +342,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         config: &config,
         engine: engine.as_ref(),
         resume: arguments.resume,
-        start: start.as_ref(),
+        start: start.as_ref().map(|run| &run.model),
     };
     let trained = session.run(splits, &mut console, &stop)?;
     console.finish();
@@ -306,6 +351,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "stopped early: no better validation energy for {} epochs",
             config.patience
         );
+    }
+    if !arguments.quiet && trained.ending != Ending::Interrupted {
+        let records = crate::report::metrics::read(folder.metrics())?;
+        let remarks = [
+            held(&records, config.inference.step_size),
+            undertrained(&records, batches).filter(|_| trained.ending == Ending::Finished),
+        ];
+        for remark in remarks.into_iter().flatten() {
+            eprintln!("note: {remark}");
+        }
     }
     if arguments.json {
         // A run that was finished already has its last figures in the log.
@@ -430,8 +485,12 @@ impl Observer for Console {
 /// An epoch's figures under [`HEADER`]; they keep to their columns, however large they are.
 fn epoch_line(record: &EpochRecord) -> String {
     let (train, validation) = (&record.train, &record.validation);
+    let held = match record.held_step_size {
+        Some(step_size) => format!("  step held at {step_size:.2e}"),
+        None => String::new(),
+    };
     format!(
-        "{:>6} | {:>10}  {:>7}  {:>8.1} | {:>10}  {:>7}  {:>10}{} {:>6} | {:>5.1} s",
+        "{:>6} | {:>10}  {:>7}  {:>8.1} | {:>10}  {:>7}  {:>10}{} {:>6} | {:>5.1} s{held}",
         record.epoch,
         decibels(train.psnr),
         percent(train.sparsity),
@@ -477,6 +536,7 @@ mod tests {
             },
             decoder_norm: 1.0,
             decoder_learning_rate: 1e-3,
+            held_step_size: None,
             best: true,
             seconds: 3.13,
         }

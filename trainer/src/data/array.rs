@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -18,22 +19,27 @@ use super::{
 ///
 /// Rows are shuffled by the seed: 80 % training, 10 % validation, 10 % test. All values are normalised by the mean and the
 /// standard deviation of the training rows. Raw units are the array's own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NpyConfig {
-    /// The file; by default what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in it.
+    /// The file (`.npy`). Not set: what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in
+    /// that folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// At most so many training rows; all by default.
+    /// At most so many training rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation rows; all by default.
+    /// At most so many validation rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test rows; all by default.
+    /// At most so many test rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
-    /// The range of raw values that PSNR refers to, above 0; maximum − minimum of the test rows by default.
+    /// The range of raw values that PSNR refers to. Not set: maximum − minimum of the test rows.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<f32>,
 }
@@ -238,7 +244,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let load = |config: &NpyConfig| config.load(Some(folder.path()), 1);
         let error = load(&NpyConfig::default()).unwrap_err().to_string();
-        assert!(error.contains("there are 0"), "{error}");
+        assert!(
+            error.contains("no file in this folder ends in .npy"),
+            "{error}"
+        );
         let values: Vec<f32> = (0..20).map(|v| v as f32).collect();
         write_npy_f32(&folder.path().join("a.npy"), &[10, 2], &values).unwrap();
         assert_eq!(load(&NpyConfig::default()).unwrap().train.len(), 8);

@@ -1,19 +1,21 @@
 //! How a text table is written: what separates its fields, and its decimal sign.
 //!
-//! Both are found from all lines of a file. A file whose lines can be read in two ways is not guessed.
+//! Both are found from all lines of a file. A file whose lines can be read in two ways is not
+//! guessed.
 
 use std::ops::Range;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The sign between the whole and the fractional part of a number in text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decimal {
-    /// `1.5`
+    /// As in 1.5.
     Point,
-    /// `1,5`
+    /// As in 1,5.
     Comma,
 }
 
@@ -139,7 +141,8 @@ fn ends_with_symbol(bytes: &[u8], next: usize, at: usize, delimiter: Delimiter) 
     }
 }
 
-/// The field that begins at `at` of a line that ends at `end`: its content, and where the next one begins.
+/// The field that begins at `at` of a line that ends at `end`: its content, and where the next one
+/// begins.
 fn field(
     text: &str,
     at: usize,
@@ -251,7 +254,8 @@ fn is_missing(text: &str) -> bool {
     text.is_empty() || WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Whether a text is a date (`2024-01-31`, `31.01.2024`, `1/31/2024`), a time of day (`10:00:00.5`) or both.
+/// Whether a text is a date (`2024-01-31`, `31.01.2024`, `1/31/2024`), a time of day (`10:00:00.5`)
+/// or both.
 pub(super) fn is_stamp(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_digit() || "-/:.,+TZ APMapm".contains(c);
     if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(allowed) {
@@ -291,7 +295,8 @@ pub(super) enum Unclear {
     NoNumbers,
 }
 
-/// Finds the dialect of a text. `decimal` is what the user says; `columns` is how many columns there are at least.
+/// Finds the dialect of a text. `decimal` is what the user says; `columns` is how many columns
+/// there are at least.
 pub(super) fn dialect(
     text: &str,
     decimal: Option<Decimal>,
@@ -385,7 +390,8 @@ fn comma(text: &str, two: Dialect, one: Dialect) -> Result<Dialect, Unclear> {
     Err(Unclear::Comma(line, content))
 }
 
-/// How badly a text fits a dialect: 0 is a table of numbers and time stamps. `None`: not a table with such a delimiter.
+/// How badly a text fits a dialect: 0 is a table of numbers and time stamps. `None`: not a table
+/// with such a delimiter.
 fn badness(text: &str, found: &Scan, delimiter: Delimiter, decimal: Decimal) -> Option<f64> {
     let cells = |record: &Record| {
         let fields = found.fields[record.fields.clone()].iter();

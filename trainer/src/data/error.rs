@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::place::PlaceError;
 use crate::storage::StorageError;
 
-/// An error of loading, generating, downloading or writing data. Every message names the file or the field and, where
-/// one is known, the remedy.
+/// An error of loading, generating, downloading or writing data. Every message names the file or
+/// the field and, where one is known, the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {

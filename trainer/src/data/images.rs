@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contrast::{blur_valid, gaussian};
 use super::error::DataError;
 use super::look::short;
-use super::paths::{chosen_folder, display_name, has_extension, is_hidden, passed_over};
+use super::paths::{chosen_folder, display_name, endings, has_extension, is_hidden, passed_over};
 use super::picture::{EXTENSIONS, Grey};
 use super::{
     Contrast, Dataset, InputFacts, NumberType, Preprocessing, Restore, Splits, checked_made_counts,
@@ -36,35 +37,43 @@ const MAX_SIDE: u32 = 1 << 14;
 /// Batches made before the first look at how many crops survive.
 const ROUND: u32 = 16;
 
-/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`, `.bmp`, `.gif`, `.tif`, `.webp`; 8 or 16 bits) in a
-/// folder and in its subfolders.
+/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`, `.bmp`, `.gif`, `.tif`,
+/// `.webp`; 8 or 16 bits) in a folder and in its subfolders.
 ///
-/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`. Then batches of 250 random
-/// crops: local contrast normalisation with a Gaussian window as in [`local_contrast`](super::local_contrast), but without padding, so that a crop of
-/// `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4) are raised to
-/// it; patches with a standard deviation of 0.5 or more are kept.
+/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`.
+/// Then batches of 250 random crops: local contrast normalisation with a Gaussian window as in
+/// [`local_contrast`](super::local_contrast), but without padding, so that a crop of `patch + 2
+/// (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4)
+/// are raised to it; patches with a standard deviation of 0.5 or more are kept.
 ///
-/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000
-/// patches of 28×28), and a byte or two a pixel of the images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of
+/// the patches (7.5 GB for 800,000 patches of 28×28), and a byte or two a pixel of the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that folder itself.
+    /// The folder. Not set: `natural` in the folder that `--data` or `SPARSECODE_DATA` names, or
+    /// that folder itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Side of a patch in pixels; 28 by default.
+    /// Side of a patch, in pixels.
+    #[schemars(range(min = 1))]
     pub patch: usize,
-    /// Side of the Gaussian window in pixels, odd; 13 by default.
+    /// Side of the Gaussian window of local contrast normalisation, in pixels; odd.
+    #[schemars(range(min = 1, max = SIDE - 1))]
     pub window: usize,
-    /// Standard deviation of the Gaussian in pixels, above 0; 5 by default.
+    /// Standard deviation of that Gaussian, in pixels.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub sigma: f32,
-    /// Use at most so many images, chosen by the seed; 20,000 by default.
+    /// At most so many pictures are used, chosen by the seed.
     pub max_images: usize,
-    /// Training patches; 200,000 by default.
+    /// Training patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation patches; 20,000 by default.
+    /// Validation patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test patches; 20,000 by default.
+    /// Test patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub test: usize,
 }
 
@@ -112,11 +121,7 @@ impl ImagesConfig {
         let parts = split_files(files, self.max_images, folder, seed)?;
         let sizes = parts.each_ref().map(Vec::len);
         let mut notes = Vec::new();
-        notes.extend(passed_over(
-            folder,
-            &others,
-            "an image's extension".to_string(),
-        ));
+        notes.extend(passed_over(folder, &others, endings(&EXTENSIONS)));
         let mut facts = InputFacts::default();
         let mut make = |part: usize, count: usize, stream: Stream| {
             let read = parts[part].par_iter().map(|path| read_grey(path));
@@ -198,7 +203,8 @@ impl ImagesConfig {
         let mut offset = Vec::with_capacity(count * dim);
         let (mut floors, mut next) = (0.0f64, 0u32);
         while samples.len() < count * dim {
-            // As many batches as are still missing by what was kept until now: 55 % is less than what photographs keep.
+            // As many batches as are still missing by what was kept until now: 55 % is less than
+            // what photographs keep.
             let missing = (count - samples.len() / dim).div_ceil(BATCH * 55 / 100);
             let round = u32::try_from(missing).unwrap_or(ROUND).min(ROUND);
             let batches: Vec<Batch> = (next..next + round)
@@ -413,7 +419,8 @@ fn check_window(window: usize, sigma: f32) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Every image in a folder and its subfolders, and the other files there, each in the order of their names.
+/// Every image in a folder and its subfolders, and the other files there, each in the order of
+/// their names.
 fn find_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut folders = vec![folder.to_path_buf()];
@@ -458,8 +465,8 @@ fn split_files(
             folder,
             format!("{count}, and training, validation and test need at least 3"),
             format!(
-                "name another folder with --data DIR; images end in .{}",
-                EXTENSIONS.join(", .")
+                "name another folder with --data DIR; images end in {}",
+                endings(&EXTENSIONS)
             ),
         ));
     }
@@ -673,7 +680,7 @@ mod tests {
         let load = |config: &ImagesConfig| config.load(Some(folder.path()), 1);
         let error = load(&small()).unwrap_err().to_string();
         assert!(
-            error.contains("there are 0") && error.contains("--data"),
+            error.contains("there are no images in it") && error.contains("--data"),
             "{error}"
         );
         pictures(folder.path(), 3);

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A column by its position, from 0, or by its name in the first line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Column {
     /// Position, from 0.
@@ -142,7 +143,8 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not known to be time.
+/// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not
+/// known to be time.
 ///
 /// `exact` says that the unit is named, and not only that the column is called time.
 pub(super) fn seconds_per_unit(name: &str, unit: Option<&str>) -> Option<(f64, bool)> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -33,19 +34,23 @@ const REMEDY: &str = "fetch it with: sparsecode data fetch mnist --output DIR";
 /// Pixels in [0, 1], then `(x − 0.1307) / 0.3081`. The four idx files are looked for in the folder and in its `mnist/`. Training and
 /// validation are the published split if its `MNIST_train.npy` and `MNIST_val.npy` (indices into the 60,000) lie beside them, and
 /// otherwise a random twelfth (5,000) of the 60,000, chosen by the seed, is validation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MnistConfig {
-    /// Where the files are; by default the folder of `--data` or `SPARSECODE_DATA`.
+    /// The folder with the four idx files, or with a folder `mnist` that has them. Not set: what
+    /// `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// At most so many training samples, the first of the split; all by default.
+    /// At most so many training samples, the first of the split. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation samples; all by default.
+    /// At most so many validation samples. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test samples; all by default.
+    /// At most so many test samples. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
 }

@@ -35,6 +35,7 @@ use std::fmt;
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Preprocessing};
 
@@ -229,22 +230,23 @@ pub struct Splits {
 /// assert!(mistake.to_string().contains("window"));
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "source", rename_all = "kebab-case")]
 pub enum DataConfig {
-    /// Handwritten digits from idx files.
+    /// Handwritten digits: 28×28 pixels in [0, 1], from the four idx files.
     Mnist(MnistConfig),
-    /// Patches of a folder of images.
+    /// Patches of a folder of pictures, with local contrast normalisation.
     Images(ImagesConfig),
-    /// Windows of a signal.
+    /// Windows of recordings: tables, sound or arrays.
     Signal(SignalConfig),
-    /// Rows of an array.
+    /// Rows of an array: N×d (windows, features) or N×h×w (pictures).
     Npy(NpyConfig),
-    /// Generated pictures of occluding discs.
+    /// Patches of generated pictures of occluding discs, which look like natural images to a
+    /// dictionary.
     DeadLeaves(DeadLeavesConfig),
-    /// Generated vibration of a machine with a bearing fault.
+    /// Windows of a generated vibration: a machine with a bearing fault.
     Vibration(GeneratedSignalConfig),
-    /// Generated ECG-like beats.
+    /// Windows of generated, ECG-like beats.
     Ecg(GeneratedSignalConfig),
 }
 

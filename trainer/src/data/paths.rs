@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
@@ -15,7 +16,7 @@ use super::error::DataError;
 /// assert_eq!(several.iter().count(), 2);
 /// assert_eq!(Paths::from("a.wav").moved(|path| "/data".as_ref().join(path)), Paths::from("/data/a.wav"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Paths {
     /// A file or a folder: a string in a configuration.
@@ -105,8 +106,8 @@ pub(super) fn chosen_folder<'a>(
     ))
 }
 
-/// The one file that a table or the command line names: `own`, as it is or in the `given` folder; without it `given` itself, or the
-/// only file in it that ends in one of `extensions`.
+/// The one file that a table or the command line names: `own`, as it is or in the `given` folder;
+/// without it `given` itself, or the only file in it that ends in one of `extensions`.
 pub(super) fn chosen_file(
     own: Option<&Path>,
     given: Option<&Path>,
@@ -131,8 +132,8 @@ pub(super) fn chosen_file(
     }
 }
 
-/// The files that a table or the command line names, and remarks on others. A folder stands for the files in it that end in one of
-/// `extensions`, in the order of their names.
+/// The files that a table or the command line names, and remarks on others. A folder stands for the
+/// files in it that end in one of `extensions`, in the order of their names.
 pub(super) fn chosen_files(
     own: Option<&Paths>,
     given: Option<&Path>,
@@ -189,7 +190,8 @@ fn none_in(place: &Path, extensions: &[&str]) -> DataError {
     )
 }
 
-/// The file or folder that is meant: `own` as it is or in the `given` folder, or `given`. It exists.
+/// The file or folder that is meant: `own` as it is or in the `given` folder, or `given`. It
+/// exists.
 fn named_place(own: Option<&Path>, given: Option<&Path>) -> Result<PathBuf, DataError> {
     let there = |path: &Path| path.exists().then(|| path.to_path_buf());
     match (own, given) {
@@ -213,7 +215,8 @@ fn missing_file(path: &Path) -> DataError {
     )
 }
 
-fn endings(extensions: &[&str]) -> String {
+/// Endings as a person lists them.
+pub(super) fn endings(extensions: &[&str]) -> String {
     let dotted: Vec<String> = extensions.iter().map(|e| format!(".{e}")).collect();
     match dotted.as_slice() {
         [] => String::new(),

@@ -1,12 +1,18 @@
-//! Pictures: files of 8 or 16 bits a channel, grey or in colour, read and written back as they were.
+//! Pictures: files of 8 or 16 bits a channel, grey or in colour, read and written back as they
+//! were.
 //!
-//! There is one conversion to grey: ITU-R 601 luma of the levels as they are stored. Values are fractions of full scale.
+//! There is one conversion to grey: ITU-R 601 luma of the levels as they are stored. Values are
+//! fractions of full scale.
 
+use std::io::Cursor;
 use std::path::Path;
 
+use image::codecs::gif::GifDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
 use image::{
-    ColorType, DynamicImage, ExtendedColorType, GrayImage, ImageBuffer, ImageFormat, ImageReader,
-    Luma,
+    AnimationDecoder, ColorType, DynamicImage, ExtendedColorType, GrayImage, ImageBuffer,
+    ImageError, ImageFormat, ImageReader, Luma,
 };
 use sparsecode_formats::NumberType;
 
@@ -14,8 +20,8 @@ use super::error::DataError;
 use crate::storage::write_atomic;
 
 /// Endings of the pictures that are read.
-pub const EXTENSIONS: [&str; 9] = [
-    "jpg", "jpeg", "png", "pgm", "bmp", "gif", "tif", "tiff", "webp",
+pub const EXTENSIONS: [&str; 11] = [
+    "jpg", "jpeg", "png", "pgm", "ppm", "pnm", "bmp", "gif", "tif", "tiff", "webp",
 ];
 
 /// A picture, channel by channel.
@@ -55,7 +61,8 @@ impl Pixels {
     /// Reads a picture. Palettes and depths below 8 bits become 8 bits.
     ///
     /// # Errors
-    /// The file cannot be read or decoded; it has no pixels; it holds several pictures, or floating-point values.
+    /// The file cannot be read or decoded; it has no pixels; it holds several pictures, or
+    /// floating-point values.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let decoded = decode(path)?;
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
@@ -94,7 +101,8 @@ impl Pixels {
         })
     }
 
-    /// The picture in grey, as training sees it: [`luma`] of the stored levels. Opacity is left out.
+    /// The picture in grey, as training sees it: [`luma`] of the stored levels. Opacity is left
+    /// out.
     pub fn grey(&self) -> Vec<f32> {
         let [red, green, blue] = &self.channels[..] else {
             return self.channels[0].clone();
@@ -110,8 +118,9 @@ impl Pixels {
             .collect()
     }
 
-    /// Writes other values with the depth and the opacity of this picture: as many channels as it has, or one for grey. The format
-    /// is that of the file's name. Returns how many values were cut to 0 or 1.
+    /// Writes other values with the depth and the opacity of this picture: as many channels as it
+    /// has, or one for grey. The format is that of the file's name. Returns how many values were
+    /// cut to 0 or 1.
     ///
     /// # Errors
     /// The file cannot be written; its format does not hold 16 bits, or is not known.
@@ -179,7 +188,7 @@ impl Pixels {
             ];
             (bytes, colours[count - 1])
         };
-        let mut encoded = std::io::Cursor::new(Vec::new());
+        let mut encoded = Cursor::new(Vec::new());
         image::write_buffer_with_format(
             &mut encoded,
             &bytes,
@@ -207,8 +216,8 @@ fn full_scale(number_type: NumberType) -> f32 {
     }
 }
 
-/// ITU-R 601 luma of red, green and blue levels of 8 or 16 bits: 0.299 R + 0.587 G + 0.114 B, rounded to a level. (The image
-/// crate's own grey is Rec. 709.)
+/// ITU-R 601 luma of red, green and blue levels of 8 or 16 bits: 0.299 R + 0.587 G + 0.114 B,
+/// rounded to a level. (The image crate's own grey is Rec. 709.)
 pub fn luma([red, green, blue]: [u32; 3]) -> u32 {
     (299 * red + 587 * green + 114 * blue + 500) / 1000
 }
@@ -321,12 +330,20 @@ fn decode(path: &Path) -> Result<DynamicImage, DataError> {
     let malformed = |reason: String| {
         DataError::malformed(path, reason, "replace it or take it out of the folder")
     };
-    let reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
+    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    let reader = ImageReader::new(Cursor::new(&bytes))
+        .with_guessed_format()
         .map_err(DataError::read(path))?;
-    let decoded = reader
-        .decode()
-        .map_err(|error| malformed(format!("cannot be decoded ({error})")))?;
+    let format = reader.format();
+    let undecodable = |error: ImageError| malformed(format!("cannot be decoded ({error})"));
+    let decoded = reader.decode().map_err(undecodable)?;
+    if holds_several(&bytes, format).map_err(undecodable)? {
+        return Err(DataError::malformed(
+            path,
+            "holds several pictures",
+            "save each as a file of its own",
+        ));
+    }
     if matches!(
         decoded,
         DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)
@@ -341,4 +358,37 @@ fn decode(path: &Path) -> Result<DynamicImage, DataError> {
         return Err(malformed("has no pixels".to_string()));
     }
     Ok(decoded)
+}
+
+/// Whether a file holds a film, or a stack of pictures.
+fn holds_several(bytes: &[u8], format: Option<ImageFormat>) -> Result<bool, ImageError> {
+    let file = || Cursor::new(bytes);
+    Ok(match format {
+        Some(ImageFormat::Gif) => GifDecoder::new(file())?.into_frames().take(2).count() > 1,
+        Some(ImageFormat::WebP) => WebPDecoder::new(file())?.has_animation(),
+        Some(ImageFormat::Png) => PngDecoder::new(file())?.is_apng()?,
+        Some(ImageFormat::Tiff) => has_second_directory(bytes).unwrap_or(false),
+        _ => false,
+    })
+}
+
+/// Whether the first directory of a TIFF file names a second one: both are lists of 12 bytes an
+/// entry.
+fn has_second_directory(bytes: &[u8]) -> Option<bool> {
+    let big_endian = bytes.starts_with(b"MM");
+    let number = |place: usize, size: usize| {
+        let bytes = bytes.get(place..place + size)?.iter();
+        let join = |number: usize, &byte: &u8| number << 8 | usize::from(byte);
+        Some(match big_endian {
+            true => bytes.fold(0, join),
+            false => bytes.rev().fold(0, join),
+        })
+    };
+    // BigTIFF, which is not 42, has other lengths.
+    if number(2, 2)? != 42 {
+        return None;
+    }
+    let first = number(4, 4)?;
+    let entries = number(first, 2)?;
+    Some(number(first + 2 + 12 * entries, 4)? != 0)
 }

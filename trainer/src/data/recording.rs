@@ -1,4 +1,5 @@
-//! Recordings: signal files with all their channels, read right or refused, and written back as they were.
+//! Recordings: signal files with all their channels, read right or refused, and written back as
+//! they were.
 
 use std::path::{Path, PathBuf};
 
@@ -42,8 +43,8 @@ pub struct Hints {
 pub struct Channel {
     /// Its name in the first line of a table.
     pub name: Option<String>,
-    /// One value a sample, in the file's unit; integers of a `.wav` are scaled to ±1. What is missing is NaN. Empty where `look` is
-    /// [`Look::Text`] or [`Look::Stamps`].
+    /// One value a sample, in the file's unit; integers of a `.wav` are scaled to ±1. What is
+    /// missing is NaN. Empty where `look` is [`Look::Text`] or [`Look::Stamps`].
     pub values: Vec<f32>,
     /// What the values look like.
     pub look: Look,
@@ -77,9 +78,11 @@ pub struct Channel {
 pub struct Recording {
     /// Where it was read.
     pub path: PathBuf,
-    /// All columns of a table, channels of sound, columns of an array; in the order of the file, at least one.
+    /// All columns of a table, channels of sound, columns of an array; in the order of the file, at
+    /// least one.
     pub channels: Vec<Channel>,
-    /// Samples per second, where the file says: a `.wav`'s header, or a column of a table that is named time and rises evenly.
+    /// Samples per second, where the file says: a `.wav`'s header, or a column of a table that is
+    /// named time and rises evenly.
     pub sample_rate: Option<f32>,
     /// The number type in the file.
     pub number_type: NumberType,
@@ -123,12 +126,13 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 impl Recording {
-    /// Reads a `.csv`, `.tsv` or `.txt` (separated by commas, semicolons, tabs, bars or spaces; decimal points or commas; UTF-8 or
-    /// UTF-16), a `.wav` (integers of 8 to 32 bits, floats of 32 or 64) or a `.npy` (N or N×channels, any real number type).
+    /// Reads a `.csv`, `.tsv` or `.txt` (separated by commas, semicolons, tabs, bars or spaces;
+    /// decimal points or commas; UTF-8 or UTF-16), a `.wav` (integers of 8 to 32 bits, floats of 32
+    /// or 64) or a `.npy` (N or N×channels, any real number type).
     ///
     /// # Errors
-    /// The file cannot be read or is malformed; it can be read in two ways (the message names the key that decides); an array
-    /// looks transposed.
+    /// The file cannot be read or is malformed; it can be read in two ways (the message names the
+    /// key that decides); an array looks transposed.
     pub fn read(path: &Path, hints: &Hints) -> Result<Self, DataError> {
         match kind(path) {
             Some(Kind::Table) => Self::read_table(path, hints),
@@ -237,11 +241,13 @@ impl Recording {
         !matches!(self.source, Source::Table(_))
     }
 
-    /// The position of the channel that is meant: the one that `column` names, or the only one. All its values are finite.
+    /// The position of the channel that is meant: the one that `column` names, or the only one. All
+    /// its values are finite.
     ///
     /// # Errors
-    /// There is no such channel; none is named, and there are several (the message lists them and says what they look like), or the
-    /// only one is an index or a time axis; a value of the channel is missing or not finite (the message says where).
+    /// There is no such channel; none is named, and there are several (the message lists them and
+    /// says what they look like), or the only one is an index or a time axis; a value of the
+    /// channel is missing or not finite (the message says where).
     pub fn choose(&self, column: Option<&Column>) -> Result<usize, DataError> {
         let chosen = match column {
             Some(column) => self.named(column)?,
@@ -261,19 +267,24 @@ impl Recording {
         } = &self.channels[channel];
         let wrong =
             |reason: String, remedy: &str| Err(DataError::malformed(&self.path, reason, remedy));
-        if let Some(gap) = gap {
-            return wrong(gap.clone(), "fill the gap or cut it out");
-        }
         if matches!(look, Look::Text | Look::Stamps) {
-            let title = self.title(channel);
+            let example = gap.as_ref().map(|gap| format!(" ({gap})"));
             return Err(DataError::config(
                 "column",
                 format!(
-                    "column {title} of {} is {look}, not numbers",
-                    self.path.display()
+                    "column {} of {} is {look}, not numbers{}",
+                    self.title(channel),
+                    self.path.display(),
+                    example.unwrap_or_default()
                 ),
-                format!("name another; {}", self.list()),
+                match self.channels.len() {
+                    1 => "give a column of numbers".to_string(),
+                    _ => format!("name another; {}", self.list()),
+                },
             ));
+        }
+        if let Some(gap) = gap {
+            return wrong(gap.clone(), "fill the gap or cut it out");
         }
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => wrong(
@@ -384,8 +395,9 @@ impl Recording {
                     self.word()
                 ),
                 format!(
-                    "name one, as --set data.column={example} (train) or --column {example} (denoise); {}",
-                    self.list()
+                    "name one, as --set data.column={example} (train) or --column {example} (denoise); {}{}",
+                    self.list(),
+                    self.doubt()
                 ),
             ));
         }
@@ -413,6 +425,16 @@ impl Recording {
             ));
         }
         Ok(only)
+    }
+
+    /// What else the columns of a table may be.
+    fn doubt(&self) -> &'static str {
+        match &self.source {
+            Source::Table(table) if table.may_have_decimal_commas() => {
+                "; if its commas are decimal signs, add --set data.decimal=comma"
+            }
+            _ => "",
+        }
     }
 
     /// All channels with what they look like.
@@ -445,14 +467,15 @@ impl Recording {
 
     /// Writes the recording with other values in some channels: pairs of a channel and its values.
     ///
-    /// A file of the same kind as the one that was read keeps everything else: the other channels, header, separators, quotes, decimal
-    /// sign and line ends of a table, number type and chunks of a `.wav`, number type, byte order and shape of a `.npy`. Integers are
-    /// rounded and cut to their range. A file of another kind holds the replaced channels alone, as 32-bit floats or text. The file is
-    /// written under a temporary name and renamed.
+    /// A file of the same kind as the one that was read keeps everything else: the other channels,
+    /// header, separators, quotes, decimal sign and line ends of a table, number type and chunks of
+    /// a `.wav`, number type, byte order and shape of a `.npy`. Integers are rounded and cut to
+    /// their range. A file of another kind holds the replaced channels alone, as 32-bit floats or
+    /// text. The file is written under a temporary name and renamed.
     ///
     /// # Errors
-    /// The file cannot be written; its name does not say that it is a signal; a `.wav` needs a sample rate that the recording does not
-    /// have.
+    /// The file cannot be written; its name does not say that it is a signal; a `.wav` needs a
+    /// sample rate that the recording does not have.
     ///
     /// # Panics
     /// If there is no such channel, or a channel gets more or fewer values than it has.

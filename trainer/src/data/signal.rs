@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dialect::Decimal;
@@ -16,48 +17,59 @@ use super::{
     split_generator,
 };
 
-/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part: quieter windows than that are
-/// rest, and would only have their noise amplified.
+/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part:
+/// quieter windows than that are rest, and would only have their noise amplified.
 const WINDOW_FLOOR: f32 = 0.05;
 
 /// `source = "signal"`: windows of one recording or several.
 ///
-/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by file, in the order of the seed: a
-/// fifth (at least one) for validation, as many for test, the others for training. No window crosses a border. Mean and standard
-/// deviation of the training part normalise all of it; `normalisation` says what is done to each window after that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by
+/// file, in the order of the seed: a fifth (at least one) for validation, as many for test, the
+/// others for training. No window crosses a border. Mean and standard deviation of the training
+/// part normalise all of it; `normalisation` says what is done to each window after that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
-    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`), an array of files, or a folder of them; by default what `--data` or `SPARSECODE_DATA`
-    /// names. A `.txt` is read as a table where it is named.
+    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`; a `.txt` as a table), a list of files, or a folder
+    /// of them. Not set: what `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Paths>,
-    /// Samples in a window (`input_dim`); 64 by default.
+    /// Samples in a window: the input dimension.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub window: usize,
-    /// Samples from one window's start to the next one's; 16 by default.
+    /// Samples from the start of one window to the start of the next.
+    #[schemars(range(min = 1))]
     pub hop: usize,
-    /// What is done to each window.
+    /// What is done to each window, after the whole signal was normalised by the mean and deviation
+    /// of its training part.
     pub normalisation: Normalisation,
-    /// The column of a table, or the channel of a `.wav` or of an array N×channels, the same in all files. Needed where there are
-    /// several.
+    /// The column of a table by its name or position (from 0); the channel of a `.wav` or of an
+    /// array N×channels by its position. The same in all files. Not set: the only one; a file with
+    /// several is refused with the list of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<Column>,
-    /// The decimal sign of tables, `"point"` or `"comma"`; by default what their lines show.
+    /// The decimal sign of tables. Not set: what the lines of a table show; a table that can be
+    /// read in two ways is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<Decimal>,
-    /// Whether the first line of tables holds names; by default what their lines show.
+    /// Whether the first line of tables holds names. Not set: what the lines of a table show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// Samples per second, above 0. A `.wav` and a table with a column of times know their own.
+    /// Samples per second. Not set: what a `.wav`, or a column of times in a table, says; unknown
+    /// otherwise.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_rate: Option<f32>,
-    /// At most so many training windows, evenly spread; all by default.
+    /// At most so many training windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation windows, evenly spread; all by default.
+    /// At most so many validation windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test windows, evenly spread; all by default.
+    /// At most so many test windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
 }
@@ -81,16 +93,16 @@ impl Default for SignalConfig {
 }
 
 /// What is done to each window after the global normalisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
-    /// Nothing: one mean and deviation for the whole signal. Best unless the signal drifts.
+    /// Nothing more. Best unless the signal drifts.
     #[default]
     Global,
-    /// Subtract the window's mean: for signals that drift.
+    /// The window's mean is subtracted: for signals that drift.
     WindowMean,
-    /// Subtract the window's mean and divide by its standard deviation (5 % of the training part's at least): for signals whose
-    /// loudness means nothing.
+    /// The window's mean is subtracted, and the rest divided by the window's deviation (at least 5
+    /// % of the training part's): for signals whose loudness means nothing.
     Window,
 }
 
@@ -141,10 +153,12 @@ impl SignalConfig {
             ));
         }
         let (files, mut notes) = chosen_files(self.path.as_ref(), folder, &EXTENSIONS)?;
+        let mut remarks = Vec::new();
         let signals = files
             .iter()
-            .map(|path| self.read(path, &mut notes))
+            .map(|path| self.read(path, &mut remarks))
             .collect::<Result<Vec<_>, _>>()?;
+        notes.extend(gathered(remarks));
         check_alike(&signals)?;
         let sample_rate = self.rate(&signals[0], &mut notes);
         let parts = match signals.as_slice() {
@@ -229,18 +243,15 @@ impl SignalConfig {
     }
 
     /// The channel that is meant of one recording.
-    fn read(&self, path: &Path, notes: &mut Vec<String>) -> Result<Signal, DataError> {
+    fn read(&self, path: &Path, remarks: &mut Vec<Remark>) -> Result<Signal, DataError> {
         let recording = Recording::read(path, &self.hints())?;
         let channel = recording.choose(self.column.as_ref())?;
         let own = recording.notes.iter();
-        notes.extend(own.map(|note| format!("{}: {note}", path.display())));
+        remarks.extend(own.map(|note| (path.to_path_buf(), note.clone())));
         let look = recording.channels[channel].look;
         if !look.is_signal() {
-            notes.push(format!(
-                "{}: {} {look}",
-                path.display(),
-                recording.named_channel(channel)
-            ));
+            let remark = format!("{} {look}", recording.named_channel(channel));
+            remarks.push((path.to_path_buf(), remark));
         }
         let (sample_rate, number_type) = (recording.sample_rate, recording.number_type);
         let words = recording.named_channel(channel);
@@ -335,6 +346,25 @@ impl SignalConfig {
             signals: [order, validation, test],
         })
     }
+}
+
+/// A file, and what is to be said of it.
+type Remark = (PathBuf, String);
+
+/// One line for each thing that is said, whatever the number of files that it is said of.
+fn gathered(remarks: Vec<Remark>) -> Vec<String> {
+    let mut lines: Vec<(String, PathBuf, usize)> = Vec::new();
+    for (path, remark) in remarks {
+        match lines.iter_mut().find(|(said, ..)| *said == remark) {
+            Some((.., more)) => *more += 1,
+            None => lines.push((remark, path, 0)),
+        }
+    }
+    let line = |(remark, path, more): (String, PathBuf, usize)| match more {
+        0 => format!("{}: {remark}", path.display()),
+        more => format!("{} and {more} more: {remark}", path.display()),
+    };
+    lines.into_iter().map(line).collect()
 }
 
 /// Refuses recordings that differ in rate or in the name of the channel.
@@ -537,7 +567,8 @@ mod tests {
                     match normalisation {
                         Normalisation::Global => {}
                         Normalisation::WindowMean => assert!(mean.abs() < 1e-5 && power < 0.01),
-                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6: the floor acts.
+                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6:
+                        // the floor acts.
                         Normalisation::Window => {
                             assert!(mean.abs() < 1e-5);
                             let expected = (2.8723 / (86.6 * WINDOW_FLOOR)).powi(2);
@@ -629,7 +660,8 @@ mod tests {
         let path = folder.join("sensor/ecg_mitbih208_360hz_mV.npy");
         let splits = SignalConfig::default().load(Some(&path), 1).unwrap();
         println!("{} peak {}", splits.description, splits.peak);
-        // The unit that the recording's denoising figures are stated in: the deviation of its first 60 %.
+        // The unit that the recording's denoising figures are stated in: the deviation of its first
+        // 60 %.
         assert!((splits.preprocessing.deviation - 0.639).abs() < 5e-4);
         assert_eq!(splits.test.len(), (21_600 - 64) / 16 + 1);
     }

@@ -1,7 +1,9 @@
-//! WAV files: integers of 8 to 32 bits and floats of 32 or 64 bits, read and written back in the same format.
+//! WAV files: integers of 8 to 32 bits and floats of 32 or 64 bits, read and written back in the
+//! same format.
 //!
-//! The chunks are walked here, because real files break rules that readers insist on: lengths that a program could not know
-//! while it wrote to a pipe, an odd chunk without its pad byte, 24 bits at the upper end of 32.
+//! The chunks are walked here, because real files break rules that readers insist on: lengths that
+//! a program could not know while it wrote to a pipe, an odd chunk without its pad byte, 24 bits at
+//! the upper end of 32.
 
 use std::path::Path;
 
@@ -91,7 +93,8 @@ impl Sound {
                 )));
             }
             place = start + length + length % 2;
-            // Programs that forget the pad byte of an odd chunk: the next name begins one byte earlier.
+            // Programs that forget the pad byte of an odd chunk: the next name begins one byte
+            // earlier.
             let named = |place: usize| {
                 let name = bytes.get(place..place + 4);
                 name.is_some_and(|name| name.iter().all(|byte| (0x20..0x7f).contains(byte)))
@@ -145,7 +148,8 @@ impl Sound {
         Ok((sound, notes))
     }
 
-    /// Refuses integers that lie at the lower end of their bytes, though the format puts them at the upper end.
+    /// Refuses integers that lie at the lower end of their bytes, though the format puts them at
+    /// the upper end.
     fn check_alignment(&self) -> Result<(), (String, String)> {
         let Format { bytes, bits, .. } = self.format;
         let spare = 8 * bytes as u32 - bits;
@@ -208,7 +212,8 @@ impl Sound {
             .collect()
     }
 
-    /// The bytes of the same file with other samples in some channels, and how many of them were cut to ±1.
+    /// The bytes of the same file with other samples in some channels, and how many of them were
+    /// cut to ±1.
     ///
     /// Integers are rounded to the bits that count.
     pub(super) fn with(&self, replaced: &[(usize, Vec<f32>)]) -> (Vec<u8>, usize) {
@@ -320,7 +325,8 @@ fn read_format(chunk: &[u8]) -> Result<Format, (String, String)> {
     let rate = word(chunk, 4).unwrap_or(0) as u32;
     let (mut tag, mut valid) = (tag, bits);
     if tag == 0xfffe {
-        // The extension: bits that count, mask of loudspeakers, and the tag as the beginning of a GUID.
+        // The extension: bits that count, mask of loudspeakers, and the tag as the beginning of a
+        // GUID.
         tag = field(24)?;
         if field(18)? > 0 {
             valid = field(18)?;

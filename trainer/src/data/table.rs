@@ -1,4 +1,5 @@
-//! Text tables: columns of numbers in a `.csv`, as instruments, spreadsheets and data frames write them.
+//! Text tables: columns of numbers in a `.csv`, as instruments, spreadsheets and data frames write
+//! them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -50,7 +51,7 @@ impl Encoding {
             let words = bytes.chunks_exact(2).map(word);
             let text: Result<String, _> = char::decode_utf16(words).collect();
             match text {
-                Ok(text) if bytes.len() % 2 == 0 => Ok((Self::Utf16 { big_endian }, text)),
+                Ok(text) if bytes.len().is_multiple_of(2) => Ok((Self::Utf16 { big_endian }, text)),
                 _ => Err("it is broken UTF-16 text"),
             }
         };
@@ -116,7 +117,10 @@ impl Table {
         };
         let dialect = dialect(&text, hints.decimal, columns).map_err(|unclear| match unclear {
             Unclear::NoNumbers => malformed(
-                "no line of it holds numbers in columns",
+                format!(
+                    "no line of it holds numbers in columns{}",
+                    example(&text, hints.decimal)
+                ),
                 "give a table of numbers, separated by commas, semicolons, tabs or spaces",
             ),
             Unclear::Comma(line, content) => Box::new(move |path: &Path| {
@@ -152,6 +156,11 @@ impl Table {
     /// Rows of numbers.
     pub(super) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Whether commas separate the columns and nothing else shows that there are several.
+    pub(super) fn may_have_decimal_commas(&self) -> bool {
+        self.first == 0 && self.dialect.delimiter == Delimiter::Symbol(b',')
     }
 
     /// The bytes of the same table with other numbers in some columns.
@@ -274,7 +283,8 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// 1 if the first record of numbers is a header after all: the names `0`, `1`, … that a data frame gives its columns.
+    /// 1 if the first record of numbers is a header after all: the names `0`, `1`, … that a data
+    /// frame gives its columns.
     fn numbered_header(&self, first: usize, numeric: &[bool], notes: &mut Vec<String>) -> usize {
         let records = &self.found.records[first..];
         match (self.hints.header, first) {
@@ -293,8 +303,9 @@ impl Reader<'_> {
             records[1..]
                 .iter()
                 .filter_map(move |record| self.fields(record).nth(index))
+                .filter(|field| self.cell(field) != Cell::Missing)
         };
-        if shift == 1 && column(0).all(|field| !field.is_empty()) {
+        if shift == 1 && column(0).count() + 1 == records.len() {
             return 1;
         }
         let sign = match self.dialect.decimal {
@@ -358,7 +369,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The names of the columns in the last comment above the numbers, as `numpy.savetxt` writes them.
+    /// The names of the columns in the last comment above the numbers, as `numpy.savetxt` writes
+    /// them.
     fn commented_names(&self, count: usize) -> Option<Vec<String>> {
         let comment = &self.text[self.found.comment.clone()?];
         let found = scan(comment, self.dialect.delimiter);
@@ -392,7 +404,7 @@ impl Reader<'_> {
             };
             return Err(malformed(
                 format!(
-                    "line: {}, sample {index}, has {} separated by {}, most lines have {count}",
+                    "line {}, sample {index}, has {} separated by {}; most lines have {count}",
                     row.line,
                     fields(row.fields.len()),
                     self.dialect.delimiter.name()
@@ -430,6 +442,7 @@ impl Reader<'_> {
     ) -> (Channel, Vec<f64>) {
         let cells = || rows.iter().filter_map(|row| self.fields(row).nth(column));
         let name = names.map(|names| names[column].clone());
+        let decimal = self.dialect.decimal;
         if !numeric {
             let any = |kind: Cell| cells().any(|field| self.cell(field) == kind);
             let look = match (any(Cell::Text), any(Cell::Stamp)) {
@@ -437,15 +450,19 @@ impl Reader<'_> {
                 (false, true) => Look::Stamps,
                 (false, false) => Look::Empty,
             };
+            let first = cells()
+                .zip(rows)
+                .find(|(field, _)| self.cell(field) == Cell::Text);
             let channel = Channel {
                 name,
                 values: Vec::new(),
                 look,
-                gap: None,
+                gap: first.map(|(field, row)| {
+                    format!("line {}: {field:?}{}", row.line, advice(field, decimal))
+                }),
             };
             return (channel, Vec::new());
         }
-        let decimal = self.dialect.decimal;
         let exact: Vec<f64> = cells()
             .map(|field| number(field, decimal).unwrap_or(f64::NAN))
             .collect();
@@ -504,6 +521,19 @@ impl Reader<'_> {
             _ => None,
         }
     }
+}
+
+/// A line of a text that holds no numbers, not that of the names, and what may be the matter with it.
+fn example(text: &str, decimal: Option<Decimal>) -> String {
+    const MOST: usize = 40;
+    let found = scan(text, Delimiter::None);
+    let Some(record) = found.records.get(1).or(found.records.first()) else {
+        return String::new();
+    };
+    let content = &text[found.fields[record.fields.start].clone()];
+    let shown: String = content.chars().take(MOST).collect();
+    let advice = advice(content, decimal.unwrap_or(Decimal::Point));
+    format!("; line {} is {shown:?}{advice}", record.line)
 }
 
 /// What may be the matter with a field.

@@ -175,7 +175,7 @@ fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError>
 #[cfg(test)]
 mod tests {
     use sparsecode_formats::{
-        InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+        InputFacts, InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
     };
 
     use super::*;
@@ -206,6 +206,7 @@ mod tests {
                     ..Preprocessing::IDENTITY
                 },
                 peak: 1.0,
+                input: InputFacts::default(),
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,

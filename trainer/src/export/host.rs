@@ -8,8 +8,8 @@ use sparsecode_formats::{
     is_run_weights,
 };
 use sparsecode_runtime::{
-    CodeBuffer, CodeError, DimensionError, IntegerRefine, IntegerView, Method, ModelView, Refine,
-    SparseCodeBuf, Start, WorkspaceBuf,
+    CodeBuffer, CodeError, DimensionError, GramView, IntegerRefine, IntegerView, Method, ModelView,
+    Refine, SparseCodeBuf, Start, WorkspaceBuf,
 };
 
 /// Why a model file cannot be run on the host.
@@ -37,6 +37,14 @@ pub enum HostError {
     /// Samples of the wrong size.
     #[error(transparent)]
     Dimension(#[from] DimensionError),
+    /// Coordinate descent for a decoder that is not linear.
+    #[error(
+        "coordinate descent takes a linear decoder, and the model's has a hidden layer of {hidden_dim} units: use FISTA"
+    )]
+    Descent {
+        /// Units of the hidden layer.
+        hidden_dim: usize,
+    },
     /// A code that is not one.
     #[error("code of row {row}: {error}")]
     Code {
@@ -82,10 +90,22 @@ pub struct HostModel<'a> {
     code: SparseCodeBuf,
 }
 
+/// How a [`HostModel`] refines codes: [`HostModel::refinement`] makes the settings that a device takes by default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostRefine {
+    /// FISTA, or coordinate descent, which takes a linear decoder.
+    pub method: Method,
+    /// Settings in real units. Coordinate descent takes no step size. Models in integers take λ, the number of iterations, the
+    /// tolerance, rounded to a power of 2 (0: until nothing changes), and whether to start at the code.
+    pub settings: Refine,
+}
+
 enum Engine<'a> {
     Float {
         view: ModelView<'a>,
         workspace: WorkspaceBuf,
+        /// Made by the first descent.
+        gram: Option<Box<GramView<'a>>>,
     },
     Integer {
         view: IntegerView<'a>,
@@ -125,7 +145,13 @@ impl<'a> HostModel<'a> {
             Ok(view) => {
                 view.file().verify_checksum()?;
                 let workspace = WorkspaceBuf::for_model(view.spec());
-                (*view.spec(), Engine::Float { view, workspace })
+                let spec = *view.spec();
+                let engine = Engine::Float {
+                    view,
+                    workspace,
+                    gram: None,
+                };
+                (spec, engine)
             }
             Err(ReadError::UnsupportedVersion {
                 found: INTEGER_FORMAT_VERSION,
@@ -167,36 +193,52 @@ impl<'a> HostModel<'a> {
         &self.code
     }
 
-    /// FISTA with the model's own λ and step, for `iterations` at most; from the encoder's code where there is one.
-    pub fn refinement(&self, iterations: u32) -> Refine {
-        Refine {
-            max_iterations: iterations,
-            ..Refine::for_model(&self.spec)
+    /// What a device does by default, for `iterations` at most: [`Refine::for_model`] with FISTA, or, for a model in integers,
+    /// [`IntegerRefine::for_model`].
+    pub fn refinement(&self, iterations: u32) -> HostRefine {
+        HostRefine {
+            method: match &self.engine {
+                Engine::Float { .. } => Method::Fista,
+                Engine::Integer { view, .. } => IntegerRefine::for_model(view.file()).method,
+            },
+            settings: Refine {
+                max_iterations: iterations,
+                ..Refine::for_model(&self.spec)
+            },
         }
     }
 
-    /// Encodes a preprocessed sample, and refines the code if asked to. Integer models take of the settings λ, the number of iterations
-    /// and the tolerance, rounded to a power of 2.
+    /// Encodes a preprocessed sample, and refines the code if asked to: from the code that the sample has without refinement, or from
+    /// where the settings say.
     ///
     /// # Errors
     ///
-    /// If the sample's length is not the model's.
+    /// If the sample's length is not the model's, or coordinate descent is asked for and the decoder is not linear.
     pub fn encode(
         &mut self,
         input: &[f32],
-        refine: Option<&Refine>,
+        refine: Option<&HostRefine>,
     ) -> Result<&SparseCodeBuf, HostError> {
         match &mut self.engine {
-            Engine::Float { view, workspace } => {
+            Engine::Float {
+                view,
+                workspace,
+                gram,
+            } => {
                 let code = &mut self.code;
-                // Without an encoder, refinement replaces the default inference: there is no code to start from.
-                let alone = view.file().encoder.is_none()
-                    && refine.is_some_and(|refine| refine.start != Start::Code);
-                if !alone {
+                if starts_at_code(refine) {
                     view.encode(input, code, workspace)?;
                 }
-                if let Some(refine) = refine {
-                    view.refine(input, code, refine, workspace, || false)?;
+                if let Some(HostRefine { method, settings }) = refine {
+                    match method {
+                        Method::Fista => {
+                            view.refine(input, code, settings, workspace, || false)?;
+                        }
+                        Method::CoordinateDescent => {
+                            let gram = gram_of(view, gram)?;
+                            gram.descend(input, code, settings, workspace, || false)?;
+                        }
+                    }
                 }
             }
             Engine::Integer {
@@ -206,12 +248,11 @@ impl<'a> HostModel<'a> {
             } => {
                 to_levels(input, units.zero, units.level, levels);
                 cut(view.file(), levels);
-                let settings = refine.map(|refine| settings(view.file(), refine));
-                match settings {
-                    Some(settings) if settings.from_zero => {}
-                    _ => view.encode(levels)?,
+                if starts_at_code(refine) {
+                    view.encode(levels)?;
                 }
-                if let Some(settings) = settings {
+                if let Some(refine) = refine {
+                    let settings = settings(view.file(), refine);
                     view.refine(levels, &settings, || false)?;
                 }
                 take_code(view, units, &mut self.code);
@@ -240,7 +281,11 @@ impl<'a> HostModel<'a> {
     /// # Errors
     ///
     /// If the sample's length is not that shape's.
-    pub fn encode_raw(&mut self, raw: &[f32], refine: Option<&Refine>) -> Result<(), HostError> {
+    pub fn encode_raw(
+        &mut self,
+        raw: &[f32],
+        refine: Option<&HostRefine>,
+    ) -> Result<(), HostError> {
         let spec = self.spec;
         let (height, width) = self.raw_shape();
         if raw.len() != height * width {
@@ -304,7 +349,9 @@ impl<'a> HostModel<'a> {
     /// If the output's length is not the model's.
     pub fn reconstruct(&mut self, output: &mut [f32]) -> Result<(), HostError> {
         match &mut self.engine {
-            Engine::Float { view, workspace } => view.decode(&self.code, output, workspace)?,
+            Engine::Float {
+                view, workspace, ..
+            } => view.decode(&self.code, output, workspace)?,
             Engine::Integer {
                 view,
                 units,
@@ -369,15 +416,19 @@ impl<'a> HostModel<'a> {
     ///
     /// # Errors
     ///
-    /// If the sample's length is not the model's.
+    /// As those of [`encode`](Self::encode).
     pub fn denoise(
         &mut self,
         sample: &mut [f32],
-        refine: Option<&Refine>,
+        refine: Option<&HostRefine>,
     ) -> Result<(), HostError> {
         match &mut self.engine {
-            Engine::Float { view, workspace } => {
-                view.denoise(sample, refine, &mut self.code, workspace, || false)?;
+            Engine::Float { view, .. } => {
+                let view = *view;
+                let normalisation = view.preprocess(sample)?;
+                self.encode(sample, refine)?;
+                self.reconstruct(sample)?;
+                view.restore(sample, normalisation)?;
             }
             Engine::Integer {
                 view,
@@ -397,19 +448,42 @@ impl<'a> HostModel<'a> {
     }
 }
 
+/// Whether the model's own inference comes first.
+fn starts_at_code(refine: Option<&HostRefine>) -> bool {
+    refine.is_none_or(|refine| refine.settings.start == Start::Code)
+}
+
+fn gram_of<'g, 'a>(
+    view: &ModelView<'a>,
+    gram: &'g mut Option<Box<GramView<'a>>>,
+) -> Result<&'g mut GramView<'a>, HostError> {
+    let hidden_dim = view.spec().hidden_dim();
+    if hidden_dim > 0 {
+        return Err(HostError::Descent { hidden_dim });
+    }
+    let made = match gram.take() {
+        Some(made) => made,
+        None => Box::new(GramView::new(view)?),
+    };
+    Ok(gram.insert(made))
+}
+
 /// The settings of integer arithmetic that stand for those in real units.
-fn settings(file: &IntegerFile<'_>, refine: &Refine) -> IntegerRefine {
-    let bits = -refine.tolerance.max(f32::MIN_POSITIVE).log2();
+fn settings(file: &IntegerFile<'_>, refine: &HostRefine) -> IntegerRefine {
+    let HostRefine { method, settings } = refine;
+    let own = IntegerRefine::for_model(file);
+    let bits = -settings.tolerance.max(f32::MIN_POSITIVE).log2();
     IntegerRefine {
-        // As with arithmetic in f32.
-        method: Method::Fista,
-        // The file's scales were read before.
-        threshold: file
-            .threshold(refine.lambda)
-            .unwrap_or(file.refiner.threshold),
-        max_iterations: refine.max_iterations,
+        method: *method,
+        threshold: match file.spec() {
+            // What the file states is rounded from more digits.
+            Ok(spec) if settings.lambda == spec.lambda => own.threshold,
+            // The file's scales were read before.
+            _ => file.threshold(settings.lambda).unwrap_or(own.threshold),
+        },
+        max_iterations: settings.max_iterations,
         tolerance_bits: bits.round().clamp(0.0, 31.0) as u8,
-        from_zero: file.encoder.is_none() || refine.start != Start::Code,
+        from_zero: settings.start != Start::Code,
     }
 }
 

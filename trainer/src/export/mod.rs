@@ -1,11 +1,13 @@
-//! From a run to the model file, from the papers' PyTorch weights to a run, and running a model file on the host.
+//! From a run to the model file, from the papers' PyTorch weights or a dictionary to a run, and running a model file on the host.
 
 mod calibrate;
+mod dictionary;
 mod host;
 mod torch;
 
 pub use calibrate::{Calibration, calibrate};
-pub use host::{HostError, HostModel, read_model};
+pub use dictionary::{Atoms, Dictionary, DictionaryError};
+pub use host::{HostError, HostModel, HostRefine, read_model};
 pub use torch::import_torch;
 
 use std::path::Path;
@@ -190,6 +192,7 @@ impl TrainedRun {
             lambda: self.config.inference.lambda as f32,
             preprocessing,
             peak: self.facts.peak,
+            input: self.facts.input()?,
             provenance: OwnedProvenance {
                 data: self.facts.description.clone(),
                 seed: self.config.seed,

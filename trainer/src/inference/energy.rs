@@ -2,7 +2,8 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::InferenceConfig;
+use super::step::squared_norm_bound;
+use super::{InferenceConfig, StepRule};
 use crate::kernels::elementwise::{
     column_sums, difference, scaled, sum_of_squares, where_positive,
 };
@@ -131,6 +132,48 @@ impl<'a> Energy<'a> {
                 output_t: self.output_t(output)?,
             }),
         }
+    }
+
+    /// The step that FISTA takes: η, or under [`StepRule::Bounded`] 1/L if that is smaller.
+    ///
+    /// L is a bound of f's curvature from above, `f(y) ≤ f(x) + ∇f(x)ᵀ(y − x) + L/2 ‖y − x‖²`, which is what FISTA needs. It is the sum
+    /// of `(2/d)‖W‖²` (of a one-hidden decoder `(2/d)‖W1‖²‖W2‖²`, which holds as long as no hidden unit goes on or off),
+    /// `2β/(n − 1)` of the hinge and `2γ/l` of the encoder's term. `docs/method.md` derives it.
+    ///
+    /// Cost under [`StepRule::Bounded`]: with s the smaller of d and l, s²·max(d, l) multiplications, and where η is not safe by a
+    /// cheaper bound, up to five times s³; for each layer of a one-hidden decoder.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device runs out of memory.
+    pub fn step_size(&self) -> Result<f64> {
+        let wanted = self.config.step_size;
+        if self.config.step_rule == StepRule::Fixed {
+            return Ok(wanted);
+        }
+        let (batch, input_dim) = self.inputs.dims2()?;
+        let mut rest = 0.0;
+        if self.config.variance_weight != 0.0 && batch > 1 {
+            rest += 2.0 * self.config.variance_weight / (batch - 1) as f64;
+        }
+        if let Some(codes) = self.encoder_codes() {
+            rest += 2.0 * self.config.encoder_weight / codes.dim(1)? as f64;
+        }
+        let scale = 2.0 / input_dim as f64;
+        // The squared norm for which η is just right.
+        let enough = (1.0 / wanted - rest) / scale;
+        let squared_norm = match self.decoder {
+            Decoder::Linear { dictionary } => squared_norm_bound(dictionary, enough)?,
+            Decoder::OneHidden { hidden, output, .. } => {
+                let outer = squared_norm_bound(output, 0.0)?;
+                outer * squared_norm_bound(hidden, enough / outer)?
+            }
+        };
+        // A decoder that holds NaN leaves η: the guards see what becomes of it.
+        Ok(match squared_norm > enough {
+            true => 1.0 / (scale * squared_norm + rest),
+            false => wanted,
+        })
     }
 
     fn output_t(&self, output: &Tensor) -> Result<&Tensor> {

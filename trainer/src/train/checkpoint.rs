@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sparsecode_formats::{Contrast, InputShape, Preprocessing};
+use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Preprocessing};
 
 use super::identity::{Differences, differences, essence, identity, with_place, without_place};
 use super::{Learner, Position};
@@ -65,6 +65,15 @@ pub struct DataFacts {
     /// CRC-32 of the training and validation samples, so that a run is not continued on other data; empty where weights were
     /// imported.
     pub digest: String,
+    /// Smallest and largest raw value of the training part, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_range: Option<[f32; 2]>,
+    /// Samples per second of a signal, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<f32>,
+    /// The number type that the data were stored in, as in a model file's metadata, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_type: Option<String>,
 }
 
 impl DataFacts {
@@ -78,6 +87,9 @@ impl DataFacts {
             peak: splits.peak,
             description: splits.description.clone(),
             digest: digest([&splits.train.samples, &splits.validation.samples]),
+            raw_range: splits.input.range,
+            sample_rate: splits.input.sample_rate,
+            number_type: splits.input.number_type.map(|number| number.to_string()),
         }
     }
 
@@ -91,6 +103,9 @@ impl DataFacts {
             peak: 1.0,
             description: "MNIST".to_owned(),
             digest: String::new(),
+            raw_range: Some([0.0, 1.0]),
+            sample_rate: None,
+            number_type: Some(NumberType::U8.to_string()),
         }
     }
 
@@ -121,6 +136,21 @@ impl DataFacts {
             contrast,
         };
         Ok((self.input_shape.parse()?, preprocessing))
+    }
+
+    /// What is known of the raw samples, in the model file's types.
+    ///
+    /// # Errors
+    ///
+    /// Names the field whose value a model file cannot hold.
+    pub fn input(&self) -> Result<InputFacts, sparsecode_formats::SpecError> {
+        let number_type = self.number_type.as_deref().map(str::parse);
+        let facts = InputFacts {
+            range: self.raw_range,
+            sample_rate: self.sample_rate,
+            number_type: number_type.transpose()?,
+        };
+        facts.check().map(|()| facts)
     }
 }
 

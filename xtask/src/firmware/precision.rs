@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &Precision) -> Result<ExitCode> {
     let patches = windows(patches, view.spec().input_dim())?;
 
     let mut entries = Vec::new();
-    let model = OwnedModel::from_file(view.file());
+    let model = OwnedModel::from_file(view.file()).map_err(|error| anyhow::anyhow!("{error}"))?;
     for weights in WeightType::FLOAT {
         let bytes = AlignedBytes::from_slice(&write(&model, weights)?);
         entries.push(Entry {

@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// After the loss of a node its lock may linger for a while.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait: u32,
-    /// Try again the runs that failed and would fail again
+    /// Also try again the runs that diverged, or whose settings do not fit their data
     #[arg(long)]
     retry_failed: bool,
     #[command(flatten)]

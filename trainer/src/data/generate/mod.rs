@@ -6,6 +6,7 @@ mod dead_leaves;
 mod ecg;
 mod vibration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use dead_leaves::{DeadLeavesConfig, dead_leaves_image};
@@ -25,18 +26,23 @@ const DEMONSTRATION: u32 = u32::MAX;
 
 /// `source = "vibration"` and `source = "ecg"`: windows of a generated signal, normalised by the mean and the standard deviation of
 /// the training part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneratedSignalConfig {
-    /// Samples in a window (`input_dim`); 64 by default.
+    /// Samples in a window: the input dimension.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub window: usize,
-    /// Samples from one window's start to the next one's; 16 by default.
+    /// Samples from the start of one window to the start of the next.
+    #[schemars(range(min = 1))]
     pub hop: usize,
-    /// Training windows; 20,000 by default.
+    /// Training windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation windows; 2000 by default.
+    /// Validation windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test windows; 2000 by default.
+    /// Test windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub test: usize,
 }
 

@@ -1,9 +1,10 @@
 //! NumPy's `.npy` files: one array, read whatever its number type, written as little-endian f32,
 //! or as it was with other values.
 //!
-//! The format is NumPy's NEP 1: magic, version, header length, a Python dictionary with `descr`, `fortran_order` and
-//! `shape`, then the values. candle reads only some of the number types (16-bit integers are missing, for one), and
-//! trusts the header; this reader takes every real number type in either byte order and trusts nothing.
+//! The format is NumPy's NEP 1: magic, version, header length, a Python dictionary with `descr`,
+//! `fortran_order` and `shape`, then the values. candle reads only some of the number types (16-bit
+//! integers are missing, for one), and trusts the header; this reader takes every real number type
+//! in either byte order and trusts nothing.
 
 mod header;
 
@@ -63,8 +64,8 @@ impl Values {
 /// Reads an array of any real number type, in C's or Fortran's order.
 ///
 /// # Errors
-/// The file cannot be read; its header is not NumPy's or disagrees with its length; its type is complex, structured, text or an
-/// object; a 64-bit unsigned value exceeds `i64::MAX`.
+/// The file cannot be read; its header is not NumPy's or disagrees with its length; its type is
+/// complex, structured, text or an object; a 64-bit unsigned value exceeds `i64::MAX`.
 pub fn read_npy(path: &Path) -> Result<Array, DataError> {
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
     let parsed = parse(&bytes);
@@ -96,7 +97,8 @@ pub fn read_npy_f32(path: &Path) -> Result<(Vec<usize>, Vec<f32>), DataError> {
     Ok((array.shape, array.values.into_f32()))
 }
 
-/// Writes an f32 array (little-endian, row-major, format version 1.0) under a temporary name and renames it.
+/// Writes an f32 array (little-endian, row-major, format version 1.0) under a temporary name and
+/// renames it.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -111,7 +113,8 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
         values.len()
     );
     let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
-    // Python writes a tuple of one as `(3,)` and longer ones without the last comma; both spellings are read.
+    // Python writes a tuple of one as `(3,)` and longer ones without the last comma; both spellings
+    // are read.
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}").into_bytes();
     // The values start at a multiple of 64 bytes, the header ends in a line feed.
@@ -136,25 +139,26 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
     Ok(())
 }
 
-/// An array together with the bytes of its file, so that the file can be written again with some values replaced.
+/// An array together with the bytes of its file, so that the file can be written again with some
+/// values replaced.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     bytes: Vec<u8>,
     layout: Layout,
 }
 
 impl Stored {
     /// Reads a file as [`read_npy`] does.
-    pub(super) fn read(path: &Path) -> Result<(Self, Array), DataError> {
+    pub(crate) fn read(path: &Path) -> Result<(Self, Array), DataError> {
         let bytes = std::fs::read(path).map_err(DataError::read(path))?;
         let (layout, array) =
             parse(&bytes).map_err(|(reason, remedy)| DataError::malformed(path, reason, remedy))?;
         Ok((Self { bytes, layout }, array))
     }
 
-    /// The bytes of the same file with other `values` at these positions in row-major order, and how many of them were cut to the
-    /// range of the number type. Integers are rounded.
-    pub(super) fn with(&self, values: impl Iterator<Item = (usize, f32)>) -> (Vec<u8>, usize) {
+    /// The bytes of the same file with other `values` at these positions in row-major order, and
+    /// how many of them were cut to the range of the number type. Integers are rounded.
+    pub(crate) fn with(&self, values: impl Iterator<Item = (usize, f32)>) -> (Vec<u8>, usize) {
         let (mut bytes, mut clipped) = (self.bytes.clone(), 0);
         for (index, value) in values {
             let place = self.layout.offset(index);
