@@ -162,29 +162,32 @@ fn listed<T: AsRef<str>>(items: &[T], last: &str) -> String {
 
 /// Asks for the presets that may have been meant by a name that none has.
 fn guess(name: &str) -> String {
-    // Below this likeness (Jaro & Winkler's, 0 to 1) a name is another word.
-    const ALIKE: f64 = 0.85;
-    let alike = |a: &str, b: &str| strsim::jaro_winkler(a, b) >= ALIKE;
     let (name, presets) = (name.to_ascii_lowercase(), preset_names());
+    let parts = |preset: &str| -> (String, String) {
+        let (data, model) = preset.split_once('/').unwrap_or(("", preset));
+        (data.to_owned(), model.to_owned())
+    };
     let is_part = |preset: &&String| {
-        let (data, model) = preset.split_once('/').unwrap_or_default();
+        let (data, model) = parts(preset);
         model == name || (data == name && !model.ends_with("-nl"))
     };
     let mut found: Vec<&String> = presets.iter().filter(is_part).collect();
     if found.is_empty() {
-        let likeness = |preset: &&String| {
-            let whole = strsim::jaro_winkler(preset, &name);
-            let (data, model) = preset.split_once('/').unwrap_or_default();
-            match name.split_once('/') {
-                Some((d, m)) if !(alike(data, d) && alike(model, m)) => 0.0,
-                _ => whole,
-            }
+        // Slips of the keyboard: at most two, and one in the model's few letters.
+        let slips = |preset: &str| {
+            let (data, model) = parts(preset);
+            let likely = match name.split_once('/') {
+                Some((d, m)) => {
+                    strsim::osa_distance(&data, d) <= 2 && strsim::osa_distance(&model, m) <= 1
+                }
+                None => true,
+            };
+            let slips = strsim::osa_distance(preset, &name);
+            (likely && slips <= 2).then_some(slips)
         };
-        let best = presets.iter().map(|p| likeness(&p)).fold(0.0, f64::max);
-        found = presets
-            .iter()
-            .filter(|preset| best >= ALIKE && likeness(preset) == best)
-            .collect();
+        let fewest = presets.iter().filter_map(|preset| slips(preset)).min();
+        let is_likely = |preset: &&String| fewest.is_some() && slips(preset) == fewest;
+        found = presets.iter().filter(is_likely).collect();
     }
     match found.is_empty() {
         true => String::new(),

@@ -74,7 +74,7 @@ fn wait_for_state(task: &str, what: &str, reached: impl Fn(&(String, u32)) -> bo
 fn a_requeue_that_fails_is_told() {
     use std::os::unix::fs::PermissionsExt;
 
-    let sweep = Sweep::plan("preset = \"ecg/vdl\"\nepochs = 500\n", "");
+    let sweep = Sweep::plan("preset = \"ecg/vdl\"\n", "[[grid]]\nepochs = 5000\n");
     let (plan, out) = (sweep.path("plan.jsonl"), sweep.path("out"));
     let script = sweep.path("sweep.sbatch");
     succeeded(&run(&[
@@ -93,7 +93,6 @@ fn a_requeue_that_fails_is_told() {
         std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    let checkpoint = sweep.run_folder("out", &sweep.ids()[0]).checkpoint();
     for (scontrol, words) in [
         // None at all.
         (
@@ -130,7 +129,11 @@ fn a_requeue_that_fails_is_told() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        wait_for(&checkpoint);
+        let started = Instant::now();
+        while processes_of(&out).is_empty() {
+            assert!(started.elapsed() < LIMIT, "no trainer starts");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert!(signal("-USR1", child.id()));
         let output = child.wait_with_output().unwrap();
         let told = stdout(&output) + &stderr(&output);
