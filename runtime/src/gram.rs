@@ -507,6 +507,9 @@ fn fista(
     (settings.max_iterations, Stop::Budget)
 }
 
+/// Iterations after which coordinate descent computes `G z` anew: the sum of its changes drifts from it.
+const RENEWAL: u32 = 32;
+
 /// Coordinate descent with `G` and 1 over its diagonal.
 #[inline]
 fn coordinate_descent(
@@ -520,13 +523,19 @@ fn coordinate_descent(
         iterate, scratch, ..
     } = state;
     let (gradient, support) = (scratch.product, scratch.support);
-    let mut active = 0;
-    if settings.max_iterations > 0 {
-        active = multiply(gram.matrix, iterate, support, gradient);
-        for (g, c) in gradient.iter_mut().zip(scratch.correlation.iter()) {
+    let correlation = &*scratch.correlation;
+    let renew = |iterate: &[f32], support: &mut [u16], gradient: &mut [f32]| {
+        let active = multiply(gram.matrix, iterate, support, gradient);
+        for (g, c) in gradient.iter_mut().zip(correlation) {
             *g -= c;
         }
+        active
+    };
+    let mut active = 0;
+    if settings.max_iterations > 0 {
+        active = renew(iterate, support, gradient);
     }
+    let mut age = 0;
     let threshold = 0.5 * input_dim as f32 * settings.lambda;
     let best = |z: f32, slope: f32, inverse: f32| portable::relu(z - (slope + threshold) * inverse);
     let mut all = active == 0;
@@ -534,6 +543,11 @@ fn coordinate_descent(
         if deadline() {
             return (done, Stop::Deadline);
         }
+        if age == RENEWAL {
+            active = renew(iterate, support, gradient);
+            age = 0;
+        }
+        age = age.wrapping_add(1);
         if !all {
             for &k in support.iter().take(active) {
                 let k = usize::from(k);

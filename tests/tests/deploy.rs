@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 use sparsecode_formats::{
-    AlignedBytes, Decoder as StoredDecoder, MatrixRef, ModelFile, OwnedModel, ScaleAxis,
+    AlignedBytes, Decoder as StoredDecoder, MatrixRef, ModelFile, ModelSpec, OwnedModel, ScaleAxis,
     WeightType, write,
 };
 use sparsecode_runtime::{Refine, Stop, ram_bytes};
@@ -26,6 +26,15 @@ const ROUNDING: f32 = 1e-5;
 
 /// The subject whose encoder is one layer.
 const SHALLOW: &str = "vdl without recurrence";
+
+/// The settings that the inference of a file refines with: from the encoder's code, or as without an encoder.
+fn settings(spec: &ModelSpec<'_>) -> Refine {
+    if spec.has_encoder() {
+        Refine::for_model(spec)
+    } else {
+        Refine::for_inference(spec)
+    }
+}
 
 /// A run and some preprocessed samples of its data, `count × input_dim`.
 struct Subject {
@@ -131,7 +140,7 @@ fn f32_codes_and_reconstructions_are_the_trainers() {
         let mut runner = Runner::new(&file);
         let mut host = HostModel::new(&file, name).unwrap();
         let spec = *runner.view.spec();
-        let refine = Refine::for_model(&spec);
+        let refine = settings(&spec);
         let codes = subject.codes(&refine);
         let reconstructions: Vec<Vec<f32>> = subject
             .run
@@ -185,7 +194,7 @@ fn f32_refinement_is_the_trainers() {
         let fixed = Refine {
             max_iterations: iterations,
             tolerance: 0.0,
-            ..Refine::for_model(&spec)
+            ..settings(&spec)
         };
         let theirs =
             trainer_refine(&PlainFista, &subject.run.model, &subject.inputs, &fixed).unwrap();
@@ -204,11 +213,11 @@ fn f32_refinement_is_the_trainers() {
             );
         }
 
-        let until = Refine::for_model(&spec);
+        let until = settings(&spec);
         let theirs =
             trainer_refine(&PlainFista, &subject.run.model, &subject.inputs, &until).unwrap();
-        let settings = inference_config(&until);
-        let energy = Energy::new(&subject.run.model.decoder, &subject.inputs, None, &settings);
+        let config = inference_config(&until);
+        let energy = Energy::new(&subject.run.model.decoder, &subject.inputs, None, &config);
         let their_energy = energy.value(&theirs.codes).unwrap().total();
         let codes: Vec<Vec<f32>> = theirs.codes.to_vec2().unwrap();
         let (mut same_stop, mut our_energy) = (0, 0.0);
@@ -350,7 +359,7 @@ fn quantised_codes_and_reconstructions_stay_within_the_bound_of_their_scales() {
             let bytes = subject.file(weights);
             let file = ModelFile::read(&bytes).unwrap();
             let mut runner = Runner::new(&bytes);
-            let codes = subject.codes(&Refine::for_model(&file.spec));
+            let codes = subject.codes(&settings(&file.spec));
             let (mut encoder_used, mut decoder_used) = (0.0f64, 0.0f64);
             for (row, input) in subject.rows().iter().enumerate() {
                 if let (Some(encoder), Some(stored)) = (&subject.run.model.encoder, &file.encoder) {

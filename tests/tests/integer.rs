@@ -2,12 +2,12 @@
 
 use sparsecode_formats::{AlignedBytes, IntegerFile, WeightType};
 use sparsecode_runtime::{
-    CodeBuffer, GramView, IntegerRefine, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
+    CodeBuffer, GramView, IntegerRefine, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
 };
 use sparsecode_tests::runs;
 use sparsecode_trainer::data::Dataset;
 use sparsecode_trainer::evaluate::deployed::measure;
-use sparsecode_trainer::export::{Calibration, HostModel, TrainedRun};
+use sparsecode_trainer::export::{Calibration, HostModel, HostRefine, TrainedRun};
 use sparsecode_trainer::inference::CpuEngine;
 
 /// Runs with each kind of patch: images, windows of signals, with and without a contrast of their own.
@@ -37,10 +37,13 @@ fn trained() -> Vec<(&'static str, TrainedRun, Dataset, Dataset)> {
 }
 
 /// PSNR and sparsity of a file on samples, by the device's code.
-fn figures(bytes: &[u8], samples: &Dataset, peak: f32, refine: Option<u32>) -> (f64, f64) {
+fn figures(bytes: &[u8], samples: &Dataset, peak: f32, refine: Option<Method>) -> (f64, f64) {
     let aligned = AlignedBytes::from_slice(bytes);
     let mut host = HostModel::new(&aligned, "file").unwrap();
-    let refine = refine.map(|iterations| host.refinement(iterations));
+    let refine = refine.map(|method| HostRefine {
+        method,
+        ..host.refinement(30)
+    });
     let found = measure(
         &mut host,
         &samples.samples,
@@ -63,7 +66,7 @@ fn integers_cost_little() {
             let file = IntegerFile::read(&aligned).unwrap();
             file.prove().unwrap();
             assert!(ranges.code_max > 0.0, "{name}");
-            for refine in [None, Some(30)] {
+            for refine in [None, Some(Method::Fista), Some(Method::CoordinateDescent)] {
                 let (psnr, zeros) = figures(&float, &test, peak, refine);
                 let (integer_psnr, integer_zeros) = figures(&written.bytes, &test, peak, refine);
                 let what = format!("{name}, {method:?}, refined {refine:?}");
@@ -102,10 +105,8 @@ fn refinement_reaches_the_energy_of_floats() {
         let mut gram = GramView::new(&model).unwrap();
         let (mut sums, mut start) = ([0.0; 2], 0.0);
         for sample in test.samples.chunks(test.dim).take(40) {
-            let settings = Refine {
-                tolerance: 0.0,
-                ..host.refinement(400)
-            };
+            let mut settings = host.refinement(400);
+            settings.settings.tolerance = 0.0;
             let code = host.encode(sample, Some(&settings)).unwrap().clone();
             let energy = |code: &SparseCodeBuf, gram: &mut GramView<'_>, iterations: u32| {
                 let settings = Refine {

@@ -1,6 +1,6 @@
 //! Denoising of whole signals and images: overlapping patches through a model file, averaged where they overlap.
 
-use sparsecode_formats::Contrast;
+use sparsecode_formats::{Contrast, ModelSpec};
 use sparsecode_runtime::{CodeBuffer, SparseCodeBuf};
 
 use crate::data::local_contrast;
@@ -23,6 +23,25 @@ pub enum Layout {
     },
     /// Samples of the model's size, one after the other.
     Samples,
+}
+
+impl Layout {
+    /// Checks that a model takes values of this layout.
+    ///
+    /// # Errors
+    ///
+    /// [`DenoiseError::NotWindows`] or [`DenoiseError::NotPatches`].
+    pub fn check(self, spec: &ModelSpec<'_>) -> Result<(), DenoiseError> {
+        match self {
+            Self::Signal { .. } if !spec.input_shape.is_window() => Err(DenoiseError::NotWindows {
+                shape: spec.input_shape.to_string(),
+            }),
+            Self::Image { .. } if spec.input_shape.is_window() => Err(DenoiseError::NotPatches {
+                length: spec.input_dim(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What was found in one window of a signal, patch of an image or sample, on the way.
@@ -69,17 +88,8 @@ pub fn denoise(
         } => Some((usize::from(window), sigma, floor)),
         _ => None,
     };
+    layout.check(&spec)?;
     let (width, hop) = match layout {
-        Layout::Signal { .. } if !spec.input_shape.is_window() => {
-            return Err(DenoiseError::NotWindows {
-                shape: spec.input_shape.to_string(),
-            });
-        }
-        Layout::Image { .. } if spec.input_shape.is_window() => {
-            return Err(DenoiseError::NotPatches {
-                length: spec.input_dim(),
-            });
-        }
         Layout::Samples if local.is_some() => return Err(DenoiseError::NoSurroundings),
         Layout::Samples => return denoise_samples(host, values, refine, observe),
         Layout::Signal { hop } => (values.len(), hop),

@@ -7,7 +7,7 @@ use sparsecode_formats::{Contrast, ModelSpec, NumberType};
 use crate::data::npy::{Array, Stored as StoredArray};
 use crate::data::picture::{self, Pixels};
 use crate::data::recording::{Hints, Recording};
-use crate::data::{Column, DataError};
+use crate::data::{Column, DataError, short};
 use crate::denoise::Layout;
 use crate::storage::{StorageError, write_atomic};
 use crate::units::{Stored, range_of};
@@ -215,23 +215,27 @@ impl Given {
             })
             .collect();
         let number_type = recording.number_type;
-        let (stored, word) = match has_extension(path, &["wav"]) {
-            true => (Stored::sound(number_type), "channel"),
-            false => (Stored::Numbers { number_type }, "column"),
+        let stored = match has_extension(path, &["wav"]) {
+            true => Stored::sound(number_type),
+            false => Stored::Numbers { number_type },
         };
-        let names: Vec<&str> = parts
+        let mut notes = recording.notes.clone();
+        for &channel in &chosen {
+            let look = recording.channels[channel].look;
+            if !look.is_signal() {
+                notes.push(format!("{} {look}", recording.named_channel(channel)));
+            }
+        }
+        let words: Vec<String> = chosen
             .iter()
-            .filter_map(|part| part.name.as_deref())
+            .map(|&channel| recording.named_channel(channel))
             .collect();
-        let column = match names.len() {
-            0 => String::new(),
-            1 => format!(", {word} {} of {}", names[0], recording.channels.len()),
-            _ => format!(", {word}s {}, each alone", names.join(", ")),
-        };
+        let alone = if words.len() > 1 { ", each alone" } else { "" };
         let rate = recording
             .sample_rate
-            .map_or_else(String::new, |rate| format!(", {rate} Hz"));
-        let [low, high] = range_of_parts(&parts);
+            .map_or("sample rate not known".to_owned(), |rate| {
+                format!("{} per second", short(rate.into()))
+            });
         Ok(Self {
             path: path.to_path_buf(),
             stored,
@@ -240,11 +244,14 @@ impl Given {
             },
             sample_rate: recording.sample_rate,
             summary: format!(
-                "{}: {} samples{column}{rate}, {low} to {high}, {number_type}",
+                "{}: {}{alone}, {} samples, {}, {rate}, {}",
                 path.display(),
-                recording.len()
+                words.join(", "),
+                recording.len(),
+                named(number_type),
+                extent(&parts)
             ),
-            notes: recording.notes.clone(),
+            notes,
             parts,
             source: Source::Recording(Box::new(recording), chosen),
         })
@@ -286,7 +293,6 @@ impl Given {
             1 => String::new(),
             _ => format!(", {count} channels, each alone"),
         };
-        let [low, high] = range_of_parts(&parts);
         Ok(Self {
             path: path.to_path_buf(),
             stored: Stored::Numbers { number_type },
@@ -296,8 +302,9 @@ impl Given {
             },
             sample_rate: None,
             summary: format!(
-                "{}: a picture of {width}x{height}{channels}, {low} to {high}, {number_type}",
-                path.display()
+                "{}: a picture of {width}x{height}{channels}, {number_type}, {}",
+                path.display(),
+                extent(&parts)
             ),
             notes: Vec::new(),
             parts,
@@ -325,19 +332,21 @@ impl Given {
         }
         let number_type = array.number_type;
         let values = finite(path, array, dim)?;
-        let [low, high] = range_of(&values);
+        let parts = vec![Part { name: None, values }];
         Ok(Self {
             path: path.to_path_buf(),
             stored: Stored::Numbers { number_type },
             layout: Layout::Samples,
             sample_rate: None,
             summary: format!(
-                "{}: {} samples of {dim} numbers, {low} to {high}, {number_type}",
+                "{}: {} samples of {}, {number_type}, {}",
                 path.display(),
-                values.len() / dim
+                parts[0].values.len() / dim,
+                spec.input_shape,
+                extent(&parts)
             ),
             notes: Vec::new(),
-            parts: vec![Part { name: None, values }],
+            parts,
             source: Source::Array(stored, 1),
         })
     }
@@ -382,11 +391,20 @@ impl Given {
     }
 }
 
-fn range_of_parts(parts: &[Part]) -> [f32; 2] {
+/// Smallest and largest value, in words.
+fn extent(parts: &[Part]) -> String {
     let ranges = parts.iter().map(|part| range_of(&part.values));
-    ranges.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], [l, h]| {
+    let [low, high] = ranges.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], [l, h]| {
         [low.min(l), high.max(h)]
-    })
+    });
+    format!("{} to {}", short(low.into()), short(high.into()))
+}
+
+fn named(number_type: NumberType) -> String {
+    match number_type {
+        NumberType::Text => "decimal text".to_owned(),
+        number_type => number_type.to_string(),
+    }
 }
 
 /// The channels that are meant: the named ones, all that may be signals, or the only one.

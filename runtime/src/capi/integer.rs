@@ -514,7 +514,7 @@ pub unsafe extern "C" fn sparsecode_integer_encode(
 }
 
 /// Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline
-/// function says so. Whatever ended it, the code is whole. `refinement` receives what was done; it may be null.
+/// function says so. Whatever ended it, the code is whole, and its energy is not above that of the start. `refinement` receives what was done; it may be null.
 ///
 /// # Safety
 ///
@@ -607,7 +607,8 @@ pub unsafe extern "C" fn sparsecode_integer_decode(
 }
 
 /// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
-/// `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+/// Nothing is encoded if the settings start at zero. `code` receives the code, and `refinement`, unless it is null, what the refinement
+/// did, if there was one.
 ///
 /// # Safety
 ///
@@ -670,7 +671,7 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
 }
 
 /// Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10
-/// bits, no deadline.
+/// bits, from the code, no deadline.
 ///
 /// # Safety
 ///

@@ -114,7 +114,8 @@ pub(crate) fn refine(
         entries,
     };
     let active = state.multiply_anew(refiner);
-    let before = state.energy(correlation, settings.threshold);
+    let before =
+        (settings.max_iterations > 0).then(|| state.energy(correlation, settings.threshold));
 
     let (iterations, stopped) = match settings.method {
         Method::Fista => state.fista(refiner, correlation, settings, deadline),
@@ -129,8 +130,12 @@ pub(crate) fn refine(
         }
         state.multiply_anew(refiner);
     }
-    let after = state.energy(correlation, settings.threshold);
-    if iterations == 0 || after.is_at_most(before, finer(refiner)) {
+    // The list still holds the start.
+    let is_worse = |before| {
+        let after = state.energy(correlation, settings.threshold);
+        iterations > 0 && !after.is_at_most(before, finer(refiner))
+    };
+    if !before.is_some_and(is_worse) {
         code.clear();
         for (index, &level) in state.iterate.iter().enumerate() {
             // Most are 0.

@@ -7,6 +7,7 @@ mod import;
 mod integers;
 mod model_on_data;
 mod places;
+mod refine;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;

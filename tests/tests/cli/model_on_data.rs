@@ -12,11 +12,11 @@ fn vibration(count: usize, faulty: bool) -> Vec<f32> {
             let noise = 0.05 * ((state >> 8) as f32 / 8_388_608.0 - 1.0);
             let since = (i % 100) as f32;
             let impact = if faulty {
-                (-0.2 * since).exp() * (1.9 * since).cos()
+                (-0.1 * since).exp() * (1.9 * since).cos()
             } else {
                 0.0
             };
-            (0.2 * i as f32).sin() + 0.5 * (0.07 * i as f32).cos() + noise + 1.5 * impact
+            (0.2 * i as f32).sin() + 0.5 * (0.07 * i as f32).cos() + noise + 3.0 * impact
         })
         .collect()
 }
@@ -39,7 +39,7 @@ fn healthy_and_faulty_machines_differ() {
     save_table(&path("data/a-healthy.csv"), &vibration(1500, false));
     save_table(&path("data/b-faulty.csv"), &vibration(1500, true));
     std::fs::write(path("data/notes.md"), "not data").unwrap();
-    let column = ["--set", "data.column=accel"];
+    let column = ["--set", "data.column=accel", "--epochs", "5"];
     let model = model_of(folder.path(), "signal", &path("train.csv"), &column);
     let (healthy, faulty) = (path("data/a-healthy.csv"), path("data/b-faulty.csv"));
     let evaluate = |data: &Path, more: &[&str]| {

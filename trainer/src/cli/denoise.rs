@@ -182,7 +182,6 @@ impl Gain {
 
 impl Report {
     fn print(&self) {
-        println!("{}", self.input);
         let cut = match self.clipped {
             0 => String::new(),
             1 => ", 1 value cut to the range of its number type".to_owned(),

@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
-    if arguments.run.is_file() {
+    if arguments.run.is_file() || evaluate_file::is_model(&arguments.run) {
         if arguments.fista {
             return Err(super::usage(
                 "--fista: a model file has --refine ITERATIONS instead",

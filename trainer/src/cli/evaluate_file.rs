@@ -59,6 +59,12 @@ struct Row {
     figures: Recorded,
 }
 
+/// Whether a path is called as model files are.
+pub(super) fn is_model(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending == "safetensors")
+}
+
 /// Measures the model in `file` on `data`, a file or a folder of files.
 pub(super) fn run(
     file: &Path,
@@ -90,9 +96,6 @@ pub(super) fn run(
     for path in &files {
         let mut given = flags.reading.read(path, &host)?;
         flags.units.to_raw(&known, &mut given)?;
-        if !json {
-            println!("{}", given.summary);
-        }
         for part in &given.parts {
             for noise in std::iter::once(None).chain(noise.iter().copied().map(Some)) {
                 let (figures, windows) = measure_recorded(

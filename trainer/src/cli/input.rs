@@ -120,9 +120,14 @@ impl FileFlags {
             hop: self.hop,
         };
         let given = Given::read(path, host.spec(), &said).map_err(told)?;
+        eprintln!("read {}", given.summary);
         for note in &given.notes {
             eprintln!("note: {}: {note}", path.display());
         }
+        given
+            .layout
+            .check(host.spec())
+            .with_context(|| path.display().to_string())?;
         Ok(given)
     }
 }
@@ -131,7 +136,8 @@ impl FileFlags {
 pub(super) fn told(error: GivenError) -> anyhow::Error {
     match error {
         GivenError::Unclear { .. } => usage(error.to_string()),
-        error => error.into(),
+        GivenError::Data(error) => error.into(),
+        GivenError::Storage(error) => error.into(),
     }
 }
 

@@ -122,7 +122,7 @@ impl fmt::Display for Look {
 }
 
 /// A number in at most five digits.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-4..1e7).contains(&size) {
         return format!("{value:.3e}");

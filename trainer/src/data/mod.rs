@@ -48,6 +48,7 @@ pub use generate::{
     DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
 };
 pub use images::ImagesConfig;
+pub(crate) use look::short;
 pub use look::{Column, Look};
 pub use mnist::MnistConfig;
 pub use paths::Paths;

@@ -14,7 +14,8 @@ use super::error::DataError;
 ///
 /// let several = Paths::Several(vec!["a.wav".into(), "b.wav".into()]);
 /// assert_eq!(several.iter().count(), 2);
-/// assert_eq!(Paths::from("a.wav").moved(|path| "/data".as_ref().join(path)), Paths::from("/data/a.wav"));
+/// let moved = Paths::from("a.wav").moved(|path| std::path::Path::new("/data").join(path));
+/// assert_eq!(moved, Paths::from("/data/a.wav"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -304,7 +304,7 @@ impl Recording {
     }
 
     /// A channel and those that it is one of, in words: `column accel (of time, accel)`.
-    pub(super) fn named_channel(&self, channel: usize) -> String {
+    pub(crate) fn named_channel(&self, channel: usize) -> String {
         let count = self.channels.len();
         if count == 1 && self.channels[0].name.as_ref().is_none_or(String::is_empty) {
             return format!("one {}", self.word());
@@ -382,11 +382,12 @@ impl Recording {
         let count = self.channels.iter().filter(filled).count();
         if count > 1 {
             let meant = self.channels.iter().position(|c| c.look.is_signal());
-            let example = self.title(meant.unwrap_or(0));
-            let example = match example.contains([' ', '"', '\'']) {
-                true => meant.unwrap_or(0).to_string(),
-                false => example,
-            };
+            let meant = meant.unwrap_or(0);
+            // A name that needs no quotes and cannot be taken for a position.
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            let name = Some(self.title(meant))
+                .filter(|name| name.starts_with(char::is_alphabetic) && name.chars().all(is_word));
+            let example = name.unwrap_or(meant.to_string());
             return Err(DataError::config(
                 "column",
                 format!(
@@ -547,7 +548,7 @@ impl Recording {
             }
             Kind::Table => {
                 let mut text = String::new();
-                if replaced.len() > 1 || self.channels.iter().any(|c| c.name.is_some()) {
+                if replaced.len() > 1 {
                     let names: Vec<String> = replaced
                         .iter()
                         .map(|(channel, _)| format!("{} {channel}", self.word()))

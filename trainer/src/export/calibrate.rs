@@ -4,7 +4,7 @@ use serde::Serialize;
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, Contrast, OwnedModel, WeightType,
 };
-use sparsecode_runtime::CodeBuffer as _;
+use sparsecode_runtime::{CodeBuffer as _, Refine};
 
 use super::{ExportError, HostModel};
 use crate::data::Dataset;
@@ -161,7 +161,11 @@ fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError>
         let bytes = sparsecode_formats::write(&part, WeightType::F32)?;
         let aligned = AlignedBytes::from_slice(&bytes);
         let mut host = HostModel::new(&aligned, "the model to calibrate")?;
-        let refine = host.refinement(50);
+        let mut refine = host.refinement(50);
+        if !host.spec().has_encoder() {
+            // From zero: codes on the way to those of the inference.
+            refine.settings.start = Refine::for_inference(host.spec()).start;
+        }
         for sample in samples.samples.chunks_exact(samples.dim) {
             values.extend(host.encode(sample, None)?.values());
             if iterations == last {

@@ -3,6 +3,7 @@
 mod adam;
 mod config;
 mod cpu_engine;
+mod edges;
 mod evaluate;
 mod fista;
 mod frozen;

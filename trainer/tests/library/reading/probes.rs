@@ -26,7 +26,10 @@ fn tables() {
     );
     let index = path("index-column.csv");
     let (error, usage) = refused(&index, &none);
-    assert!(usage && error.contains("looks like an index"), "{error}");
+    assert!(
+        usage && error.contains("looks like an index") && error.contains("data.column=1"),
+        "{error}"
+    );
     close(&read(&index, &column("1")), &wave(1500), 1e-3);
     // 0 is the position of the index and the name of the other column.
     assert!(
