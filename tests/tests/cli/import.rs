@@ -320,7 +320,13 @@ fn an_encoder_is_learnt_for_a_dictionary() {
         more
     };
     done(&more);
-    done(&["evaluate", text(&encoder)]);
+    let evaluated = run(&["evaluate", text(&encoder)]);
+    assert!(evaluated.status.success(), "{}", stderr(&evaluated));
+    assert!(
+        !stderr(&evaluated).contains("not the samples"),
+        "{}",
+        stderr(&evaluated)
+    );
     let model = path("encoder.safetensors");
     done(&[
         "export",

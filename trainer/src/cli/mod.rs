@@ -304,8 +304,8 @@ impl DataFlags {
                 found.contrast, facts.contrast
             ));
         };
-        // Weights that were imported know no samples.
-        if facts.digest.is_empty() {
+        // Weights that were imported know no samples; a dictionary that stayed was not in its samples' own units.
+        if facts.digest.is_empty() || DataFacts::of(&splits).same_samples(facts) {
             return Ok(splits);
         }
         eprintln!(

@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::step::squared_norm_bound;
+use super::step::{squared_norm_bound, squared_norm_bound_by};
 use super::{InferenceConfig, StepRule};
 use crate::kernels::elementwise::{
     column_sums, difference, scaled, sum_of_squares, where_positive,
@@ -140,8 +140,9 @@ impl<'a> Energy<'a> {
     /// of `(2/d)‖W‖²` (of a one-hidden decoder `(2/d)‖W1‖²‖W2‖²`, which holds as long as no hidden unit goes on or off),
     /// `2β/(n − 1)` of the hinge and `2γ/l` of the encoder's term. `docs/method.md` derives it.
     ///
-    /// Cost under [`StepRule::Bounded`]: with s the smaller of d and l, s²·max(d, l) multiplications, and where η is not safe by a
-    /// cheaper bound, up to five times s³; for each layer of a one-hidden decoder.
+    /// Cost under [`StepRule::Bounded`], besides G and c: where η is not safe by the Frobenius norms of W or G, up to five times s³
+    /// multiplications, with s the smaller of d and l, and d²l for another Gram matrix if that is d; the same for each layer of a
+    /// one-hidden decoder.
     ///
     /// # Errors
     ///
@@ -160,18 +161,25 @@ impl<'a> Energy<'a> {
             rest += 2.0 * self.config.encoder_weight / codes.dim(1)? as f64;
         }
         let scale = 2.0 / input_dim as f64;
-        // The squared norm for which η is just right.
-        let enough = (1.0 / wanted - rest) / scale;
-        let squared_norm = match self.decoder {
-            Decoder::Linear { dictionary } => squared_norm_bound(dictionary, enough)?,
-            Decoder::OneHidden { hidden, output, .. } => {
-                let outer = squared_norm_bound(output, 0.0)?;
+        // The curvature of the reconstruction for which η is just right.
+        let enough = 1.0 / wanted - rest;
+        let curvature = match (self.decoder, self.reconstruction()?) {
+            (Decoder::Linear { dictionary }, Reconstruction::Quadratic(quadratic))
+                if dictionary.dim(1)? <= input_dim =>
+            {
+                squared_norm_bound_by(dictionary, scale, &quadratic.gram, enough)?
+            }
+            (Decoder::Linear { dictionary }, _) => {
+                scale * squared_norm_bound(dictionary, enough / scale)?
+            }
+            (Decoder::OneHidden { hidden, output, .. }, _) => {
+                let outer = scale * squared_norm_bound(output, 0.0)?;
                 outer * squared_norm_bound(hidden, enough / outer)?
             }
         };
         // A decoder that holds NaN leaves η: the guards see what becomes of it.
-        Ok(match squared_norm > enough {
-            true => 1.0 / (scale * squared_norm + rest),
+        Ok(match curvature > enough {
+            true => 1.0 / (curvature + rest),
             false => wanted,
         })
     }

@@ -45,23 +45,21 @@ pub(crate) fn safe_step(decoder: &Decoder) -> Result<f64> {
     Ok(input_dim as f64 / (2.0 * squared_norm))
 }
 
-/// Squarings of the Gram matrix. With `n` its side, the bound exceeds the value by a factor of at most `n^(1/64)`, 1.08 for 128;
-/// by 1.01 or less for the dictionaries that training finds.
+/// The most squarings of a Gram matrix. With n its side, the bound then exceeds the value by a factor of at most `n^(1/64)`, 1.08 for
+/// 128.
 const SQUARINGS: usize = 5;
+/// The search ends when the bound is known to exceed the value by no more than this share.
+const CLOSE: f64 = 0.01;
 
 /// An upper bound of ‖A‖², the square of the largest singular value, rounding included. No tighter than is needed to find it at
-/// most `enough`.
-///
-/// With G the smaller of AᵀA and AAᵀ: `‖A‖² = ‖G‖`, and `‖G‖^(2^k) = ‖G^(2^k)‖ ≤ ‖G^(2^k)‖_F`. See `docs/method.md`.
-///
-/// NaN where A holds one.
+/// most `enough`. NaN where A holds one.
 ///
 /// Cost: with n the smaller and k the larger side, n²k multiplications, and up to five times n³.
 ///
 /// # Errors
 ///
 /// Fails if A is no matrix, or the device runs out of memory.
-pub(crate) fn squared_norm_bound(matrix: &Tensor, enough: f64) -> Result<f64> {
+pub(super) fn squared_norm_bound(matrix: &Tensor, enough: f64) -> Result<f64> {
     let (rows, columns) = matrix.dims2()?;
     let power = sum_of_squares(matrix)? * (1.0 + SUM_ROUNDING);
     if power <= enough || power == 0.0 {
@@ -70,15 +68,50 @@ pub(crate) fn squared_norm_bound(matrix: &Tensor, enough: f64) -> Result<f64> {
     // A power of two, so that nothing is rounded; numbers of any size come between -1 and 1.
     let scale = power.sqrt().log2().ceil().exp2();
     let unit = scaled(matrix, 1.0 / scale)?;
-    let transposed = unit.t()?;
-    let mut now = match rows < columns {
-        true => product(&unit, &transposed)?,
-        false => product(&transposed, &unit)?,
-    };
-    let (side, depth) = (rows.min(columns) as f64, rows.max(columns) as f64);
-    let epsilon = epsilon(matrix);
-    // ‖G‖ ≤ ‖G as computed‖ + ε·depth ‖A‖_F².
-    let lost = epsilon * depth * power / (scale * scale);
+    let gram = gram(&unit)?;
+    let squared = scale * scale;
+    let lost = epsilon(matrix) * rows.max(columns) as f64 * power / squared;
+    Ok(squared * largest_eigenvalue_bound(&gram, lost, enough / squared)?)
+}
+
+/// The smaller of AᵀA and AAᵀ.
+fn gram(matrix: &Tensor) -> Result<Tensor> {
+    let (rows, columns) = matrix.dims2()?;
+    let transposed = matrix.t()?;
+    match rows < columns {
+        true => product(matrix, &transposed),
+        false => product(&transposed, matrix),
+    }
+}
+
+/// The same for `factor ‖W‖²` where `gram`, `factor · WᵀW` as computed, is at hand.
+///
+/// # Errors
+///
+/// Fails if the device runs out of memory.
+pub(super) fn squared_norm_bound_by(
+    dictionary: &Tensor,
+    factor: f64,
+    gram: &Tensor,
+    enough: f64,
+) -> Result<f64> {
+    let power = factor * sum_of_squares(dictionary)? * (1.0 + SUM_ROUNDING);
+    if power <= enough {
+        return Ok(power);
+    }
+    // Of the sums, and of the factor.
+    let lost = epsilon(gram) * (dictionary.dim(0)? + 1) as f64 * power;
+    largest_eigenvalue_bound(gram, lost, enough)
+}
+
+/// An upper bound of the largest eigenvalue of a Gram matrix G that differs from `gram`, G as computed, by at most `lost` (in the
+/// spectral norm). No tighter than is needed to find it at most `enough`.
+///
+/// `‖G‖^(2^k) = ‖G^(2^k)‖ ≤ ‖G^(2^k)‖_F`, see `docs/method.md`.
+fn largest_eigenvalue_bound(gram: &Tensor, lost: f64, enough: f64) -> Result<f64> {
+    let epsilon = epsilon(gram);
+    let side = gram.dim(0)? as f64;
+    let mut now = gram.clone();
     // Of each power: its Frobenius norm, and the power of two, not below, that it is divided by before it is squared.
     let mut norms: Vec<(f64, f64)> = Vec::new();
     loop {
@@ -89,8 +122,15 @@ pub(crate) fn squared_norm_bound(matrix: &Tensor, enough: f64) -> Result<f64> {
             let rounding = epsilon * side * (norm / scale).powi(2);
             scale * (bound + rounding).sqrt()
         };
-        let bound = scale * scale * (lost + norms.iter().rev().skip(1).fold(norm, back));
-        if bound <= enough || norms.len() > SQUARINGS || !bound.is_finite() || norm == 0.0 {
+        let bound = lost + norms.iter().rev().skip(1).fold(norm, back);
+        // ‖BᵀB‖_F ≤ ‖B‖ ‖B‖_F says how large ‖B‖ is at least, and the root of its power how large ‖G‖ is.
+        let is_close = norms.len() > 1 && {
+            let (before, scale) = norms[norms.len() - 2];
+            let least = norm * scale * scale / before;
+            let root = |value: f64, (_, scale): &(f64, f64)| scale * value.sqrt();
+            bound <= (1.0 + CLOSE) * norms.iter().rev().skip(2).fold(least, root)
+        };
+        if bound <= enough || is_close || norms.len() > SQUARINGS || !bound.is_finite() {
             return Ok(bound);
         }
         let unit = scaled(&now, 1.0 / norms[norms.len() - 1].1)?;
