@@ -146,11 +146,6 @@ impl Embed {
         std::println!("cargo::rerun-if-changed={}", self.path.display());
 
         let bytes = fs::read(&self.path).map_err(at(&self.path))?;
-        if is_run_weights(&bytes) {
-            return Err(EmbedError::RunWeights {
-                path: self.path.clone(),
-            });
-        }
         let source = self.read(&AlignedBytes::from_slice(&bytes))?;
 
         // The copy is what was checked, even if the original changes before the compiler reads it.
@@ -165,8 +160,14 @@ impl Embed {
     fn read(&self, bytes: &[u8]) -> Result<String, EmbedError> {
         let path = || self.path.clone();
         let (found, source) = self.read_any(bytes).map_err(|error| {
-            let path = path();
-            EmbedError::Format { path, error }
+            if is_run_weights(bytes) {
+                EmbedError::RunWeights { path: path() }
+            } else {
+                EmbedError::Format {
+                    path: path(),
+                    error,
+                }
+            }
         })?;
         if found == self.arithmetic {
             Ok(source)

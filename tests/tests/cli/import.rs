@@ -84,8 +84,8 @@ fn a_dictionary_is_imported_as_it_is() {
     ]);
     let found = json(&["inspect", text(&model), "--json"]);
     let bytes = AlignedBytes::from_slice(&std::fs::read(&model).unwrap());
-    let file = ModelFile::parse(bytes.as_slice()).unwrap();
-    let spec = file.spec();
+    let file = ModelFile::read(&bytes).unwrap();
+    let spec = file.spec;
     assert_eq!(
         (spec.preprocessing.mean, spec.preprocessing.deviation),
         (-2.5, 0.5)

@@ -15,7 +15,8 @@ fn commands(text: &str, mut inside: bool) -> Vec<String> {
             inside = line.contains("```sh");
         }
         let line = line.trim();
-        if !inside || !(line.starts_with("sparsecode ") || !open.is_empty()) {
+        let continues = !open.is_empty();
+        if !inside || !continues && !line.starts_with("sparsecode ") {
             continue;
         }
         open.push_str(line.trim_end_matches('\\'));

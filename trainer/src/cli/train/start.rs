@@ -85,9 +85,8 @@ impl Arguments {
             self.file_table()
                 .is_some_and(|table| table.contains_key("epochs"))
         };
-        let of_run = self.preset.is_none()
-            && self.config.is_none()
-            && !(config.optimizer.frozen_decoder && !self.resume);
+        let is_fresh_encoder = config.optimizer.frozen_decoder && !self.resume;
+        let of_run = self.preset.is_none() && self.config.is_none() && !is_fresh_encoder;
         self.epochs.is_some() || self.set.iter().any(is_epochs) || in_file() || of_run
     }
 
