@@ -132,3 +132,21 @@ fn a_file_of_the_other_arithmetic_is_named_as_such() {
         std::fs::remove_file(directory.path().join("model.rs")).unwrap();
     }
 }
+
+#[test]
+fn the_weights_of_a_run_are_named_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("best.safetensors");
+    let header = r#"{"decoder.decoder.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(&source, [&length, header.as_bytes(), &[0; 4]].concat()).unwrap();
+    let error = Embed::new(&source)
+        .directory(directory.path())
+        .write()
+        .unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("weights of a run") && message.contains("sparsecode export"),
+        "{message}"
+    );
+}
