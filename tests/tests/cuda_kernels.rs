@@ -482,3 +482,19 @@ fn what_does_not_fit_is_refused() {
     let said = problem.infer(&emulated()).unwrap_err().to_string();
     assert!(said.contains("decoder.dictionary"), "{said}");
 }
+
+/// Without a C++ compiler the tests above are skipped, and say what is missing.
+#[test]
+fn a_missing_compiler_is_named() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "codes_are_the_references"])
+        .env("CXX", "no-such-compiler")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("no-such-compiler not found: apt install g++"),
+        "{said}"
+    );
+}

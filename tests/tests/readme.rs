@@ -15,26 +15,28 @@ use sparsecode_trainer::data::npy::write_npy_f32;
 use sparsecode_trainer::data::{dead_leaves_image, ecg_signal};
 
 /// The pages whose commands follow one another: README first, whose runs the others use.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/your-own-data.md",
+    "docs/configuration.md",
+    "docs/sweeps.md",
     "docs/embedded.md",
     "firmware-example/README.md",
 ];
 
-/// Lines that other tests run, from the same page.
-const ELSEWHERE: [(&str, &str); 5] = [
+/// Lines that other tests run, and those of other people's programs.
+const ELSEWHERE: [(&str, &str); 7] = [
     // The program of this page: `cargo xtask guide`.
     ("docs/embedded.md", "cargo run --release"),
     // The library, and the model file as an array: `cargo xtask capi`.
     ("docs/embedded.md", "RUSTFLAGS="),
     ("docs/embedded.md", "arm-none-eabi-gcc"),
     ("docs/embedded.md", "{"),
-    (
-        "docs/embedded.md",
-        "cargo build --release --manifest-path capi/Cargo.toml",
-    ),
+    // A real Slurm is among the tests of the program; HyperQueue's lines call `sweep run`.
+    ("docs/sweeps.md", "sbatch sweep.sbatch"),
+    ("docs/sweeps.md", "hq submit --from-json plan.json"),
+    ("docs/sweeps.md", "hq submit --each-line plan.jsonl"),
 ];
 
 /// The commands in a page's blocks of `sh`: without comments, continued lines and groups in one piece.
@@ -114,9 +116,9 @@ fn check(page: &str, command: &str, folder: &Path) {
     }
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
-        ["sparsecode", "sweep", "plan", grid, "--output", plan] => {
+        ["sparsecode", "sweep", "plan", _, "--output", plan] => {
             run(page, command, folder);
-            cut_plan(page, grid, &folder.join(plan), folder);
+            cut_plan(page, plan, folder);
         }
         ["sparsecode", "train", ..] => run(page, &shortened(command), folder),
         ["sparsecode", ..] => run(page, command, folder),
@@ -215,20 +217,21 @@ fn shortened(command: &str) -> String {
     command
 }
 
-/// Checks that a plan is the grid's, and writes one of two short runs over it.
-fn cut_plan(page: &str, grid: &str, plan: &Path, folder: &Path) {
-    let planned = fs::read_to_string(plan).unwrap().lines().count();
+/// Checks that a plan of many runs has as many as the page says, and writes one of two short runs over it.
+fn cut_plan(page: &str, plan: &str, folder: &Path) {
+    let planned = fs::read_to_string(folder.join(plan))
+        .unwrap()
+        .lines()
+        .count();
+    if planned <= 2 {
+        return;
+    }
     let text = fs::read_to_string(workspace().join(page)).unwrap();
-    assert!(
-        planned > 1 && text.contains(&format!("{planned} configurations")),
-        "{page}: {grid} plans {planned} runs"
-    );
-    let small = "epochs = 1\nseed = [1, 2]\npreset = \"mnist/sdl\"\n[[grid]]\nbatch_size = 50\n";
-    fs::write(folder.join("small.toml"), small).unwrap();
-    let plan = plan.strip_prefix(folder).unwrap().display();
+    let said = format!("{planned} configurations");
+    assert!(text.contains(&said), "{page}: {plan} has {planned} runs");
     run(
         page,
-        &format!("sparsecode sweep plan small.toml --output {plan}"),
+        &format!("sparsecode sweep plan grid.toml --output {plan}"),
         folder,
     );
 }
@@ -283,13 +286,16 @@ fn prepare(folder: &Path) {
         let path = folder.join(format!("{name}.wav"));
         fs::write(path, wav(&ecg_signal(20_000, index as u64), 360)).unwrap();
     }
-    let rows = |name: &str, dim: usize, scale: f32| {
-        let values: Vec<f32> = (0..600 * dim).map(|i| scale * noise(i as u32, 5)).collect();
-        write_npy_f32(&folder.join(name), &[600, dim], &values).unwrap();
+    let rows = |name: &str, values: &[f32]| {
+        let shape = [values.len() / 64, 64];
+        write_npy_f32(&folder.join(name), &shape, values).unwrap();
     };
-    rows("noisy.npy", 784, 1.0);
-    rows("patches.npy", 64, 1.0);
-    rows("windows.npy", 64, 1.0);
+    rows("windows.npy", &vibration(100 * 64, 9));
+    rows("components.npy", &vibration(80 * 64, 10));
+    rows("patches.npy", &dead_leaves_image(640, 64, 9));
+
+    let grid = "epochs = 1\nseed = [1, 2]\npreset = \"mnist/sdl\"\n[[grid]]\nbatch_size = 50\n";
+    fs::write(folder.join("grid.toml"), grid).unwrap();
 }
 
 /// A number from 0 to 1 without a pattern.
