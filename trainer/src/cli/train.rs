@@ -133,8 +133,8 @@ impl Arguments {
             None if self.resume => self.resumed(folder)?,
             None if self.config.is_some() => self.only_file()?,
             None if self.from.is_some() => {
-                let from = RunFolder::new(self.from.as_deref().unwrap_or(Path::new("")));
-                Config::read(&from.config())?
+                let from = self.from.as_deref().unwrap_or(Path::new(""));
+                Config::read(&super::run::checked(from)?.config())?
             }
             None => {
                 return Err(usage(
@@ -283,7 +283,6 @@ fn crowded(threads: usize, cores: usize) -> Option<String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = arguments.folder();
-    let mut config = arguments.resolve(&folder)?;
     let has_run = folder.checkpoint().exists();
     if arguments.resume && !has_run {
         return Err(usage(format!(
@@ -297,6 +296,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
+    let mut config = arguments.resolve(&folder)?;
     let gpu = arguments.device.gpu()?;
     let is_gpu = gpu.is_some();
     let engine = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
