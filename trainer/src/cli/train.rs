@@ -366,8 +366,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.quiet && trained.ending != Ending::Interrupted {
         let records = crate::report::metrics::read(folder.metrics())?;
         let remarks = [
-            held(&records, config.inference.step_size),
-            undertrained(&records, batches).filter(|_| trained.ending == Ending::Finished),
+            held(&records, config.inference.step_size).filter(|_| !config.optimizer.frozen_decoder),
+            undertrained(&records, batches, folder.path())
+                .filter(|_| trained.ending == Ending::Finished),
         ];
         for remark in remarks.into_iter().flatten() {
             eprintln!("note: {remark}");
