@@ -15,6 +15,9 @@ use super::{
     globally_normalised, mean_and_deviation, range, split_generator,
 };
 
+/// An array of so few rows may hold channels, not samples.
+const MOST_CHANNELS: usize = 16;
+
 /// `source = "npy"`: the rows of an array N×d (windows of d) or N×h×w (images), of any real number type.
 ///
 /// Rows are shuffled by the seed: 80 % training, 10 % validation, 10 % test. All values are normalised by the mean and the
@@ -63,6 +66,18 @@ impl NpyConfig {
                 ));
             }
         };
+        let transposed = matches!(axes[..], [rows, columns]
+            if rows > 0 && rows <= MOST_CHANNELS && columns >= MOST_CHANNELS * rows);
+        let looks = format!(
+            "shape {count}×{width} is {count} rows of {width} values as it stands, and looks transposed"
+        );
+        let remedy = "save array.T if its columns are the samples";
+        if transposed && count < 3 {
+            let remedy = format!(
+                "{remedy}; for one long signal of several channels use data.source = \"signal\" with it"
+            );
+            return Err(DataError::malformed(&path, looks, remedy));
+        }
         let shape = checked_shape(height, width, "path")?;
         let dim = shape.input_dim();
         if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
@@ -156,7 +171,10 @@ impl NpyConfig {
                 short(low.into()),
                 short(high.into())
             ),
-            notes: Vec::new(),
+            notes: match transposed {
+                true => vec![format!("{}: {looks}: {remedy}", path.display())],
+                false => Vec::new(),
+            },
         })
     }
 }

@@ -323,16 +323,18 @@ pub(super) fn dialect(
         if !present || excel.is_some_and(|symbol| delimiter != Delimiter::Symbol(symbol)) {
             continue;
         }
-        let found = scan(text, delimiter);
+        let mut found = scan(text, delimiter);
+        let ended = drop_last_delimiters(&mut found);
         for sign in [Decimal::Point, Decimal::Comma] {
             let told_otherwise = decimal.is_some_and(|told| told != sign);
-            let commas_are_taken = delimiter == Delimiter::Symbol(b',');
+            let commas_are_taken =
+                delimiter == Delimiter::Symbol(b',') && !has_quoted_commas(text, &found);
             // Without a comma both signs read the same.
             let same = decimal.is_none() && !text.contains(',');
             if told_otherwise || sign == Decimal::Comma && (commas_are_taken || same) {
                 continue;
             }
-            if let Some(badness) = badness(text, &found, delimiter, sign) {
+            if let Some(badness) = badness(text, &found, delimiter, sign, ended) {
                 best.push((
                     badness,
                     Dialect {
@@ -355,31 +357,90 @@ pub(super) fn dialect(
         .collect();
     let separates = |d: &&Dialect| d.delimiter == Delimiter::Symbol(b',');
     let single = |d: &&Dialect| d.delimiter == Delimiter::None && d.decimal == Decimal::Comma;
-    if let (Some(two), Some(one)) = (best.iter().find(separates), best.iter().find(single)) {
-        return comma(text, *two, *one);
+    if let Some(two) = best.iter().find(separates)
+        && best.iter().any(|dialect| single(&dialect))
+    {
+        return comma(text, *two);
     }
-    Ok(best[0])
+    let best = best[0];
+    if best.delimiter == Delimiter::Symbol(b',')
+        && best.decimal == Decimal::Comma
+        && decimal.is_none()
+        && let Some((line, content)) = perhaps_thousands(text, &scan(text, best.delimiter))
+    {
+        return Err(Unclear::Comma(line, content));
+    }
+    Ok(best)
 }
 
-/// Decides between `1,5` as two numbers and as one, where something decides.
-fn comma(text: &str, two: Dialect, one: Dialect) -> Result<Dialect, Unclear> {
-    let found = scan(text, two.delimiter);
-    let parts = || {
-        found.records.iter().filter_map(|record| {
-            let [first, second] = &found.fields[record.fields.clone()] else {
-                return None;
-            };
-            Some((&text[first.clone()], &text[second.clone()]))
-        })
+/// Leaves out the last field of each line where it is empty in all lines but the header, which has
+/// one field less: a delimiter ends the lines and separates nothing. Says whether it is so.
+pub(super) fn drop_last_delimiters(found: &mut Scan) -> bool {
+    let Some(count) = usual_count(found.records.iter()) else {
+        return false;
     };
-    // No integer is written so.
-    let minus_zero = parts().any(|(first, _)| first == "-0");
-    let length = parts().next().map_or(0, |(_, second)| second.len());
-    let padded = length > 1
-        && parts().all(|(_, second)| second.len() == length)
-        && parts().any(|(_, second)| second.starts_with('0'));
-    if minus_zero || padded {
-        return Ok(one);
+    let length = |record: &Record| record.fields.len();
+    let header = found
+        .records
+        .iter()
+        .find(|record| length(record) + 1 >= count);
+    if count < 2 || header.is_none_or(|header| length(header) + 1 != count) {
+        return false;
+    }
+    let fields = &found.fields;
+    let ends_empty = |record: &Record| fields[record.fields.end - 1].is_empty();
+    let mut rows = found
+        .records
+        .iter()
+        .filter(|record| length(record) == count);
+    if !rows.all(ends_empty) {
+        return false;
+    }
+    for record in &mut found.records {
+        if record.fields.len() == count {
+            record.fields.end -= 1;
+        }
+    }
+    true
+}
+
+/// Whether some field has a comma in it: a number in quotes, as `"1,5"`.
+fn has_quoted_commas(text: &str, found: &Scan) -> bool {
+    let mut fields = found.fields.iter().map(|field| &text[field.clone()]);
+    fields.any(|field| field.contains(',') && number::<f64>(field, Decimal::Comma).is_some())
+}
+
+/// The line and content of a number as `1,234`, where no other number shows that its comma does not
+/// separate thousands.
+fn perhaps_thousands(text: &str, found: &Scan) -> Option<(usize, String)> {
+    let mut first = None;
+    for record in &found.records {
+        for field in &found.fields[record.fields.clone()] {
+            let content = &text[field.clone()];
+            let Some((whole, rest)) = content.split_once(',') else {
+                continue;
+            };
+            if number::<f64>(content, Decimal::Comma).is_none() {
+                continue;
+            }
+            let whole = whole.trim_start_matches(['-', '+', '\u{2212}']);
+            if rest.len() != 3 || whole.starts_with('0') || !(1..=3).contains(&whole.len()) {
+                return None;
+            }
+            first.get_or_insert_with(|| (record.line, content.to_string()));
+        }
+    }
+    first
+}
+
+/// Asks whether `1,5` is two numbers or one. A `-0` and zeros in front decide nothing: programs
+/// write integers so, too. Lines that end in a comma hold one number.
+fn comma(text: &str, two: Dialect) -> Result<Dialect, Unclear> {
+    let found = scan(text, two.delimiter);
+    let empty = |record: &Record| found.fields[record.fields.end - 1].is_empty();
+    let mut several = found.records.iter().filter(|r| r.fields.len() > 1);
+    if several.all(empty) {
+        return Ok(two);
     }
     let with_comma = found.records.iter().find(|record| record.fields.len() == 2);
     let (line, content) = with_comma.map_or((1, String::new()), |record| {
@@ -392,7 +453,15 @@ fn comma(text: &str, two: Dialect, one: Dialect) -> Result<Dialect, Unclear> {
 
 /// How badly a text fits a dialect: 0 is a table of numbers and time stamps. `None`: not a table
 /// with such a delimiter.
-fn badness(text: &str, found: &Scan, delimiter: Delimiter, decimal: Decimal) -> Option<f64> {
+///
+/// `ended`: a delimiter ends the lines and separates nothing.
+fn badness(
+    text: &str,
+    found: &Scan,
+    delimiter: Delimiter,
+    decimal: Decimal,
+    ended: bool,
+) -> Option<f64> {
     let cells = |record: &Record| {
         let fields = found.fields[record.fields.clone()].iter();
         fields.map(|field| cell(&text[field.clone()], decimal))
@@ -400,7 +469,7 @@ fn badness(text: &str, found: &Scan, delimiter: Delimiter, decimal: Decimal) -> 
     let head = head_length(text, found, decimal);
     let (head, body) = found.records.split_at(head);
     let count = usual_count(body.iter())?;
-    if count < 2 && delimiter != Delimiter::None {
+    if count < 2 && delimiter != Delimiter::None && !ended {
         return None;
     }
     let (mut bad, mut all) = (0, 0);

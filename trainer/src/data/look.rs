@@ -52,6 +52,11 @@ pub enum Look {
         /// From one to the next.
         step: f64,
     },
+    /// Numbers that do not turn round, as an uneven time axis does not.
+    Monotonic {
+        /// They rise, and do not fall.
+        rises: bool,
+    },
     /// One number throughout.
     Constant(f64),
     /// Dates and times of day.
@@ -65,6 +70,8 @@ pub enum Look {
 impl Look {
     /// Fewer values than this may do anything.
     const FEW: usize = 3;
+    /// So many values of a signal turn round.
+    const MANY: usize = 20;
 
     /// Looks at numbers; those that are not finite are missing.
     pub(super) fn of(values: &[f64]) -> Self {
@@ -75,7 +82,7 @@ impl Look {
         if low > high {
             Self::Empty
         } else if !whole {
-            Self::Values { low, high }
+            Self::uneven(values, low, high)
         } else if low == high {
             Self::Constant(low)
         } else if values.windows(2).all(|pair| pair[1] - pair[0] == 1.0) {
@@ -88,8 +95,18 @@ impl Look {
             };
             match step > 0.0 && values.iter().enumerate().all(on_grid) {
                 true => Self::Even { step },
-                false => Self::Values { low, high },
+                false => Self::uneven(values, low, high),
             }
+        }
+    }
+
+    /// The look of numbers that do not rise by the same step.
+    fn uneven(values: &[f64], low: f64, high: f64) -> Self {
+        let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        let strictly = finite.windows(2).all(|pair| pair[0] != pair[1]);
+        match direction(&finite) {
+            Some(rises) if strictly && finite.len() >= Self::MANY => Self::Monotonic { rises },
+            _ => Self::Values { low, high },
         }
     }
 
@@ -112,6 +129,10 @@ impl fmt::Display for Look {
             ),
             Self::Even { step } => {
                 write!(f, "rises evenly by {}: looks like time", short(step))
+            }
+            Self::Monotonic { rises: true } => f.write_str("only rises: looks like time"),
+            Self::Monotonic { rises: false } => {
+                f.write_str("only falls: looks like time or a counter")
             }
             Self::Constant(value) => write!(f, "is {} throughout", short(value)),
             Self::Stamps => f.write_str("time stamps"),
@@ -143,14 +164,32 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
+/// Whether numbers only rise or only fall; those that are not finite are missing. `None`: they
+/// turn round, or all are the same.
+pub(super) fn direction(values: &[f64]) -> Option<bool> {
+    let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let rises = finite.windows(2).all(|pair| pair[0] <= pair[1]);
+    let falls = finite.windows(2).all(|pair| pair[0] >= pair[1]);
+    (finite.len() >= Look::FEW && rises != falls).then_some(rises)
+}
+
+const TIMES: [&str; 8] = [
+    "t", "time", "zeit", "temps", "tiempo", "tempo", "tijd", "elapsed",
+];
+
+/// Whether a column is named time.
+pub(super) fn is_time(name: &str) -> bool {
+    let lower = name.trim().to_lowercase();
+    let base = lower.split(['(', '[', '{', '/', '_', ' ', ',', ':']).next();
+    seconds_per_unit(name, None).is_some()
+        || base.is_some_and(|base| TIMES.contains(&base) || base == "timestamp")
+}
+
 /// Seconds in a unit of time, by a column's name and the unit that stands under it. `None`: not
 /// known to be time.
 ///
 /// `exact` says that the unit is named, and not only that the column is called time.
 pub(super) fn seconds_per_unit(name: &str, unit: Option<&str>) -> Option<(f64, bool)> {
-    const TIMES: [&str; 8] = [
-        "t", "time", "zeit", "temps", "tiempo", "tempo", "tijd", "elapsed",
-    ];
     let unit_of = |text: &str| {
         Some(match text.trim().to_lowercase().as_str() {
             "s" | "sec" | "secs" | "second" | "seconds" | "sekunden" => 1.0,
@@ -209,6 +248,10 @@ mod tests {
         );
         let mut gap = times.clone();
         gap.iter_mut().skip(500).for_each(|t| *t += 0.001);
+        assert_eq!(look(&gap), "only rises: looks like time");
+        gap.reverse();
+        assert!(!Look::of(&gap).is_signal());
+        gap[500] = gap[502];
         assert!(Look::of(&gap).is_signal());
         assert_eq!(look(&[2.0, 2.0, 2.0]), "is 2 throughout");
         assert_eq!(look(&[f64::NAN, f64::NAN]), "empty");

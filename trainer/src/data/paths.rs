@@ -163,14 +163,21 @@ pub(super) fn chosen_files(
         files.extend(found.known);
         notes.extend(passed_over(&place, &found.others, endings(extensions)));
     }
-    let mut seen: Vec<&PathBuf> = files.iter().collect();
-    seen.sort();
-    if let Some(pair) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(DataError::config(
-            "path",
-            format!("{} is named twice", pair[0].display()),
-            "name each file once",
-        ));
+    let mut seen = std::collections::BTreeMap::new();
+    for file in &files {
+        let canonical = file.canonicalize().unwrap_or_else(|_| file.clone());
+        let Some(before) = seen.insert(canonical, file) else {
+            continue;
+        };
+        let reason = match before == file {
+            true => format!("{} is named twice", file.display()),
+            false => format!(
+                "{} and {} are the same file",
+                before.display(),
+                file.display()
+            ),
+        };
+        return Err(DataError::config("path", reason, "name each file once"));
     }
     Ok((files, notes))
 }

@@ -7,7 +7,7 @@ use sparsecode_formats::NumberType;
 
 use super::dialect::Decimal;
 use super::error::DataError;
-use super::look::{Column, Look};
+use super::look::{Column, Look, direction, is_time};
 use super::npy::{Stored, write_npy_f32};
 use super::sound::{Sound, float_wav};
 use super::table::Table;
@@ -407,7 +407,7 @@ impl Recording {
         let look = self.channels[only].look;
         let axis = matches!(
             look,
-            Look::Counter { .. } | Look::Even { .. } | Look::Stamps
+            Look::Counter { .. } | Look::Even { .. } | Look::Monotonic { .. } | Look::Stamps
         );
         if axis && !self.is_uniform() {
             return Err(DataError::config(
@@ -582,5 +582,16 @@ impl Channel {
             values,
             gap: None,
         }
+    }
+
+    /// Takes a column for time that is named so and does not turn round.
+    pub(super) fn looked_at_by_name(mut self, exact: &[f64]) -> Self {
+        if let (Look::Values { .. }, Some(name)) = (self.look, &self.name)
+            && is_time(name)
+            && let Some(rises) = direction(exact)
+        {
+            self.look = Look::Monotonic { rises };
+        }
+        self
     }
 }

@@ -92,16 +92,7 @@ impl Sound {
                     "truncated: chunk {id:?} has {rest} of its {length} bytes, and no samples follow"
                 )));
             }
-            place = start + length + length % 2;
-            // Programs that forget the pad byte of an odd chunk: the next name begins one byte
-            // earlier.
-            let named = |place: usize| {
-                let name = bytes.get(place..place + 4);
-                name.is_some_and(|name| name.iter().all(|byte| (0x20..0x7f).contains(byte)))
-            };
-            if length % 2 == 1 && !named(place) && named(place - 1) {
-                place -= 1;
-            }
+            place = next_chunk(&bytes, start, length);
         }
     }
 
@@ -128,6 +119,13 @@ impl Sound {
         }
         let length = if streamed { rest } else { length };
         let mut notes = Vec::new();
+        let unnamed = rest_after(&bytes, start, length)?;
+        if unnamed > 0 {
+            notes.push(format!(
+                "its header says {} samples, and {unnamed} bytes after them that are no chunk were left out",
+                length / frame
+            ));
+        }
         if streamed {
             notes.push("its header does not say its length: read to the end of the file".into());
         }
@@ -303,6 +301,42 @@ pub(super) fn float_wav(channels: &[Vec<f32>], sample_rate: u32) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Whether a chunk's name may begin here.
+fn is_named(bytes: &[u8], place: usize) -> bool {
+    let name = bytes.get(place..place + 4);
+    name.is_some_and(|name| name.iter().all(|byte| (0x20..0x7f).contains(byte)))
+}
+
+/// Where the chunk begins that follows on one whose content begins at `start`.
+fn next_chunk(bytes: &[u8], start: usize, length: usize) -> usize {
+    let place = start + length + length % 2;
+    // Programs that forget the pad byte of an odd chunk: the next name begins one byte earlier.
+    match length % 2 == 1 && !is_named(bytes, place) && is_named(bytes, place - 1) {
+        true => place - 1,
+        false => place,
+    }
+}
+
+/// How many bytes after the samples are no chunk. Other samples in a second chunk are refused.
+fn rest_after(bytes: &[u8], start: usize, length: usize) -> Result<usize, (String, String)> {
+    let mut place = next_chunk(bytes, start, length);
+    while is_named(bytes, place)
+        && let Some(length) = word(bytes, place + 4)
+    {
+        if &bytes[place..place + 4] == b"data" {
+            return Err((
+                "its samples lie in two data chunks".to_string(),
+                "save it as a plain .wav with one data chunk".to_string(),
+            ));
+        }
+        if length > bytes.len() - place - 8 {
+            break;
+        }
+        place = next_chunk(bytes, place + 8, length);
+    }
+    Ok(bytes.len().saturating_sub(place))
 }
 
 fn word(bytes: &[u8], place: usize) -> Option<usize> {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::dialect::{
-    Cell, Decimal, Delimiter, Dialect, Record, Scan, Unclear, cell, dialect, head_length, number,
-    scan, usual_count,
+    Cell, Decimal, Delimiter, Dialect, Record, Scan, Unclear, cell, dialect, drop_last_delimiters,
+    head_length, number, scan, usual_count,
 };
 use super::error::DataError;
 use super::look::{Column, Look, seconds_per_unit};
@@ -134,7 +134,8 @@ impl Table {
                 )
             }),
         })?;
-        let found = scan(&text, dialect.delimiter);
+        let mut found = scan(&text, dialect.delimiter);
+        drop_last_delimiters(&mut found);
         let reader = Reader {
             text: &text,
             found: &found,
@@ -160,7 +161,9 @@ impl Table {
 
     /// Whether commas separate the columns and nothing else shows that there are several.
     pub(super) fn may_have_decimal_commas(&self) -> bool {
-        self.first == 0 && self.dialect.delimiter == Delimiter::Symbol(b',')
+        self.first == 0
+            && self.dialect.delimiter == Delimiter::Symbol(b',')
+            && self.dialect.decimal == Decimal::Point
     }
 
     /// The bytes of the same table with other numbers in some columns.
@@ -174,8 +177,14 @@ impl Table {
                 let place: Range<usize> = found.fields[record.fields.start + column].clone();
                 text += &self.text[copied..place.start];
                 let number = values[row].to_string();
+                let quoted = self.text[..place.start].ends_with('"');
                 text += &match self.dialect.decimal {
                     Decimal::Point => number,
+                    Decimal::Comma
+                        if self.dialect.delimiter == Delimiter::Symbol(b',') && !quoted =>
+                    {
+                        format!("\"{}\"", number.replace('.', ","))
+                    }
                     Decimal::Comma => number.replace('.', ","),
                 };
                 copied = place.end;
@@ -234,7 +243,7 @@ impl Reader<'_> {
                 start + data.unwrap_or(0)
             }
         };
-        first += self.numbered_header(first, &numeric, &mut notes);
+        first += self.numbered_header(first, &numeric, &mut notes)?;
         let head = &records[..first];
         let (names, units) = self.names(head, count);
         let used = [&names, &units]
@@ -252,6 +261,7 @@ impl Reader<'_> {
         self.check_shape(rows, count)?;
         let columns: Vec<(Channel, Vec<f64>)> = (0..count)
             .map(|column| self.column(rows, column, numeric[column], names.as_deref()))
+            .map(|(channel, exact)| (channel.looked_at_by_name(&exact), exact))
             .collect();
         let sample_rate = self.sample_rate(&columns, units.as_deref());
         let channels = columns.into_iter().map(|(channel, _)| channel).collect();
@@ -284,20 +294,31 @@ impl Reader<'_> {
     }
 
     /// 1 if the first record of numbers is a header after all: the names `0`, `1`, … that a data
-    /// frame gives its columns.
-    fn numbered_header(&self, first: usize, numeric: &[bool], notes: &mut Vec<String>) -> usize {
+    /// frame gives its columns. Other numbers that are no data by their looks are asked for.
+    fn numbered_header(
+        &self,
+        first: usize,
+        numeric: &[bool],
+        notes: &mut Vec<String>,
+    ) -> Result<usize, Refused> {
         let records = &self.found.records[first..];
         match (self.hints.header, first) {
-            (Some(true), 0) => return 1.min(records.len()),
+            (Some(true), 0) => return Ok(1.min(records.len())),
             (None, 0) if records.len() > 3 => {}
-            _ => return 0,
+            _ => return Ok(0),
         }
         let names: Vec<&str> = self.fields(&records[0]).collect();
         // The index of a data frame has no name.
         let shift = usize::from(names.len() > 1 && names[0].is_empty());
         let numbered = |(index, name): (usize, &&str)| **name == index.to_string();
+        if names.len() != numeric.len() {
+            return Ok(0);
+        }
         if !names[shift..].iter().enumerate().all(numbered) {
-            return 0;
+            return match self.may_be_names(records, &names[shift..], shift) {
+                true => Err(names_or_numbers(records[0].line, &names)),
+                false => Ok(0),
+            };
         }
         let column = |index: usize| {
             records[1..]
@@ -306,7 +327,7 @@ impl Reader<'_> {
                 .filter(|field| self.cell(field) != Cell::Missing)
         };
         if shift == 1 && column(0).count() + 1 == records.len() {
-            return 1;
+            return Ok(1);
         }
         let sign = match self.dialect.decimal {
             Decimal::Point => '.',
@@ -326,14 +347,17 @@ impl Reader<'_> {
             let whole = column(index).any(|field| field.ends_with(&format!("{sign}0")));
             // Whoever writes 0 as 0.0, or with a fixed number of places, does not write 0.
             if fixed || whole {
-                return 1;
+                return Ok(1);
             }
         }
         let counts = column(0).enumerate().all(|(row, field)| {
             number::<f64>(field, self.dialect.decimal) == Some(row as f64 + 1.0)
         });
         if bare && names.len() > 2 && !counts {
-            return 1;
+            return Ok(1);
+        }
+        if names.len() > 1 && !counts && self.may_be_names(records, &names, 0) {
+            return Err(names_or_numbers(records[0].line, &names));
         }
         if !counts {
             notes.push(format!(
@@ -341,7 +365,72 @@ impl Reader<'_> {
                 names.join(" ")
             ));
         }
-        0
+        Ok(0)
+    }
+
+    /// Whether the numbers in the first line may be names: they number the columns, or are written
+    /// otherwise than all numbers below.
+    fn may_be_names(&self, records: &[Record], names: &[&str], shift: usize) -> bool {
+        const MANY: usize = 20;
+        let decimal = self.dialect.decimal;
+        if names.is_empty() || !names.iter().all(|name| self.cell(name) == Cell::Number) {
+            return false;
+        }
+        let all = |index: usize| {
+            let fields = records
+                .iter()
+                .filter_map(move |r| self.fields(r).nth(index));
+            fields.filter(|field| self.cell(field) == Cell::Number)
+        };
+        // A counter or a time axis goes through the first line.
+        let axis = |index: usize| {
+            let values: Vec<f64> = all(index).filter_map(|f| number(f, decimal)).collect();
+            matches!(Look::of(&values), Look::Counter { .. } | Look::Even { .. })
+        };
+        if (shift..shift + names.len()).any(axis) {
+            return false;
+        }
+        let counts_from = |from: usize| {
+            let numbers = names.iter().enumerate();
+            names.len() > 1
+                && numbers
+                    .into_iter()
+                    .all(|(i, name)| **name == *(i + from).to_string())
+        };
+        if counts_from(0) || counts_from(1) {
+            return true;
+        }
+        let sign = match decimal {
+            Decimal::Point => '.',
+            Decimal::Comma => ',',
+        };
+        // Places after the decimal sign, and whether there is an exponent.
+        let form = |field: &str| {
+            let exponent = field.find(['e', 'E']);
+            let number = &field[..exponent.unwrap_or(field.len())];
+            let places = number.split_once(sign).map(|(_, places)| places.len());
+            (places, exponent.is_some())
+        };
+        let integers = names.iter().all(|name| form(name) == (None, false));
+        let distinct = names
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+            == names.len();
+        let unlike = |index: usize| {
+            let below = || all(index).skip(1).map(form);
+            let fractional = below().all(|form| form != (None, false));
+            let many = below().count() >= MANY;
+            let usual = below().next();
+            let fixed = many && below().all(|form| Some(form) == usual);
+            let own = form(names[index - shift]);
+            (integers && distinct && fractional) || (fixed && Some(own) != usual)
+        };
+        let mut columns = shift..shift + names.len();
+        match integers {
+            true => columns.any(unlike),
+            false => columns.all(unlike),
+        }
     }
 
     /// The names of the columns and their units, from the lines above the numbers.
@@ -521,6 +610,20 @@ impl Reader<'_> {
             _ => None,
         }
     }
+}
+
+fn names_or_numbers(line: usize, fields: &[&str]) -> Refused {
+    let content = fields.join(" ");
+    Box::new(move |path: &Path| {
+        DataError::config(
+            "header",
+            format!(
+                "line {line} of {}, {content:?}, may be the names of the columns or their first numbers",
+                path.display()
+            ),
+            "say which: --set data.header=true for names, --set data.header=false for numbers",
+        )
+    })
 }
 
 /// A line of a text that holds no numbers, not that of the names, and what may be the matter with it.

@@ -169,3 +169,22 @@ fn facts_of_arrays_and_signals_go_along() {
     let (shape, back) = read_npy_f32(&file.path).unwrap();
     assert_eq!((shape, back), (vec![1000], values));
 }
+
+#[test]
+fn rows_that_look_like_channels_are_told() {
+    let file = File::new("x.npy", "");
+    let shaped = |rows: usize, columns: usize| {
+        write_npy_f32(&file.path, &[rows, columns], &wave(rows * columns)).unwrap();
+        load("source = \"npy\"", Some(&file.path))
+    };
+    let error = shaped(2, 1500).unwrap_err().to_string();
+    for needle in ["x.npy", "2×1500", "looks transposed", "save array.T"] {
+        assert!(error.contains(needle), "{error} lacks {needle}");
+    }
+    let notes = shaped(10, 1500).unwrap().notes;
+    assert!(
+        notes[0].contains("10×1500") && notes[0].contains("array.T"),
+        "{notes:?}"
+    );
+    assert!(shaped(40, 64).unwrap().notes.is_empty());
+}

@@ -245,3 +245,30 @@ fn messages_read_like_a_persons() {
         assert!(error.contains("--data"), "{error}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn the_same_recording_by_another_spelling_is_refused() {
+    let folder = recordings(2);
+    let first = std::fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let name = first.file_name().unwrap().to_str().unwrap();
+    let link = folder.path().join("link.csv");
+    std::os::unix::fs::symlink(&first, &link).unwrap();
+    let place = folder.path().display();
+    for other in [format!("{place}/./{name}"), format!("{place}/link.csv")] {
+        let table = format!(
+            "source = \"signal\"\npath = [\"{}\", \"{other}\"]",
+            first.display()
+        );
+        let error = load(&table, None).unwrap_err().to_string();
+        assert!(
+            error.contains("are the same file") && error.contains(name) && error.contains(&other),
+            "{error}"
+        );
+    }
+}

@@ -1,4 +1,5 @@
 use sparsecode_formats::NumberType;
+use sparsecode_trainer::data::Decimal;
 use sparsecode_trainer::data::picture::Pixels;
 use sparsecode_trainer::data::recording::{Hints, Recording};
 
@@ -16,7 +17,17 @@ fn tables() {
     let Some(folder) = probes() else { return };
     let path = |name: &str| folder.join(name);
     let none = Hints::default();
-    close(&read(&path("decimal-comma.csv"), &none), &wave(1500), 1e-3);
+    let comma = path("decimal-comma.csv");
+    let (error, usage) = refused(&comma, &none);
+    assert!(
+        usage && error.contains("decimal comma") && error.contains("data.decimal=comma"),
+        "{error}"
+    );
+    let told = Hints {
+        decimal: Some(Decimal::Comma),
+        ..Hints::default()
+    };
+    close(&read(&comma, &told), &wave(1500), 1e-3);
     let both = path("decimal-comma-semicolon.csv");
     close(&read(&both, &column("1")), &wave(1500), 1e-3);
     let (error, usage) = refused(&both, &none);

@@ -310,3 +310,31 @@ fn other_sound_is_refused_by_name() {
             .contains("or .wav file")
     );
 }
+
+#[test]
+fn samples_beyond_the_data_chunk_are_told() {
+    let plain = Wav::mono16().write(None);
+    let with = |rest: &[u8]| File::new("x.wav", [plain.as_slice(), rest].concat());
+    // A length that was written too early.
+    let file = with(&[0xff, 0x7f, 0, 1, 0, 2]);
+    let recording = Recording::read(&file.path, &Hints::default()).unwrap();
+    assert_eq!(recording.len(), 4);
+    let note = "its header says 4 samples, and 6 bytes after them that are no chunk were left out";
+    assert_eq!(recording.notes, [note]);
+    let file = with(b"data\x04\0\0\0\x01\0\x02\0");
+    let (error, _) = refused(&file.path, &Hints::default());
+    assert!(
+        error.contains("x.wav") && error.contains("two data chunks") && error.contains("save it"),
+        "{error}"
+    );
+    // Also after another chunk, which is no reason by itself.
+    let list = b"LIST\x04\0\0\0INFO";
+    let recording = Recording::read(&with(list).path, &Hints::default()).unwrap();
+    assert!(recording.notes.is_empty(), "{:?}", recording.notes);
+    let file = with(&[list.as_slice(), b"data\0\0\0\0"].concat());
+    assert!(
+        refused(&file.path, &Hints::default())
+            .0
+            .contains("two data chunks")
+    );
+}

@@ -85,7 +85,7 @@ fn decimal_commas_are_read_or_asked_for() {
             check("x.csv", text, &hints);
         }
     }
-    // One column: under a name, or with a -0 or fixed places, there is one way to read it.
+    // One column: under a name there is one way to read it.
     check(
         "x.csv",
         table("accel\n", |_, x| format!("{}\n", comma(x))),
@@ -94,13 +94,22 @@ fn decimal_commas_are_read_or_asked_for() {
     check(
         "x.csv",
         table("", |_, x| format!("{}\n", comma(format!("{x:.3}")))),
-        &Hints::default(),
+        &told,
     );
     check(
         "x.csv",
         table("", |_, x| format!("\"{}\"\n", comma(x))),
         &told,
     );
+    // Integers are written with a -0 and zeros in front, too.
+    for line in ["-0,12\n", "0,012\n"] {
+        let file = File::new("x.csv", table("", |_, _| line.into()));
+        let (error, usage) = refused(&file.path, &Hints::default());
+        assert!(
+            usage && error.contains("--set data.decimal=comma"),
+            "{error}"
+        );
+    }
     // Otherwise it could be two columns of integers.
     let file = File::new("x.csv", table("", |i, _| format!("{i},{}\n", 7 * i % 50)));
     let (error, usage) = refused(&file.path, &Hints::default());
@@ -504,4 +513,160 @@ fn tables_are_written_back_with_all_that_is_not_replaced() {
             .contains("samples per second")
     );
     assert!(deviation(&wave(500)) > 0.7);
+}
+
+#[test]
+fn quoted_decimal_commas_between_commas_are_read() {
+    let quoted = |value: String| format!("\"{}\"", comma(value));
+    let text = table("time,x\n", |i, x| {
+        let time = quoted(format!("{:.3}", i as f64 / 500.0));
+        // A whole number may stand without quotes.
+        let value = if x == 0.0 {
+            "0".into()
+        } else {
+            quoted(format!("{x:.3}"))
+        };
+        format!("{time},{value}\n")
+    });
+    let (recording, chosen) = check("x.csv", &text, &column("x"));
+    assert_eq!(recording.sample_rate, Some(500.0));
+    let file = File::new("y.csv", "");
+    let replaced = vec![0.5; 200];
+    recording
+        .write(&file.path, &[(chosen, replaced.clone())])
+        .unwrap();
+    assert_eq!(read(&file.path, &column("x")), replaced);
+    // The commas may separate thousands.
+    let file = File::new(
+        "x.csv",
+        table("n,x\n", |i, _| format!("{i},\"1,{:03}\"\n", 7 * i % 50)),
+    );
+    let (error, usage) = refused(&file.path, &column("x"));
+    assert!(usage && error.contains("data.decimal"), "{error}");
+}
+
+#[test]
+fn a_delimiter_at_the_end_of_lines_does_not_move_the_names() {
+    for separator in [",", "\t", ";"] {
+        let text = table(&format!("x{separator}y\n"), |_, x| {
+            format!("{x:.4}{separator}7.5{separator}\n")
+        });
+        let (recording, chosen) = check("x.csv", &text, &column("x"));
+        assert_eq!((recording.channels.len(), chosen), (2, 0), "{separator:?}");
+        let text = table(&format!("time{separator}x{separator}y\n"), |i, x| {
+            format!(
+                "{:.3}{separator}{x:.4}{separator}7.5{separator}\n",
+                i as f64 / 500.0
+            )
+        });
+        let (recording, chosen) = check("x.csv", &text, &column("x"));
+        assert_eq!(
+            (recording.sample_rate, chosen),
+            (Some(500.0), 1),
+            "{separator:?}"
+        );
+        // An only column keeps its name, and is written back.
+        let text = table("x\n", |_, x| format!("{x:.4}{separator}\n"));
+        check("x.csv", &text, &column("x"));
+        let integers = format!("x\n5{separator}\n2{separator}\n7{separator}\n");
+        let file = File::new("x.csv", &integers);
+        assert_eq!(read(&file.path, &column("x")), [5.0, 2.0, 7.0]);
+        let recording = Recording::read(&file.path, &Hints::default()).unwrap();
+        let clean = file.beside("clean.csv");
+        recording
+            .write(&clean, &[(0, vec![5.0, 2.0, 7.0])])
+            .unwrap();
+        assert_eq!(std::fs::read_to_string(&clean).unwrap(), integers);
+    }
+}
+
+#[test]
+fn numbers_that_may_be_names_are_asked_for() {
+    let two = |head: &str| table(head, |_, x| format!("{x:.3},{:.2}\n", 2.0 * x));
+    let whole = |x: f32| (1000.0 * x).round();
+    for text in [
+        two("1,2\n"),
+        two("2019,2020\n"),
+        table("1,2,3,4\n", |i, x| {
+            format!("{x},{},7.5,{x}\n", whole(x) * i as f32)
+        }),
+        table("1,2\n", |_, x| format!("{},{}\n", whole(x), whole(-x))),
+        table("0,1\n", |_, x| format!("{},{}\n", whole(x), whole(-x))),
+        table("500\n", |_, x| format!("{x:?}\n")),
+        table("0.0\n", |_, x| format!("{x:.4}\n")),
+        table("0.5\n", |_, x| format!("{x:.4e}\n")),
+    ] {
+        let file = File::new("x.csv", &text);
+        let (error, usage) = refused(&file.path, &column("0"));
+        let head = text.lines().next().unwrap().replace(',', " ");
+        for needle in [
+            "x.csv",
+            "line 1",
+            &head,
+            "--set data.header=true",
+            "--set data.header=false",
+        ] {
+            assert!(usage && error.contains(needle), "{error} lacks {needle}");
+        }
+        for (header, count) in [(true, 200), (false, 201)] {
+            let hints = Hints {
+                header: Some(header),
+                ..Hints::default()
+            };
+            let recording = Recording::read(&file.path, &hints).unwrap();
+            assert_eq!(recording.len(), count);
+        }
+    }
+    // A counter or a time axis that goes through the first line shows that it holds numbers.
+    for text in [
+        table("", |i, x| format!("{},{x}\n", i + 1)).replacen("1,0\n", "1,2\n", 1),
+        table("", |i, x| format!("{},{x}\n", 0.5 * i as f64)).replacen("0,0\n", "0,1\n", 1),
+    ] {
+        let file = File::new("x.csv", &text);
+        assert_eq!(read(&file.path, &column("1")).len(), 200);
+    }
+    // The same first value in all columns is no row of names.
+    let file = File::new("x.csv", table("", |_, x| format!("{x},{x}\n")));
+    assert_eq!(read(&file.path, &column("1")).len(), 200);
+}
+
+#[test]
+fn uneven_time_is_no_signal() {
+    let jitter = |i: usize| i as f64 / 500.0 + 0.0008 * (1.7 * i as f64).sin();
+    let pause = |i: usize| i as f64 / 500.0 + if i > 90 { 3.0 } else { 0.0 };
+    let down = |i: usize| 200.0 - i as f64;
+    let times: [&dyn Fn(usize) -> f64; 3] = [&jitter, &pause, &down];
+    for time in times {
+        let text = table("n,x\n", |i, x| format!("{:.6},{x}\n", time(i)));
+        let (recording, _) = check("x.csv", &text, &column("x"));
+        assert!(!recording.channels[0].look.is_signal());
+        assert!(recording.channels[1].look.is_signal());
+        let file = File::new("x.csv", table("n\n", |i, _| format!("{:.6}\n", time(i))));
+        let (error, usage) = refused(&file.path, &Hints::default());
+        assert!(usage && error.contains("looks like time"), "{error}");
+        assert_eq!(read(&file.path, &column("n")).len(), 200);
+    }
+    // Missing numbers do not make it a signal.
+    let text = table("n,x\n", |i, x| match i {
+        50 => format!(",{x}\n"),
+        _ => format!("{i},{x}\n"),
+    });
+    assert!(
+        !check("x.csv", &text, &column("x")).0.channels[0]
+            .look
+            .is_signal()
+    );
+    // What is named time may be rounded and stand still; and no rate is claimed.
+    for name in ["time", "t", "timestamp", "Time (ms)"] {
+        let text = table(&format!("{name},x\n"), |i, x| format!("{},{x}\n", i / 3));
+        let (recording, _) = check("x.csv", &text, &column("x"));
+        assert!(!recording.channels[0].look.is_signal(), "{name}");
+        assert_eq!(recording.sample_rate, None);
+    }
+    let text = table("level,x\n", |i, x| format!("{},{x}\n", i / 3));
+    assert!(
+        check("x.csv", &text, &column("x")).0.channels[0]
+            .look
+            .is_signal()
+    );
 }
