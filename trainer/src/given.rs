@@ -148,7 +148,7 @@ impl Given {
         }
         match kind {
             ArrayKind::Picture => Self::of_planes(path, stored, array, spec, said),
-            _ => Self::of_samples(path, stored, array, spec),
+            _ => Self::of_samples(path, stored, array, spec, said),
         }
     }
 
@@ -312,6 +312,7 @@ impl Given {
         stored: StoredArray,
         array: Array,
         spec: &ModelSpec<'_>,
+        said: &Said,
     ) -> Result<Self, GivenError> {
         let dim = spec.input_dim();
         if matches!(spec.preprocessing.contrast, Contrast::Local { .. }) {
@@ -324,6 +325,18 @@ impl Given {
         }
         if !fits_samples(&array.shape, dim) {
             return Err(not_samples(path, &array.shape, dim).into());
+        }
+        let patch_height = usize::from(spec.input_shape.height);
+        let mut notes = Vec::new();
+        if let [height, width] = array.shape[..]
+            && !spec.input_shape.is_window()
+            && height >= patch_height
+            && said.kind.is_none()
+        {
+            notes.push(format!(
+                "its {height} rows are taken as samples of {}; give --as picture if the array is a picture of {width}x{height}",
+                spec.input_shape
+            ));
         }
         let number_type = array.number_type;
         let values = finite(path, array, dim)?;
@@ -340,7 +353,7 @@ impl Given {
                 spec.input_shape,
                 extent(&parts)
             ),
-            notes: Vec::new(),
+            notes,
             parts,
             source: Source::Array(stored, 1),
         })
@@ -374,6 +387,18 @@ impl Given {
                 Ok(clipped)
             }
         }
+    }
+
+    /// Whether a file of this name holds what was read.
+    ///
+    /// # Errors
+    ///
+    /// Its format has no place for 16 bits, colours or opacity that were read.
+    pub fn check(&self, path: &Path) -> Result<(), GivenError> {
+        if let Source::Picture(pixels) = &self.source {
+            pixels.format(path, pixels.channels.len())?;
+        }
+        Ok(())
     }
 
     /// Endings of the files that it can be written as.

@@ -3,9 +3,10 @@
 //! A model file states the range, the sample rate and the number type of the samples that it was trained on ([`InputFacts`]). [`Known`]
 //! compares other samples with these facts, so that pixels of 0 to 255 do not enter a model of 0 to 1 unnoticed.
 
-use sparsecode_formats::{Contrast, InputFacts, NumberType};
+use sparsecode_formats::{Contrast, InputFacts, NumberType, SpecError};
 
 use crate::export::HostModel;
+use crate::train::DataFacts;
 
 /// From stored numbers to raw units: `raw = stored · scale + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,7 +115,7 @@ impl Stored {
 /// What a person says about the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Asked {
-    /// Which numbers of the file are the model's smallest and largest raw value; of pictures levels, such as 0 and 255.
+    /// Which numbers of the file are the ends of the model's range: 0 and full scale, or the smallest and largest raw value; of pictures levels, such as 0 and 255.
     pub range: Option<[f32; 2]>,
     /// Whether they are raw, or levels of the device's integers.
     pub unit: Option<InputUnit>,
@@ -193,22 +194,56 @@ impl Known {
         }
     }
 
+    /// What a run says of the data that it was trained on.
+    ///
+    /// # Errors
+    ///
+    /// If the run's facts cannot be parsed.
+    pub fn of_run(run: &DataFacts) -> Result<Self, SpecError> {
+        let (_, preprocessing) = run.parse()?;
+        let facts = InputFacts {
+            range: run.raw_range,
+            sample_rate: run.sample_rate,
+            number_type: None,
+        };
+        Ok(Self {
+            range: run
+                .raw_range
+                .unwrap_or([run.mean - run.peak, run.mean + run.peak]),
+            facts,
+            peak: run.peak,
+            deviation: run.deviation,
+            standardised: matches!(preprocessing.contrast, Contrast::Standardize { .. }),
+            levels: None,
+        })
+    }
+
     /// What the file states.
     pub fn facts(&self) -> &InputFacts {
         &self.facts
     }
 
-    /// The ends that a person means by "the model's range": 0 and 1 for pictures in \[0, 1\], else those of the training data.
+    /// 0 and full scale, where raw values are fractions of it or levels of unsigned integers.
+    fn full_scale(&self) -> Option<[f32; 2]> {
+        let is_within = |full: f32| {
+            let range = self.facts.range;
+            range.is_none_or(|[low, high]| low >= 0.0 && high <= full)
+        };
+        // Sound of 8 bits has numbers up to 1.
+        let is_levels = self.facts.range.is_some_and(|[_, high]| high > 1.0);
+        let full = match self.facts.number_type {
+            _ if self.peak == 1.0 && is_within(1.0) => 1.0,
+            Some(NumberType::U8) if is_levels => 255.0,
+            Some(NumberType::U16) if is_levels => 65535.0,
+            _ => return None,
+        };
+        is_within(full).then_some([0.0, full])
+    }
+
+    /// The ends that a person means by "the model's range": [`full_scale`](Self::full_scale), else those of the training data.
     fn ends(&self) -> Option<[f32; 2]> {
-        let pictures = self.peak == 1.0
-            && self
-                .facts
-                .range
-                .is_none_or(|[low, high]| low >= 0.0 && high <= 1.0);
-        if pictures {
-            return Some([0.0, 1.0]);
-        }
-        self.facts.range.filter(|[low, high]| low < high)
+        let own = || self.facts.range.filter(|[low, high]| low < high);
+        self.full_scale().or_else(own)
     }
 
     /// Chooses the unit of a file's numbers.
@@ -344,9 +379,37 @@ impl Known {
         }
     }
 
+    /// Compares the smallest and the largest of other raw samples with those of the training: as [`fit`](Self::fit) does with all samples. Data
+    /// without a known range fit.
+    pub fn fit_range(&self, range: [f32; 2]) -> Fit {
+        let (Some([low, high]), [least, most]) = (self.facts.range, range) else {
+            return Fit::Fits;
+        };
+        let span = (high - low).max(self.deviation);
+        let is_beyond = least < low - 20.0 * span
+            || most > high + 20.0 * span
+            || most < low - 4.0 * span
+            || least > high + 4.0 * span;
+        let is_small = most > least
+            && most - least < 0.005 * span
+            && least.abs().max(most.abs()) < 0.005 * low.abs().max(high.abs());
+        if !is_beyond && !is_small {
+            return Fit::Fits;
+        }
+        let how = format!(
+            "the numbers range from {least} to {most}, those that the model was trained on from {low} to {high}"
+        );
+        match self.standardised {
+            true => Fit::Unusual(how),
+            false => Fit::Mismatch(how),
+        }
+    }
+
     /// The words that would do for numbers that do not fit.
     pub fn remedy(&self, stored: Stored) -> String {
+        // Levels of a picture are those of full scale, which need not be the ends of the training.
         let example = match stored {
+            _ if self.full_scale().is_none() => "LOW,HIGH",
             Stored::Numbers {
                 number_type: NumberType::U8,
             }
@@ -359,9 +422,14 @@ impl Known {
         };
         let mut remedy = String::new();
         if let Some([low, high]) = self.ends() {
-            remedy = format!(
-                "give --input-range {example} with the numbers of the input that are the model's {low} and {high}"
-            );
+            remedy = match example {
+                "LOW,HIGH" => format!(
+                    "give --input-range LOW,HIGH with the numbers of the input that are the model's {low} and {high}"
+                ),
+                levels => format!(
+                    "give --input-range {levels} if these numbers of the input are the model's {low} and {high}"
+                ),
+            };
         }
         if self.levels.is_some() {
             let comma = if remedy.is_empty() { "" } else { ", " };
@@ -519,6 +587,57 @@ mod tests {
         };
         let error = old.unit(bytes, &[0.0], &asked(0.0, 255.0)).unwrap_err();
         assert!(error.0.contains("export the model again"), "{error}");
+    }
+
+    #[test]
+    fn the_advice_on_a_range_is_right_as_it_stands() {
+        let bytes = NUMBERS(NumberType::U8);
+        let pixels = Known {
+            peak: 1.0,
+            ..known(0.1, 0.9, NumberType::F32)
+        };
+        // (model, its ends, whether 0,255 is the advice for bytes)
+        for (model, ends, is_full) in [
+            (pixels, [0.0, 1.0], true),
+            (known(3.0, 200.0, NumberType::U8), [0.0, 255.0], true),
+            (known(7000.0, 9000.0, NumberType::U16), [0.0, 65535.0], true),
+            (known(0.25, 0.75, NumberType::F32), [0.25, 0.75], false),
+            (known(0.25, 0.75, NumberType::U8), [0.25, 0.75], false),
+            (known(3.0, 200.0, NumberType::F32), [3.0, 200.0], false),
+        ] {
+            let asked = Asked {
+                range: Some([0.0, 255.0]),
+                unit: None,
+            };
+            let found = raw(&model, bytes, &[0.0, 255.0], &asked);
+            assert!((found[0] - ends[0]).abs() + (found[1] - ends[1]).abs() < 1e-3);
+            let advice = model.remedy(bytes);
+            assert_eq!(advice.contains("--input-range 0,255"), is_full, "{advice}");
+            let [low, high] = ends;
+            assert!(advice.contains(&format!("{low} and {high}")), "{advice}");
+        }
+    }
+
+    #[test]
+    fn ranges_differ_by_a_factor_of_twenty() {
+        let model = known(-0.3, 0.3, NumberType::F32);
+        for (range, differs) in [
+            ([-0.3, 0.3], false),
+            ([-3.0, 3.0], false),
+            ([-0.03, 0.03], false),
+            ([-300.0, 300.0], true),
+            ([-3e-4, 3e-4], true),
+            ([0.1, 0.1], false),
+            ([273.0, 274.0], true),
+        ] {
+            let fit = model.fit_range(range);
+            assert_eq!(matches!(fit, Fit::Mismatch(_)), differs, "{range:?}");
+        }
+        let celsius = known(20.0, 40.0, NumberType::F32);
+        assert!(matches!(
+            celsius.fit_range([298.0, 308.0]),
+            Fit::Mismatch(_)
+        ));
     }
 
     #[test]

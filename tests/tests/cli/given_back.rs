@@ -398,3 +398,103 @@ fn a_reference_tells_what_was_gained() {
     }
     assert!(!path("x.npy").exists());
 }
+
+/// A `.pgm` is what every program reads as one.
+#[test]
+fn a_pgm_is_grey() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let picture = dead_leaves_image(24, 20, 1);
+    let at = |x: u32, y: u32| picture[(24 * y + x) as usize];
+    let eight = |x, y| (255.0 * at(x, y)).round() as u8;
+    let sixteen = |x, y| (65535.0 * at(x, y)).round() as u16;
+    image::ImageBuffer::from_fn(24, 20, |x, y| image::Luma([eight(x, y)]))
+        .save(path("8.png"))
+        .unwrap();
+    image::ImageBuffer::from_fn(24, 20, |x, y| image::Luma([sixteen(x, y)]))
+        .save(path("16.png"))
+        .unwrap();
+    image::ImageBuffer::from_fn(24, 20, |x, y| image::Rgb([eight(x, y), 0, 9]))
+        .save(path("colour.png"))
+        .unwrap();
+    image::ImageBuffer::from_fn(24, 20, |x, y| image::LumaA([eight(x, y), 9]))
+        .save(path("opacity.png"))
+        .unwrap();
+    let model = "image-f32.safetensors";
+    for (input, head) in [
+        ("8.png", "P5\n24 20\n255\n"),
+        ("16.png", "P5\n24 20\n65535\n"),
+    ] {
+        succeeded(&denoise(model, &path(input), &path("out.pgm"), &[]));
+        succeeded(&denoise(model, &path(input), &path("out.png"), &[]));
+        let bytes = std::fs::read(path("out.pgm")).unwrap();
+        assert!(bytes.starts_with(head.as_bytes()), "{input}");
+        let [pgm, png] = ["out.pgm", "out.png"].map(|name| image::open(path(name)).unwrap());
+        assert_eq!(pgm, png, "{input}");
+    }
+    std::fs::remove_file(path("out.pgm")).unwrap();
+    for (input, word) in [("colour.png", "colours"), ("opacity.png", "opacity")] {
+        let refusal = denoise(model, &path(input), &path("out.pgm"), &[]);
+        assert_eq!(refusal.status.code(), Some(1), "{}", stderr(&refusal));
+        for word in ["out.pgm", word, ".png"] {
+            assert!(stderr(&refusal).contains(word), "{}", stderr(&refusal));
+        }
+        assert!(!path("out.pgm").exists());
+    }
+}
+
+#[test]
+fn rows_as_wide_as_a_sample_may_be_a_picture_and_that_is_said() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write_npy_f32(&path("in.npy"), &[48, 64], &dead_leaves_image(64, 48, 1)).unwrap();
+    for (more, is_told) in [
+        (&[][..], true),
+        (&["--as", "samples"], false),
+        (&["--as", "picture"], false),
+    ] {
+        let output = denoise(
+            "image-f32.safetensors",
+            &path("in.npy"),
+            &path("out.npy"),
+            more,
+        );
+        succeeded(&output);
+        let told = stderr(&output);
+        assert_eq!(told.contains("--as picture"), is_told, "{told}");
+        assert_eq!(
+            told.contains("64x48"),
+            more != ["--as", "samples"],
+            "{told}"
+        );
+    }
+}
+
+/// The advice is on flags that the command has.
+#[test]
+fn advice_on_a_table_names_flags() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let rows = |row: &dyn Fn(usize) -> String| (0..300).map(row).collect::<String>();
+    let wave = |i: usize| (0.1 * i as f32).sin();
+    for (name, table, flag) in [
+        (
+            "two-ways.csv",
+            rows(&|i| format!("{},{}\n", i % 7, 10 + i % 9)),
+            "--decimal comma",
+        ),
+        (
+            "comma.csv",
+            rows(&|i| format!("{i};{:.3}\n", wave(i)).replace('.', ",")),
+            "--column 1",
+        ),
+        ("one.csv", rows(&|i| format!("{i}\n")), "--column 0"),
+    ] {
+        std::fs::write(path(name), table).unwrap();
+        let refusal = denoise("signal-i8.safetensors", &path(name), &path("out.csv"), &[]);
+        let told = stderr(&refusal);
+        assert_eq!(refusal.status.code(), Some(2), "{told}");
+        assert!(told.contains(flag) && told.contains(name), "{flag}: {told}");
+        assert!(!told.contains("data.") && !told.contains("--set"), "{told}");
+    }
+}

@@ -143,6 +143,8 @@ fn healthy_and_faulty_machines_differ() {
     let with = |more: &[&'static str]| [&fixed[..], &["--data", text(&healthy)], more].concat();
     refused(2, &with(&[]), &["accel", "--column"]);
     refused(2, &with(&["--fista"]), &["--refine"]);
+    refused(2, &with(&["--split", "train"]), &["--split", "run"]);
+    refused(2, &with(&["--device", "cpu"]), &["--device", "run"]);
     refused(
         2,
         &[

@@ -519,3 +519,103 @@ fn a_file_alone_names_its_data() {
     assert!(!told.contains("dead-leaves"), "{told}");
     assert_eq!(desk.config("again"), desk.config("own"));
 }
+
+/// A run takes other data as it took its own, or says what is different; no flag is passed over.
+#[test]
+fn a_run_reads_other_files_as_it_is_told() {
+    let desk = Desk::new();
+    let unit =
+        |values: Vec<i16>| -> Vec<f32> { values.iter().map(|x| f32::from(*x) / 32768.0).collect() };
+    let samples = units::tones(500.0, 2000);
+    units::save_wav(&desk.path("a.wav"), 500, 1, &samples);
+    units::save_wav(&desk.path("b.wav"), 250, 1, &units::tones(250.0, 2000));
+    let samples = unit(samples);
+    let table = |sign: &str| -> String {
+        let rows = samples.iter().enumerate();
+        let rows = rows.map(|(i, x)| {
+            let other = 0.5 * x + 0.1 * ((i * i) as f32).sin();
+            format!("{x:.5};{other:.5}\n").replace('.', sign)
+        });
+        rows.collect()
+    };
+    std::fs::write(desk.path("two.csv"), format!("one;two\n{}", table("."))).unwrap();
+    std::fs::write(desk.path("comma.csv"), table(",")).unwrap();
+    let loud: Vec<f32> = samples.iter().map(|x| 1000.0 * x).collect();
+    save(&desk.path("loud.npy"), &loud);
+    desk.train(&["--preset", "ecg/vdl", "--data", "a.wav", "--out", "r"]);
+
+    // A run on one channel is measured on a column of a table.
+    let two = ["evaluate", "r", "--data", "two.csv"];
+    let output = desk.run_in(".", &two);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("--column one") && !told.contains("data.column"),
+        "{told}"
+    );
+    let of = |column: &str| desk.figures(&["r", "--data", "two.csv", "--column", column]);
+    assert_ne!(of("one"), of("two"));
+    let hints = [
+        "r",
+        "--data",
+        "comma.csv",
+        "--column",
+        "0",
+        "--decimal",
+        "comma",
+        "--header",
+        "false",
+    ];
+    assert_eq!(desk.figures(&hints), of("one"));
+    desk.refused_in(
+        ".",
+        1,
+        &[
+            "evaluate",
+            "r",
+            "--data",
+            "comma.csv",
+            "--column",
+            "0",
+            "--decimal",
+            "point",
+        ],
+        &["comma.csv"],
+    );
+    // So is one on generated data, if a recording is named.
+    let generated = Runs::get().path("signal");
+    let generated = ["evaluate", text(&generated), "--column", "one"];
+    desk.refused_in(".", 2, &generated, &["--column", "--data FILE"]);
+    desk.done_in(".", &[&generated[..], &["--data", "two.csv"]].concat());
+    let image = Runs::get().path("image");
+    let image = ["evaluate", text(&image), "--header", "true"];
+    desk.refused_in(".", 2, &image, &["--header", "no signal"]);
+
+    // Flags of model files.
+    for (flag, value) in [
+        ("--hop", "8"),
+        ("--as", "signal"),
+        ("--input-range", "0,1"),
+        ("--input-unit", "raw"),
+        ("--sigma", "0.1"),
+        ("--windows", "w.csv"),
+    ] {
+        let arguments = ["evaluate", "r", flag, value];
+        desk.refused_in(".", 2, &arguments, &[flag, "model file"]);
+    }
+
+    // Another rate, another unit.
+    for (data, words) in [("b.wav", ["250", "500"]), ("loud.npy", ["-3", "-0.3"])] {
+        let arguments = ["evaluate", "r", "--data", data];
+        let words = [&words[..], &[data, "--allow-mismatch"]].concat();
+        desk.refused_in(".", 1, &arguments, &words);
+        let let_through = [&arguments[..], &["--allow-mismatch"]].concat();
+        let (_, told) = desk.done_in(".", &let_through);
+        assert!(told.contains("warning: "), "{told}");
+        let export = ["export", "r", "--output", "m.safetensors", "--data", data];
+        desk.refused_in(".", 1, &export, &words[..3]);
+        assert!(!desk.path("m.safetensors").exists());
+    }
+    let (_, told) = desk.done_in(".", &["evaluate", "r", "--data", "a.wav"]);
+    assert!(!told.contains("warning"), "{told}");
+}

@@ -98,6 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let refine = arguments.refine.settings(&host)?;
     let mut given = arguments.reading.read(input, &host)?;
     check_extension(output, given.endings())?;
+    given.check(output).map_err(told)?;
     let reference = arguments.reference(&host, &known, &given)?;
     let unit = arguments.units.to_raw(&known, &mut given)?;
     let mut cleaned = Vec::new();

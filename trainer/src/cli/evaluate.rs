@@ -29,14 +29,14 @@ pub(super) struct Arguments {
     /// Measure the codes of FISTA too, from the encoder's code with λ as trained
     #[arg(long)]
     fista: bool,
-    /// Which samples
-    #[arg(long, value_enum, default_value = "test")]
-    split: Split,
+    /// Which samples of a run [default: test]
+    #[arg(long, value_enum)]
+    split: Option<Split>,
     #[command(flatten)]
     data: DataFlags,
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: DeviceChoice,
+    /// Where to compute with a run [default: cpu]
+    #[arg(long, value_enum)]
+    device: Option<DeviceChoice>,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
@@ -68,6 +68,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "--fista: a model file has --refine ITERATIONS instead",
             ));
         }
+        for (flag, is_given) in [
+            ("--split", arguments.split.is_some()),
+            ("--device", arguments.device.is_some()),
+        ] {
+            if is_given {
+                return Err(super::usage(format!(
+                    "{flag}: takes a run; a model file is run by the processor on all of --data: leave it out"
+                )));
+            }
+        }
         let (data, noise) = (arguments.data.data.as_deref(), &arguments.noise);
         return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
     }
@@ -76,10 +86,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "{flag}: takes a model file in place of a run: sparsecode export writes one"
         )));
     }
-    let engine = arguments.device.open()?;
+    let engine = arguments.device.unwrap_or(DeviceChoice::Cpu).open()?;
     let trained = super::run::open(&arguments.run)?;
-    let splits = arguments.data.load_for(&trained)?;
-    let dataset = match arguments.split {
+    let splits = arguments
+        .data
+        .load_for(&trained, &arguments.file.of_run())?;
+    let dataset = match arguments.split.unwrap_or(Split::Test) {
         Split::Train => splits.train,
         Split::Validation => splits.validation,
         Split::Test => splits.test,

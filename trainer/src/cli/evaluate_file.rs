@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::input::{FileFlags, UnitFlags, check_not, known};
 use super::refine::RefineFlags;
-use super::{check_extension, print_json, usage};
+use super::{OtherData, check_extension, print_json, usage};
 use crate::data::{has_extension, picture, recording};
 use crate::denoise::{Layout, Window};
 use crate::evaluate::deployed::{Recorded, measure_recorded};
@@ -38,12 +38,19 @@ pub(super) struct Flags {
 impl Flags {
     /// A flag that was given and that means nothing for a run.
     pub(super) fn given(&self) -> Option<&'static str> {
-        [
-            ("--windows", self.windows.is_some()),
-            ("--refine", self.refine.is_given()),
-        ]
-        .into_iter()
-        .find_map(|(flag, given)| given.then_some(flag))
+        let windows = self.windows.as_ref().map(|_| "--windows");
+        windows
+            .or(self.refine.given())
+            .or(self.reading.given_for_files())
+            .or(self.units.given_for_files())
+    }
+
+    /// What is said about the data of a run.
+    pub(super) fn of_run(&self) -> OtherData {
+        OtherData {
+            hints: self.reading.hints(),
+            may_differ: Some(self.units.allow_mismatch),
+        }
     }
 }
 

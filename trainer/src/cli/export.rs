@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use sparsecode_formats::{AlignedBytes, Contrast, TensorReport, WeightType};
 
-use super::{DataFlags, Weights, check_extension, print_json, usage};
+use super::{DataFlags, OtherData, Weights, check_extension, print_json, usage};
 use crate::data::Dataset;
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{self, CodeSource, Samples};
@@ -182,7 +182,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Err(usage("--input-scale: expected a number above 0"));
     }
     let trained = super::run::open(&arguments.run)?;
-    let samples = match arguments.data.load_for(&trained) {
+    let samples = match arguments.data.load_for(&trained, &OtherData::default()) {
         // What a person names is used, or refused.
         Err(error) if arguments.data.data.is_some() => return Err(error),
         samples => samples.map(|splits| head(splits.validation)),

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataFlags, check_extension, usage};
+use super::{DataFlags, OtherData, check_extension, usage};
 use crate::evaluate::{Samples, features};
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Scaling, gallery};
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let largest = if !needs_data {
                 Vec::new()
             } else {
-                let splits = arguments.data.load_for(&trained)?;
+                let splits = arguments.data.load_for(&trained, &OtherData::default())?;
                 let samples = Samples::new(splits.validation)?;
                 features::largest_codes(&trained.model, &samples, config, &CpuEngine::default())?
             };

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use sparsecode_formats::InputFacts;
 
 use super::usage;
-use crate::data::Decimal;
 use crate::data::recording::Hints;
+use crate::data::{Column, DataError, Decimal};
 use crate::export::{HostError, HostModel};
 use crate::given::{ArrayKind, Given, GivenError, Said};
 use crate::units::{Asked, Fit, InputUnit, Known, Stored, Unit};
@@ -16,8 +16,10 @@ use crate::units::{Asked, Fit, InputUnit, Known, Stored, Unit};
 /// What the numbers of the input are.
 #[derive(Args)]
 pub(super) struct UnitFlags {
-    /// Which numbers of the input are the model's smallest and largest raw value, such as 0,255 for 8-bit pixels and a model of [0, 1]
+    /// Which numbers of the input are the ends of the model's range, such as 0,255 for 8-bit pixels and a model of [0, 1]
     ///
+    /// The ends are 0 and full scale where the model's raw values are fractions of full scale (peak 1, none outside [0, 1]) or levels of
+    /// unsigned integers (255, with 16 bits 65535). Otherwise they are the smallest and the largest raw value in training; inspect prints them.
     /// Pictures count by their levels: 0 to 255, with 16 bits 0 to 65535. The output goes back into the input's unit. Without this flag
     /// numbers are in the model's unit, and black and white of a picture are those of the model's samples.
     #[arg(
@@ -36,7 +38,7 @@ pub(super) struct UnitFlags {
     input_unit: Option<UnitChoice>,
     /// Go on, with a warning, if range or sample rate of the input are not the model's
     #[arg(long, help_heading = "Units")]
-    allow_mismatch: bool,
+    pub(super) allow_mismatch: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,6 +99,24 @@ fn range(text: &str) -> Result<[f32; 2], String> {
 }
 
 impl FileFlags {
+    /// How a signal is read.
+    pub(super) fn hints(&self) -> Hints {
+        Hints {
+            column: self.column.as_deref().map(Column::from),
+            decimal: self.decimal.map(|decimal| match decimal {
+                DecimalChoice::Point => Decimal::Point,
+                DecimalChoice::Comma => Decimal::Comma,
+            }),
+            header: self.header,
+        }
+    }
+
+    /// A flag that was given and that means nothing for a run.
+    pub(super) fn given_for_files(&self) -> Option<&'static str> {
+        let kind = self.kind.map(|_| "--as");
+        kind.or(self.hop.map(|_| "--hop"))
+    }
+
     /// Reads a file for a model.
     pub(super) fn read(&self, path: &Path, host: &HostModel<'_>) -> anyhow::Result<Given> {
         if self.hop == Some(0) {
@@ -111,18 +131,14 @@ impl FileFlags {
             }),
             hints: Hints {
                 column: None,
-                decimal: self.decimal.map(|decimal| match decimal {
-                    DecimalChoice::Point => Decimal::Point,
-                    DecimalChoice::Comma => Decimal::Comma,
-                }),
-                header: self.header,
+                ..self.hints()
             },
             hop: self.hop,
         };
         let given = Given::read(path, host.spec(), &said).map_err(told)?;
         eprintln!("read {}", given.summary);
         for note in &given.notes {
-            eprintln!("note: {}: {note}", path.display());
+            eprintln!("note: {}: {}", path.display(), in_flags(note));
         }
         given
             .layout
@@ -136,9 +152,67 @@ impl FileFlags {
 pub(super) fn told(error: GivenError) -> anyhow::Error {
     match error {
         GivenError::Unclear { .. } => usage(error.to_string()),
-        GivenError::Data(error) => error.into(),
+        GivenError::Data(DataError::Malformed {
+            path,
+            reason,
+            remedy,
+        }) => in_own_flags(DataError::Malformed {
+            path,
+            reason,
+            remedy: remedy.replace("data.source = \"npy\"", "--as samples"),
+        }),
+        GivenError::Data(error) => in_own_flags(error),
         GivenError::Storage(error) => error.into(),
     }
+}
+
+/// Keys of the `[data]` table that are flags of commands on a file.
+const KEYS: [&str; 3] = ["column", "decimal", "header"];
+
+/// An error on reading a signal, in the words of a command that has [`FileFlags`].
+pub(super) fn in_own_flags(error: DataError) -> anyhow::Error {
+    match error {
+        DataError::Config {
+            field,
+            reason,
+            remedy,
+        } if KEYS.contains(&field) => usage(format!(
+            "--{field}: {}; {}",
+            in_flags(&reason),
+            in_flags(&remedy)
+        )),
+        DataError::Malformed {
+            path,
+            reason,
+            remedy,
+        } => DataError::Malformed {
+            path,
+            reason: in_flags(&reason),
+            remedy: in_flags(&remedy),
+        }
+        .into(),
+        error => error.into(),
+    }
+}
+
+/// Advice on keys of the `[data]` table, as advice on flags.
+pub(super) fn in_flags(text: &str) -> String {
+    let mut text = text.to_owned();
+    // A flag takes no quotes in its value.
+    if let Some((start, rest)) = text.split_once(", or the name in quotes: --set data.column='")
+        && let Some((_, end)) = rest.split_once('\'')
+    {
+        text = format!("{start}{end}");
+    }
+    for key in KEYS {
+        text = text
+            .replace(&format!("--set data.{key}="), &format!("--{key} "))
+            .replace(
+                &format!("leave data.{key} out"),
+                &format!("leave --{key} out"),
+            );
+    }
+    text
 }
 
 /// What a model file states of its input.
@@ -149,6 +223,12 @@ pub(super) fn known(host: &HostModel<'_>, bytes: &[u8], file: &Path) -> anyhow::
 }
 
 impl UnitFlags {
+    /// A flag that was given and that means nothing for a run.
+    pub(super) fn given_for_files(&self) -> Option<&'static str> {
+        let range = self.input_range.map(|_| "--input-range");
+        range.or(self.input_unit.map(|_| "--input-unit"))
+    }
+
     /// Brings the parts of a file to the model's raw unit; returns which unit they had. Says what is not plain, and refuses what does not fit.
     pub(super) fn to_raw(&self, known: &Known, given: &mut Given) -> anyhow::Result<Unit> {
         let path = given.path.clone();

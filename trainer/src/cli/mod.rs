@@ -43,12 +43,14 @@ use clap::{
 use sparsecode_formats::{NumberType, WeightType};
 
 use crate::config::ConfigError;
+use crate::data::recording::Hints;
 use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
 use crate::export::{ExportError, TrainedRun};
 use crate::inference::{CpuEngine, Engine, open_gpu};
 use crate::storage::StorageError;
 use crate::sweep::SweepError;
 use crate::train::{DataFacts, TrainError};
+use crate::units::{Fit, Known};
 
 /// Learns sparse codes on a workstation and runs them on a microcontroller.
 #[derive(Parser)]
@@ -236,6 +238,80 @@ struct DataFlags {
     data: Option<PathBuf>,
 }
 
+/// What else is said about the data of a run.
+#[derive(Default)]
+struct OtherData {
+    /// How a signal is read, over the run's own keys.
+    hints: Hints,
+    /// Whether data of another rate or unit are taken with a warning; `None` where the command has no flag for it.
+    may_differ: Option<bool>,
+}
+
+impl OtherData {
+    /// The table with the keys that are named.
+    fn over(&self, mut data: DataConfig) -> anyhow::Result<DataConfig> {
+        let Hints {
+            column,
+            decimal,
+            header,
+        } = self.hints.clone();
+        let flags = [
+            ("--column", column.is_some()),
+            ("--decimal", decimal.is_some()),
+            ("--header", header.is_some()),
+        ];
+        let given = flags
+            .into_iter()
+            .find_map(|(flag, is_given)| is_given.then_some(flag));
+        match (&mut data, given) {
+            (_, None) => {}
+            (DataConfig::Signal(config), Some(_)) => {
+                config.column = column.or(config.column.take());
+                config.decimal = decimal.or(config.decimal);
+                config.header = header.or(config.header);
+            }
+            (DataConfig::Vibration(_) | DataConfig::Ecg(_), Some(flag)) => {
+                return Err(usage(format!(
+                    "{flag}: the run's data are generated; name a recording with --data FILE, or leave {flag} out"
+                )));
+            }
+            (other, Some(flag)) => {
+                return Err(usage(format!(
+                    "{flag}: the run's data are data.source={}, which is no signal; leave {flag} out",
+                    other.source()
+                )));
+            }
+        }
+        Ok(data)
+    }
+
+    /// Refuses data of another rate or unit than the run's, or warns.
+    fn check(&self, run: &DataFacts, found: &DataFacts, data: &str) -> anyhow::Result<()> {
+        let known = Known::of_run(run)?;
+        let refuse = |problem: String, remedy: &str| match self.may_differ {
+            Some(true) => {
+                eprintln!("warning: {data}: {problem}");
+                return Ok(());
+            }
+            Some(false) => Err(anyhow::anyhow!(
+                "{data}: {problem}; {remedy}, or give --allow-mismatch"
+            )),
+            None => Err(anyhow::anyhow!("{data}: {problem}; {remedy}")),
+        };
+        if let Some(problem) = known.rate_mismatch(found.sample_rate) {
+            refuse(problem, "resample the data")?;
+        }
+        match found.raw_range.map(|range| known.fit_range(range)) {
+            Some(Fit::Mismatch(problem)) => {
+                refuse(problem, "bring the data to the unit of the run's data")?;
+            }
+            Some(Fit::Unusual(problem)) => eprintln!("warning: {data}: {problem}"),
+            Some(Fit::Fits) | None => {}
+        }
+        Ok(())
+    }
+}
+
 impl DataFlags {
     /// What is said about the place of the data.
     fn named(&self) -> Named {
@@ -271,9 +347,22 @@ impl DataFlags {
     }
 
     /// Loads the data of a run, or others of the same shape in the preprocessed units of the run; says which.
-    fn load_for(&self, run: &TrainedRun) -> anyhow::Result<Splits> {
-        let data = self.on_own_data(&run.config.data)?;
-        let splits = self.load(&data, run.config.seed)?;
+    ///
+    /// Data of another rate or unit are refused, unless `other` lets them through.
+    fn load_for(&self, run: &TrainedRun, other: &OtherData) -> anyhow::Result<Splits> {
+        let data = other.over(self.on_own_data(&run.config.data)?)?;
+        let has_flags = other.may_differ.is_some();
+        let mut splits = self.load(&data, run.config.seed).map_err(|error| {
+            match error.downcast::<DataError>() {
+                Ok(error) if has_flags => input::in_own_flags(error),
+                Ok(error) => error.into(),
+                Err(error) => error,
+            }
+        })?;
+        if has_flags {
+            let notes = splits.notes.iter();
+            splits.notes = notes.map(|note| input::in_flags(note)).collect();
+        }
         tell(&splits);
         let found = DataFacts::of(&splits);
         let facts = &run.facts;
@@ -296,6 +385,14 @@ impl DataFlags {
         if found.same_samples(facts) {
             return Ok(splits);
         }
+        let place = self.place(&data)?.place();
+        let first = place.as_ref().and_then(|place| place.iter().next());
+        let named = match (&self.data, first) {
+            (Some(path), _) => format!("--data {}", path.display()),
+            (None, Some(path)) => path.display().to_string(),
+            (None, None) => "the data".to_owned(),
+        };
+        other.check(facts, &found, &named)?;
         let (_, preprocessing) = facts.parse()?;
         let description = splits.description.clone();
         let Some(splits) = splits.preprocessed_as(&preprocessing) else {

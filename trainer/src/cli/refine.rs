@@ -70,13 +70,17 @@ impl From<MethodChoice> for Method {
 }
 
 impl RefineFlags {
-    /// Whether any of the flags was given.
-    pub(super) fn is_given(&self) -> bool {
-        self.refine.is_some()
-            || self.method.is_some()
-            || self.tolerance.is_some()
-            || self.lambda.is_some()
-            || self.sigma.is_some()
+    /// The first of the flags that was given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        [
+            ("--refine", self.refine.is_some()),
+            ("--method", self.method.is_some()),
+            ("--tolerance", self.tolerance.is_some()),
+            ("--lambda", self.lambda.is_some()),
+            ("--sigma", self.sigma.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
     /// The settings that the flags ask for; `None` without `--refine`.

@@ -17,6 +17,7 @@ use image::{
 use sparsecode_formats::NumberType;
 
 use super::error::DataError;
+use super::has_extension;
 use crate::storage::write_atomic;
 
 /// Endings of the pictures that are read.
@@ -118,6 +119,45 @@ impl Pixels {
             .collect()
     }
 
+    /// The format of a file's name, if it holds so many channels with the depth and the opacity of
+    /// this picture.
+    ///
+    /// # Errors
+    /// It does not, or is not known.
+    pub(crate) fn format(&self, path: &Path, channels: usize) -> Result<ImageFormat, DataError> {
+        let format = ImageFormat::from_path(path).map_err(|_| {
+            DataError::malformed(
+                path,
+                "its name does not say a format of pictures",
+                "give a name that ends in .png or .tiff",
+            )
+        })?;
+        let holds_16 = matches!(
+            format,
+            ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm
+        );
+        if self.number_type == NumberType::U16 && !holds_16 {
+            return Err(DataError::malformed(
+                path,
+                "the picture has 16 bits, which this format does not hold",
+                "give a name that ends in .png or .tiff",
+            ));
+        }
+        let more = match (channels, &self.alpha) {
+            (1, None) => return Ok(format),
+            (1, Some(_)) => "opacity",
+            _ => "colours",
+        };
+        if has_extension(path, &["pgm"]) {
+            return Err(DataError::malformed(
+                path,
+                format!("the picture has {more}, and a .pgm holds grey alone"),
+                "give a name that ends in .png",
+            ));
+        }
+        Ok(format)
+    }
+
     /// Writes other values with the depth and the opacity of this picture: as many channels as it
     /// has, or one for grey. The format is that of the file's name. Returns how many values were
     /// cut to 0 or 1.
@@ -134,25 +174,8 @@ impl Pixels {
             channels.len(),
             self.channels.len()
         );
-        let format = ImageFormat::from_path(path).map_err(|_| {
-            DataError::malformed(
-                path,
-                "its name does not say a format of pictures",
-                "give a name that ends in .png or .tiff",
-            )
-        })?;
+        let format = self.format(path, channels.len())?;
         let deep = self.number_type == NumberType::U16;
-        let holds_16 = matches!(
-            format,
-            ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm
-        );
-        if deep && !holds_16 {
-            return Err(DataError::malformed(
-                path,
-                "the picture has 16 bits, which this format does not hold",
-                "give a name that ends in .png or .tiff",
-            ));
-        }
         let pixels = self.width * self.height;
         let full = full_scale(self.number_type);
         let alpha = self.alpha.as_deref();
@@ -166,6 +189,16 @@ impl Pixels {
             levels.extend(alpha.map(|alpha| alpha[pixel]));
         }
         let count = channels.len() + usize::from(alpha.is_some());
+        if has_extension(path, &["pgm"]) {
+            // The encoder would write P7, which few programs read as a .pgm.
+            let mut bytes = format!("P5\n{} {}\n{full}\n", self.width, self.height).into_bytes();
+            match deep {
+                true => bytes.extend(levels.iter().flat_map(|level| level.to_be_bytes())),
+                false => bytes.extend(levels.iter().map(|&level| level as u8)),
+            }
+            write_atomic(path, &bytes)?;
+            return Ok(clipped);
+        }
         let (bytes, colour) = if deep {
             let bytes = levels
                 .iter()

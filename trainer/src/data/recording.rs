@@ -192,7 +192,7 @@ impl Recording {
                         "shape {samples}×{channels} is {samples} samples of {channels} channels as it stands, and looks transposed"
                     ),
                     format!(
-                        "save array.T (samples×channels) and choose a channel by data.column = 0 to {}; for rows that are samples use \
+                        "save array.T (samples×channels) and choose a channel by --set data.column=0 to {}; for rows that are samples use \
                          data.source = \"npy\"",
                         samples.saturating_sub(1)
                     ),
@@ -396,7 +396,7 @@ impl Recording {
                     self.word()
                 ),
                 format!(
-                    "name one, as --set data.column={example} (train) or --column {example} (denoise); {}{}",
+                    "name one, as --set data.column={example}; {}{}",
                     self.list(),
                     self.doubt()
                 ),
@@ -421,7 +421,7 @@ impl Recording {
                     }
                 ),
                 format!(
-                    "give a file with the signal, or name the column if it is meant: data.column = {only}"
+                    "give a file with the signal, or name the column if it is meant: --set data.column={only}"
                 ),
             ));
         }

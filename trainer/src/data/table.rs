@@ -361,7 +361,7 @@ impl Reader<'_> {
         }
         if !counts {
             notes.push(format!(
-                "its first line, {}, was read as numbers; if it holds names, set data.header = true",
+                "its first line, {}, was read as numbers; if it holds names, add --set data.header=true",
                 names.join(" ")
             ));
         }
@@ -648,9 +648,9 @@ fn advice(field: &str, decimal: Decimal) -> &'static str {
     let plain = field.replace([',', '.', ' ', '\''], "");
     match number::<f64>(field, other) {
         Some(_) if decimal == Decimal::Point => {
-            " (if its comma is a decimal sign, set data.decimal = \"comma\")"
+            " (if its comma is a decimal sign, add --set data.decimal=comma)"
         }
-        Some(_) => " (if its point is a decimal sign, set data.decimal = \"point\")",
+        Some(_) => " (if its point is a decimal sign, add --set data.decimal=point)",
         None if number::<f64>(&plain, Decimal::Point).is_some() => {
             " (write numbers without separators of thousands)"
         }
