@@ -153,8 +153,9 @@ pub enum Fit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Known {
     facts: InputFacts,
-    /// The range of training, or about it where the file states none.
-    range: [f32; 2],
+    /// The range of training, or about it where the file states none; `None` of weights that were
+    /// imported without one, of whose data nothing is known.
+    range: Option<[f32; 2]>,
     peak: f32,
     deviation: f32,
     /// Loudness means nothing to the model.
@@ -184,8 +185,10 @@ impl Known {
                 range: [file.spec.input_min, file.spec.input_max].map(f32::from),
             })
         });
+        let is_imported = spec.provenance.epoch == 0;
+        let about = (!is_imported).then_some([mean - peak, mean + peak]);
         Self {
-            range: facts.range.unwrap_or([mean - peak, mean + peak]),
+            range: facts.range.or(about),
             facts,
             peak,
             deviation: preprocessing.deviation,
@@ -207,9 +210,7 @@ impl Known {
             number_type: None,
         };
         Ok(Self {
-            range: run
-                .raw_range
-                .unwrap_or([run.mean - run.peak, run.mean + run.peak]),
+            range: run.raw_range,
             facts,
             peak: run.peak,
             deviation: run.deviation,
@@ -347,7 +348,9 @@ impl Known {
     /// lie beyond 4 times this range, or all of them together take less than 1/200 of the range. A faulty machine's
     /// vibration, ten times a healthy one's, is unusual. A model that standardises each window takes any loudness.
     pub fn fit(&self, raw: &[f32]) -> Fit {
-        let [low, high] = self.range;
+        let Some([low, high]) = self.range else {
+            return Fit::Fits;
+        };
         let span = (high - low).max(self.deviation);
         let beyond = |spans: f32| {
             let band = low - spans * span..=high + spans * span;
@@ -486,7 +489,7 @@ mod tests {
         };
         Known {
             facts,
-            range: [low, high],
+            range: Some([low, high]),
             peak: high - low,
             deviation: 0.2 * (high - low),
             standardised: false,
@@ -587,6 +590,19 @@ mod tests {
         };
         let error = old.unit(bytes, &[0.0], &asked(0.0, 255.0)).unwrap_err();
         assert!(error.0.contains("export the model again"), "{error}");
+    }
+
+    #[test]
+    fn weights_of_unknown_data_are_compared_with_nothing() {
+        let known = known(-1.0, 1.0, NumberType::F32);
+        assert!(matches!(known.fit(&[200.0; 9]), Fit::Mismatch(_)));
+        let imported = Known {
+            facts: InputFacts::default(),
+            range: None,
+            ..known
+        };
+        assert_eq!(imported.fit(&[200.0; 9]), Fit::Fits);
+        assert_eq!(imported.fit_range([0.0, 200.0]), Fit::Fits);
     }
 
     #[test]
