@@ -260,7 +260,11 @@ fn the_same_recording_by_another_spelling_is_refused() {
     let link = folder.path().join("link.csv");
     std::os::unix::fs::symlink(&first, &link).unwrap();
     let place = folder.path().display();
-    for other in [format!("{place}/./{name}"), format!("{place}/link.csv")] {
+    let own = folder.path().file_name().unwrap().to_str().unwrap();
+    for other in [
+        format!("{place}/../{own}/{name}"),
+        format!("{place}/link.csv"),
+    ] {
         let table = format!(
             "source = \"signal\"\npath = [\"{}\", \"{other}\"]",
             first.display()
