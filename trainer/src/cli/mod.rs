@@ -291,7 +291,7 @@ impl OtherData {
         let refuse = |problem: String, remedy: &str| match self.may_differ {
             Some(true) => {
                 eprintln!("warning: {data}: {problem}");
-                return Ok(());
+                Ok(())
             }
             Some(false) => Err(anyhow::anyhow!(
                 "{data}: {problem}; {remedy}, or give --allow-mismatch"
