@@ -137,7 +137,8 @@ fn a_file_of_the_other_arithmetic_is_named_as_such() {
 fn the_weights_of_a_run_are_named_as_such() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("best.safetensors");
-    let header = r#"{"decoder.decoder.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
+    // As the trainer writes `best.safetensors`: one entry of metadata, a JSON document.
+    let header = r#"{"__metadata__":{"sparsecode":"{\"version\":1}"},"decoder.dictionary":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
     let length = (header.len() as u64).to_le_bytes();
     std::fs::write(&source, [&length, header.as_bytes(), &[0; 4]].concat()).unwrap();
     let error = Embed::new(&source)
