@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 #[path = "npy.rs"]
 mod npy;
 
-use sparsecode_runtime::ModelFile;
 use sparsecode_runtime::formats::{AlignedBytes, IntegerFile};
+use sparsecode_runtime::{ModelFile, embed};
 
 const CORES: [&str; 6] = ["m0plus", "m4f", "m7", "m33", "m55", "rv32imc"];
 
@@ -25,15 +25,16 @@ fn main() -> Result<()> {
     println!("cargo::rustc-check-cfg=cfg(gram)");
     println!("cargo::rustc-check-cfg=cfg(integer)");
     let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
-    sparsecode_runtime::embed::model(&path)?;
     let bytes = AlignedBytes::read(&path)?;
+    // The programs for f32 and for integers are different ones; which is built is chosen by who names the model.
     let integer = match ModelFile::read(&bytes) {
         Ok(file) => {
+            embed::model(&path)?;
             offer_gram(&file, ram);
             None
         }
-        // `embed` has looked at it.
         Err(_) => {
+            embed::integer_model(&path)?;
             println!("cargo::rustc-cfg=integer");
             Some(IntegerFile::read(&bytes)?)
         }

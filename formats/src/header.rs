@@ -114,6 +114,21 @@ pub(crate) static INTEGER: Schema<10, 37> = Schema {
     ],
 };
 
+/// What is known of the raw samples, in files of either version. All keys may be missing. Host programs alone read them: no table of
+/// theirs takes room in the other schemas, and so on a device's stack.
+pub(crate) static INPUT: Schema<0, 6> = Schema {
+    version: 0,
+    tensors: [],
+    keys: [
+        "format",
+        "number_type",
+        "raw_max",
+        "raw_min",
+        "sample_rate",
+        "version",
+    ],
+};
+
 /// A tensor as the header describes it, unchecked.
 #[derive(Clone, Copy)]
 pub(crate) struct TensorInfo<'a> {
@@ -246,6 +261,19 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         found
             .and_then(|(_, value)| *value)
             .ok_or(ReadError::MissingMetadata { key })
+    }
+
+    /// The value of `key` through `parse`, if the key is there.
+    pub(crate) fn optional<V>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&'a str) -> Option<V>,
+    ) -> Result<Option<V>, ReadError> {
+        match self.value(key, expected, parse) {
+            Err(ReadError::MissingMetadata { .. }) => Ok(None),
+            value => value.map(Some),
+        }
     }
 
     /// The value of `key` through `parse`.

@@ -3,7 +3,9 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::error::SpecError;
+use crate::decimal::{integer, real};
+use crate::error::{ReadError, SpecError};
+use crate::header::{Header, INPUT};
 
 /// What is known of the raw samples that a model was trained on. A program that is given other samples compares them with it.
 ///
@@ -23,6 +25,96 @@ pub struct InputFacts {
     pub sample_rate: Option<f32>,
     /// The number type that the training data were stored in, before they were scaled to raw units.
     pub number_type: Option<NumberType>,
+}
+
+impl InputFacts {
+    /// Reads what a model file of either version says of its input. For hosts: no other reader looks at these keys, so that a
+    /// device pays nothing for them.
+    ///
+    /// Reads the header alone, and takes `file` at any address. Never panics, never allocates.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] {
+    /// # use sparsecode_formats::*;
+    /// # let spec = OwnedSpec {
+    /// #     variant: Variant::Do,
+    /// #     input_shape: InputShape::window(1),
+    /// #     code_dim: 1,
+    /// #     hidden_dim: 0,
+    /// #     lista_iterations: None,
+    /// #     lambda: 0.1,
+    /// #     preprocessing: Preprocessing::IDENTITY,
+    /// #     peak: 1.0,
+    /// #     input: InputFacts { sample_rate: Some(500.0), ..InputFacts::default() },
+    /// #     provenance: OwnedProvenance::default(),
+    /// # };
+    /// # let decoder = OwnedDecoder::Linear { dictionary: vec![1.0] };
+    /// # let bytes = write(&OwnedModel { spec, encoder: None, decoder }, WeightType::F32).unwrap();
+    /// let facts = InputFacts::read(&bytes).unwrap();
+    /// assert_eq!((facts.sample_rate, facts.range), (Some(500.0), None));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What is no header of a model file; the first key that holds no such value; one of `raw_min` and `raw_max` without the other.
+    pub fn read(file: &[u8]) -> Result<Self, ReadError> {
+        let mut header = Header::empty(&INPUT);
+        header.read(file)?;
+        header.value("format", "sparsecode", |text| {
+            (text == "sparsecode").then_some(())
+        })?;
+        let version = header.value("version", "an integer", integer)?;
+        if !(crate::FORMAT_VERSION..=crate::INTEGER_FORMAT_VERSION).contains(&version) {
+            return Err(ReadError::UnsupportedVersion { found: version });
+        }
+        let number = |key| header.optional(key, "a finite decimal number", real);
+        let range = match (number("raw_min")?, number("raw_max")?) {
+            (None, None) => None,
+            (Some(least), Some(most)) => Some([least, most]),
+            (None, Some(_)) => return Err(ReadError::MissingMetadata { key: "raw_min" }),
+            (Some(_), None) => return Err(ReadError::MissingMetadata { key: "raw_max" }),
+        };
+        let number_type = header.optional("number_type", NumberType::NAMES, |text| {
+            text.parse::<NumberType>().ok()
+        })?;
+        let facts = Self {
+            range,
+            sample_rate: number("sample_rate")?,
+            number_type,
+        };
+        facts.check()?;
+        Ok(facts)
+    }
+
+    /// Checks the ranges that the fields' documentation states.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of range, by its name in the metadata: `raw_min`, `raw_max` or `sample_rate`.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let test = |good: bool, field, expected| {
+            if good {
+                Ok(())
+            } else {
+                Err(SpecError { field, expected })
+            }
+        };
+        if let Some([least, most]) = self.range {
+            test(least.is_finite(), "raw_min", "a finite number")?;
+            test(
+                most.is_finite() && most >= least,
+                "raw_max",
+                "a finite number, raw_min or more",
+            )?;
+        }
+        test(
+            self.sample_rate
+                .is_none_or(|rate| rate.is_finite() && rate > 0.0),
+            "sample_rate",
+            "a finite number above 0",
+        )
+    }
 }
 
 /// The number type of stored samples.
@@ -65,6 +157,8 @@ pub enum NumberType {
 }
 
 impl NumberType {
+    const NAMES: &str = "one of u8, u16, u32, u64, i8, i16, i24, i32, i64, f16, f32, f64, text";
+
     /// Every type.
     pub const ALL: [Self; 13] = [
         Self::U8,
@@ -122,7 +216,7 @@ impl FromStr for NumberType {
         let known = Self::ALL.into_iter().find(|number| number.name() == text);
         known.ok_or(SpecError {
             field: "number_type",
-            expected: "one of u8, u16, u32, u64, i8, i16, i24, i32, i64, f16, f32, f64, text",
+            expected: Self::NAMES,
         })
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //! # #[cfg(feature = "std")] {
 //! use sparsecode_formats::{
-//!     AlignedBytes, Contrast, Decoder, InputShape, ModelFile, OwnedDecoder, OwnedEncoder, OwnedModel,
+//!     AlignedBytes, Contrast, Decoder, InputFacts, InputShape, ModelFile, OwnedDecoder, OwnedEncoder, OwnedModel,
 //!     OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write,
 //! };
 //!
@@ -25,6 +25,7 @@
 //!         lambda: 0.02,
 //!         preprocessing: Preprocessing { mean: 0.5, deviation: 0.25, contrast: Contrast::RemoveMean },
 //!         peak: 1.0,
+//!         input: InputFacts::default(),
 //!         provenance: OwnedProvenance { data: "example".into(), seed: 31, epoch: 5, ..Default::default() },
 //!     },
 //!     encoder: Some(OwnedEncoder {
@@ -83,6 +84,8 @@ mod spec;
 #[cfg(feature = "std")]
 mod spectral;
 #[cfg(feature = "std")]
+mod weights;
+#[cfg(feature = "std")]
 mod write;
 
 #[cfg(feature = "std")]
@@ -101,6 +104,8 @@ pub use integer::{
 };
 pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
 pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
+#[cfg(feature = "std")]
+pub use weights::is_run_weights;
 #[cfg(feature = "std")]
 pub use write::{
     OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, TensorReport, WriteError,

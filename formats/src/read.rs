@@ -8,6 +8,7 @@ use crate::MIN_ALIGNMENT;
 use crate::checksum::crc32;
 use crate::error::{Dims, Name, ReadError, SpecError};
 use crate::header::{FLOAT, Header, TensorInfo};
+use crate::input::InputFacts;
 use crate::spec::{ModelSpec, WeightType};
 
 /// The numbers of a matrix, row by row.
@@ -198,8 +199,8 @@ pub struct ModelFile<'a> {
     /// The decoder.
     pub decoder: Decoder<'a>,
     checksum: u32,
-    data: &'a [u8],
-    file_len: usize,
+    bytes: &'a [u8],
+    header_len: usize,
 }
 
 impl<'a> ModelFile<'a> {
@@ -217,7 +218,7 @@ impl<'a> ModelFile<'a> {
     /// The first thing that is wrong, as a [`ReadError`] that names it.
     pub fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
         let model = Self::read_slot(bytes)?;
-        match bytes.len().saturating_sub(model.file_len) {
+        match bytes.len().saturating_sub(model.file_len()) {
             0 => Ok(model),
             bytes => Err(ReadError::TrailingData { bytes }),
         }
@@ -297,8 +298,8 @@ impl<'a> ModelFile<'a> {
             encoder,
             decoder,
             checksum,
-            data: header.data.get(..data_len).unwrap_or_default(),
-            file_len: header.len + data_len,
+            bytes: slot.get(..header.len + data_len).unwrap_or_default(),
+            header_len: header.len,
         })
     }
 
@@ -311,7 +312,8 @@ impl<'a> ModelFile<'a> {
     ///
     /// [`ReadError::Checksum`].
     pub fn verify_checksum(&self) -> Result<(), ReadError> {
-        let (stored, computed) = (self.checksum, crc32(self.data));
+        let data = self.bytes.get(self.header_len..).unwrap_or_default();
+        let (stored, computed) = (self.checksum, crc32(data));
         if stored == computed {
             Ok(())
         } else {
@@ -319,10 +321,20 @@ impl<'a> ModelFile<'a> {
         }
     }
 
+    /// What the file says of its raw samples. For hosts: it reads the header again.
+    ///
+    /// # Errors
+    ///
+    /// As [`InputFacts::read`].
+    #[inline(never)]
+    pub fn input(&self) -> Result<InputFacts, ReadError> {
+        InputFacts::read(self.bytes)
+    }
+
     /// Bytes of the whole file, and so of flash.
     #[must_use]
     pub const fn file_len(&self) -> usize {
-        self.file_len
+        self.bytes.len()
     }
 
     /// The CRC-32 of the tensor data that the metadata states: a short identity of the weights.

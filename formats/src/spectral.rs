@@ -11,8 +11,9 @@ use crate::read::{Decoder, MatrixRef, ScaleAxis, Weights};
 /// An upper bound of the Lipschitz constant L of the reconstruction's gradient, for the decoder as stored.
 ///
 /// The reconstruction error is `(1/d)‖y − D(z)‖²`, so `L = (2/d)‖W‖²` for a linear decoder (‖·‖ the largest singular
-/// value), and at most `(2/d)‖W1‖²‖W2‖²` for a one-hidden-layer decoder, whose ReLU stretches nothing.
-/// FISTA converges with any step up to 1/L (Beck & Teboulle 2009). Scales of quantised weights are applied.
+/// value). For a one-hidden-layer decoder, whose ReLU stretches nothing, `(2/d)‖W1‖²‖W2‖²` bounds the constant on each piece of
+/// code space on which no hidden unit goes on or off; between pieces the gradient jumps. With a linear decoder FISTA converges for
+/// any step up to 1/L (Beck & Teboulle 2009). Scales of quantised weights are applied.
 ///
 /// A true bound, rounding included, and typically within 0.5 % of the value: see [`squared_norm_bound`], which also
 /// states the cost. 0 for a decoder of zeros.

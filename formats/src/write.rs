@@ -14,7 +14,8 @@ use std::vec::Vec;
 
 use crate::AlignedBytes;
 use crate::checksum::crc32;
-use crate::error::SpecError;
+use crate::error::{ReadError, SpecError};
+use crate::input::InputFacts;
 use crate::integer::Overflow;
 use crate::quant::{
     OwnedMatrix, QuantError, QuantReport, atom_norm, check, dequantize, lipschitz_bound, quantize,
@@ -57,6 +58,8 @@ pub struct OwnedSpec {
     pub preprocessing: Preprocessing,
     /// The range of raw samples, for PSNR.
     pub peak: f32,
+    /// What is known of the raw samples, for [`InputFacts::read`].
+    pub input: InputFacts,
     /// Where it comes from.
     pub provenance: OwnedProvenance,
 }
@@ -105,8 +108,11 @@ pub struct OwnedModel {
 impl OwnedModel {
     /// The model in a file, with scales applied: writing it again with the same number type gives the same weights,
     /// up to rounding.
-    #[must_use]
-    pub fn from_file(file: &ModelFile<'_>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelFile::input`].
+    pub fn from_file(file: &ModelFile<'_>) -> Result<Self, ReadError> {
         let ModelSpec {
             variant,
             input_shape,
@@ -123,7 +129,7 @@ impl OwnedModel {
             commit,
             config_hash,
         } = file.spec.provenance;
-        Self {
+        Ok(Self {
             spec: OwnedSpec {
                 variant,
                 input_shape,
@@ -133,6 +139,7 @@ impl OwnedModel {
                 lambda,
                 preprocessing: file.spec.preprocessing,
                 peak: file.spec.peak,
+                input: file.input()?,
                 provenance: OwnedProvenance {
                     data: data.to_owned(),
                     seed,
@@ -160,7 +167,7 @@ impl OwnedModel {
                     output: dequantize(&output),
                 },
             },
-        }
+        })
     }
 }
 
@@ -327,8 +334,8 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
         ..spec
     };
     spec.check()?;
-    let bytes = tensors.layout(&spec)?;
-    check_read_back(&bytes, &spec)?;
+    let bytes = tensors.layout(&spec, &model.spec.input)?;
+    check_read_back(&bytes, &spec, &model.spec.input)?;
     Ok(Written {
         bytes,
         step_size,
@@ -380,6 +387,7 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
         },
     };
     spec.check()?;
+    model.spec.input.check()?;
     let layout = |field, expected| Err(WriteError::Layout { field, expected });
     match (
         &model.encoder,
@@ -396,11 +404,19 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
 }
 
 /// Reads what was written. Shortest texts are equal exactly if the numbers have the same bits, which `==` would not tell.
-fn check_read_back(bytes: &[u8], spec: &ModelSpec<'_>) -> Result<(), WriteError> {
+fn check_read_back(
+    bytes: &[u8],
+    spec: &ModelSpec<'_>,
+    input: &InputFacts,
+) -> Result<(), WriteError> {
     let bytes = AlignedBytes::from_slice(bytes);
-    match ModelFile::read(&bytes) {
-        Ok(file) if metadata(&file.spec, 0) == metadata(spec, 0) => Ok(()),
-        _ => Err(WriteError::ReadBack),
+    let found = ModelFile::read(&bytes)
+        .and_then(|file| Ok(metadata(&file.spec, &file.input()?, 0)))
+        .map_err(|_| WriteError::ReadBack)?;
+    if found == metadata(spec, input, 0) {
+        Ok(())
+    } else {
+        Err(WriteError::ReadBack)
     }
 }
 
@@ -460,7 +476,7 @@ impl<'m> Tensors<'m> {
     }
 
     /// The file.
-    fn layout(&self, spec: &ModelSpec<'_>) -> Result<Vec<u8>, WriteError> {
+    fn layout(&self, spec: &ModelSpec<'_>, input: &InputFacts) -> Result<Vec<u8>, WriteError> {
         fn vector(name: String, values: &[f32]) -> Stored<'_> {
             Stored {
                 name,
@@ -493,7 +509,7 @@ impl<'m> Tensors<'m> {
                 tensors.push(vector(format!("{tensor}.scale"), scale));
             }
         }
-        lay_out(tensors, |checksum| metadata(spec, checksum))
+        lay_out(tensors, |checksum| metadata(spec, input, checksum))
     }
 }
 
@@ -556,8 +572,12 @@ pub(crate) fn lay_out(
 }
 
 /// Keys and values, sorted. Numbers are written with the fewest digits that read back as the same number.
-pub(crate) fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> Vec<(&'static str, String)> {
-    vec![
+pub(crate) fn metadata(
+    spec: &ModelSpec<'_>,
+    input: &InputFacts,
+    checksum: u32,
+) -> Vec<(&'static str, String)> {
+    let mut entries = vec![
         ("atom_norm", spec.atom_norm.to_string()),
         ("checksum", format!("{checksum:08x}")),
         ("code_dim", spec.code_dim.to_string()),
@@ -583,7 +603,19 @@ pub(crate) fn metadata(spec: &ModelSpec<'_>, checksum: u32) -> Vec<(&'static str
         ("variant", spec.variant.to_string()),
         ("version", FORMAT_VERSION.to_string()),
         ("weights", spec.weights.to_string()),
-    ]
+    ];
+    if let Some([least, most]) = input.range {
+        entries.push(("raw_min", least.to_string()));
+        entries.push(("raw_max", most.to_string()));
+    }
+    if let Some(rate) = input.sample_rate {
+        entries.push(("sample_rate", rate.to_string()));
+    }
+    if let Some(number_type) = input.number_type {
+        entries.push(("number_type", number_type.to_string()));
+    }
+    entries.sort();
+    entries
 }
 
 /// Writes a file so that no reader ever sees half of it: to a temporary name beside it, then renamed.
@@ -630,6 +662,7 @@ mod tests {
                 lambda: 0.1,
                 preprocessing: Preprocessing::IDENTITY,
                 peak: 1.0,
+                input: InputFacts::default(),
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,
@@ -639,7 +672,8 @@ mod tests {
         };
         let bytes = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
         let spec = ModelFile::read(&bytes).unwrap().spec;
-        assert_eq!(check_read_back(&bytes, &spec), Ok(()));
+        let none = InputFacts::default();
+        assert_eq!(check_read_back(&bytes, &spec, &none), Ok(()));
 
         let preprocessing = |mean, contrast| Preprocessing {
             mean,
@@ -655,10 +689,21 @@ mod tests {
                 preprocessing,
                 ..spec
             };
-            assert_eq!(check_read_back(&bytes, &other), Err(WriteError::ReadBack));
+            assert_eq!(
+                check_read_back(&bytes, &other, &none),
+                Err(WriteError::ReadBack)
+            );
         }
+        let other = InputFacts {
+            sample_rate: Some(500.0),
+            ..none
+        };
         assert_eq!(
-            check_read_back(&bytes[..bytes.len() - 1], &spec),
+            check_read_back(&bytes, &spec, &other),
+            Err(WriteError::ReadBack)
+        );
+        assert_eq!(
+            check_read_back(&bytes[..bytes.len() - 1], &spec, &none),
             Err(WriteError::ReadBack)
         );
     }

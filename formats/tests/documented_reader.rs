@@ -16,7 +16,7 @@ fn the_ten_lines_of_python() {
         .output();
     if !has_numpy.is_ok_and(|output| output.status.success()) {
         // Past the test harness, which would hide it.
-        let line = b"skipped: the documented Python reader: python3 with numpy is not installed\n";
+        let line = b"skipped: the documented Python reader: python3 with numpy not found: python3 -m pip install numpy\n";
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
         return;
     }
@@ -55,7 +55,7 @@ fn the_ten_lines_of_python() {
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
 
-        let model = OwnedModel::from_file(&ModelFile::read(&bytes).unwrap());
+        let model = OwnedModel::from_file(&ModelFile::read(&bytes).unwrap()).unwrap();
         let encoder = model.encoder.unwrap();
         let OwnedDecoder::Linear { dictionary } = model.decoder else {
             panic!("not linear")

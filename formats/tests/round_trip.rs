@@ -33,7 +33,7 @@ fn every_variant_decoder_and_weight_type() {
             "{name}"
         );
 
-        let back = OwnedModel::from_file(&file);
+        let back = OwnedModel::from_file(&file).unwrap();
         assert_eq!(back.spec, model.spec, "{name}");
         if weights == WeightType::F32 {
             assert_eq!(back, model, "{name}");
@@ -54,7 +54,7 @@ fn every_variant_decoder_and_weight_type() {
             }
             // Levels survive a second time round; scales may move by a rounding.
             let again = AlignedBytes::from_slice(&write(&back, weights).unwrap());
-            let again = OwnedModel::from_file(&ModelFile::read(&again).unwrap());
+            let again = OwnedModel::from_file(&ModelFile::read(&again).unwrap()).unwrap();
             let (Some(a), Some(b)) = (&back.encoder, &again.encoder) else {
                 continue;
             };

@@ -4,12 +4,12 @@
 //!
 //! ```toml
 //! [dependencies]
-//! sparsecode-runtime = "0.1"
+//! sparsecode-runtime = { path = "../sparsecode/runtime" }
 //! [build-dependencies]
-//! sparsecode-runtime = { version = "0.1", features = ["embed"] }
+//! sparsecode-runtime = { path = "../sparsecode/runtime", features = ["embed"] }
 //! ```
 //!
-//! In `build.rs`:
+//! In `build.rs`, [`model`] for a file whose arithmetic is in f32, [`integer_model`] for one that was exported with `--activations`:
 //!
 //! ```no_run
 //! fn main() -> Result<(), sparsecode_runtime::embed::EmbedError> {
@@ -37,10 +37,11 @@ use std::string::String;
 use std::{env, fs, io};
 
 use sparsecode_formats::{
-    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ModelSpec, ReadError, write_file,
+    AlignedBytes, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ModelSpec, ReadError,
+    is_run_weights, write_file,
 };
 
-/// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`.
+/// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`. Its arithmetic is in f32.
 ///
 /// The same as `Embed::new(path).write()`.
 ///
@@ -49,6 +50,26 @@ use sparsecode_formats::{
 /// See [`Embed::write`].
 pub fn model(path: impl AsRef<Path>) -> Result<(), EmbedError> {
     Embed::new(path).write()
+}
+
+/// Embeds a model file whose arithmetic is in integers (`sparsecode export --activations i16`), as [`model`] does one in f32.
+///
+/// The same as `Embed::new(path).arithmetic(Arithmetic::Integers).write()`.
+///
+/// # Errors
+///
+/// See [`Embed::write`].
+pub fn integer_model(path: impl AsRef<Path>) -> Result<(), EmbedError> {
+    Embed::new(path).arithmetic(Arithmetic::Integers).write()
+}
+
+/// What a program computes in. Samples, codes and the model's type differ, so that a file of the other kind does not compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// `f32`: [`Model`](crate::Model).
+    F32,
+    /// Integers: [`IntegerModel`](crate::IntegerModel).
+    Integers,
 }
 
 /// What to embed, and under which name.
@@ -65,16 +86,25 @@ pub struct Embed {
     path: PathBuf,
     name: String,
     directory: Option<PathBuf>,
+    arithmetic: Arithmetic,
 }
 
 impl Embed {
-    /// The model file at `path`, relative to the package (where build scripts run).
+    /// The model file at `path`, relative to the package (where build scripts run), for arithmetic in f32.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
             name: "model".to_owned(),
             directory: None,
+            arithmetic: Arithmetic::F32,
         }
+    }
+
+    /// Says what the program computes in. A file of the other kind is refused.
+    #[must_use]
+    pub fn arithmetic(mut self, arithmetic: Arithmetic) -> Self {
+        self.arithmetic = arithmetic;
+        self
     }
 
     /// Writes `NAME.rs` and `NAME.safetensors` instead of `model.rs` and `model.safetensors`, for programs with more than
@@ -96,12 +126,13 @@ impl Embed {
     /// build script again when the file changes.
     ///
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the types `Model`, `Workspace`
-    /// and `Code` with these dimensions, and `load()`. For a file for integer arithmetic the types are those of
+    /// and `Code` with these dimensions, and `load()`. For arithmetic in integers the types are those of
     /// [`IntegerModel`](crate::IntegerModel), and there is no `HIDDEN_DIM`.
     ///
     /// # Errors
     ///
-    /// [`EmbedError`] names the file and, if it is not a sound model file, the field. Returned from `main` it fails the
+    /// [`EmbedError`] names the file and, if it is not a sound model file, the field; a sound one of the other
+    /// [`Arithmetic`] is refused. Returned from `main` it fails the
     /// build with that message.
     pub fn write(&self) -> Result<(), EmbedError> {
         let at = |path: &Path| {
@@ -115,11 +146,7 @@ impl Embed {
         std::println!("cargo::rerun-if-changed={}", self.path.display());
 
         let bytes = fs::read(&self.path).map_err(at(&self.path))?;
-        let aligned = AlignedBytes::from_slice(&bytes);
-        let source = self.read(&aligned).map_err(|error| EmbedError::Format {
-            path: self.path.clone(),
-            error,
-        })?;
+        let source = self.read(&AlignedBytes::from_slice(&bytes))?;
 
         // The copy is what was checked, even if the original changes before the compiler reads it.
         for (extension, content) in [("safetensors", bytes.as_slice()), ("rs", source.as_bytes())] {
@@ -129,12 +156,36 @@ impl Embed {
         Ok(())
     }
 
-    /// Checks a file of either arithmetic, and writes the source.
-    fn read(&self, bytes: &[u8]) -> Result<String, ReadError> {
+    /// Checks a file, and writes the source.
+    fn read(&self, bytes: &[u8]) -> Result<String, EmbedError> {
+        let path = || self.path.clone();
+        let (found, source) = self.read_any(bytes).map_err(|error| {
+            if is_run_weights(bytes) {
+                EmbedError::RunWeights { path: path() }
+            } else {
+                EmbedError::Format {
+                    path: path(),
+                    error,
+                }
+            }
+        })?;
+        if found == self.arithmetic {
+            Ok(source)
+        } else {
+            Err(EmbedError::Arithmetic {
+                path: path(),
+                found,
+            })
+        }
+    }
+
+    /// Checks a file of either arithmetic.
+    fn read_any(&self, bytes: &[u8]) -> Result<(Arithmetic, String), ReadError> {
         match ModelFile::read(bytes) {
             Ok(file) => {
                 file.verify_checksum()?;
-                Ok(self.source(&float_types(&file), file.file_len()))
+                let source = self.source(&float_types(&file), file.file_len());
+                Ok((Arithmetic::F32, source))
             }
             Err(ReadError::UnsupportedVersion {
                 found: INTEGER_FORMAT_VERSION,
@@ -143,7 +194,8 @@ impl Embed {
                 file.verify_checksum()?;
                 // The device does not look at the real numbers, so that this is the place to.
                 let spec = file.spec()?;
-                Ok(self.source(&integer_types(&file, &spec), file.file_len()))
+                let source = self.source(&integer_types(&file, &spec), file.file_len());
+                Ok((Arithmetic::Integers, source))
             }
             Err(error) => Err(error),
         }
@@ -228,12 +280,24 @@ pub enum EmbedError {
         /// Why.
         error: io::Error,
     },
+    /// The file holds the weights of a training run, of which a model file has yet to be made.
+    RunWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is not a sound model file.
     Format {
         /// The file.
         path: PathBuf,
         /// Why, with the field.
         error: ReadError,
+    },
+    /// The file is of the other kind.
+    Arithmetic {
+        /// The file.
+        path: PathBuf,
+        /// What it was exported for.
+        found: Arithmetic,
     },
 }
 
@@ -244,7 +308,25 @@ impl core::fmt::Display for EmbedError {
                 "OUT_DIR is not set: call this from a build script, or name a directory",
             ),
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::RunWeights { path } => write!(
+                f,
+                "{}: these are weights of a run, not a model file; `sparsecode export RUN --output model.safetensors` makes one",
+                path.display()
+            ),
             Self::Format { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Arithmetic { path, found } => {
+                let said = match found {
+                    Arithmetic::Integers => {
+                        "the file is for arithmetic in integers, the program for f32; call embed::integer_model in the build script, and \
+                         let samples be i16; or export the model again without --activations"
+                    }
+                    Arithmetic::F32 => {
+                        "the file is for arithmetic in f32, the program for integers; call embed::model in the build script, and let \
+                         samples be f32; or export the model again with --activations i16"
+                    }
+                };
+                write!(f, "{}: {said}", path.display())
+            }
         }
     }
 }
@@ -258,7 +340,7 @@ impl core::fmt::Debug for EmbedError {
 impl core::error::Error for EmbedError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::OutDir => None,
+            Self::OutDir | Self::RunWeights { .. } | Self::Arithmetic { .. } => None,
             Self::Io { error, .. } => Some(error),
             Self::Format { error, .. } => Some(error),
         }

@@ -102,6 +102,7 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 /// #         lambda: 0.01,
 /// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
 /// #         peak: 1.0,
+/// #         input: InputFacts::default(),
 /// #         provenance: OwnedProvenance::default(),
 /// #     },
 /// #     encoder: None,

@@ -96,6 +96,7 @@ impl<'a> ModelView<'a> {
     /// #         lambda: 0.01,
     /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
     /// #         peak: 1.0,
+    /// #         input: InputFacts::default(),
     /// #         provenance: OwnedProvenance::default(),
     /// #     },
     /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),

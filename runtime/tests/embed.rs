@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Shape, file, random_model};
-use sparsecode_formats::WeightType;
-use sparsecode_runtime::embed::{Embed, EmbedError};
+use sparsecode_formats::{ActivationRanges, WeightType, write_integer};
+use sparsecode_runtime::embed::{Arithmetic, Embed, EmbedError};
 
 const SHAPE: Shape = Shape {
     input: 10,
@@ -83,5 +83,70 @@ fn a_bad_file_fails_with_its_name_and_field() {
     assert!(
         error.to_string().starts_with("nowhere.safetensors: "),
         "{error}"
+    );
+}
+
+/// A program is written for one arithmetic: of a file of the other it is told which it is, and what would do.
+#[test]
+fn a_file_of_the_other_arithmetic_is_named_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let linear = random_model(Shape { hidden: 0, ..SHAPE }, 1);
+    let ranges = ActivationRanges {
+        input_scale: 0.01,
+        input_min: -500,
+        input_max: 500,
+        code_max: 8.0,
+    };
+    let integers = write_integer(&linear, &ranges).unwrap().bytes;
+    for (name, bytes, arithmetic, words) in [
+        (
+            "float.safetensors",
+            &*file(&linear, WeightType::I8),
+            Arithmetic::F32,
+            ["for arithmetic in f32", "embed::model", "f32"],
+        ),
+        (
+            "integer.safetensors",
+            &*integers,
+            Arithmetic::Integers,
+            ["for arithmetic in integers", "embed::integer_model", "i16"],
+        ),
+    ] {
+        let source = directory.path().join(name);
+        std::fs::write(&source, bytes).unwrap();
+        let embed = |arithmetic| {
+            let embed = Embed::new(&source).directory(directory.path());
+            embed.arithmetic(arithmetic).write()
+        };
+        let other = match arithmetic {
+            Arithmetic::F32 => Arithmetic::Integers,
+            Arithmetic::Integers => Arithmetic::F32,
+        };
+        let message = format!("{:?}", embed(other).unwrap_err());
+        assert!(message.contains(name), "{message}");
+        for word in words {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+        assert!(!directory.path().join("model.rs").exists());
+        embed(arithmetic).unwrap();
+        std::fs::remove_file(directory.path().join("model.rs")).unwrap();
+    }
+}
+
+#[test]
+fn the_weights_of_a_run_are_named_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("best.safetensors");
+    let header = r#"{"decoder.decoder.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(&source, [&length, header.as_bytes(), &[0; 4]].concat()).unwrap();
+    let error = Embed::new(&source)
+        .directory(directory.path())
+        .write()
+        .unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("weights of a run") && message.contains("sparsecode export"),
+        "{message}"
     );
 }

@@ -18,9 +18,9 @@ use candle_core::{Device, Tensor};
 use criterion::Criterion;
 use rand::{Rng as _, SeedableRng as _};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, InputShape, IntegerFile, ModelFile, OwnedDecoder,
-    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
-    write, write_integer,
+    ActivationRanges, AlignedBytes, Contrast, InputFacts, InputShape, IntegerFile, ModelFile,
+    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+    WeightType, write, write_integer,
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, IntegerRefine, IntegerView, ModelView, Refine, SparseCodeBuf, Start,
@@ -357,6 +357,7 @@ fn owned(bytes: &[u8]) -> Result<OwnedModel> {
             lambda: spec.lambda,
             preprocessing: spec.preprocessing,
             peak: spec.peak,
+            input: InputFacts::default(),
             provenance: OwnedProvenance::default(),
         },
         encoder: Some(OwnedEncoder {
@@ -433,6 +434,7 @@ fn random_model() -> OwnedModel {
                 contrast: Contrast::None,
             },
             peak: 1.0,
+            input: InputFacts::default(),
             provenance: OwnedProvenance::default(),
         },
         encoder: Some(OwnedEncoder {

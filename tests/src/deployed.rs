@@ -5,7 +5,9 @@ use sparsecode_formats::{ModelFile, OwnedDecoder, OwnedModel};
 use sparsecode_runtime::{
     CodeBuffer, ModelView, Refine, Refinement, SparseCodeBuf, Start, WorkspaceBuf,
 };
-use sparsecode_trainer::inference::{Energy, Engine, Inference, InferenceConfig, Stopping};
+use sparsecode_trainer::inference::{
+    Energy, Engine, Inference, InferenceConfig, StepRule, Stopping,
+};
 use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
 
 /// The model of a file in the trainer's orientation, scales applied.
@@ -14,7 +16,7 @@ use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
 ///
 /// Fails if the file's tensors do not have its shapes.
 pub fn autoencoder(file: &ModelFile<'_>) -> Result<Autoencoder> {
-    let owned = OwnedModel::from_file(file);
+    let owned = OwnedModel::from_file(file).map_err(candle_core::Error::wrap)?;
     let (d, l, m) = (
         file.spec.input_dim(),
         file.spec.code_dim(),
@@ -56,6 +58,7 @@ pub fn inference_config(refine: &Refine) -> InferenceConfig {
     InferenceConfig {
         lambda: f64::from(refine.lambda),
         step_size: f64::from(refine.step_size),
+        step_rule: StepRule::Fixed,
         max_iterations: refine.max_iterations as usize,
         tolerance: f64::from(refine.tolerance),
         stopping: Stopping::Freeze,

@@ -1,6 +1,7 @@
 //! The GPU's kernels without a GPU: the same sources compiled for the host (`trainer/kernels/host`), a fiber for each thread, behind
 //! the trait that the driver is behind.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Write};
@@ -11,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use sparsecode_trainer::cuda::{CudaEngine, Facts, Gpu, GpuError, Launch, Memory};
 
-use crate::workspace;
+use crate::{skipped, workspace};
 
 /// In which order threads run between barriers. A kernel without a race gives the same bits in every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,25 @@ impl Memory for Process {
     }
 }
 
+/// The C++ compiler: `CXX`, else `c++`.
+fn compiler() -> OsString {
+    std::env::var_os("CXX").unwrap_or_else(|| "c++".into())
+}
+
+/// Whether there is no C++ compiler, so that the test that asks is skipped; says so.
+pub fn is_missing() -> bool {
+    let compiler = compiler();
+    let found = Command::new(&compiler).arg("--version").output();
+    let missing = !found.is_ok_and(|output| output.status.success());
+    if missing {
+        skipped(&format!(
+            "the GPU's kernels on the host: {} not found: apt install g++, or set CXX",
+            compiler.display()
+        ));
+    }
+    missing
+}
+
 /// A program of `trainer/kernels/host`, compiled once for all tests: in the target folder, under a name that stands for the sources.
 ///
 /// # Panics
@@ -210,7 +230,7 @@ fn build(source: &str) -> anyhow::Result<PathBuf> {
     if program.exists() {
         return Ok(program);
     }
-    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let compiler = compiler();
     let compiled = folder.join("compiling");
     let output = Command::new(&compiler)
         .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"])

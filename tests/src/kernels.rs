@@ -7,7 +7,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::inference::{Energy, Engine, Inference, InferenceConfig, PlainFista};
+use sparsecode_trainer::inference::{
+    Energy, Engine, Inference, InferenceConfig, PlainFista, StepRule,
+};
 use sparsecode_trainer::model::Decoder;
 use sparsecode_trainer::rng::{Stream, generator};
 use sparsecode_trainer::train::{
@@ -78,6 +80,8 @@ impl Problem {
                 max_iterations: 40,
                 // As strong for a sample as in a batch of the published size.
                 variance_weight: inference.variance_weight * n as f64 / 250.0,
+                // Whatever step a test asks for.
+                step_rule: StepRule::Fixed,
                 ..inference
             },
         }
@@ -179,6 +183,8 @@ pub fn short_run(preset: &str, more: &[&str]) -> Config {
         "data.width=6",
         "model.code_dim=40",
         "inference.max_iterations=15",
+        // What keeps the run on a device.
+        "inference.step_rule=fixed",
     ];
     if preset.ends_with("-nl") {
         settings.push("model.hidden_dim=24");

@@ -6,6 +6,7 @@ pub mod golden;
 pub mod kernels;
 pub mod papers;
 pub mod runs;
+pub mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,6 +70,16 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Where cargo puts the programs of these tests' profile.
+pub(crate) fn target_folder() -> PathBuf {
+    // Tests lie in <target>/<profile>/deps.
+    let program = std::env::current_exe().expect("a test has a path");
+    let folder = program.parent().and_then(Path::parent);
+    folder
+        .expect("a test lies in target/profile/deps")
+        .to_owned()
+}
+
 /// The program `sparsecode`, built when it is not up to date.
 ///
 /// # Panics
@@ -86,13 +97,7 @@ pub fn program() -> PathBuf {
                 true => &["--test", "cli", "--features", "sparsecode-tests/cuda"][..],
                 false => &["--tests"],
             });
-            // Tests lie in <target>/<profile>/deps.
-            let folder = std::env::current_exe().expect("a test has a path");
-            let folder = folder
-                .parent()
-                .and_then(Path::parent)
-                .expect("a test lies in target/profile/deps")
-                .to_owned();
+            let folder = target_folder();
             if folder.file_name().is_some_and(|name| name == "release") {
                 build.arg("--release");
             }

@@ -4,14 +4,14 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
-use sparsecode_tests::emulator::{Emulator, Order, compiled};
+use sparsecode_tests::emulator::{self, Emulator, Order, compiled};
 use sparsecode_tests::kernels::{
     Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, uniform,
     values,
 };
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::cuda::CudaEngine;
-use sparsecode_trainer::data::{Dataset, Restore};
+use sparsecode_trainer::data::{Dataset, Named, Restore};
 use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::sweep::supervise::Supervisor;
@@ -26,6 +26,9 @@ fn emulated() -> CudaEngine {
 /// The emulation itself: barriers, warps, the team's memory, and that it finds races, overflows and deadlocks.
 #[test]
 fn the_emulated_device_keeps_its_promises() {
+    if emulator::is_missing() {
+        return;
+    }
     let output = Command::new(compiled("selftest.cpp")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -33,6 +36,9 @@ fn the_emulated_device_keeps_its_promises() {
 
 #[test]
 fn codes_are_the_references() {
+    if emulator::is_missing() {
+        return;
+    }
     let mut ended_early = 0;
     for (n, d, l, m, preset) in SIZES {
         for stopping in [Stopping::Sliding, Stopping::Freeze] {
@@ -60,6 +66,9 @@ fn codes_are_the_references() {
 /// A component that is the same in every sample has no deviation, and no gradient from the hinge: not one from rounding either.
 #[test]
 fn constant_components_are_left_alone() {
+    if emulator::is_missing() {
+        return;
+    }
     let mut problem = Problem::new(40, 12, 20, 0, "mnist/vdl");
     problem.start = Tensor::full(0.3f32, (40, 20), &Device::Cpu).unwrap();
     problem.encoder_codes = problem.start.clone();
@@ -76,6 +85,9 @@ fn constant_components_are_left_alone() {
 /// What leaves the floats ends the loop, with codes from which the caller can tell.
 #[test]
 fn an_overflow_ends_the_loop() {
+    if emulator::is_missing() {
+        return;
+    }
     for m in [0, 16] {
         let mut problem = Problem::new(20, 30, 24, m, "mnist/sdl");
         problem.config.step_size = 1e20;
@@ -111,6 +123,9 @@ fn other_devices() -> Vec<(&'static str, Emulator)> {
 
 #[test]
 fn bits_of_codes_depend_on_nothing_else() {
+    if emulator::is_missing() {
+        return;
+    }
     for (n, d, l, m, preset) in [
         (70, 90, 130, 0, "mnist/vdl"),
         (37, 65, 24, 130, "mnist/vdl-nl"),
@@ -140,6 +155,9 @@ fn run(engine: &dyn Engine, config: &Config) -> Trained {
 
 #[test]
 fn whole_runs_are_the_processors() {
+    if emulator::is_missing() {
+        return;
+    }
     for preset in VARIANTS {
         let config = short_run(preset, &[]);
         let (ours, theirs) = (run(&emulated(), &config), run(&CpuEngine::new(1), &config));
@@ -154,11 +172,22 @@ fn whole_runs_are_the_processors() {
 /// weights that are rounded.
 #[test]
 fn whole_runs_with_other_settings_are_the_processors() {
-    let others: [(&str, &[&str]); 6] = [
+    if emulator::is_missing() {
+        return;
+    }
+    let others: [(&str, &[&str]); 7] = [
         // Steps on the processor, codes from the device.
         (
             "dead-leaves/vdl",
             &["optimizer.quantize_aware=\"i8\"", "epochs=1"],
+        ),
+        (
+            "dead-leaves/vdl",
+            &[
+                "inference.step_rule=bounded",
+                "inference.step_size=50",
+                "epochs=1",
+            ],
         ),
         (
             "dead-leaves/vdl",
@@ -198,12 +227,20 @@ fn whole_runs_with_other_settings_are_the_processors() {
             apart.parameters < 1e-4 && apart.figures < 1e-4,
             "{preset} {settings:?}: {apart:?}"
         );
+        // A step of 50 is held, on the device as on the processor.
+        let is_held = settings.contains(&"inference.step_size=50");
+        for trained in [&ours, &theirs] {
+            assert_eq!(trained.epochs[0].held_step_size.is_some(), is_held);
+        }
     }
 }
 
 /// Data whose samples, or whose values, have each a way of their own back to raw units.
 #[test]
 fn errors_are_measured_in_raw_units() {
+    if emulator::is_missing() {
+        return;
+    }
     let config = short_run("dead-leaves/sdl", &["epochs=1"]);
     let scales = |count: usize| -> Vec<f32> { (0..count).map(|i| 0.1 + (i % 7) as f32).collect() };
     let per_sample = |set: &Dataset| Restore::PerSample {
@@ -232,6 +269,9 @@ fn errors_are_measured_in_raw_units() {
 
 #[test]
 fn bits_of_whole_runs_depend_on_nothing_else() {
+    if emulator::is_missing() {
+        return;
+    }
     for preset in ["dead-leaves/vdl", "dead-leaves/sdl-nl"] {
         let config = short_run(preset, &["epochs=1", "inference.max_iterations=8"]);
         let expected = run(&emulated(), &config);
@@ -251,6 +291,9 @@ fn bits_of_whole_runs_depend_on_nothing_else() {
 /// A run that is stopped in the middle of an epoch, and resumed, comes to the same bytes.
 #[test]
 fn a_resumed_run_ends_the_same() {
+    if emulator::is_missing() {
+        return;
+    }
     let config = short_run("dead-leaves/vdl", &["data.train=200"]);
     let whole = run(&emulated(), &config);
     let folder = tempfile::tempdir().unwrap();
@@ -273,6 +316,9 @@ fn a_resumed_run_ends_the_same() {
 /// Not every epoch has a checkpoint, but the last has; also where the run ends early.
 #[test]
 fn the_last_epoch_is_saved() {
+    if emulator::is_missing() {
+        return;
+    }
     let quick = ["data.train=50", "inference.max_iterations=2"];
     // Nothing is learnt.
     let still = [
@@ -297,6 +343,9 @@ fn the_last_epoch_is_saved() {
 /// Runs of a sweep side by side, in threads of one process, come to what each comes to alone.
 #[test]
 fn a_sweep_packs_its_runs() {
+    if emulator::is_missing() {
+        return;
+    }
     let grid = r#"
         preset = ["ecg/vdl", "ecg/sdl-nl"]
         seed = [1, 2]
@@ -308,6 +357,7 @@ fn a_sweep_packs_its_runs() {
         data.test = 30
         model.code_dim = 20
         inference.max_iterations = 10
+        inference.step_rule = "fixed"
     "#;
     let plan = Grid::parse(grid, "grid.toml").unwrap().plan().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -317,7 +367,7 @@ fn a_sweep_packs_its_runs() {
         let supervisor = Supervisor {
             plan: &plan,
             folder: &folder,
-            data: None,
+            data: &Named::default(),
             workers: Workers::Threads(engine.as_ref()),
             jobs,
             threads: 1,
@@ -342,6 +392,9 @@ fn a_sweep_packs_its_runs() {
 /// What diverges is found on the device, in the same batch and the same place as on the processor.
 #[test]
 fn divergence_is_told_alike() {
+    if emulator::is_missing() {
+        return;
+    }
     for (preset, settings) in [
         ("dead-leaves/sdl", ["inference.step_size=500", "seed=1"]),
         ("dead-leaves/sdl", ["inference.step_size=1e25", "seed=1"]),
@@ -372,6 +425,9 @@ fn divergence_is_told_alike() {
 /// Numbers so large that figures, which are summed in 64 bits, are finite and gradients are not.
 #[test]
 fn gradients_are_looked_at() {
+    if emulator::is_missing() {
+        return;
+    }
     let config = short_run("dead-leaves/sdl", &[]);
     let mut splits = config.data.load(None, config.seed).unwrap();
     splits.train.samples.iter_mut().for_each(|y| *y *= 1e20);
@@ -389,6 +445,9 @@ fn gradients_are_looked_at() {
 /// A run for which there is no memory fails before its first step, and says what helps.
 #[test]
 fn a_run_too_large_says_so() {
+    if emulator::is_missing() {
+        return;
+    }
     let engine = Emulator::new(Order::Forward).memory(1 << 18).engine();
     let folder = tempfile::tempdir().unwrap();
     let config = short_run("dead-leaves/vdl", &[]);
@@ -422,4 +481,20 @@ fn what_does_not_fit_is_refused() {
     problem.inputs = uniform(&[40, 13], 0.0, 1.0, 1);
     let said = problem.infer(&emulated()).unwrap_err().to_string();
     assert!(said.contains("decoder.dictionary"), "{said}");
+}
+
+/// Without a C++ compiler the tests above are skipped, and say what is missing.
+#[test]
+fn a_missing_compiler_is_named() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "codes_are_the_references"])
+        .env("CXX", "no-such-compiler")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("no-such-compiler not found: apt install g++"),
+        "{said}"
+    );
 }

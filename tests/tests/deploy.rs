@@ -549,7 +549,7 @@ fn a_file_is_a_source_again() {
         for weights in WeightType::FLOAT {
             let bytes = subject.file(weights);
             let file = ModelFile::read(&bytes).unwrap();
-            let owned = OwnedModel::from_file(&file);
+            let owned = OwnedModel::from_file(&file).unwrap();
             let again = AlignedBytes::from_slice(&write(&owned, weights).unwrap());
             if weights == WeightType::F32 {
                 assert!(bytes[..] == again[..], "{}", subject.name);

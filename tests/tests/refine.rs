@@ -243,6 +243,7 @@ impl Sklearn {
                     contrast: Contrast::None,
                 },
                 peak: 1.0,
+                input: Default::default(),
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,

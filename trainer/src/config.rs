@@ -3,80 +3,111 @@
 //! A configuration is resolved in layers: a preset, then a TOML file, then single values (`--set inference.lambda=0.01` and the
 //! flags that are short for it). The result is saved with the run as `config.toml`; the hash of that text names it.
 
+mod presets;
+pub mod reference;
+
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sparsecode_formats::Variant;
 
 use crate::data::DataConfig;
-use crate::inference::{InferenceConfig, Stopping};
+use crate::inference::{InferenceConfig, StepRule};
 use crate::model::QuantizeAware;
+use presets::Row;
 
 /// Everything that decides what a run computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What prevents collapse.
+    /// What keeps the codes from collapsing to 0.
     #[serde(with = "variant_text")]
+    #[schemars(schema_with = "variant_text::schema")]
     pub variant: Variant,
-    /// Seed of all random numbers: weights, shuffles, generated data.
+    /// Seed of all random numbers: initial weights, order of samples, random splits, generated
+    /// data.
     pub seed: u64,
     /// Passes over the training samples.
+    #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// n, samples in a mini-batch; the last incomplete batch of an epoch is dropped.
+    /// n, samples in a mini-batch. The last, incomplete mini-batch of an epoch is left out.
+    #[schemars(range(min = 2))]
     pub batch_size: usize,
-    /// Stops when the validation energy has not improved for this many epochs; 0 never does.
+    /// Stops when the validation energy has not improved for this many epochs; 0 never stops early.
     pub patience: u32,
-    /// The networks' sizes.
+    /// Sizes of the networks. The input dimension follows from the data.
     pub model: ModelConfig,
-    /// The energy and FISTA's settings.
+    /// The energy that codes minimise, and how FISTA minimises it. Symbols: `docs/method.md`.
     pub inference: InferenceConfig,
-    /// Learning rates and weight decay.
+    /// Adam's learning rates, and weight decay in its ℓ2 form (added to the gradient).
     pub optimizer: OptimizerConfig,
     /// Where samples come from.
     pub data: DataConfig,
 }
 
 /// The networks' sizes. The input dimension is the data's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// l, components of a code.
+    /// l, components of a code: the atoms of a linear decoder.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub code_dim: usize,
-    /// m, hidden units of a one-hidden decoder; 0 for a linear decoder.
+    /// m, hidden units of a one-hidden-layer decoder; 0 for a linear decoder.
+    #[schemars(range(min = 0, max = u16::MAX))]
     pub hidden_dim: usize,
     /// L, iterations of the LISTA encoder.
+    #[schemars(range(min = 0, max = 255))]
     pub lista_iterations: usize,
 }
 
 /// Adam's settings. Weight decay is the L2 form, added to the gradient.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// η_D.
+    /// η_D, the decoder's learning rate.
+    #[schemars(range(min = 0))]
     pub decoder_learning_rate: f64,
-    /// η_E.
+    /// η_E, the encoder's learning rate.
+    #[schemars(range(min = 0))]
     pub encoder_learning_rate: f64,
-    /// Halves η_D after every so many epochs; 0 keeps it.
+    /// Halves η_D after every so many epochs; 0 keeps it as it is.
     pub halve_decoder_rate_every: u32,
-    /// Decay of the decoder's weight matrices (WDL).
+    /// Weight decay of the decoder's matrices: the regularisation of WDL.
+    #[schemars(range(min = 0))]
     pub decoder_weight_decay: f64,
-    /// Decay of b1, the one-hidden decoder's bias.
+    /// Weight decay of b1, the bias of a one-hidden-layer decoder.
+    #[schemars(range(min = 0))]
     pub hidden_bias_weight_decay: f64,
-    /// Decay of b, the encoder's bias.
+    /// Weight decay of b, the encoder's bias.
+    #[schemars(range(min = 0))]
     pub encoder_bias_weight_decay: f64,
-    /// Learns at the weights that an export for integers will round to: `"i8"`. Not set: at the weights themselves.
+    /// Trains with weights rounded as an export for integers rounds them. Not set: with the weights
+    /// as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize_aware: Option<QuantizeAware>,
+    /// Learns an encoder for the decoder that the run starts from, which stays as it is, bit for
+    /// bit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen_decoder: bool,
 }
 
 /// Why a configuration could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No preset has this name.
-    #[error("no preset '{0}': use one of {1}")]
-    UnknownPreset(String, String),
+    #[error(
+        "no preset '{name}'{guess}; a preset is DATA/MODEL: {data} with {models}, each also as -nl (one-hidden-layer decoder); for example mnist/vdl or patches/vdl-nl",
+        data = listed(&DATA_SETS, "or"),
+        models = listed(&model_names(), "or")
+    )]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// Presets of a similar name, as a question; or nothing.
+        guess: String,
+    },
     /// A `key=value` override that is not one.
     #[error("override '{0}': write it as table.key=value, for example inference.lambda=0.01")]
     BadOverride(String),
@@ -113,6 +144,57 @@ pub fn preset_names() -> Vec<String> {
         .collect()
 }
 
+/// The variants as presets name them.
+fn model_names() -> Vec<&'static str> {
+    let names = Variant::ALL.iter();
+    names.map(|variant| variant.model_name(false)).collect()
+}
+
+/// `a, b or c`.
+fn listed<T: AsRef<str>>(items: &[T], last: &str) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
+    }
+}
+
+/// Asks for the presets that may have been meant by a name that none has.
+fn guess(name: &str) -> String {
+    let (name, presets) = (name.to_ascii_lowercase(), preset_names());
+    let parts = |preset: &str| -> (String, String) {
+        let (data, model) = preset.split_once('/').unwrap_or(("", preset));
+        (data.to_owned(), model.to_owned())
+    };
+    let is_part = |preset: &&String| {
+        let (data, model) = parts(preset);
+        model == name || (data == name && !model.ends_with("-nl"))
+    };
+    let mut found: Vec<&String> = presets.iter().filter(is_part).collect();
+    if found.is_empty() {
+        // Slips of the keyboard: at most two, and one in the model's few letters.
+        let slips = |preset: &str| {
+            let (data, model) = parts(preset);
+            let likely = match name.split_once('/') {
+                Some((d, m)) => {
+                    strsim::osa_distance(&data, d) <= 2 && strsim::osa_distance(&model, m) <= 1
+                }
+                None => true,
+            };
+            let slips = strsim::osa_distance(preset, &name);
+            (likely && slips <= 2).then_some(slips)
+        };
+        let fewest = presets.iter().filter_map(|preset| slips(preset)).min();
+        let is_likely = |preset: &&String| fewest.is_some() && slips(preset) == fewest;
+        found = presets.iter().filter(is_likely).collect();
+    }
+    match found.is_empty() {
+        true => String::new(),
+        false => format!(": did you mean {}?", listed(&found, "or")),
+    }
+}
+
 impl Config {
     /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and patches are the paper's
     /// Table 3, λ as in its figures; DO and WDL take the SDL row, as do the built-in sets with sizes of their own.
@@ -126,9 +208,12 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::UnknownPreset`] lists the names that exist.
+    /// [`ConfigError::UnknownPreset`] names similar ones, and says what the names are made of.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
-        let unknown = || ConfigError::UnknownPreset(name.to_owned(), preset_names().join(", "));
+        let unknown = || ConfigError::UnknownPreset {
+            name: name.to_owned(),
+            guess: guess(name),
+        };
         let (data, model) = name.split_once('/').ok_or_else(unknown)?;
         let (variant, one_hidden) = match model.strip_suffix("-nl") {
             Some(variant) => (variant, true),
@@ -157,6 +242,22 @@ impl Config {
         self
     }
 
+    /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the preset changes with λ,
+    /// wherever λ was set.
+    ///
+    /// # Errors
+    ///
+    /// Names the preset or the key that is unknown, of the wrong type or out of range.
+    pub fn layered(
+        preset: &str,
+        file: Option<&Path>,
+        settings: &[String],
+    ) -> Result<Self, ConfigError> {
+        let base = Self::preset(preset)?;
+        let lambda = base.with_overrides(file, settings)?.inference.lambda;
+        base.at_lambda(lambda).with_overrides(file, settings)
+    }
+
     /// Reads a run's saved configuration.
     ///
     /// # Errors
@@ -183,16 +284,22 @@ impl Config {
             let name = path.display().to_string();
             let text =
                 std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
-            merge(&mut table, parse_table(&text, &name)?);
+            let upper = parse_table(&text, &name)?;
+            match parse_config(upper.clone(), &name) {
+                // A whole configuration, as a run's config.toml: keys that it leaves out are at their default, not this one's.
+                Ok(whole) => table = whole.to_table(),
+                Err(_) => lay_over(&mut table, upper),
+            }
             // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
             parse_config(table.clone(), &name)?;
         }
-        // All settings together, so that their order does not matter: one may choose a source, another set its keys.
+        // All settings together, so that their order does not matter: one may choose a source, another set its keys. A source
+        // that is set twice leaves the other keys: those which the last one does not have are then named.
         let mut upper = toml::Table::new();
         for setting in settings {
-            merge(&mut upper, parse_setting(setting)?);
+            merge_keys(&mut upper, parse_setting(setting)?);
         }
-        merge(&mut table, upper);
+        lay_over(&mut table, upper);
         Self::from_table(table, "")
     }
 
@@ -212,7 +319,7 @@ impl Config {
     /// Names the key that is unknown, of the wrong type or out of range.
     pub fn with_table(&self, settings: toml::Table) -> Result<Self, ConfigError> {
         let mut table = self.to_table();
-        merge(&mut table, settings);
+        lay_over(&mut table, settings);
         Self::from_table(table, "")
     }
 
@@ -260,6 +367,12 @@ impl Config {
             "inference.initial_code",
             inference.initial_code.to_string(),
             "above 0 for a one-hidden decoder without an encoder (presets end in do-nl)",
+        )?;
+        check(
+            !optimizer.frozen_decoder || self.has_encoder(),
+            "optimizer.frozen_decoder",
+            optimizer.frozen_decoder.to_string(),
+            "false for a model without an encoder, which has nothing else to learn",
         )?;
         check(
             self.epochs > 0,
@@ -366,6 +479,19 @@ impl Config {
         matches!(self.variant, Variant::Sdl | Variant::Do)
     }
 
+    /// Why an engine's own device cannot take the run's steps, so that the processor does; `None` if it can.
+    pub fn steps_on_processor(&self) -> Option<&'static str> {
+        if self.optimizer.quantize_aware.is_some() {
+            Some("optimizer.quantize_aware is set")
+        } else if self.optimizer.frozen_decoder {
+            Some("the decoder is frozen")
+        } else if self.inference.step_rule == StepRule::Bounded {
+            Some("inference.step_rule is \"bounded\"")
+        } else {
+            None
+        }
+    }
+
     /// The name of the model: the variant, with `-nl` for a one-hidden decoder.
     pub fn model_name(&self) -> &'static str {
         self.variant.model_name(self.model.hidden_dim > 0)
@@ -392,157 +518,6 @@ impl Config {
     }
 }
 
-/// A row of the hyperparameter table, to be filled for a data set.
-struct Row {
-    variant: Variant,
-    one_hidden: bool,
-    /// Whether the variance hinge is on, which decides most columns of the row.
-    hinge: bool,
-}
-
-impl Row {
-    fn of(variant: Variant, one_hidden: bool) -> Self {
-        Self {
-            variant,
-            one_hidden,
-            hinge: variant == Variant::Vdl,
-        }
-    }
-
-    fn mnist(&self) -> Config {
-        let (lambda, encoder_weight, decoder_rate, encoder_rate) =
-            match (self.hinge, self.one_hidden) {
-                (false, false) => (0.005, 1.0, 1e-3, 3e-4),
-                (true, false) => (0.02, 5.0, 3e-4, 1e-4),
-                (false, true) => (0.01, 1.0, 1e-3, 1e-4),
-                (true, true) => (0.02, 100.0, 3e-4, 1e-4),
-            };
-        let model = ModelConfig {
-            code_dim: 128,
-            hidden_dim: self.hidden(1024),
-            lista_iterations: 3,
-        };
-        let mut config = self.config(
-            model,
-            DataConfig::Mnist(Default::default()),
-            200,
-            lambda,
-            encoder_weight,
-            decoder_rate,
-            encoder_rate,
-        );
-        config.inference.step_size = if self.hinge { 0.5 } else { 1.0 };
-        config.optimizer.hidden_bias_weight_decay = if self.one_hidden { 1e-3 } else { 0.0 };
-        config
-    }
-
-    fn patches(&self) -> Config {
-        let (lambda, encoder_weight, decoder_rate) = match (self.hinge, self.one_hidden) {
-            (false, false) => (0.002, 1.0, 1e-3),
-            (true, false) => (0.005, 5.0, 3e-4),
-            (false, true) => (0.003, 1.0, 1e-3),
-            (true, true) => (0.003, 20.0, 5e-5),
-        };
-        let model = ModelConfig {
-            code_dim: 256,
-            hidden_dim: self.hidden(2048),
-            lista_iterations: 3,
-        };
-        let mut config = self.config(
-            model,
-            DataConfig::Images(Default::default()),
-            100,
-            lambda,
-            encoder_weight,
-            decoder_rate,
-            1e-4,
-        );
-        config.optimizer.encoder_bias_weight_decay = 1e-2;
-        if self.one_hidden {
-            config.optimizer.hidden_bias_weight_decay = if self.hinge { 1e-1 } else { 1e-2 };
-        }
-        config
-    }
-
-    /// The built-in generators: small patches or windows, for which nothing is published.
-    fn built_in(&self, data: &str) -> Config {
-        let (data, code_dim, hidden_dim) = match data {
-            "vibration" => (DataConfig::Vibration(Default::default()), 128, 256),
-            "ecg" => (DataConfig::Ecg(Default::default()), 128, 256),
-            _ => (DataConfig::DeadLeaves(Default::default()), 128, 256),
-        };
-        let (lambda, encoder_weight, decoder_rate) = if self.hinge {
-            (0.01, 5.0, 1e-3)
-        } else {
-            (0.005, 1.0, 1e-3)
-        };
-        let model = ModelConfig {
-            code_dim,
-            hidden_dim: self.hidden(hidden_dim),
-            lista_iterations: 3,
-        };
-        self.config(model, data, 16, lambda, encoder_weight, decoder_rate, 1e-3)
-    }
-
-    fn hidden(&self, hidden_dim: usize) -> usize {
-        if self.one_hidden { hidden_dim } else { 0 }
-    }
-
-    #[allow(clippy::too_many_arguments)] // The columns of the table.
-    fn config(
-        &self,
-        model: ModelConfig,
-        data: DataConfig,
-        epochs: u32,
-        lambda: f64,
-        encoder_weight: f64,
-        decoder_learning_rate: f64,
-        encoder_learning_rate: f64,
-    ) -> Config {
-        Config {
-            variant: self.variant,
-            seed: 31,
-            epochs,
-            batch_size: 250,
-            patience: 0,
-            model,
-            inference: InferenceConfig {
-                lambda,
-                step_size: 0.5,
-                max_iterations: 200,
-                tolerance: 1e-3,
-                stopping: Stopping::Sliding,
-                encoder_weight: if self.variant.has_encoder() {
-                    encoder_weight
-                } else {
-                    0.0
-                },
-                variance_weight: if self.hinge { 10.0 } else { 0.0 },
-                variance_threshold: 0.5,
-                initial_code: if self.one_hidden && !self.variant.has_encoder() {
-                    0.01
-                } else {
-                    0.0
-                },
-            },
-            optimizer: OptimizerConfig {
-                decoder_learning_rate,
-                encoder_learning_rate,
-                halve_decoder_rate_every: if self.hinge && self.one_hidden { 30 } else { 0 },
-                decoder_weight_decay: if self.variant == Variant::Wdl {
-                    5e-4
-                } else {
-                    0.0
-                },
-                hidden_bias_weight_decay: 0.0,
-                encoder_bias_weight_decay: 0.0,
-                quantize_aware: None,
-            },
-            data,
-        }
-    }
-}
-
 fn parse_table(text: &str, name: &str) -> Result<toml::Table, ConfigError> {
     text.parse()
         .map_err(|e: toml::de::Error| ConfigError::Toml(format!(" {name}"), e.to_string()))
@@ -560,7 +535,8 @@ fn parse_config(table: toml::Table, name: &str) -> Result<Config, ConfigError> {
     })
 }
 
-/// `a.b=value` as a document. A value that is not TOML is taken as a string, so that paths need no quotes.
+/// `a.b=value` as a document. A value that is not TOML is taken as a number if it is one elsewhere (`NaN`, `.5`), else as a string, so
+/// that paths need no quotes.
 fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     let bad = || ConfigError::BadOverride(setting.to_owned());
     let (key, value) = setting.split_once('=').ok_or_else(bad)?;
@@ -571,27 +547,54 @@ fn parse_setting(setting: &str) -> Result<toml::Table, ConfigError> {
     {
         return Err(bad());
     }
-    let quoted = toml::Value::String(value.to_owned());
+    let quoted = match value.parse() {
+        Ok(number) => toml::Value::Float(number),
+        Err(_) => toml::Value::String(value.to_owned()),
+    };
     format!("{key} = {value}")
         .parse()
         .or_else(|_| format!("{key} = {quoted}").parse())
         .map_err(|_| bad())
 }
 
+/// [`merge`] of settings with a configuration. Where they choose a person's own signal or array, on which nothing is published that a
+/// run could repeat, FISTA's step is bounded, unless they choose a rule.
+fn lay_over(lower: &mut toml::Table, mut upper: toml::Table) {
+    let source = |table: &toml::Table| {
+        let data = table.get("data").and_then(toml::Value::as_table);
+        data.and_then(|data| data.get("source")).cloned()
+    };
+    let chosen = source(&upper).filter(|chosen| source(lower).as_ref() != Some(chosen));
+    if chosen.is_some_and(|chosen| matches!(chosen.as_str(), Some("signal" | "npy")))
+        && let inference = upper
+            .entry("inference")
+            .or_insert_with(|| toml::Table::new().into())
+        && let Some(inference) = inference.as_table_mut()
+    {
+        inference
+            .entry("step_rule")
+            .or_insert_with(|| "bounded".into());
+    }
+    merge(lower, upper);
+}
+
 /// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
 pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
+    let source = |table: &toml::Table| table.get("data")?.get("source").cloned();
+    if let (Some(above), Some(below)) = (source(&upper), source(lower))
+        && above != below
+    {
+        lower.remove("data");
+    }
+    merge_keys(lower, upper);
+}
+
+/// Lays `upper` over `lower`, key by key.
+fn merge_keys(lower: &mut toml::Table, upper: toml::Table) {
     for (key, value) in upper {
         match (lower.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
-                let other_source = matches!(
-                    (above.get("source"), below.get("source")),
-                    (Some(above), Some(below)) if above != below
-                );
-                if other_source {
-                    *below = above;
-                } else {
-                    merge(below, above);
-                }
+                merge_keys(below, above);
             }
             // `epochs = 5` for a float and `lambda = 1` for an integer mean the same number.
             (Some(below @ toml::Value::Float(_)), toml::Value::Integer(value)) => {
@@ -605,6 +608,7 @@ pub(crate) fn merge(lower: &mut toml::Table, upper: toml::Table) {
 }
 
 mod variant_text {
+    use schemars::{Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use sparsecode_formats::Variant;
 
@@ -624,5 +628,25 @@ mod variant_text {
                 "variant '{text}': use one of sdl, vdl, wdl, do, none"
             ))
         })
+    }
+
+    pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let choices = Variant::ALL.map(|variant| {
+            let meaning = match variant {
+                Variant::Sdl => "Sparse dictionary learning: atoms are kept at norm 1.",
+                Variant::Vdl => {
+                    "Variance-regularised: a hinge holds up the deviation of each code component."
+                }
+                Variant::Wdl => "Weight decay on the decoder.",
+                Variant::Do => {
+                    "Decoder only: atoms of norm 1, no encoder; codes are found by FISTA."
+                }
+                Variant::Plain => "No regularisation: the ablation, which is expected to collapse.",
+                // The test of the reference refuses an empty meaning.
+                _ => "",
+            };
+            json_schema!({ "const": variant.name(), "description": meaning })
+        });
+        json_schema!({ "oneOf": choices })
     }
 }

@@ -17,10 +17,10 @@ pub enum Stream {
         /// Epoch, from 0.
         epoch: u32,
     },
-    /// Noise added to samples for evaluation; one stream per noise level.
+    /// Noise added to samples: unit draws, scaled by whatever deviation the noise has.
     Noise {
-        /// Index of the noise level in the list evaluated.
-        level: u16,
+        /// What is made noisy: 0 for the samples of a data set, other numbers for what is shown beside them.
+        purpose: u16,
     },
     /// Training samples that are generated or cropped.
     TrainData,
@@ -35,7 +35,7 @@ impl Stream {
         match self {
             Self::Weights => 1,
             Self::Shuffle { epoch } => (2 << 32) | u64::from(epoch),
-            Self::Noise { level } => (3 << 32) | u64::from(level),
+            Self::Noise { purpose } => (3 << 32) | u64::from(purpose),
             Self::TrainData => 4,
             Self::ValidationData => 5,
             Self::TestData => 6,

@@ -75,19 +75,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to tell a person whose machine cannot run the tests.
-fn missing() -> Option<String> {
-    if !toolchain::has_target("rustc", "std", TARGET) {
-        return Some(format!(
-            "no standard library for AArch64: run `rustup target add {TARGET}`"
-        ));
-    }
+/// What to tell a person whose machine cannot run the tests: all that is missing.
+pub(crate) fn missing() -> Option<String> {
+    let library = (!toolchain::has_target("rustc", "std", TARGET))
+        .then(|| format!("no standard library for AArch64: run `rustup target add {TARGET}`"));
     let packages = [
         (LINKER, "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
         (EMULATOR, "qemu-user"),
     ];
-    packages
+    let programs = packages
         .into_iter()
-        .find(|(program, _)| !is_installed(program))
-        .map(|(program, packages)| format!("{program} not found: apt install {packages}"))
+        .filter(|(program, _)| !is_installed(program))
+        .map(|(program, packages)| format!("{program} not found: apt install {packages}"));
+    let missing: Vec<String> = library.into_iter().chain(programs).collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
 }

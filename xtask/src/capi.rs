@@ -1,15 +1,15 @@
 //! `cargo xtask capi`: the C API under test by programs in C, on this machine and on two Cortex-M in QEMU.
 
 use std::fmt::{self, Write as _};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use object::read::archive::ArchiveFile;
-use object::{Object as _, ObjectSymbol as _};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 use sparsecode_formats::{
     ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedModel, write_integer,
 };
@@ -19,7 +19,7 @@ use sparsecode_runtime::{IntegerRefine, IntegerView};
 use crate::firmware::host::reference;
 use crate::firmware::npy::{self, Patches};
 use crate::firmware::{self, Core, Setup};
-use crate::toolchain::{self, Toolchain, is_installed};
+use crate::toolchain::{Toolchain, is_installed};
 use crate::{SKIPPED, cargo, root, succeed, target_dir};
 
 /// Build the static library and the programs of `examples/c`, run them, and hold their results to Rust's.
@@ -35,10 +35,45 @@ pub(crate) struct Arguments {
 
 /// Where programs run.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Host,
     M4f,
     M0plus,
+}
+
+impl Place {
+    /// By which compilers, or all that is missing.
+    pub(crate) fn ready(self) -> Result<String, String> {
+        match self {
+            Self::Host => match (
+                missing_compiler(&cc(), "gcc"),
+                missing_compiler(&cxx(), "g++"),
+            ) {
+                (None, None) => Ok(format!("{}, {}", cc(), cxx())),
+                (c, cpp) => {
+                    let missing: Vec<String> = c.into_iter().chain(cpp).collect();
+                    Err(missing.join("; "))
+                }
+            },
+            Self::M4f => Arm::ready(&Core::M4f.setup(), &M4F).map(|(_, arm)| arm.through()),
+            Self::M0plus => {
+                Arm::ready(&Core::M0plus.setup(), &M0PLUS).map(|(_, arm)| arm.through())
+            }
+        }
+    }
+}
+
+fn cc() -> String {
+    env::var("CC").unwrap_or_else(|_| "cc".to_owned())
+}
+
+fn cxx() -> String {
+    env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
+}
+
+/// What to say if a compiler of the host is missing.
+fn missing_compiler(program: &str, package: &str) -> Option<String> {
+    (!is_installed(program)).then(|| format!("{program} not found: apt install {package}"))
 }
 
 impl fmt::Display for Place {
@@ -68,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Place::M4f => device(&folder, &programs, Core::M4f.setup(), &M4F),
             Place::M0plus => device(&folder, &programs, Core::M0plus.setup(), &M0PLUS),
         };
-        if let Some(reason) = outcome.with_context(|| place.to_string())? {
+        for reason in outcome.with_context(|| place.to_string())? {
             println!("{place}: skipped: {reason}");
             skipped = true;
         }
@@ -127,7 +162,7 @@ impl Program {
             code_max: 16.0,
         };
         let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let mut model = OwnedModel::from_file(&file);
+        let mut model = OwnedModel::from_file(&file).map_err(|error| anyhow::anyhow!("{error}"))?;
         // So that there is something to restore.
         model.spec.preprocessing.contrast = Contrast::RemoveMean;
         let written = write_integer(&model, &ranges).map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -280,15 +315,17 @@ impl Data {
     }
 }
 
-/// `cargo` with what builds the static library for any place.
-fn library(mut cargo: Command, folder: &Path) -> Result<()> {
+/// Builds the static library by a `cargo build` for a target, or for this machine, and returns its path.
+pub(crate) fn library(mut cargo: Command, folder: &Path, target: Option<&str>) -> Result<PathBuf> {
     succeed(
         cargo
             .args(["--quiet", "--manifest-path", "capi/Cargo.toml"])
             .current_dir(root())
             .arg("--target-dir")
             .arg(folder),
-    )
+    )?;
+    let folder = target.map_or_else(|| folder.to_owned(), |target| folder.join(target));
+    Ok(folder.join("release").join("libsparsecode.a"))
 }
 
 fn examples() -> PathBuf {
@@ -307,30 +344,30 @@ fn compiler(program: &str, standard: &str) -> Command {
     command
 }
 
-/// Everything on this machine; `Some` reason if it has no compiler.
-fn host(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
-    let of = |variable: &str, default: &str| {
-        std::env::var(variable).unwrap_or_else(|_| default.to_owned())
-    };
-    let (cc, cxx) = (of("CC", "cc"), of("CXX", "c++"));
-    for program in [&cc, &cxx] {
-        if !is_installed(program) {
-            return Ok(Some(format!("{program} not found: apt install gcc g++")));
-        }
+/// Everything on this machine; returns what was skipped, and why.
+fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
+    let (cc, cxx) = (cc(), cxx());
+    if let Some(missing) = missing_compiler(&cc, "gcc") {
+        return Ok(vec![missing]);
     }
     // The header alone, in both languages.
-    for (program, standard, language) in [(&cc, "c99", "c"), (&cxx, "c++11", "c++")] {
+    let header = |program: &str, standard: &str, language: &str| {
         let header = root().join("runtime/include/sparsecode.h");
         let mut check = compiler(program, standard);
         check.args(["-x", language, "-fsyntax-only", "-include"]);
-        succeed(check.arg(header).arg("/dev/null"))?;
+        succeed(check.arg(header).arg("/dev/null"))
+    };
+    header(&cc, "c99", "c")?;
+    let mut skipped = Vec::new();
+    match missing_compiler(&cxx, "g++") {
+        None => header(&cxx, "c++11", "c++")?,
+        Some(missing) => skipped.push(format!("the header in C++: {missing}")),
     }
-    check_documentation(folder, &cc)?;
+    skipped.extend(check_documentation(folder, &cc)?);
 
     let mut build = cargo();
     build.args(["build", "--release"]);
-    library(build, folder)?;
-    let archive = folder.join("release/libsparsecode.a");
+    let archive = library(build, folder, None)?;
     check_symbols(&fs::read(&archive).with_context(|| archive.display().to_string())?)?;
     for program in programs {
         let executable = program.data.join("host");
@@ -356,49 +393,86 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Option<String>> {
         );
         println!("host: {} computes what Rust does", program.source);
     }
+    Ok(skipped)
+}
+
+/// Compiles what the documentation shows; `Some` of what was skipped.
+fn check_documentation(folder: &Path, cc: &str) -> Result<Option<String>> {
+    let text = fs::read_to_string(root().join("docs/embedded.md"))?;
+    let block = |text: &str, language: &str, word: &str| {
+        let fence = format!("```{language}\n");
+        let mut blocks = text.split(&fence).skip(1);
+        let block = blocks.find_map(|rest| {
+            let (block, _) = rest.split_once("\n```")?;
+            block.contains(word).then(|| block.to_owned())
+        });
+        block.with_context(|| format!("docs/embedded.md: no {language} with {word}"))
+    };
+    fs::create_dir_all(folder)?;
+    let source = folder.join("documentation.c");
+    fs::write(&source, format!("{}\n", block(&text, "c", "sparsecode.h")?))?;
+    succeed(compiler(cc, "c99").arg("-fsyntax-only").arg(source))?;
+
+    // The array of the model file: constant, aligned, and the file.
+    if !is_installed("xxd") {
+        return Ok(Some(
+            "the model file as an array: xxd not found: apt install xxd".into(),
+        ));
+    }
+    let model = firmware::folder().join("model/model.safetensors");
+    fs::copy(&model, folder.join("model.safetensors"))?;
+    let mut shell = Command::new("sh");
+    shell.arg("-ec").arg(block(&text, "sh", "xxd")?);
+    succeed(shell.current_dir(folder))?;
+    let object = folder.join("model.o");
+    let mut compile = compiler(cc, "c99");
+    compile.arg("-c").arg(folder.join("model.c"));
+    succeed(compile.arg("-o").arg(&object))?;
+    check_array(&fs::read(object)?, &fs::read(model)?).context("the array of docs/embedded.md")?;
     Ok(None)
 }
 
-/// Compiles what the documentation shows.
-fn check_documentation(folder: &Path, cc: &str) -> Result<()> {
-    let text = fs::read_to_string(root().join("docs/embedded.md"))?;
-    let (_, rest) = text.split_once("\n```c\n").context("a program in C")?;
-    let (program, _) = rest.split_once("\n```\n").context("its end")?;
-    let source = folder.join("documentation.c");
-    fs::write(&source, format!("{program}\n"))?;
-    succeed(compiler(cc, "c99").arg("-fsyntax-only").arg(source))
+/// Whether an object holds a file as `model_file`, where a program does not copy it to RAM and reads it in place.
+fn check_array(object: &[u8], model: &[u8]) -> Result<()> {
+    let object = object::File::parse(object)?;
+    let symbol = object
+        .symbol_by_name("model_file")
+        .context("no model_file")?;
+    let section = symbol.section_index().context("no section")?;
+    let section = object.section_by_index(section)?;
+    ensure!(
+        section.kind() == SectionKind::ReadOnlyData,
+        "model_file is not constant"
+    );
+    ensure!(
+        section.align().is_multiple_of(4) && symbol.address().is_multiple_of(4),
+        "model_file starts anywhere"
+    );
+    let start = usize::try_from(symbol.address() - section.address())?;
+    ensure!(
+        section.data()?.get(start..start + model.len()) == Some(model),
+        "model_file is another file"
+    );
+    Ok(())
 }
 
 /// What a C compiler has to know of a core.
 const M4F: [&str; 3] = ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"];
 const M0PLUS: [&str; 2] = ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"];
 
-/// Everything on a Cortex-M in QEMU; `Some` reason if something is not installed.
+/// Everything on a Cortex-M in QEMU; returns what was skipped, and why.
 fn device(
     folder: &Path,
     programs: &[Program],
     setup: Setup,
     core: &'static [&'static str],
-) -> Result<Option<String>> {
-    let Some(toolchain) = toolchain::choose(setup.target) else {
-        return Ok(Some(toolchain::remedy(setup.target)));
+) -> Result<Vec<String>> {
+    let (toolchain, arm) = match Arm::ready(&setup, core) {
+        Ok(ready) => ready,
+        Err(missing) => return Ok(vec![missing]),
     };
-    let Some(arm) = Arm::find(&toolchain, setup.target, core) else {
-        return Ok(Some(
-            "no C compiler for Cortex-M: apt install clang-19 lld-19, or gcc-arm-none-eabi".into(),
-        ));
-    };
-    if !setup.machine.is_installed() {
-        return Ok(Some(setup.machine.remedy()));
-    }
-    library(
-        toolchain.cargo_build(setup.target, setup.target_cpu),
-        folder,
-    )?;
-    let archive = folder
-        .join(setup.target)
-        .join("release")
-        .join("libsparsecode.a");
+    let build = toolchain.cargo_build(setup.target, setup.target_cpu);
+    let archive = library(build, folder, Some(setup.target))?;
     check_symbols(&fs::read(&archive).with_context(|| archive.display().to_string())?)?;
     for program in programs {
         let sources = [
@@ -440,45 +514,51 @@ fn device(
             setup.name, program.source, arm.compiler
         );
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// A C compiler for Cortex-M without a C library, and a linker.
 struct Arm {
     compiler: &'static str,
-    linker: String,
+    linker: &'static str,
     target: &'static str,
     core: &'static [&'static str],
 }
 
 impl Arm {
-    fn find(
-        toolchain: &Toolchain,
-        target: &'static str,
-        core: &'static [&'static str],
-    ) -> Option<Self> {
+    /// The compilers for a core whose emulator is here, too; else all that is missing.
+    fn ready(setup: &Setup, core: &'static [&'static str]) -> Result<(Toolchain, Self), String> {
+        match (setup.ready(), Self::find(setup.target, core)) {
+            (Ok(toolchain), Some(arm)) => Ok((toolchain, arm)),
+            (ready, arm) => {
+                let c =
+                    "no C compiler for Cortex-M: apt install clang-19 lld-19, or gcc-arm-none-eabi";
+                let c = arm.is_none().then(|| c.to_owned());
+                let missing: Vec<String> = ready.err().into_iter().chain(c).collect();
+                Err(missing.join("; "))
+            }
+        }
+    }
+
+    fn find(target: &'static str, core: &'static [&'static str]) -> Option<Self> {
         let gcc = "arm-none-eabi-gcc";
-        let lld = match toolchain {
-            Toolchain::Distribution { linker } => Some(linker.display().to_string()),
-            Toolchain::Installed => ["ld.lld-19", "ld.lld"]
-                .map(str::to_owned)
-                .into_iter()
-                .find(|linker| is_installed(linker)),
-        };
-        let clang = ["clang-19", "clang"]
-            .into_iter()
-            .find(|compiler| is_installed(compiler));
-        let (compiler, linker) = match (clang, lld) {
-            (Some(compiler), Some(linker)) => (compiler, linker),
-            _ if is_installed(gcc) => (gcc, gcc.to_owned()),
-            _ => return None,
-        };
+        let first = |names: [&'static str; 2]| names.into_iter().find(|name| is_installed(name));
+        let (compiler, linker) =
+            match (first(["clang-19", "clang"]), first(["ld.lld-19", "ld.lld"])) {
+                (Some(compiler), Some(linker)) => (compiler, linker),
+                _ if is_installed(gcc) => (gcc, gcc),
+                _ => return None,
+            };
         Some(Self {
             compiler,
             linker,
             target,
             core,
         })
+    }
+
+    fn through(&self) -> String {
+        format!("{}, {}", self.compiler, self.linker)
     }
 
     fn compile(&self) -> Command {
@@ -492,7 +572,7 @@ impl Arm {
     }
 
     fn link(&self) -> Command {
-        let mut command = Command::new(&self.linker);
+        let mut command = Command::new(self.linker);
         if self.linker == self.compiler {
             command.args(self.core).arg("-mthumb");
             command.args(["-nostdlib", "-Wl,--gc-sections"]);
@@ -504,7 +584,7 @@ impl Arm {
 }
 
 /// Refuses a library that brings names of its own to a C program, or a path to a panic.
-fn check_symbols(archive: &[u8]) -> Result<()> {
+pub(crate) fn check_symbols(archive: &[u8]) -> Result<()> {
     let archive_file = ArchiveFile::parse(archive).context("not a library")?;
     let mut functions = 0;
     for member in archive_file.members() {

@@ -90,8 +90,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What to tell a person who has no nvcc.
+pub(crate) fn missing() -> Option<String> {
+    (!is_installed(&nvcc())).then(|| {
+        format!(
+            "{} not found: set NVCC or CUDA_HOME (CUDA 13), or run `cargo xtask cuda --install`",
+            nvcc()
+        )
+    })
+}
+
 /// nvcc, as `trainer/build.rs` finds it.
-fn nvcc() -> String {
+pub(crate) fn nvcc() -> String {
     if let Ok(nvcc) = env::var("NVCC") {
         return nvcc;
     }

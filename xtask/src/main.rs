@@ -13,12 +13,15 @@ mod cuda;
 mod firmware;
 mod golden;
 mod gpu;
+mod guide;
 mod header;
+mod no_panic;
 mod no_std;
 mod parity;
 mod results;
 mod table1;
 mod toolchain;
+mod tools;
 
 #[derive(Parser)]
 #[command(
@@ -38,10 +41,14 @@ enum Task {
     FirmwareModel(firmware::model::Arguments),
     /// Denoise a signal sample by sample on a core in QEMU, and hold it to the host's result
     Stream(firmware::stream::Arguments),
+    /// Look for a path to a panic in firmware and C library, built in every way that is here
+    NoPanic(no_panic::Arguments),
     /// Build the crates that run on devices for bare-metal targets
     NoStd(no_std::Arguments),
     /// Build the C API, and run programs in C on the host and in QEMU
     Capi(capi::Arguments),
+    /// Build and run the program of docs/embedded.md
+    Guide(guide::Arguments),
     /// Run the runtime's tests on AArch64 processors in QEMU
     Aarch64(aarch64::Arguments),
     /// Write the header of the C API from its source
@@ -59,21 +66,30 @@ enum Task {
     Bench(bench::Bench),
     /// Write the golden files anew and say what changed
     Golden(golden::Arguments),
+    /// Say what the other commands can run on this machine, and what is missing for the rest
+    Tools(tools::Arguments),
 }
 
 /// The exit status of "nothing failed, but something could not run here", as automake's tests have it.
 const SKIPPED: u8 = 77;
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    if let Err(error) = toolchain::check_variable() {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(2);
+    }
+    let outcome = match arguments.command {
         Task::Firmware(arguments) => firmware::run(&arguments),
         Task::FirmwareModel(arguments) => {
             firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
         Task::Stream(arguments) => firmware::stream::run(&arguments),
+        Task::NoPanic(arguments) => no_panic::run(&arguments),
         Task::NoStd(arguments) => no_std::run(&arguments),
         Task::Capi(arguments) => capi::run(&arguments),
         Task::Aarch64(arguments) => aarch64::run(&arguments),
+        Task::Guide(arguments) => guide::run(&arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Gpu(arguments) => gpu::run(&arguments),
         Task::Cuda(arguments) => cuda::run(&arguments),
@@ -81,6 +97,10 @@ fn main() -> ExitCode {
         Task::Table1(arguments) => table1::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Golden(arguments) => golden::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Tools(arguments) => {
+            tools::run(&arguments);
+            Ok(ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

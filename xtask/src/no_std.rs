@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     target: Vec<String>,
 }
 
-const TARGETS: [&str; 4] = [
+pub(crate) const TARGETS: [&str; 4] = [
     "thumbv6m-none-eabi",
     "thumbv7em-none-eabihf",
     "thumbv8m.main-none-eabihf",

@@ -1,9 +1,18 @@
 //! Which compiler can build for a bare-metal target on this machine.
+//!
+//! There are two ways: the active compiler with the target that `rustup target add` installs, and Debian's, which compiles `core` along.
+//! The first is preferred; `SPARSECODE_TOOLCHAIN` chooses one, or `none`.
 
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+/// Chooses a way: `rustup`, `debian`, or `none`, as if no compiler were here.
+const VARIABLE: &str = "SPARSECODE_TOOLCHAIN";
 
 /// A way to compile for one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +46,37 @@ pub(crate) fn remedy(target: &str) -> String {
     )
 }
 
-/// The active compiler if it has the target, else the distribution's if it has library sources and a linker.
+/// The preferred way to build for `target`.
 pub(crate) fn choose(target: &str) -> Option<Toolchain> {
-    if has_target("rustc", "core", target) {
-        return Some(Toolchain::Installed);
+    ways(target).into_iter().next()
+}
+
+/// Every way to build for `target` that [`VARIABLE`] allows, the preferred first.
+pub(crate) fn ways(target: &str) -> Vec<Toolchain> {
+    let allowed = |name: &str| env::var(VARIABLE).is_ok_and(|chosen| chosen == name);
+    let any = env::var_os(VARIABLE).is_none();
+    let installed = ((any || allowed("rustup")) && has_target("rustc", "core", target))
+        .then_some(Toolchain::Installed);
+    let distribution = match any || allowed("debian") {
+        true => distribution(),
+        false => None,
+    };
+    installed.into_iter().chain(distribution).collect()
+}
+
+/// Refuses a [`VARIABLE`] that names no way.
+pub(crate) fn check_variable() -> Result<()> {
+    match env::var(VARIABLE).as_deref() {
+        Err(env::VarError::NotPresent) | Ok("rustup" | "debian" | "none") => Ok(()),
+        other => bail!(
+            "{VARIABLE} is {:?}: expected rustup, debian or none",
+            other.unwrap_or("not text")
+        ),
     }
+}
+
+/// Debian's compiler, if it has library sources and a linker.
+fn distribution() -> Option<Toolchain> {
     let sysroot = output(Command::new("/usr/bin/rustc").args(["--print", "sysroot"]))?;
     let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
     let linker = ["ld.lld-19", "ld.lld"]

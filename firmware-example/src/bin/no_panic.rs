@@ -2,7 +2,7 @@
 //!
 //! The panic handler calls a function that does not exist. It is dropped if the optimised program has no path to it;
 //! otherwise the linker reports `a_panic_is_reachable` as undefined. There is no allocator either, so an allocation
-//! would not link. `cargo xtask firmware` builds this for the M0+, the M4F and RV32IMC, in release.
+//! would not link. `cargo xtask no-panic` builds this for every kind of core, in every way to build that is here, in release.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code)]

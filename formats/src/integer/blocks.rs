@@ -159,9 +159,15 @@ impl<'a, T: Packed> Blocks<'a, T> {
     /// All blocks, in order.
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
-        // A matrix without rows has no numbers, and `chunks_exact` wants a length.
-        self.values
-            .chunks_exact(self.rows.wrapping_mul(T::PER_EIGHT).max(1))
+        // Not `chunks_exact`: its check of the length stays in programs that link the precompiled `core`. A matrix without rows
+        // has no numbers, and with a length of 1 no blocks.
+        let length = self.rows.wrapping_mul(T::PER_EIGHT).max(1);
+        let mut rest = self.values;
+        core::iter::from_fn(move || {
+            let (block, after) = rest.split_at_checked(length)?;
+            rest = after;
+            Some(block)
+        })
     }
 
     /// One level; `None` outside the matrix.

@@ -20,8 +20,8 @@ use crate::spec::{Contrast, ModelSpec, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
 use crate::write::{Stored, check_layout, largest_step, lay_out, metadata};
 use crate::{
-    AlignedBytes, INTEGER_FORMAT_VERSION, OwnedDecoder, OwnedModel, SpecError, TensorReport,
-    WriteError,
+    AlignedBytes, INTEGER_FORMAT_VERSION, InputFacts, OwnedDecoder, OwnedModel, SpecError,
+    TensorReport, WriteError,
 };
 
 /// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
@@ -125,14 +125,16 @@ pub fn write_integer_as(
     spec.check()?;
 
     let reports = file.reports.clone();
-    let bytes = file.layout(&spec, ranges, &plan)?;
+    let input = &model.spec.input;
+    let bytes = file.layout(&spec, input, ranges, &plan)?;
     let aligned = AlignedBytes::from_slice(&bytes);
     let written = IntegerFile::read(&aligned).map_err(|_| WriteError::ReadBack)?;
     written.prove().map_err(WriteError::Overflow)?;
-    let same = written
+    let found = written
         .spec()
-        .is_ok_and(|found| metadata(&found, 0) == metadata(&spec, 0));
-    if !same {
+        .and_then(|found| Ok(metadata(&found, &InputFacts::read(&bytes)?, 0)))
+        .map_err(|_| WriteError::ReadBack)?;
+    if found != metadata(&spec, input, 0) {
         return Err(WriteError::ReadBack);
     }
     let report = IntegerReport {
@@ -706,6 +708,7 @@ impl Parts {
     fn layout(
         &self,
         spec: &ModelSpec<'_>,
+        input: &InputFacts,
         ranges: &ActivationRanges,
         plan: &Plan,
     ) -> Result<Vec<u8>, WriteError> {
@@ -720,7 +723,7 @@ impl Parts {
                 bytes,
             });
         lay_out(tensors.collect(), |checksum| {
-            let mut entries = metadata(spec, checksum);
+            let mut entries = metadata(spec, input, checksum);
             for (key, value) in &mut entries {
                 if *key == "version" {
                     *value = INTEGER_FORMAT_VERSION.to_string();

@@ -2,8 +2,8 @@
 #![allow(dead_code)] // no test file uses all of it
 
 use sparsecode_formats::{
-    AlignedBytes, Contrast, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance,
-    OwnedSpec, Preprocessing, Variant,
+    AlignedBytes, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel,
+    OwnedProvenance, OwnedSpec, Preprocessing, Variant,
 };
 
 /// Reproducible numbers in ±1 (Knuth's MMIX generator).
@@ -66,6 +66,7 @@ pub(crate) fn sized(
                 },
             },
             peak: 1.0,
+            input: InputFacts::default(),
             provenance: OwnedProvenance {
                 data: "patches/σ=5 (natural)".into(),
                 seed: u64::MAX,

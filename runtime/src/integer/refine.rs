@@ -168,7 +168,7 @@ impl Energy {
         // rounded up, below an integer.
         let shift = finer.wrapping_add(1) & 31;
         let square = self.square.wrapping_sub(other.square);
-        let rounded_up = square.wrapping_add((1 << shift) - 1) >> shift;
+        let rounded_up = square.wrapping_add((1_i64 << shift).wrapping_sub(1)) >> shift;
         rounded_up <= self.linear.wrapping_sub(other.linear)
     }
 }

@@ -62,6 +62,7 @@ impl<const WIDTH: usize, const INPUT: usize> Default for FrameScratch<WIDTH, INP
 /// #             contrast: Contrast::Local { window: 5, sigma: 2.0, floor: 0.1 },
 /// #         },
 /// #         peak: 1.0,
+/// #         input: InputFacts::default(),
 /// #         provenance: OwnedProvenance::default(),
 /// #     },
 /// #     encoder: None,

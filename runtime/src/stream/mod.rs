@@ -27,6 +27,7 @@
 //! #         lambda: 0.01,
 //! #         preprocessing: Preprocessing::IDENTITY,
 //! #         peak: 1.0,
+//! #         input: InputFacts::default(),
 //! #         provenance: OwnedProvenance::default(),
 //! #     },
 //! #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),

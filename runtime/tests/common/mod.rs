@@ -6,8 +6,9 @@
 pub(crate) mod exact;
 
 use sparsecode_formats::{
-    AlignedBytes, Contrast, Decoder, InputShape, MatrixRef, ModelFile, OwnedDecoder, OwnedEncoder,
-    OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write,
+    AlignedBytes, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
+    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
+    write,
 };
 
 /// Numbers that depend on the seed alone (SplitMix64).
@@ -66,6 +67,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> OwnedModel {
                 contrast: Contrast::None,
             },
             peak: 1.0,
+            input: InputFacts::default(),
             provenance: OwnedProvenance::default(),
         },
         encoder: lista.map(|_| OwnedEncoder {

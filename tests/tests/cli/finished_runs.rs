@@ -46,6 +46,18 @@ fn runs_are_measured() {
     assert!(table.contains("FISTA") && table.contains("dB"), "{table}");
 }
 
+/// Noise of a deviation is the same noise, whatever else is measured.
+#[test]
+fn noise_does_not_depend_on_its_place_in_the_list() {
+    let run = Runs::get().path("image");
+    let figures = |noise: &str| json(&["evaluate", text(&run), "--noise", noise, "--json"]);
+    let alone = figures("0.1");
+    let several = figures("0.05,0.1,0.2");
+    assert_eq!(alone[1], several[2]);
+    assert_eq!(alone[0], several[0]);
+    assert_eq!(figures("0.2,0.1")[2], alone[1]);
+}
+
 #[test]
 fn features_are_pictures() {
     let runs = Runs::get();

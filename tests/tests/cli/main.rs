@@ -1,13 +1,20 @@
 //! The program as a person uses it: commands, exit codes, messages, files.
 
+mod configuration;
 mod finished_runs;
+mod given_back;
+mod import;
 mod integers;
+mod model_on_data;
+mod old_runs;
+mod places;
 mod refine;
 mod samples;
 #[cfg(target_os = "linux")]
 mod slurm;
 mod sweep;
 mod training;
+mod units;
 mod usage;
 mod whole;
 
@@ -30,10 +37,11 @@ use sparsecode_trainer::export::{HostModel, TrainedRun};
 use sparsecode_trainer::train::{Checkpoint, RunFolder, Weights};
 use tempfile::TempDir;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["quickstart"],
     &["train"],
+    &["config"],
     &["sweep"],
     &["sweep", "plan"],
     &["sweep", "run"],

@@ -112,7 +112,7 @@ fn flags_of_refinement_do_what_they_say() {
         let more = |flag, value| encode(model, &["--refine", "500", flag, value]);
         let [little, much] = ["0", "0.5"].map(|lambda| zeros(&more("--lambda", lambda)));
         assert!(little < zeros(&fista) && zeros(&fista) < much, "{model}");
-        let bytes = AlignedBytes::read(&runs.path(model)).unwrap();
+        let bytes = AlignedBytes::read(runs.path(model)).unwrap();
         let spec = *HostModel::new(&bytes, model).unwrap().spec();
         let sigma = 0.1 / spec.preprocessing.deviation;
         let lambda = sparsecode_runtime::Refine::for_noise(&spec, sigma).lambda;

@@ -111,8 +111,8 @@ fn save_wav(path: &Path, values: &[f32]) {
     for half in [1u16, 1] {
         bytes.extend(half.to_le_bytes());
     }
-    bytes.extend(250u32.to_le_bytes());
-    bytes.extend(500u32.to_le_bytes());
+    bytes.extend(360u32.to_le_bytes());
+    bytes.extend(720u32.to_le_bytes());
     for half in [2u16, 16] {
         bytes.extend(half.to_le_bytes());
     }

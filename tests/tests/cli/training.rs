@@ -149,7 +149,8 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
     assert!(interrupt.success());
     let mut message = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut message).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{message}");
+    // So that nothing which `&&` puts behind it takes half a model for a whole one.
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
     let checkpoint = Checkpoint::read(&RunFolder::new(&out).checkpoint()).unwrap();
     assert!(
         checkpoint.position().epoch() < EPOCHS,
@@ -167,6 +168,53 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
         .lines()
         .count();
     assert_eq!(epochs, EPOCHS as usize);
+}
+
+/// TERM is Ctrl-C of a batch system; a run that it ends in its first epoch has no model yet, and every command says so.
+#[cfg(unix)]
+#[test]
+fn a_first_epoch_that_is_interrupted_leaves_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let long = [
+        "--set",
+        "data.train=200000",
+        "--set",
+        "data.hop=1",
+        "--quiet",
+    ];
+    let mut child = sparsecode()
+        .args(["train", "--preset", "ecg/vdl", "--out", text(&out)])
+        .args(long)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Written when training begins.
+    wait_for(&RunFolder::new(&out).metrics());
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut message = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
+    assert!(!RunFolder::new(&out).best().exists(), "an epoch was done");
+    let (file, picture) = (
+        folder.path().join("m.safetensors"),
+        folder.path().join("f.png"),
+    );
+    for command in [
+        &["evaluate", text(&out)][..],
+        &["export", text(&out), "--output", text(&file)],
+        &["features", text(&out), "--output", text(&picture)],
+    ] {
+        refused(1, command, &["no model yet", "--resume", text(&out)]);
+    }
 }
 
 #[test]

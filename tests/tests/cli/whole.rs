@@ -68,6 +68,71 @@ fn the_quickstart_goes_all_the_way() {
     }
 }
 
+/// What is there is not replaced without a word, and what is interrupted is no success.
+#[test]
+fn the_quickstart_replaces_nothing_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("quick");
+    let small = [
+        "quickstart",
+        "--epochs",
+        "1",
+        "--quiet",
+        "--set",
+        "data.train=500",
+        "--set",
+        "data.test=50",
+        "--set",
+        "data.validation=50",
+        "--output",
+        text(&out),
+    ];
+    let said = done(&small);
+    // The figures of the picture are those of the table, and say of how many samples.
+    assert!(
+        said.contains("patches.png") && said.contains("the figures are those of all"),
+        "{said}"
+    );
+    let model = out.join("model.safetensors");
+    let before = std::fs::read(&model).unwrap();
+    let seeded = [&small[..], &["--seed", "5"]].concat();
+    refused(2, &seeded, &["quick", "--overwrite", "--output"]);
+    assert!(std::fs::read(&model).unwrap() == before);
+    // Nor is a model file without its run.
+    std::fs::remove_dir_all(out.join("run")).unwrap();
+    refused(2, &seeded, &["model.safetensors", "--overwrite"]);
+    done(&[&seeded[..], &["--overwrite"]].concat());
+    assert!(std::fs::read(&model).unwrap() != before);
+
+    let long = folder.path().join("long");
+    let mut child = sparsecode()
+        .args([
+            "quickstart",
+            "--epochs",
+            "500",
+            "--quiet",
+            "--output",
+            text(&long),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    super::training::wait_for(&RunFolder::new(long.join("run")).metrics());
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut message = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
+    assert!(message.contains("--overwrite"), "{message}");
+    assert!(!long.join("model.safetensors").exists());
+}
+
 /// Answers requests for the files of a folder, or for anything with the same bytes, until the test program ends.
 fn serve(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

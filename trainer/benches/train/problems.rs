@@ -10,7 +10,7 @@ use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::evaluate::Samples;
 use sparsecode_trainer::inference::{CpuEngine, Engine, Inference, InferenceConfig};
-use sparsecode_trainer::inference::{Energy, Stopping};
+use sparsecode_trainer::inference::{Energy, StepRule, Stopping};
 use sparsecode_trainer::model::{Autoencoder, Decoder};
 use sparsecode_trainer::train::Learner;
 
@@ -228,6 +228,7 @@ impl MadeUp {
                 lambda: 1e-4,
                 // Small enough for every size, and without a tolerance: all iterations, near the codes that made the inputs.
                 step_size: 0.1,
+                step_rule: StepRule::Fixed,
                 max_iterations: iterations,
                 tolerance: 0.0,
                 stopping: Stopping::Sliding,

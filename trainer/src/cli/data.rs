@@ -21,7 +21,7 @@ enum Command {
 #[derive(Args)]
 #[command(after_help = "Example:\n  sparsecode data fetch mnist --output data")]
 struct Fetch {
-    /// Which one
+    /// Data set
     #[arg(value_enum)]
     set: Set,
     /// Folder to put it in

@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::check_extension;
+use super::input::check_output;
 use crate::data::npy::write_npy_f32;
 use crate::export::{HostModel, read_model};
 
@@ -24,15 +25,19 @@ pub(super) struct Arguments {
     /// Samples to write, in raw units
     #[arg(long, value_name = "Y.npy")]
     output: PathBuf,
+    /// Let the output take the place of the input
+    #[arg(long)]
+    overwrite: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.input, &["npy"])?;
     check_extension(&arguments.output, &["npy"])?;
+    check_output(&arguments.output, &[&arguments.input], arguments.overwrite)?;
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
     let (d, l) = (host.spec().input_dim(), host.spec().code_dim());
-    let (count, codes) = super::read_rows(&arguments.input, l)?;
+    let (_, count, codes) = super::read_rows(&arguments.input, l)?;
     let mut samples = vec![0.0f32; count * d];
     for (row, (code, sample)) in codes
         .chunks_exact(l)

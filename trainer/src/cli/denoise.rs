@@ -1,159 +1,216 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use sparsecode_formats::Contrast;
+use serde::Serialize;
 
+use super::input::{FileFlags, UnitFlags, check_not, check_output, known, told};
 use super::refine::RefineFlags;
-use super::{check_extension, usage};
-use crate::data::Column;
-use crate::data::npy::{read_npy_f32, write_npy_f32};
-use crate::data::signal::read_signal;
-use crate::denoise::{denoise_image, denoise_signal};
-use crate::export::{HostModel, HostRefine, read_model};
-use crate::report::image::Picture;
-use crate::storage::write_atomic;
+use super::{check_extension, print_json, usage};
+use crate::denoise::denoise;
+use crate::evaluate::deployed::{psnr_raw, snr_raw};
+use crate::export::{HostModel, read_model};
+use crate::given::Given;
+use crate::report::table::{Table, decibels};
+use crate::units::Known;
 
-/// Clean raw samples (.npy), an image (.png, .jpg, .pgm) or a signal (.npy, .csv, .wav) with a model file
+/// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy) with a model file
 ///
-/// Images and signals are cut into overlapping patches that are averaged where they overlap. An array N×d (or N×h×w) is denoised row by
-/// row; a one-dimensional array is a signal.
+/// Pictures and signals are cut into overlapping windows that are averaged where they overlap. The output has the number type, the other
+/// columns and the sample rate of the input if it is a file of the same kind. A model takes one channel: several columns, stereo and
+/// colours are cleaned each alone; opacity stays as it is.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode denoise model.safetensors --input noisy.png --output clean.png --refine 50 --sigma 0.1
-  sparsecode denoise model.safetensors --input ecg.csv --output clean.csv")]
+  sparsecode denoise model.safetensors --input ecg.csv --column II --output clean.csv
+  sparsecode denoise model.safetensors --input noisy.wav --output clean.wav --column all --reference studio.wav")]
 pub(super) struct Arguments {
     /// Model file
     file: PathBuf,
     /// What to clean
     #[arg(long)]
     input: PathBuf,
-    /// Where to write it: .png for an image, .npy, .csv or .wav for a signal, .npy for an array
+    /// Where to write it: the same kind of file as the input; a recording as any of .csv, .wav and .npy
     #[arg(long)]
     output: PathBuf,
+    /// Let the output take the place of the input
+    #[arg(long)]
+    overwrite: bool,
+    /// The same without noise: print PSNR and SNR before and after, and what was gained
+    #[arg(long, value_name = "CLEAN")]
+    reference: Option<PathBuf>,
     #[command(flatten)]
     refine: RefineFlags,
-    /// Distance between neighbouring patches [default: a quarter of the patch]
+    #[command(flatten)]
+    reading: FileFlags,
+    #[command(flatten)]
+    units: UnitFlags,
+    /// Print JSON
     #[arg(long)]
-    hop: Option<usize>,
-    /// Column of a .csv or channel of a .wav, by name or index from 0 [default: the first]
-    #[arg(long)]
-    column: Option<String>,
+    json: bool,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct Report {
+    output: PathBuf,
+    input: String,
+    /// Values in each part.
+    values: usize,
+    /// Values cut to the range of the output's number type.
+    clipped: usize,
+    parts: Vec<PartReport>,
+}
+
+#[derive(Serialize)]
+struct PartReport {
+    /// Null where there is one part.
+    name: Option<String>,
+    /// Against the reference; null without one.
+    gain: Option<Gain>,
+}
+
+/// In dB.
+#[derive(Serialize)]
+struct Gain {
+    psnr_before: f64,
+    psnr_after: f64,
+    snr_before: f64,
+    snr_after: f64,
+    gain: f64,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let bytes = read_model(&arguments.file)?;
-    let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
-    let spec = *host.spec();
-    if arguments.hop == Some(0) {
-        return Err(usage("--hop: at least 1"));
+    let Arguments {
+        file,
+        input,
+        output,
+        ..
+    } = arguments;
+    check_not(output, "--output", "model", file)?;
+    check_output(output, &[input], arguments.overwrite)?;
+    if let Some(reference) = &arguments.reference {
+        check_not(output, "--output", "reference", reference)?;
     }
-    let hop = arguments
-        .hop
-        .unwrap_or(usize::from(spec.input_shape.width).div_ceil(4));
+    let bytes = read_model(file)?;
+    let mut host = HostModel::new(&bytes, &file.display().to_string())?;
+    let known = known(&host, &bytes, file)?;
     let refine = arguments.refine.settings(&host)?;
-    let refine = refine.as_ref();
-    let extension = arguments
-        .input
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or("")
-        .to_ascii_lowercase();
-    match extension.as_str() {
-        "png" | "jpg" | "jpeg" | "pgm" => {
-            check_extension(&arguments.output, &["png"])?;
-            let image = image::open(&arguments.input)
-                .map_err(|e| anyhow::anyhow!("{}: {e}", arguments.input.display()))?
-                .to_luma32f();
-            let (width, height) = (image.width() as usize, image.height() as usize);
-            let clean = denoise_image(&mut host, image.as_raw(), width, height, hop, refine)
-                .with_context(|| arguments.input.display().to_string())?;
-            Picture::from_levels(width, height, &clean)?.save(&arguments.output)?;
-            println!("{}: {width}x{height}", arguments.output.display());
-        }
-        "csv" | "wav" => arguments.signal(&mut host, hop, refine)?,
-        "npy" => {
-            let (shape, _) = read_npy_f32(&arguments.input)?;
-            if shape.len() == 1 {
-                arguments.signal(&mut host, hop, refine)?;
-            } else {
-                check_extension(&arguments.output, &["npy"])?;
-                if matches!(spec.preprocessing.contrast, Contrast::Local { .. }) {
-                    return Err(usage(
-                        "--input: this model normalises local contrast, which needs a patch's surroundings; give a whole image",
-                    ));
-                }
-                let (count, mut samples) = super::read_rows(&arguments.input, spec.input_dim())?;
-                for sample in samples.chunks_exact_mut(spec.input_dim()) {
-                    host.denoise(sample, refine)?;
-                }
-                write_npy_f32(&arguments.output, &shape, &samples)?;
-                println!("{}: {count} samples", arguments.output.display());
-            }
-        }
-        _ => {
-            return Err(usage(format!(
-                "{}: expected .npy, .csv, .wav, .png, .jpg or .pgm",
-                arguments.input.display()
-            )));
-        }
+    let mut given = arguments.reading.read(input, &host)?;
+    check_extension(output, given.endings())?;
+    given.check(output).map_err(told)?;
+    let reference = arguments.reference(&host, &known, &given)?;
+    let unit = arguments.units.to_raw(&known, &mut given)?;
+    let mut cleaned = Vec::new();
+    let mut parts = Vec::new();
+    for (index, part) in given.parts.iter().enumerate() {
+        let clean = denoise(
+            &mut host,
+            &part.values,
+            given.layout,
+            refine.as_ref(),
+            &mut |_, _| {},
+        )
+        .with_context(|| input.display().to_string())?;
+        let gain = reference.as_ref().map(|reference| {
+            let peak = f64::from(host.spec().peak);
+            Gain::of(&part.values, &clean, &reference.parts[index].values, peak)
+        });
+        cleaned.push(clean);
+        parts.push(PartReport {
+            name: part.name.clone(),
+            gain,
+        });
     }
+    cleaned.iter_mut().for_each(|clean| unit.to_stored(clean));
+    let report = Report {
+        output: output.clone(),
+        input: given.summary.clone(),
+        values: given.parts[0].values.len(),
+        clipped: given.write(output, cleaned).map_err(told)?,
+        parts,
+    };
+    if arguments.json {
+        return print_json(&report);
+    }
+    report.print();
     Ok(())
 }
 
 impl Arguments {
-    fn signal(
+    /// The same recording without noise, in raw units.
+    fn reference(
         &self,
-        host: &mut HostModel<'_>,
-        hop: usize,
-        refine: Option<&HostRefine>,
-    ) -> anyhow::Result<()> {
-        check_extension(&self.output, &["npy", "csv", "wav"])?;
-        let column = self.column.as_deref().map(|text| match text.parse() {
-            Ok(index) => Column::Index(index),
-            Err(_) => Column::Name(text.to_owned()),
-        });
-        let signal = read_signal(&self.input, column.as_ref())?;
-        let clean = denoise_signal(host, &signal.values, hop, refine)
-            .with_context(|| self.input.display().to_string())?;
-        write_signal(&self.output, &clean, signal.sample_rate)?;
-        println!("{}: {} samples", self.output.display(), clean.len());
-        Ok(())
+        host: &HostModel<'_>,
+        known: &Known,
+        given: &Given,
+    ) -> anyhow::Result<Option<Given>> {
+        let Some(path) = &self.reference else {
+            return Ok(None);
+        };
+        let mut reference = self.reading.read(path, host)?;
+        let shape = |given: &Given| {
+            let lengths: Vec<usize> = given.parts.iter().map(|part| part.values.len()).collect();
+            (lengths, given.layout)
+        };
+        if shape(&reference) != shape(given) {
+            return Err(usage(format!(
+                "--reference {}: is not the size of the input: {}; the input is {}",
+                path.display(),
+                reference.summary,
+                given.summary
+            )));
+        }
+        self.units.to_raw(known, &mut reference)?;
+        Ok(Some(reference))
     }
 }
 
-fn write_signal(path: &Path, values: &[f32], sample_rate: Option<f32>) -> anyhow::Result<()> {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_ascii_lowercase());
-    match extension.as_ref().and_then(|extension| extension.to_str()) {
-        Some("npy") => Ok(write_npy_f32(path, &[values.len()], values)?),
-        Some("wav") => Ok(write_atomic(path, &wav(values, sample_rate)?)?),
-        _ => {
-            let lines: String = values.iter().map(|value| format!("{value}\n")).collect();
-            Ok(write_atomic(path, lines.as_bytes())?)
+impl Gain {
+    fn of(noisy: &[f32], clean: &[f32], reference: &[f32], peak: f64) -> Self {
+        let [psnr_before, psnr_after] =
+            [noisy, clean].map(|values| psnr_raw(values, reference, peak));
+        let [snr_before, snr_after] = [noisy, clean].map(|values| snr_raw(values, reference));
+        Self {
+            psnr_before,
+            psnr_after,
+            snr_before,
+            snr_after,
+            gain: snr_after - snr_before,
         }
     }
 }
 
-/// A `.wav` of 32-bit floats.
-fn wav(values: &[f32], sample_rate: Option<f32>) -> anyhow::Result<Vec<u8>> {
-    let Some(sample_rate) = sample_rate else {
-        return Err(usage(
-            "--output .wav: the input does not say its sample rate; write .npy or .csv",
-        ));
-    };
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: sample_rate.round() as u32,
-        bits_per_sample: 32,
-        sample_format: hound::SampleFormat::Float,
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let mut writer = hound::WavWriter::new(&mut bytes, spec)?;
-    for &value in values {
-        writer.write_sample(value)?;
+impl Report {
+    fn print(&self) {
+        let cut = match self.clipped {
+            0 => String::new(),
+            1 => ", 1 value cut to the range of its number type".to_owned(),
+            count => format!(", {count} values cut to the range of their number type"),
+        };
+        println!("{}: {} values{cut}", self.output.display(), self.values);
+        if self.parts.iter().all(|part| part.gain.is_none()) {
+            return;
+        }
+        let mut table = Table::new([
+            "channel",
+            "PSNR before",
+            "PSNR after",
+            "SNR before",
+            "SNR after",
+            "gain",
+        ]);
+        for part in &self.parts {
+            let Some(gain) = &part.gain else { continue };
+            table.push([
+                part.name.clone().unwrap_or_default(),
+                decibels(gain.psnr_before),
+                decibels(gain.psnr_after),
+                decibels(gain.snr_before),
+                decibels(gain.snr_after),
+                decibels(gain.gain),
+            ]);
+        }
+        print!("{table}");
     }
-    writer.finalize()?;
-    Ok(bytes.into_inner())
 }

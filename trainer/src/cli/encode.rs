@@ -4,11 +4,13 @@ use anyhow::Context;
 use clap::Args;
 use sparsecode_runtime::CodeBuffer;
 
+use super::input::{UnitFlags, check_output, known};
 use super::refine::RefineFlags;
 use super::{check_extension, print_json};
 use crate::data::npy::write_npy_f32;
 use crate::export::{HostModel, read_model};
 use crate::report::table::percent;
+use crate::units::Stored;
 
 /// Encode raw samples (.npy, N×d or N×h×w) into codes (.npy, N×l)
 ///
@@ -22,14 +24,19 @@ use crate::report::table::percent;
 pub(super) struct Arguments {
     /// Model file
     file: PathBuf,
-    /// Samples: for MNIST models pixels in [0, 1]
+    /// Samples in the model's unit: for MNIST models pixels in [0, 1]
     #[arg(long, value_name = "X.npy")]
     input: PathBuf,
     /// Codes to write
     #[arg(long, value_name = "Z.npy")]
     output: PathBuf,
+    /// Let the output take the place of the input
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     refine: RefineFlags,
+    #[command(flatten)]
+    units: UnitFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,12 +45,20 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.input, &["npy"])?;
     check_extension(&arguments.output, &["npy"])?;
+    check_output(&arguments.output, &[&arguments.input], arguments.overwrite)?;
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
     let l = host.spec().code_dim();
     let (height, width) = host.raw_shape();
-    let (count, samples) = super::read_rows(&arguments.input, height * width)
+    let known = known(&host, &bytes, &arguments.file)?;
+    let dim = height * width;
+    let (number_type, count, mut samples) = super::read_rows(&arguments.input, dim)
         .with_context(|| format!("the model takes raw samples of {height}x{width}"))?;
+    let stored = Stored::Numbers { number_type };
+    let (units, name) = (&arguments.units, arguments.input.display().to_string());
+    let unit = units.unit(&known, stored, &samples, &arguments.input)?;
+    unit.to_raw(&mut samples);
+    units.check(&known, stored, &samples, &name)?;
     let refine = arguments.refine.settings(&host)?;
     let mut codes = vec![0.0f32; count * l];
     let mut active = 0usize;

@@ -1,42 +1,47 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sparsecode_formats::is_run_weights;
 
-use super::{DataFlags, DeviceChoice, print_json};
-use crate::evaluate::{self, CodeSource, Evaluation, Noise, Samples};
-use crate::export::TrainedRun;
+use super::{DataFlags, DeviceChoice, evaluate_file, print_json};
+use crate::evaluate::{self, CodeSource, Evaluation, Samples};
 use crate::report::table::{Table, decibels, percent};
-use crate::train::RunFolder;
 
-/// Measure a run's best model: sparsity, PSNR, energy, dead atoms, denoising
+/// Measure a run's best model, or a model file on a recording: sparsity, PSNR, energy, dead atoms, denoising
 ///
-/// PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
+/// A model file is run as a device runs it, over all of --data: a recording, a picture, an array, or a folder of them. PSNR then compares what
+/// comes out, windows averaged where they overlap, with what was given; the energy is that of a window.
+///
+/// Of a run, PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
 /// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA. The energy is
-/// the training's, variance hinge included, which FISTA's codes here do not minimise.
+/// that of training, with the variance hinge; FISTA here minimises the energy without the hinge.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR
-  sparsecode evaluate runs/vdl --fista --json")]
+  sparsecode evaluate runs/vdl --fista --json
+  sparsecode evaluate model.safetensors --data bearing.csv --column accel --windows windows.csv")]
 pub(super) struct Arguments {
-    /// Folder of the run
+    /// Folder of the run, or a model file
     run: PathBuf,
-    /// Standard deviations of noise, in preprocessed units
+    /// Standard deviations of noise, in preprocessed units: 1 is the deviation of the training data
     #[arg(long, value_delimiter = ',', value_name = "SIGMA")]
     noise: Vec<f64>,
     /// Measure the codes of FISTA too, from the encoder's code with λ as trained
     #[arg(long)]
     fista: bool,
-    /// Which samples
-    #[arg(long, value_enum, default_value = "test")]
-    split: Split,
+    /// Which samples of a run [default: test]
+    #[arg(long, value_enum)]
+    split: Option<Split>,
     #[command(flatten)]
     data: DataFlags,
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: DeviceChoice,
+    /// Where to compute with a run [default: cpu]
+    #[arg(long, value_enum)]
+    device: Option<DeviceChoice>,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    file: evaluate_file::Flags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -56,10 +61,37 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
-    let engine = arguments.device.open()?;
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
-    let splits = arguments.data.load_for(&trained)?;
-    let dataset = match arguments.split {
+    let is_weights = std::fs::read(&arguments.run).is_ok_and(|bytes| is_run_weights(&bytes));
+    if !is_weights && (arguments.run.is_file() || evaluate_file::is_model(&arguments.run)) {
+        if arguments.fista {
+            return Err(super::usage(
+                "--fista: a model file has --refine ITERATIONS instead",
+            ));
+        }
+        for (flag, is_given) in [
+            ("--split", arguments.split.is_some()),
+            ("--device", arguments.device.is_some()),
+        ] {
+            if is_given {
+                return Err(super::usage(format!(
+                    "{flag}: takes a run; a model file is run by the processor on all of --data: leave it out"
+                )));
+            }
+        }
+        let (data, noise) = (arguments.data.data.as_deref(), &arguments.noise);
+        return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
+    }
+    if let Some(flag) = arguments.file.given() {
+        return Err(super::usage(format!(
+            "{flag}: takes a model file in place of a run: sparsecode export writes one"
+        )));
+    }
+    let engine = arguments.device.unwrap_or(DeviceChoice::Cpu).open()?;
+    let trained = super::run::open(&arguments.run)?;
+    let splits = arguments
+        .data
+        .load_for(&trained, &arguments.file.of_run())?;
+    let dataset = match arguments.split.unwrap_or(Split::Test) {
         Split::Train => splits.train,
         Split::Validation => splits.validation,
         Split::Test => splits.test,
@@ -73,9 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut results = Vec::new();
     for &source in &sources {
-        let levels = (0..)
-            .zip(&arguments.noise)
-            .map(|(level, &sigma)| Some(Noise { sigma, level }));
+        let levels = arguments.noise.iter().copied().map(Some);
         for noise in std::iter::once(None).chain(levels) {
             let peak = f64::from(trained.facts.peak);
             let (model, config) = (&trained.model, &trained.config);

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use sparsecode_formats::{AlignedBytes, TensorReport, WeightType};
+use sparsecode_formats::{AlignedBytes, Contrast, TensorReport, WeightType};
 
-use super::{DataFlags, Weights, check_extension, print_json, usage};
+use super::{DataFlags, OtherData, Weights, check_extension, print_json, usage};
 use crate::data::Dataset;
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{self, CodeSource, Samples};
@@ -12,7 +12,6 @@ use crate::export::{Calibration, HostModel, TrainedRun};
 use crate::inference::CpuEngine;
 use crate::report::table::{Table, bytes, decibels, percent};
 use crate::storage::write_atomic;
-use crate::train::RunFolder;
 
 /// The most samples that the report measures on.
 const SAMPLES: usize = 1000;
@@ -34,7 +33,7 @@ pub(super) struct Arguments {
     /// Arithmetic of the device: f32, or i16 or i8 for integers only (with --weights i8 or i4)
     #[arg(long, value_enum, default_value = "f32")]
     activations: Activations,
-    /// How the range of integer activations is chosen from those that occur in the validation set [default: max]
+    /// How to choose the range of integer activations from the values in the validation set [default: max]
     #[arg(long, value_enum)]
     calibration: Option<CalibrationFlag>,
     /// What one level of the sensor's integers is in the data's unit, such as 0.00392157 (1/255) for 8-bit pixels in [0, 1] [default: found
@@ -96,7 +95,7 @@ impl From<CalibrationFlag> for Calibration {
 #[derive(Serialize)]
 struct Ranges {
     calibration: Calibration,
-    /// Raw units of one input level.
+    /// Raw units of one input level; where local contrast is normalised, units of samples so normalised.
     input_scale: f32,
     input_min: i16,
     input_max: i16,
@@ -122,6 +121,8 @@ struct Report {
     run: Option<Figures>,
     /// The file on the same samples.
     file: Option<Figures>,
+    #[serde(skip)]
+    is_local: bool,
 }
 
 #[derive(Serialize)]
@@ -180,9 +181,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         return Err(usage("--input-scale: expected a number above 0"));
     }
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
-    let samples = arguments.data.load_for(&trained);
-    let samples = samples.map(|splits| head(splits.validation));
+    let trained = super::run::open(&arguments.run)?;
+    let samples = match arguments.data.load_for(&trained, &OtherData::default()) {
+        // What a person names is used, or refused.
+        Err(error) if arguments.data.data.is_some() => return Err(error),
+        samples => samples.map(|splits| head(splits.validation)),
+    };
+    let (_, preprocessing) = trained.facts.parse()?;
+    let is_local = matches!(preprocessing.contrast, Contrast::Local { .. });
+    if integer.is_some() && is_local {
+        eprintln!(
+            "note: local contrast is not normalised in integers: a device normalises patches in f32, and hands the model levels of the normalised samples"
+        );
+    }
     let written = match integer {
         Some(activations) => {
             let samples = samples.as_ref().map_err(|error| {
@@ -214,6 +225,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         tensors: written.matrices.iter().map(TensorCost::from).collect(),
         run,
         file,
+        is_local,
     };
     if arguments.json {
         return print_json(&report);
@@ -351,10 +363,14 @@ fn print(report: &Report) {
     if let Some(ranges) = &report.ranges {
         println!();
         println!(
-            "input levels {} to {}, {} of the data's unit each; code levels 0 to {}, {} each",
+            "input levels {} to {}, {} {} each; code levels 0 to {}, {} each",
             ranges.input_min,
             ranges.input_max,
             ranges.input_scale,
+            match report.is_local {
+                true => "units of samples with normalised contrast",
+                false => "of the data's unit",
+            },
             ranges.code_max,
             ranges.code_scale
         );

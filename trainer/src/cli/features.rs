@@ -2,12 +2,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataFlags, check_extension, usage};
+use super::{DataFlags, OtherData, check_extension, usage};
 use crate::evaluate::{Samples, features};
-use crate::export::TrainedRun;
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Scaling, gallery};
-use crate::train::RunFolder;
 
 /// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
 ///
@@ -44,8 +42,15 @@ enum Of {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["png"])?;
-    let trained = TrainedRun::open(&RunFolder::new(&arguments.run))?;
+    let trained = super::run::open(&arguments.run)?;
     let config = &trained.config;
+    let needs_data = arguments.of == Of::Decoder && config.model.hidden_dim > 0;
+    if !needs_data && let Some(path) = &arguments.data.data {
+        eprintln!(
+            "note: --data {} is not read: these tiles are the model's own weights",
+            path.display()
+        );
+    }
     let rows = match arguments.of {
         Of::Encoder => features::encoder_rows(&trained.model)?.ok_or_else(|| {
             usage(format!(
@@ -54,10 +59,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ))
         })?,
         Of::Decoder => {
-            let largest = if config.model.hidden_dim == 0 {
+            let largest = if !needs_data {
                 Vec::new()
             } else {
-                let splits = arguments.data.load_for(&trained)?;
+                let splits = arguments.data.load_for(&trained, &OtherData::default())?;
                 let samples = Samples::new(splits.validation)?;
                 features::largest_codes(&trained.model, &samples, config, &CpuEngine::default())?
             };

@@ -2,11 +2,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sparsecode_formats::IntegerFile;
+use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType};
 use sparsecode_runtime::ram_bytes;
 
 use super::print_json;
-use crate::export::{HostModel, read_model};
+use crate::export::{HostError, HostModel, read_model};
 use crate::report::table::{Table, bytes, thousands};
 
 /// Show what a model file holds, and what it needs on a device
@@ -41,6 +41,7 @@ struct Report {
     levels: Option<Levels>,
     preprocessing: Preprocessing,
     peak: f32,
+    input: Input,
     provenance: Provenance,
     flash_bytes: usize,
     ram: Ram,
@@ -53,6 +54,31 @@ struct Preprocessing {
     mean: f32,
     deviation: f32,
     contrast: String,
+    /// Whether contrast is normalised before samples become levels: a patch's surroundings are needed.
+    #[serde(skip)]
+    is_local: bool,
+}
+
+/// What the file says of the samples that it was trained on; null for what it does not say.
+#[derive(Serialize)]
+struct Input {
+    /// In raw units.
+    raw_min: Option<f32>,
+    raw_max: Option<f32>,
+    /// Samples per second.
+    sample_rate: Option<f32>,
+    number_type: Option<&'static str>,
+}
+
+impl From<InputFacts> for Input {
+    fn from(facts: InputFacts) -> Self {
+        Self {
+            raw_min: facts.range.map(|[least, _]| least),
+            raw_max: facts.range.map(|[_, most]| most),
+            sample_rate: facts.sample_rate,
+            number_type: facts.number_type.map(NumberType::name),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -67,7 +93,7 @@ struct Provenance {
 /// What the integers of a model stand for.
 #[derive(Serialize)]
 struct Levels {
-    /// Raw units of one input level.
+    /// Raw units of one input level; where local contrast is normalised, units of samples so normalised.
     input_scale: f32,
     input_min: i16,
     input_max: i16,
@@ -118,6 +144,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let data = read_model(&arguments.file)?;
     let host = HostModel::new(&data, &arguments.file.display().to_string())?;
     let spec = *host.spec();
+    let input = InputFacts::read(&data)
+        .map_err(|error| HostError::Read(arguments.file.display().to_string(), error))?;
     let (d, l, m) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
     let integers = host.integer();
     let levels = integers.map(Levels::of).transpose()?;
@@ -148,8 +176,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             mean: spec.preprocessing.mean,
             deviation: spec.preprocessing.deviation,
             contrast: spec.preprocessing.contrast.to_string(),
+            is_local: matches!(spec.preprocessing.contrast, Contrast::Local { .. }),
         },
         peak: spec.peak,
+        input: input.into(),
         provenance: Provenance {
             data: spec.provenance.data.to_owned(),
             seed: spec.provenance.seed,
@@ -218,6 +248,7 @@ fn print(report: &Report) {
         "weights, activations",
         format!("{}, {}", report.weights, report.activations),
     );
+    let pre = &report.preprocessing;
     if let Some(levels) = &report.levels {
         let Levels {
             input_scale,
@@ -228,7 +259,13 @@ fn print(report: &Report) {
         } = levels;
         row(
             "input levels",
-            format!("{input_min} to {input_max}, {input_scale} raw units each"),
+            format!(
+                "{input_min} to {input_max}, {input_scale} {} each",
+                match pre.is_local {
+                    true => "units of samples with normalised contrast",
+                    false => "raw units",
+                }
+            ),
         );
         row("code levels", format!("0 to {code_max}, {code_scale} each"));
         row(
@@ -236,7 +273,6 @@ fn print(report: &Report) {
             "cannot overflow (proved again)".to_owned(),
         );
     }
-    let pre = &report.preprocessing;
     row(
         "preprocessing",
         format!(
@@ -244,7 +280,22 @@ fn print(report: &Report) {
             pre.mean, pre.deviation, pre.contrast
         ),
     );
-    row("range of raw samples", report.peak.to_string());
+    row("range for PSNR", report.peak.to_string());
+    let Input {
+        raw_min,
+        raw_max,
+        sample_rate,
+        number_type,
+    } = &report.input;
+    if let (Some(least), Some(most)) = (raw_min, raw_max) {
+        row("raw samples in training", format!("{least} to {most}"));
+    }
+    if let Some(number_type) = number_type {
+        row("stored in training as", (*number_type).to_owned());
+    }
+    if let Some(rate) = sample_rate {
+        row("sample rate", format!("{rate} Hz"));
+    }
     let from = &report.provenance;
     row("trained on", from.data.clone());
     row("seed, epoch", format!("{}, {}", from.seed, from.epoch));

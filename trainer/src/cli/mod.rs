@@ -1,6 +1,6 @@
 //! The command line: one file a command, thin over the library.
 //!
-//! Exit status: 0 done, 1 failed, 2 used wrongly; `sweep run` has two more.
+//! Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted; `sweep run` has one more.
 
 /// As the standard library's, for all commands; but an output that is full or closed is an error, not a panic.
 macro_rules! print {
@@ -11,17 +11,23 @@ macro_rules! println {
     ($($words:tt)*) => { $crate::cli::write_out(&(format!($($words)*) + "\n")) };
 }
 
+mod config;
 mod data;
 mod decode;
 mod denoise;
+#[cfg(test)]
+mod documented;
 mod encode;
 mod evaluate;
+mod evaluate_file;
 mod export;
 mod features;
 mod import;
+mod input;
 mod inspect;
 mod quickstart;
 mod refine;
+mod run;
 mod sweep;
 mod train;
 
@@ -31,22 +37,26 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use sparsecode_formats::WeightType;
+use clap::{
+    Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
+use sparsecode_formats::{NumberType, WeightType};
 
 use crate::config::ConfigError;
-use crate::data::{DataConfig, DataError, Splits};
+use crate::data::recording::Hints;
+use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
 use crate::export::{ExportError, TrainedRun};
 use crate::inference::{CpuEngine, Engine, open_gpu};
 use crate::storage::StorageError;
 use crate::sweep::SweepError;
 use crate::train::{DataFacts, TrainError};
+use crate::units::{Fit, Known};
 
 /// Learns sparse codes on a workstation and runs them on a microcontroller.
 #[derive(Parser)]
 #[command(name = "sparsecode", version, max_term_width = 100)]
 #[command(
-    after_help = "Example:\n  sparsecode quickstart\n\nExit status: 0 done, 1 failed, 2 used wrongly."
+    after_help = "Example:\n  sparsecode quickstart\n\nExit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -57,6 +67,7 @@ struct Cli {
 enum Command {
     Quickstart(quickstart::Arguments),
     Train(train::Arguments),
+    Config(config::Arguments),
     Sweep(sweep::Arguments),
     Evaluate(evaluate::Arguments),
     Features(features::Arguments),
@@ -72,9 +83,12 @@ enum Command {
 /// Runs the program on its command line.
 pub fn main() -> ExitCode {
     crate::cuda::let_runs_overlap();
-    let result = match Cli::parse().command {
+    let matches = with_negative_numbers(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Quickstart(arguments) => quickstart::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
@@ -101,6 +115,17 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Has every flag take a negative number for its value, so that the command says which numbers would do.
+fn with_negative_numbers(command: ClapCommand) -> ClapCommand {
+    command
+        .mut_args(|argument| match argument.is_positional() {
+            true => argument,
+            false if argument.get_action().takes_values() => argument.allow_negative_numbers(true),
+            false => argument,
+        })
+        .mut_subcommands(with_negative_numbers)
 }
 
 /// An error with its causes, without those that it says already.
@@ -133,12 +158,17 @@ fn exit_with(status: u8, message: impl Into<String>) -> anyhow::Error {
     Exit(status, message.into()).into()
 }
 
+/// Exit status of a command that Ctrl-C or TERM ended: what `&&` follows it does not run.
+const INTERRUPTED: u8 = 130;
+
 fn is_usage(error: &anyhow::Error) -> bool {
     // What a file holds is not the command line's fault; what a preset, flag or setting says is.
     let config = |error: &ConfigError| !matches!(error, ConfigError::Io(..));
     error.chain().any(|cause| {
         cause.is::<Usage>()
             || matches!(cause.downcast_ref(), Some(DataError::Config { .. }))
+            || matches!(cause.downcast_ref(), Some(DataError::Place(error)) if error.is_usage())
+            || cause.downcast_ref().is_some_and(PlaceError::is_usage)
             || cause.downcast_ref().is_some_and(SweepError::is_usage)
             || cause.downcast_ref::<ConfigError>().is_some_and(config)
             || matches!(cause.downcast_ref(), Some(TrainError::Config(error)) if config(error))
@@ -189,42 +219,196 @@ impl DeviceChoice {
     }
 }
 
+/// Says what was read, and the remarks on it: on standard error, as figures go to standard output.
+fn tell(splits: &Splits) {
+    eprintln!("read {}", splits.read);
+    for note in &splits.notes {
+        eprintln!("note: {note}");
+    }
+}
+
 /// Flags of commands that load data.
 #[derive(Args)]
 struct DataFlags {
-    /// Folder (or file) with the data; built-in data need none.
+    /// Where the data are: a folder, or a file of a signal or an array; generated data need none
     ///
-    /// Without it, the environment variable SPARSECODE_DATA names it.
-    #[arg(long, value_name = "DIR")]
+    /// The place goes over data.path and data.folder. A run remembers where its data were. Without this flag and these keys, the
+    /// environment variable SPARSECODE_DATA names the place; generated data take no notice of the variable.
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 }
 
+/// What else is said about the data of a run.
+#[derive(Default)]
+struct OtherData {
+    /// How a signal is read, over the run's own keys.
+    hints: Hints,
+    /// Whether data of another rate or unit are taken with a warning; `None` where the command has no flag for it.
+    may_differ: Option<bool>,
+}
+
+impl OtherData {
+    /// The table with the keys that are named.
+    fn over(&self, mut data: DataConfig) -> anyhow::Result<DataConfig> {
+        let Hints {
+            column,
+            decimal,
+            header,
+        } = self.hints.clone();
+        let flags = [
+            ("--column", column.is_some()),
+            ("--decimal", decimal.is_some()),
+            ("--header", header.is_some()),
+        ];
+        let given = flags
+            .into_iter()
+            .find_map(|(flag, is_given)| is_given.then_some(flag));
+        match (&mut data, given) {
+            (_, None) => {}
+            (DataConfig::Signal(config), Some(_)) => {
+                config.column = column.or(config.column.take());
+                config.decimal = decimal.or(config.decimal);
+                config.header = header.or(config.header);
+            }
+            (DataConfig::Vibration(_) | DataConfig::Ecg(_), Some(flag)) => {
+                return Err(usage(format!(
+                    "{flag}: the run's data are generated; name a recording with --data FILE, or leave {flag} out"
+                )));
+            }
+            (other, Some(flag)) => {
+                return Err(usage(format!(
+                    "{flag}: the run's data are data.source={}, which is no signal; leave {flag} out",
+                    other.source()
+                )));
+            }
+        }
+        Ok(data)
+    }
+
+    /// Refuses data of another rate or unit than the run's, or warns.
+    fn check(&self, run: &DataFacts, found: &DataFacts, data: &str) -> anyhow::Result<()> {
+        let known = Known::of_run(run)?;
+        let refuse = |problem: String, remedy: &str| match self.may_differ {
+            Some(true) => {
+                eprintln!("warning: {data}: {problem}");
+                Ok(())
+            }
+            Some(false) => Err(anyhow::anyhow!(
+                "{data}: {problem}; {remedy}, or give --allow-mismatch"
+            )),
+            None => Err(anyhow::anyhow!("{data}: {problem}; {remedy}")),
+        };
+        if let Some(problem) = known.rate_mismatch(found.sample_rate) {
+            refuse(problem, "resample the data")?;
+        }
+        match found.raw_range.map(|range| known.fit_range(range)) {
+            Some(Fit::Mismatch(problem)) => {
+                refuse(problem, "bring the data to the unit of the run's data")?;
+            }
+            Some(Fit::Unusual(problem)) => eprintln!("warning: {data}: {problem}"),
+            Some(Fit::Fits) | None => {}
+        }
+        Ok(())
+    }
+}
+
 impl DataFlags {
-    fn load(&self, config: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
-        Ok(config.load(self.folder().as_deref(), seed)?)
+    /// What is said about the place of the data.
+    fn named(&self) -> Named {
+        let environment = std::env::var_os("SPARSECODE_DATA").filter(|name| !name.is_empty());
+        Named {
+            flag: self.data.clone(),
+            environment: environment.map(PathBuf::from),
+        }
     }
 
-    fn folder(&self) -> Option<PathBuf> {
-        let named = std::env::var_os("SPARSECODE_DATA").filter(|name| !name.is_empty());
-        self.data.clone().or_else(|| named.map(PathBuf::from))
+    /// The table on the data that the flag names, if it is of generated data; says so.
+    fn on_own_data(&self, data: &DataConfig) -> anyhow::Result<DataConfig> {
+        let Some(place) = self.data.as_deref().filter(|_| data.is_generated()) else {
+            return Ok(data.clone());
+        };
+        let own = data.on_own_data(place)?;
+        eprintln!(
+            "note: --data {}: read as data.source={} in place of generated {}, samples of the same size",
+            place.display(),
+            own.source(),
+            data.source()
+        );
+        Ok(own)
     }
 
-    /// Loads the data of a run, and says so if they are others than it was trained on.
-    fn load_for(&self, run: &TrainedRun) -> anyhow::Result<Splits> {
-        let splits = self.load(&run.config.data, run.config.seed)?;
+    /// The table with the place that counts.
+    fn place(&self, data: &DataConfig) -> anyhow::Result<DataConfig> {
+        Ok(data.placed(&self.named())?)
+    }
+
+    fn load(&self, data: &DataConfig, seed: u64) -> anyhow::Result<Splits> {
+        Ok(self.place(data)?.load(None, seed)?)
+    }
+
+    /// Loads the data of a run, or others of the same shape in the preprocessed units of the run; says which.
+    ///
+    /// Data of another rate or unit are refused, unless `other` lets them through.
+    fn load_for(&self, run: &TrainedRun, other: &OtherData) -> anyhow::Result<Splits> {
+        let data = other.over(self.on_own_data(&run.config.data)?)?;
+        let has_flags = other.may_differ.is_some();
+        let mut splits = self.load(&data, run.config.seed).map_err(|error| {
+            match error.downcast::<DataError>() {
+                Ok(error) if has_flags => input::in_own_flags(error),
+                Ok(error) => error.into(),
+                Err(error) => error,
+            }
+        })?;
+        if has_flags {
+            let notes = splits.notes.iter();
+            splits.notes = notes.map(|note| input::in_flags(note)).collect();
+        }
+        tell(&splits);
         let found = DataFacts::of(&splits);
-        if found.input_shape != run.facts.input_shape {
-            return Err(usage(format!(
-                "--data: samples are {}, but the run was trained on {} ({})",
-                found.input_shape, run.facts.input_shape, run.facts.description
-            )));
-        }
-        if !run.facts.digest.is_empty() && found.digest != run.facts.digest {
-            eprintln!(
-                "note: these are not the samples that the run was trained on ({}), but {}",
-                run.facts.description, found.description
+        let facts = &run.facts;
+        let refuse = |what: String| {
+            let (trained, named) = (&facts.description, self.data.as_deref());
+            let data = named.map_or_else(
+                || "the data".to_owned(),
+                |path| format!("--data {}", path.display()),
             );
+            Err(usage(format!(
+                "{data}: {what}; the run was trained on {trained}"
+            )))
+        };
+        if found.input_shape != facts.input_shape {
+            return refuse(format!(
+                "samples are {}, but the model takes {}",
+                found.input_shape, facts.input_shape
+            ));
         }
+        if found.same_samples(facts) {
+            return Ok(splits);
+        }
+        let place = self.place(&data)?.place();
+        let first = place.as_ref().and_then(|place| place.iter().next());
+        let named = match (&self.data, first) {
+            (Some(path), _) => format!("--data {}", path.display()),
+            (None, Some(path)) => path.display().to_string(),
+            (None, None) => "the data".to_owned(),
+        };
+        other.check(facts, &found, &named)?;
+        let (_, preprocessing) = facts.parse()?;
+        let description = splits.description.clone();
+        let Some(splits) = splits.preprocessed_as(&preprocessing) else {
+            return refuse(format!(
+                "samples have contrast normalisation {}, but the model takes {}",
+                found.contrast, facts.contrast
+            ));
+        };
+        // Weights that were imported know no samples; a dictionary that stayed was not in its samples' own units.
+        if facts.digest.is_empty() || DataFacts::of(&splits).same_samples(facts) {
+            return Ok(splits);
+        }
+        eprintln!(
+            "note: these are not the samples that the run was trained on ({}), but {description}, taken in the run's units",
+            facts.description
+        );
         Ok(splits)
     }
 }
@@ -288,11 +472,11 @@ fn check_extension(path: &Path, expected: &[&str]) -> anyhow::Result<()> {
     )))
 }
 
-/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns N and the numbers.
-fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
-    let (shape, values) = crate::data::npy::read_npy_f32(path)?;
-    let fits = shape.len() >= 2 && shape[1..].iter().product::<usize>() == dim;
-    if !fits {
+/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns the number type, N and the numbers.
+fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(NumberType, usize, Vec<f32>)> {
+    let array = crate::data::npy::read_npy(path)?;
+    let (shape, number_type, values) = (array.shape, array.number_type, array.values.into_f32());
+    if !crate::given::fits_samples(&shape, dim) {
         anyhow::bail!(
             "{}: shape {shape:?}, but the model takes rows of {dim} numbers: N×{dim}",
             path.display()
@@ -305,7 +489,7 @@ fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(usize, Vec<f32>)> {
             index / dim
         );
     }
-    Ok((shape[0], values))
+    Ok((number_type, shape[0], values))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -8,22 +8,22 @@ use serde::Serialize;
 use sparsecode_formats::WeightType;
 use sparsecode_runtime::{Refine, ram_bytes};
 
-use super::print_json;
-use super::train::Console;
+use super::train::{Console, at_terminal, stop_flag};
+use super::{INTERRUPTED, exit_with, print_json, usage};
 use crate::config::Config;
 use crate::data::npy::write_npy_f32;
-use crate::data::{Dataset, Splits, dead_leaves_image, ecg_signal, vibration_signal};
-use crate::denoise::{denoise_image, denoise_signal};
+use crate::data::{Dataset, Named, Splits, dead_leaves_image, ecg_signal, vibration_signal};
+use crate::denoise::{Layout, denoise};
 use crate::evaluate::deployed::{Deployed, measure};
 use crate::evaluate::{features, psnr};
 use crate::export::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
 use crate::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
-use crate::report::table::{Table, bytes, decibels, duration, percent};
+use crate::report::table::{Table, bytes, decibels, duration, percent, thousands};
 use crate::rng::{Stream, generator};
 use crate::storage::write_atomic;
-use crate::train::{RunFolder, Session};
+use crate::train::{Ending, RunFolder, Session};
 
 /// Samples shown in the strip, and written for the firmware.
 const SHOWN: usize = 12;
@@ -42,9 +42,11 @@ const REFINE: u32 = 50;
 /// runs on a microcontroller. Writes the run, the model file for f32 arithmetic and for integers,
 /// pictures, and patches (a signal, too) for the firmware example.
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  sparsecode quickstart\n  sparsecode quickstart --signal ecg --output ecg-demo"
-)]
+#[command(after_help = "Examples:
+  sparsecode quickstart
+  sparsecode quickstart --signal ecg --output ecg-demo
+
+Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.")]
 pub(super) struct Arguments {
     /// Learn a signal instead of images
     #[arg(long, value_enum)]
@@ -52,6 +54,9 @@ pub(super) struct Arguments {
     /// Folder for the run, the model file and the pictures
     #[arg(long, value_name = "DIR", default_value = "quickstart")]
     output: PathBuf,
+    /// Replace what an earlier quickstart left in the folder
+    #[arg(long)]
+    overwrite: bool,
     /// Passes over the training set
     #[arg(long)]
     epochs: Option<u32>,
@@ -113,19 +118,59 @@ struct Row {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = configuration(arguments)?;
+    let mut config = configuration(arguments)?;
+    config.data = config.data.placed(&Named::default())?;
     let folder = RunFolder::new(arguments.output.join("run"));
+    let model_file = arguments.output.join("model.safetensors");
+    let integer_file = arguments.output.join("integer.safetensors");
+    if !arguments.overwrite {
+        for file in [
+            &folder.config(),
+            &folder.checkpoint(),
+            &folder.best(),
+            &model_file,
+            &integer_file,
+        ] {
+            if file.exists() {
+                return Err(usage(format!(
+                    "{} is there already: --overwrite replaces it, or choose another --output",
+                    file.display()
+                )));
+            }
+        }
+    }
+    // What an earlier one left is not continued.
+    for file in [
+        folder.checkpoint(),
+        folder.best(),
+        model_file.clone(),
+        integer_file.clone(),
+    ] {
+        if file.exists() {
+            std::fs::remove_file(&file)
+                .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", file.display()))?;
+        }
+    }
     let splits = config.data.load(None, config.seed)?;
     let (test, validation) = (splits.test.clone(), splits.validation.clone());
     let peak = f64::from(splits.peak);
-    train(&config, splits, &folder, arguments.quiet)?;
+    let stop = stop_flag(at_terminal())?;
+    let go_on = || match stop.load(Ordering::Relaxed) {
+        true => Err(exit_with(
+            INTERRUPTED,
+            "interrupted; the same command with --overwrite starts anew",
+        )),
+        false => Ok(()),
+    };
+    if train(&config, splits, &folder, arguments.quiet, &stop)? == Ending::Interrupted {
+        return go_on();
+    }
 
     let trained = TrainedRun::open(&folder)?;
-    let model_file = arguments.output.join("model.safetensors");
     write_atomic(&model_file, &trained.export(WeightType::I8)?.bytes)?;
-    let integer_file = arguments.output.join("integer.safetensors");
     let (integers, _) = trained.export_integer(&validation, Calibration::default(), None)?;
     write_atomic(&integer_file, &integers.bytes)?;
+    go_on()?;
 
     // From here on nothing but the file: what follows is what a device does.
     let data = read_model(&model_file)?;
@@ -139,9 +184,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         peak,
     };
     let (mut rows, usage) = demo.measure(&mut host)?;
+    go_on()?;
     let integer_data = read_model(&integer_file)?;
     let mut integer_host = HostModel::new(&integer_data, &integer_file.display().to_string())?;
     let (integer_rows, _) = demo.measure(&mut integer_host)?;
+    go_on()?;
     rows.extend(integer_rows.into_iter().map(|row| Row {
         method: format!("{}, in integers", row.method),
         ..row
@@ -159,7 +206,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         picture("scenes.png"),
     ];
     draw_atoms(&trained, &usage, height, width)?.save(&pictures[0])?;
-    demo.draw_patches(&mut host, height, width)?
+    let figures = [demo.psnr_noisy(), rows[0].psnr, rows[1].psnr];
+    demo.draw_patches(&mut host, height, width, figures)?
         .save(&pictures[1])?;
     let raw_sigma = sigma * spec.preprocessing.deviation;
     let refine = demo.refine(&host);
@@ -214,14 +262,13 @@ fn noise_sigma(signal: Option<Signal>) -> f32 {
     }
 }
 
-fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> anyhow::Result<()> {
-    // A quickstart starts anew: what an earlier one left is not continued.
-    for file in [folder.checkpoint(), folder.best()] {
-        if file.exists() {
-            std::fs::remove_file(&file)
-                .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", file.display()))?;
-        }
-    }
+fn train(
+    config: &Config,
+    splits: Splits,
+    folder: &RunFolder,
+    quiet: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<Ending> {
     let mut console = Console::new(config, ProgressMode::detect(quiet));
     let session = Session {
         folder,
@@ -230,13 +277,13 @@ fn train(config: &Config, splits: Splits, folder: &RunFolder, quiet: bool) -> an
         resume: false,
         start: None,
     };
-    session.run(splits, &mut console, &AtomicBool::new(false))?;
+    let trained = session.run(splits, &mut console, stop)?;
     console.finish();
-    Ok(())
+    Ok(trained.ending)
 }
 
-fn with_noise(samples: &[f32], sigma: f32, seed: u64, level: u16) -> Vec<f32> {
-    let mut rng = generator(seed, Stream::Noise { level });
+fn with_noise(samples: &[f32], sigma: f32, seed: u64, purpose: u16) -> Vec<f32> {
+    let mut rng = generator(seed, Stream::Noise { purpose });
     let mut noise = || -> f32 { StandardNormal.sample(&mut rng) };
     samples
         .iter()
@@ -307,12 +354,13 @@ impl Demo<'_> {
         (0..SHOWN.min(count)).map(move |i| i * count / SHOWN.min(count))
     }
 
-    /// Clean, noisy, denoised by the encoder, denoised after refinement.
+    /// Clean, noisy, denoised by the encoder, denoised after refinement; a few samples, with the `figures` of all.
     fn draw_patches(
         &self,
         host: &mut HostModel<'_>,
         height: usize,
         width: usize,
+        figures: [f64; 3],
     ) -> anyhow::Result<Picture> {
         let mut states = ["clean", "noisy", "encoder", "refined"].map(State::new);
         let refine = self.refine(host);
@@ -330,10 +378,15 @@ impl Demo<'_> {
                 reconstruct(Some(&refine))?,
             ];
             for (state, mut sample) in states.iter_mut().zip(samples) {
-                let psnr = self.psnr(&sample, index);
                 self.test.restore.restore(index, &mut sample);
-                state.push(sample, psnr);
+                state.samples.push(sample);
             }
+        }
+        let [clean, denoised @ ..] = &mut states;
+        let (shown, all) = (clean.samples.len(), self.test.len() as u64);
+        clean.caption = format!("{shown} of {}", thousands(all));
+        for (state, figure) in denoised.iter_mut().zip(figures) {
+            state.caption = decibels(figure);
         }
         draw(&states, height, width)
     }
@@ -392,6 +445,7 @@ fn draw_scenes(
     refine: &HostRefine,
 ) -> anyhow::Result<Picture> {
     let mut states = ["clean", "noisy", "denoised"].map(State::new);
+    let mut sums = [0.0, 0.0];
     let peak = f64::from(host.spec().peak);
     let hop = usize::from(host.spec().input_shape.width).div_ceil(4);
     let (scenes, height, width) = match arguments.signal {
@@ -406,10 +460,11 @@ fn draw_scenes(
             Some(signal) => signal.scene(width, seed),
         };
         let noisy = with_noise(&clean, sigma, seed, 1);
-        let denoised = match arguments.signal {
-            None => denoise_image(host, &noisy, width, height, hop, Some(refine))?,
-            Some(_) => denoise_signal(host, &noisy, hop, Some(refine))?,
+        let layout = match arguments.signal {
+            None => Layout::Image { width, hop },
+            Some(_) => Layout::Signal { hop },
         };
+        let denoised = denoise(host, &noisy, layout, Some(refine), &mut |_, _| {})?;
         let psnr = |estimate: &[f32]| {
             let error = estimate
                 .iter()
@@ -418,13 +473,19 @@ fn draw_scenes(
                 .sum::<f64>();
             10.0 * (peak * peak * clean.len() as f64 / error).log10()
         };
-        let figures = [0.0, psnr(&noisy), psnr(&denoised)];
-        for ((state, sample), figure) in
-            states.iter_mut().zip([clean, noisy, denoised]).zip(figures)
-        {
-            state.push(sample, figure);
+        sums[0] += psnr(&noisy);
+        sums[1] += psnr(&denoised);
+        for (state, sample) in states.iter_mut().zip([clean, noisy, denoised]) {
+            state.samples.push(sample);
         }
     }
+    let [clean, noisy, denoised] = &mut states;
+    clean.caption = match arguments.signal {
+        None => format!("{scenes} pictures"),
+        Some(_) => format!("{scenes} stretches"),
+    };
+    noisy.caption = decibels(sums[0] / scenes as f64);
+    denoised.caption = decibels(sums[1] / scenes as f64);
     draw(&states, height, width)
 }
 
@@ -432,7 +493,8 @@ fn draw_scenes(
 struct State {
     name: &'static str,
     samples: Vec<Vec<f32>>,
-    psnr: f64,
+    /// Under the name.
+    caption: String,
 }
 
 impl State {
@@ -440,26 +502,14 @@ impl State {
         Self {
             name,
             samples: Vec::new(),
-            psnr: 0.0,
+            caption: String::new(),
         }
-    }
-
-    fn push(&mut self, sample: Vec<f32>, psnr: f64) {
-        self.samples.push(sample);
-        self.psnr += psnr;
     }
 }
 
 fn draw(states: &[State], height: usize, width: usize) -> anyhow::Result<Picture> {
-    let label = |(index, state): (usize, &State)| match index {
-        0 => state.name.to_owned(),
-        _ => format!(
-            "{}\n{}",
-            state.name,
-            decibels(state.psnr / state.samples.len().max(1) as f64)
-        ),
-    };
-    let labels: Vec<String> = states.iter().enumerate().map(label).collect();
+    let label = |state: &State| format!("{}\n{}", state.name, state.caption);
+    let labels: Vec<String> = states.iter().map(label).collect();
     let rows: Vec<(&str, Vec<&[f32]>)> = labels
         .iter()
         .zip(states)
@@ -502,7 +552,16 @@ fn print(report: &Report) {
     println!("{table}");
     println!("{}", report.model_file.display());
     println!("{}", report.integer_file.display());
-    for picture in &report.pictures {
-        println!("{}", picture.display());
+    let captions = [
+        "the atoms, the most used first".to_owned(),
+        format!(
+            "some of the {} held-out samples; the figures are those of all",
+            thousands(report.samples as u64)
+        ),
+        "whole pictures or stretches of signal, overlapping patches averaged: figures of their own"
+            .to_owned(),
+    ];
+    for (picture, caption) in report.pictures.iter().zip(captions) {
+        println!("{}: {caption}", picture.display());
     }
 }

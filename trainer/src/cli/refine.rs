@@ -12,7 +12,8 @@ pub(super) struct RefineFlags {
     /// Refine each code with at most so many iterations
     ///
     /// Refinement starts at the code that the model infers without this flag, and keeps that code
-    /// where no better one was found.
+    /// where no better one was found. With the default --tolerance refinement ends long before
+    /// codes converge; for convergence add --tolerance 0.
     #[arg(
         long,
         value_name = "ITERATIONS",
@@ -60,7 +61,7 @@ pub(super) struct RefineFlags {
 enum MethodChoice {
     /// Iterative shrinkage with momentum, for every decoder.
     Fista,
-    /// Coordinate descent on the Gram matrix, for linear decoders: fewer iterations.
+    /// Coordinate descent on the Gram matrix, for linear decoders: fewer iterations unless λ is very small.
     Descent,
 }
 
@@ -74,6 +75,19 @@ impl From<MethodChoice> for Method {
 }
 
 impl RefineFlags {
+    /// The first of the flags that was given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        [
+            ("--refine", self.refine.is_some()),
+            ("--method", self.method.is_some()),
+            ("--tolerance", self.tolerance.is_some()),
+            ("--lambda", self.lambda.is_some()),
+            ("--sigma", self.sigma.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
     /// The settings that the flags ask for; `None` without `--refine`.
     ///
     /// Refuses flags that exclude each other, or that mean nothing for the model.

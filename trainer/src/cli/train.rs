@@ -1,3 +1,5 @@
+mod start;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,39 +9,52 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use super::{DataFlags, DeviceChoice, print_json, usage};
+use super::{DataFlags, DeviceChoice, INTERRUPTED, exit_with, print_json, tell, usage};
 use crate::config::Config;
-use crate::export::TrainedRun;
+use crate::inference::CpuEngine;
 use crate::report::progress::{Progress, ProgressMode};
+use crate::report::table::{decibels, figure, percent};
+use crate::train::length::{held, undertrained};
 use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
+
+/// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
+const BASE: &str = "dead-leaves/vdl";
 
 /// Train a sparse autoencoder
 ///
-/// Writes into the run's folder: config.toml, checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
+/// With --data, a preset of generated data (ecg, vibration, dead-leaves) learns from that recording, folder of pictures or array
+/// instead. Writes into the run's folder: config.toml, checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
 /// best.safetensors (lowest validation energy), metrics.jsonl and TensorBoard events.
 #[derive(Args)]
 #[command(after_help = "Examples:
+  sparsecode train --preset vibration/vdl --data bearing.wav --out runs/bearing
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
   sparsecode train --from runs/vdl --epochs 3 --quantize-aware i8 --data DIR --out runs/vdl-i8
+  sparsecode train --from runs/imported --frozen-decoder --data recording.wav --out runs/encoder
   sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
 
-Presets are DATA/MODEL: mnist, patches (a folder of images), dead-leaves, vibration, ecg (generated) with
-sdl, vdl, wdl, do, none, each also as -nl (one-hidden-layer decoder), for example patches/sdl-nl.")]
+Presets are DATA/MODEL, for example patches/sdl-nl.
+  DATA:  mnist, patches (a folder of pictures), dead-leaves, vibration, ecg (generated)
+  MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
+
+docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
+
+Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted: the state is saved, and --resume goes on.")]
 pub(super) struct Arguments {
     /// Hyperparameters to start from: DATA/MODEL, as mnist/vdl
     #[arg(long)]
     preset: Option<String>,
-    /// TOML file laid over the preset; a run's config.toml has all keys
+    /// TOML file laid over the preset; alone if it names its data, as a run's config.toml does
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One value laid over preset and file: table.key=value; may be repeated
+    /// One value laid over preset and file: table.key=value; may be repeated. `sparsecode config` explains all keys
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// λ, the weight of the codes' ℓ1 norm (inference.lambda)
     #[arg(long)]
     lambda: Option<f64>,
-    /// Passes over the training set
+    /// Passes over the training set; not given: the preset's, or on data of your own as many as take enough steps
     #[arg(long)]
     epochs: Option<u32>,
     /// Seed of all random numbers
@@ -69,6 +84,12 @@ pub(super) struct Arguments {
     /// Learn at the weights that an export for integers (--activations i16) will round to
     #[arg(long, value_enum, value_name = "WEIGHTS")]
     quantize_aware: Option<QuantizeFlag>,
+    /// Learn an encoder for the decoder of --from, which stays as it is, bit for bit
+    ///
+    /// The encoder learns FISTA's codes: λ, sizes, mean and deviation are those of --from, and there is no hinge, unless settings say
+    /// otherwise. On a GPU such a run takes its steps on the processor.
+    #[arg(long)]
+    frozen_decoder: bool,
     /// Start from the best weights of another run, and, without --preset or --config, from its configuration
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
@@ -109,11 +130,11 @@ impl Arguments {
     fn resolve(&self, folder: &RunFolder) -> anyhow::Result<Config> {
         let base = match &self.preset {
             Some(name) => Config::preset(name)?,
-            None if self.resume => Config::read(&folder.config())?,
-            None if self.config.is_some() => Config::preset("dead-leaves/vdl")?,
+            None if self.resume => self.resumed(folder)?,
+            None if self.config.is_some() => self.only_file()?,
             None if self.from.is_some() => {
-                let from = RunFolder::new(self.from.as_deref().unwrap_or(Path::new("")));
-                Config::read(&from.config())?
+                let from = self.from.as_deref().unwrap_or(Path::new(""));
+                Config::read(&super::run::checked(from)?.config())?
             }
             None => {
                 return Err(usage(
@@ -121,38 +142,134 @@ impl Arguments {
                 ));
             }
         };
+        let base = self.frozen(base)?;
+        let generated = base.data.clone();
+        let own = match self.names_source() {
+            true => generated.clone(),
+            false => self.data.on_own_data(&generated)?,
+        };
+        let on_own_data = |config: Config| Config {
+            data: own.clone(),
+            ..config
+        };
+        let settings = self.settings();
+        let file = self.config.as_deref();
+        let with_overrides = |base: Config| {
+            let resolved = on_own_data(base).with_overrides(file, &settings);
+            resolved.map_err(|error| match own == generated {
+                true => anyhow::Error::from(error),
+                false => anyhow::Error::from(error).context(format!(
+                    "--data has the preset read data.source={}",
+                    own.source()
+                )),
+            })
+        };
+        let mut resolved = with_overrides(base.clone())?;
+        if self.preset.is_some() {
+            // A preset may depend on λ, wherever λ was set.
+            let base = self.frozen(base.at_lambda(resolved.inference.lambda))?;
+            resolved = with_overrides(base)?;
+        }
+        resolved.data = self.data.place(&resolved.data)?;
+        // A run that began before its preset had a bounded step goes on with the step that it has.
+        if self.resume
+            && !settings
+                .iter()
+                .any(|s| s.starts_with("inference.step_rule"))
+            && let Ok(run) = Config::read(&folder.config())
+        {
+            resolved.inference.step_rule = run.inference.step_rule;
+        }
+        Ok(resolved)
+    }
+
+    /// The configuration of the run to continue.
+    fn resumed(&self, folder: &RunFolder) -> anyhow::Result<Config> {
+        let config = Config::read(&folder.config())?;
+        match &self.data.data {
+            Some(path) if config.data.is_generated() => Err(usage(format!(
+                "--data {}: this run was begun on generated {}, and --resume continues it; leave --data out, or train into another folder",
+                path.display(),
+                config.data.source()
+            ))),
+            _ => Ok(config),
+        }
+    }
+
+    /// What a file that is laid over nothing is laid over all the same.
+    fn only_file(&self) -> anyhow::Result<Config> {
+        let base = Config::preset(BASE)?;
+        let path = self.config.as_deref().unwrap_or(Path::new(""));
+        let Some(table) = self.file_table() else {
+            return Ok(base);
+        };
+        if !self.names_source() {
+            return Err(usage(format!(
+                "--config {}: the file names no data; add --preset DATA/MODEL, or data.source to the file",
+                path.display()
+            )));
+        }
+        let mut model = base.to_table();
+        model.remove("data");
+        if !covers(&table, &model) {
+            eprintln!(
+                "note: --config {} without --preset: what the file leaves out is as in {BASE}",
+                path.display()
+            );
+        }
+        Ok(base)
+    }
+
+    /// What `--config` holds; `None` without it, and if the file cannot be read or parsed, which is told when it is laid over the base.
+    fn file_table(&self) -> Option<toml::Table> {
+        let text = std::fs::read_to_string(self.config.as_deref()?).ok()?;
+        text.parse().ok()
+    }
+
+    /// Whether a setting or the file says where samples come from.
+    fn names_source(&self) -> bool {
+        let in_file = self.file_table().is_some_and(|table| {
+            let data = table.get("data");
+            data.is_some_and(|data| data.get("source").is_some())
+        });
+        let is_source = |setting: &String| {
+            let key = setting.split('=').next().unwrap_or("").trim();
+            key == "data.source" || key == "data"
+        };
+        in_file || self.set.iter().any(is_source)
+    }
+
+    /// The settings of `--set` and of the flags that are short for one.
+    fn settings(&self) -> Vec<String> {
         let mut settings = self.set.clone();
         let mut short = |key: &str, value: Option<String>| {
             settings.extend(value.map(|value| format!("{key}={value}")));
         };
-        short("inference.lambda", self.lambda.map(|v| v.to_string()));
+        // As TOML writes it: NaN and infinity have other names there.
+        let float = |value: Option<f64>| value.map(|v| toml::Value::Float(v).to_string());
+        short("inference.lambda", float(self.lambda));
         short("epochs", self.epochs.map(|v| v.to_string()));
         short("seed", self.seed.map(|v| v.to_string()));
         short("batch_size", self.batch_size.map(|v| v.to_string()));
         short("patience", self.patience.map(|v| v.to_string()));
         short("model.code_dim", self.code_dim.map(|v| v.to_string()));
         short("model.hidden_dim", self.hidden_dim.map(|v| v.to_string()));
-        short("inference.step_size", self.step_size.map(|v| v.to_string()));
-        short(
-            "inference.variance_weight",
-            self.variance_weight.map(|v| v.to_string()),
-        );
-        short(
-            "inference.encoder_weight",
-            self.encoder_weight.map(|v| v.to_string()),
-        );
+        short("inference.step_size", float(self.step_size));
+        short("inference.variance_weight", float(self.variance_weight));
+        short("inference.encoder_weight", float(self.encoder_weight));
         let quantize = self.quantize_aware.map(|QuantizeFlag::I8| "i8".to_owned());
         short("optimizer.quantize_aware", quantize);
-        let file = self.config.as_deref();
-        let resolved = base.with_overrides(file, &settings)?;
-        if self.preset.is_none() {
-            return Ok(resolved);
-        }
-        // A preset may depend on λ, wherever λ was set.
-        Ok(base
-            .at_lambda(resolved.inference.lambda)
-            .with_overrides(file, &settings)?)
+        settings
     }
+}
+
+/// Whether a table has every key of another, tables in it included.
+fn covers(table: &toml::Table, keys: &toml::Table) -> bool {
+    keys.iter()
+        .all(|(key, value)| match (value, table.get(key)) {
+            (toml::Value::Table(keys), Some(toml::Value::Table(table))) => covers(table, keys),
+            (_, found) => found.is_some(),
+        })
 }
 
 /// What to say of more threads than cores.
@@ -166,7 +283,6 @@ fn crowded(threads: usize, cores: usize) -> Option<String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = arguments.folder();
-    let config = arguments.resolve(&folder)?;
     let has_run = folder.checkpoint().exists();
     if arguments.resume && !has_run {
         return Err(usage(format!(
@@ -180,15 +296,49 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
-    let engine = arguments.device.open()?;
-    let splits = arguments.data.load(&config.data, config.seed)?;
+    let mut config = arguments.resolve(&folder)?;
+    let gpu = arguments.device.gpu()?;
+    let is_gpu = gpu.is_some();
+    let engine = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
+    // The place is resolved already.
+    let mut splits = config.data.load(None, config.seed)?;
+    // What it starts from, where it does not go on.
+    let start = match &arguments.from {
+        Some(from) if !arguments.resume => Some(super::run::open(from)?),
+        _ => None,
+    };
+    if config.optimizer.frozen_decoder {
+        splits = start::in_units_of_dictionary(splits, start.as_ref(), &folder)?;
+    }
+    let samples = splits.train.len();
     if !arguments.quiet {
-        eprintln!(
-            "{}: {} on {}",
-            folder.path().display(),
-            config.model_name(),
-            splits.description
-        );
+        eprintln!("{}: {}", folder.path().display(), config.model_name());
+    }
+    tell(&splits);
+    if let Some(batch_size) = arguments.own_batch_size(&config, &folder, samples)
+        && batch_size != config.batch_size
+    {
+        if !arguments.quiet {
+            eprintln!(
+                "note: mini-batches of {batch_size} instead of {}, as --batch-size is not given: there are {samples} training samples",
+                config.batch_size
+            );
+        }
+        config.batch_size = batch_size;
+    }
+    let batches = samples / config.batch_size;
+    if let Some(epochs) = arguments.own_epochs(&config, &folder, samples) {
+        config.epochs = epochs;
+        if !arguments.quiet {
+            eprintln!(
+                "note: {epochs} epochs, {} steps, as --epochs is not given: {batches} batches of {} in an epoch",
+                epochs as usize * batches,
+                config.batch_size
+            );
+        }
+    }
+    if is_gpu && let Some(why) = config.steps_on_processor() {
+        eprintln!("note: steps are taken on the processor, and only codes on the GPU: {why}");
     }
     if let Some(note) = crowded(
         rayon::current_num_threads(),
@@ -196,11 +346,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ) {
         eprintln!("{note}");
     }
-    // What it starts from, where it does not go on.
-    let start = match &arguments.from {
-        Some(from) if !arguments.resume => Some(TrainedRun::open(&RunFolder::new(from))?.model),
-        _ => None,
-    };
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
     let session = Session {
@@ -208,20 +353,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         config: &config,
         engine: engine.as_ref(),
         resume: arguments.resume,
-        start: start.as_ref(),
+        start: start.as_ref().map(|run| &run.model),
     };
     let trained = session.run(splits, &mut console, &stop)?;
     console.finish();
-    match trained.ending {
-        Ending::Interrupted => eprintln!(
-            "interrupted: {} holds the state; the same command with --resume goes on from here",
-            folder.checkpoint().display()
-        ),
-        Ending::StoppedEarly => eprintln!(
+    if trained.ending == Ending::StoppedEarly {
+        eprintln!(
             "stopped early: no better validation energy for {} epochs",
             config.patience
-        ),
-        Ending::Finished => {}
+        );
+    }
+    if !arguments.quiet && trained.ending != Ending::Interrupted {
+        let records = crate::report::metrics::read(folder.metrics())?;
+        let remarks = [
+            held(&records, config.inference.step_size).filter(|_| !config.optimizer.frozen_decoder),
+            undertrained(&records, batches, folder.path())
+                .filter(|_| trained.ending == Ending::Finished),
+        ];
+        for remark in remarks.into_iter().flatten() {
+            eprintln!("note: {remark}");
+        }
     }
     if arguments.json {
         // A run that was finished already has its last figures in the log.
@@ -237,6 +388,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             best.energy,
             folder.best().display()
         );
+    }
+    if trained.ending == Ending::Interrupted {
+        let words = format!(
+            "interrupted: {} holds the state; the same command with --resume goes on from here",
+            folder.checkpoint().display()
+        );
+        return Err(exit_with(INTERRUPTED, words));
     }
     Ok(())
 }
@@ -267,20 +425,30 @@ pub(super) fn stop_flag(impatient: bool) -> anyhow::Result<Arc<AtomicBool>> {
                 // Not `eprintln!`, which would panic where nobody reads any more.
                 let _ = writeln!(std::io::stderr(), "\nstopping after this batch{once_more}");
             }
-            Some(first) if impatient && first.elapsed() > ONE_REQUEST => std::process::exit(130),
+            Some(first) if impatient && first.elapsed() > ONE_REQUEST => {
+                std::process::exit(i32::from(INTERRUPTED))
+            }
             Some(_) => {}
         }
     })?;
     Ok(stop)
 }
 
-/// Shows how a run goes.
+/// Shows how a run goes: a bar, and a line an epoch under a header.
 pub(super) struct Console {
     model: &'static str,
     epochs: u32,
     mode: ProgressMode,
     progress: Progress,
 }
+
+/// The columns of [`epoch_line`], and what their names leave open.
+const HEADER: &str = concat!(
+    "       | training, codes of inference  | validation, codes of the model\n",
+    " epoch |       PSNR    zeros     steps |       PSNR    zeros      energy    dead |    time\n",
+    "steps: FISTA iterations of a sample, mean; dead: atoms that no sample uses; ",
+    "*: lowest validation energy so far, kept as best"
+);
 
 impl Console {
     pub(super) fn new(config: &Config, mode: ProgressMode) -> Self {
@@ -299,43 +467,139 @@ impl Console {
 }
 
 impl Observer for Console {
-    fn begin(&mut self, _epochs_done: u32, done: usize, all: usize) {
+    fn begin(&mut self, epochs_done: u32, done: usize, all: usize) {
         self.progress = Progress::resume(self.model, done as u64, all as u64, "batches", self.mode);
+        if epochs_done < self.epochs {
+            self.progress.note(HEADER);
+        }
     }
 
-    fn batch(&mut self, _epoch: u32, _done: usize, _all: usize) {
-        self.progress.advance(1);
+    fn batch(&mut self, epoch: u32, done: usize, all: usize) {
+        // A GPU takes many batches at a time.
+        let before = u64::from(epoch.saturating_sub(1)) * all as u64;
+        self.progress.reach(before + done as u64);
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
-        let (train, validation) = (&record.train, &record.validation);
+        let validation = &record.validation;
         self.progress.message(format!(
-            "epoch {}/{}: {:.2} dB, {:.1} % zeros",
+            "epoch {}/{}: {}, {} zeros",
             record.epoch,
             self.epochs,
-            validation.psnr,
-            100.0 * validation.sparsity
+            decibels(validation.psnr),
+            percent(validation.sparsity)
         ));
-        self.progress.note(&format!(
-            "epoch {:>3}  train {:6.2} dB {:5.1} % zeros {:5.1} steps  validation {:6.2} dB {:5.1} % zeros energy {:9.3}{} {:4} dead  {:5.1} s",
-            record.epoch,
-            train.psnr,
-            100.0 * train.sparsity,
-            train.fista_steps,
-            validation.psnr,
-            100.0 * validation.sparsity,
-            validation.energy,
-            if record.best { '*' } else { ' ' },
-            validation.dead_atoms,
-            record.seconds,
-        ));
+        self.progress.note(&epoch_line(record));
         Ok(())
     }
+}
+
+/// An epoch's figures under [`HEADER`]; they keep to their columns, however large they are.
+fn epoch_line(record: &EpochRecord) -> String {
+    let (train, validation) = (&record.train, &record.validation);
+    let held = match record.held_step_size {
+        Some(step_size) => format!("  step held at {step_size:.2e}"),
+        None => String::new(),
+    };
+    format!(
+        "{:>6} | {:>10}  {:>7}  {:>8.1} | {:>10}  {:>7}  {:>10}{} {:>6} | {:>5.1} s{held}",
+        record.epoch,
+        decibels(train.psnr),
+        percent(train.sparsity),
+        train.fista_steps,
+        decibels(validation.psnr),
+        percent(validation.sparsity),
+        figure(validation.energy),
+        if record.best { '*' } else { ' ' },
+        validation.dead_atoms,
+        record.seconds,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::{CodeSource, Evaluation};
+    use crate::train::TrainFigures;
+
+    fn record(energy: f64) -> EpochRecord {
+        let figures = TrainFigures {
+            psnr: 29.914,
+            sparsity: 0.8734,
+            code_l1: 4.0,
+            energy,
+            encoder_loss: 0.1,
+            fista_steps: 34.16,
+            fista_iterations: 50.0,
+        };
+        EpochRecord {
+            epoch: 3,
+            train: figures,
+            validation: Evaluation {
+                samples: 100,
+                codes: CodeSource::Encoder,
+                noise: None,
+                psnr_input: None,
+                psnr: -104.2,
+                sparsity: 1.0,
+                code_l1: 4.0,
+                energy,
+                dead_atoms: 65535,
+            },
+            decoder_norm: 1.0,
+            decoder_learning_rate: 1e-3,
+            held_step_size: None,
+            best: true,
+            seconds: 3.13,
+        }
+    }
+
+    /// Bars and figures stand under those of the header, be the figures small or of a run that has lost its way.
+    #[test]
+    fn lines_of_epochs_keep_to_their_columns() {
+        let bars = |line: &str| -> Vec<usize> {
+            let places = line.char_indices().filter(|(_, c)| *c == '|');
+            places.map(|(place, _)| place).collect()
+        };
+        let header: Vec<&str> = HEADER.lines().collect();
+        let expected = bars(header[1]);
+        assert_eq!(expected.len(), 3);
+        assert_eq!(bars(header[0]), expected[..2]);
+        for energy in [0.01234, 59.3012, 986_581_005_920.239, f64::MAX] {
+            let line = epoch_line(&record(energy));
+            assert_eq!(bars(&line), expected, "{line}");
+            for (name, value) in [
+                ("PSNR", "dB"),
+                ("zeros", "%"),
+                ("energy", "*"),
+                ("dead", "5"),
+            ] {
+                let end = header[1].rfind(name).unwrap() + name.len();
+                let found = line.rfind(value).unwrap() + value.len();
+                let width = usize::from(name == "energy");
+                assert_eq!(found, end + width, "{name}: {line}");
+            }
+        }
+        for explained in ["steps:", "dead:", "*:"] {
+            assert!(header[2].contains(explained));
+        }
+    }
+
+    /// A GPU tells of many batches at once.
+    #[test]
+    fn batches_count_by_where_they_end() {
+        let config = Config::preset("ecg/vdl").unwrap();
+        let mut console = Console::new(&config, ProgressMode::Quiet);
+        let counted = |console: &mut Console, epoch, done| {
+            console.batch(epoch, done, 80);
+            console.progress.done()
+        };
+        console.begin(0, 0, 160);
+        console.progress = Progress::new("vdl", 160, "batches", ProgressMode::Lines);
+        assert_eq!(counted(&mut console, 1, 70), 70);
+        assert_eq!(counted(&mut console, 1, 80), 80);
+        assert_eq!(counted(&mut console, 2, 80), 160);
+    }
 
     #[test]
     fn more_threads_than_cores_are_remarked_on() {

@@ -9,8 +9,9 @@ use crate::train::{Resident, ResidentRun};
 
 /// The engine for NVIDIA GPUs: FISTA's whole loop, and whole runs, without leaving the device.
 ///
-/// Tensors are in main memory. Training with quantisation-aware weights is the one thing that does not stay on the device: such runs
-/// take their steps on the processor, and only their codes from here.
+/// Tensors are in main memory. Three kinds of runs do not stay on the device, but take their steps on the processor, and only their
+/// codes from here: those with quantisation-aware weights, those with a frozen decoder, and those with
+/// `inference.step_rule = "bounded"`.
 ///
 /// Bits are the same alone and beside other runs, and with any number of blocks; from the processor's they differ by rounding.
 ///
@@ -96,12 +97,13 @@ impl Engine for CudaEngine {
             parameters: decoder.parameters(),
             hidden_dim: decoder.hidden_dim(),
             inference: energy.config(),
+            step_size: energy.step_size()?,
         }
         .run(&self.place())
     }
 
     fn resident(&self, run: &ResidentRun<'_>) -> Result<Option<Box<dyn Resident>>> {
-        if run.config.optimizer.quantize_aware.is_some() {
+        if run.config.steps_on_processor().is_some() {
             return Ok(None);
         }
         Ok(Some(Box::new(DeviceRun::new(&self.place(), run)?)))

@@ -87,11 +87,17 @@ fn momentum(iterations: usize) -> Vec<f32> {
 }
 
 /// What inference minimises, as kernels take it.
-fn set_inference(run: &mut Run, inference: &InferenceConfig, pull: bool, hinge: bool) {
+fn set_inference(
+    run: &mut Run,
+    inference: &InferenceConfig,
+    step_size: f64,
+    pull: bool,
+    hinge: bool,
+) {
     let l = f64::from(run.code_dim);
     run.tolerance_squared = inference.tolerance * inference.tolerance;
-    run.step_size = inference.step_size as f32;
-    run.threshold = (inference.lambda * inference.step_size) as f32;
+    run.step_size = step_size as f32;
+    run.threshold = (inference.lambda * step_size) as f32;
     run.pull = match pull {
         true => (2.0 * inference.encoder_weight / l) as f32,
         false => 0.0,
@@ -184,8 +190,10 @@ impl DeviceRun {
         train.peak_squared = about.peak * about.peak;
         let mut evaluate = train.clone();
         evaluate.mode = Mode::Evaluate as i32;
-        set_inference(&mut train, &config.inference, config.has_encoder(), true);
-        set_inference(&mut evaluate, &config.inference, false, false);
+        let inference = &config.inference;
+        let step_size = inference.step_size;
+        set_inference(&mut train, inference, step_size, config.has_encoder(), true);
+        set_inference(&mut evaluate, inference, step_size, false, false);
         set_room(&mut arena, &mut train, about.train);
         set_room(&mut arena, &mut evaluate, about.validation);
 
@@ -359,6 +367,8 @@ pub(super) struct InferOnce<'a> {
     pub(super) parameters: Vec<Named<&'a Tensor>>,
     pub(super) hidden_dim: usize,
     pub(super) inference: &'a InferenceConfig,
+    /// η, or what the energy allows.
+    pub(super) step_size: f64,
 }
 
 impl InferOnce<'_> {
@@ -381,7 +391,8 @@ impl InferOnce<'_> {
         run.mode = Mode::Infer as i32;
         run.samples = n as i32;
         run.inputs = arena.floats(self.inputs.elem_count());
-        set_inference(&mut run, self.inference, self.encoder_codes.is_some(), true);
+        let has_codes = self.encoder_codes.is_some();
+        set_inference(&mut run, self.inference, self.step_size, has_codes, true);
 
         let mut memory = place.gpu.allocate(arena.bytes())?;
         let mut numbers_of = Numbers(memory.as_mut());
@@ -406,6 +417,7 @@ impl InferOnce<'_> {
             codes: Tensor::from_vec(codes, (n, l), &Device::Cpu)?,
             iterations: steps[n] as usize,
             steps: steps[..n].to_vec(),
+            step_size: self.step_size,
         })
     }
 }

@@ -3,35 +3,46 @@
 use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::npy::read_npy_f32;
+use super::look::short;
+use super::npy::read_npy;
+use super::paths::{chosen_file, display_name};
 use super::{
-    Contrast, Preprocessing, Splits, checked_counts, checked_shape, chosen_file, display_name,
+    Contrast, InputFacts, Preprocessing, Splits, checked_counts, checked_shape, extent,
     globally_normalised, mean_and_deviation, range, split_generator,
 };
+
+/// An array of so few rows may hold channels, not samples.
+const MOST_CHANNELS: usize = 16;
 
 /// `source = "npy"`: the rows of an array N×d (windows of d) or N×h×w (images), of any real number type.
 ///
 /// Rows are shuffled by the seed: 80 % training, 10 % validation, 10 % test. All values are normalised by the mean and the
 /// standard deviation of the training rows. Raw units are the array's own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NpyConfig {
-    /// The file; by default what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in it.
+    /// The file (`.npy`). Not set: what `--data` or `SPARSECODE_DATA` names, or the only `.npy` in
+    /// that folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// At most so many training rows; all by default.
+    /// At most so many training rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation rows; all by default.
+    /// At most so many validation rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test rows; all by default.
+    /// At most so many test rows. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
-    /// The range of raw values that PSNR refers to, above 0; maximum − minimum of the test rows by default.
+    /// The range of raw values that PSNR refers to. Not set: maximum − minimum of the test rows.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<f32>,
 }
@@ -41,7 +52,9 @@ impl NpyConfig {
         let path = chosen_file(self.path.as_deref(), folder, &["npy"])?;
         let limits = [self.train, self.validation, self.test].map(|c| c.unwrap_or(usize::MAX));
         checked_counts(limits[0], limits[1], limits[2])?;
-        let (axes, values) = read_npy_f32(&path)?;
+        let array = read_npy(&path)?;
+        let (axes, number_type) = (array.shape, array.number_type);
+        let values = array.values.into_f32();
         let (count, height, width) = match axes[..] {
             [count, width] => (count, 1, width),
             [count, height, width] => (count, height, width),
@@ -53,6 +66,18 @@ impl NpyConfig {
                 ));
             }
         };
+        let transposed = matches!(axes[..], [rows, columns]
+            if rows > 0 && rows <= MOST_CHANNELS && columns >= MOST_CHANNELS * rows);
+        let looks = format!(
+            "shape {count}×{width} is {count} rows of {width} values as it stands, and looks transposed"
+        );
+        let remedy = "save array.T if its columns are the samples";
+        if transposed && count < 3 {
+            let remedy = format!(
+                "{remedy}; for one long signal of several channels use data.source = \"signal\" with it"
+            );
+            return Err(DataError::malformed(&path, looks, remedy));
+        }
         let shape = checked_shape(height, width, "path")?;
         let dim = shape.input_dim();
         if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
@@ -113,6 +138,7 @@ impl NpyConfig {
                 "set data.peak",
             ));
         }
+        let [low, high] = extent(train.iter().copied());
         let train = globally_normalised(train, dim, mean, deviation);
         let test = globally_normalised(test, dim, mean, deviation);
         let validation = globally_normalised(part(validation, limits[1]), dim, mean, deviation);
@@ -134,7 +160,21 @@ impl NpyConfig {
                 contrast: Contrast::None,
             },
             peak,
-            sample_rate: None,
+            input: InputFacts {
+                range: Some([low, high]),
+                sample_rate: None,
+                number_type: Some(number_type),
+            },
+            read: format!(
+                "{}: {count} samples of {shape}, {number_type}, {} to {}",
+                path.display(),
+                short(low.into()),
+                short(high.into())
+            ),
+            notes: match transposed {
+                true => vec![format!("{}: {looks}: {remedy}", path.display())],
+                false => Vec::new(),
+            },
         })
     }
 }
@@ -222,7 +262,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let load = |config: &NpyConfig| config.load(Some(folder.path()), 1);
         let error = load(&NpyConfig::default()).unwrap_err().to_string();
-        assert!(error.contains("there are 0"), "{error}");
+        assert!(
+            error.contains("no file in this folder ends in .npy"),
+            "{error}"
+        );
         let values: Vec<f32> = (0..20).map(|v| v as f32).collect();
         write_npy_f32(&folder.path().join("a.npy"), &[10, 2], &values).unwrap();
         assert_eq!(load(&NpyConfig::default()).unwrap().train.len(), 8);

@@ -3,20 +3,21 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::place::PlaceError;
 use crate::storage::StorageError;
 
-/// An error of loading, generating, downloading or writing data. Every message names the file or the field and, where
-/// one is known, the remedy.
+/// An error of loading, generating, downloading or writing data. Every message names the file or
+/// the field and, where one is known, the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder that is needed does not exist or was not named.
-    #[error("{what} not found in {}: {remedy}", .path.display())]
+    #[error("{}: {reason}; {remedy}", .path.display())]
     Missing {
-        /// What was looked for.
-        what: String,
         /// Where it was looked for.
         path: PathBuf,
+        /// What is not there.
+        reason: String,
         /// What to do.
         remedy: String,
     },
@@ -51,6 +52,9 @@ pub enum DataError {
         /// What to do.
         remedy: String,
     },
+    /// A place of data that cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A download failed from every source.
     #[error("cannot download {file}: {reason}; {remedy}")]
     Download {
@@ -67,6 +71,18 @@ impl DataError {
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn missing(
+        path: &Path,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Missing {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn malformed(

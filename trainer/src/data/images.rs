@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
-use image::{DynamicImage, GrayImage, ImageReader};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::contrast::{blur_valid, gaussian};
 use super::error::DataError;
+use super::look::short;
+use super::paths::{chosen_folder, display_name, endings, has_extension, is_hidden, passed_over};
+use super::picture::{EXTENSIONS, Grey};
 use super::{
-    Contrast, Dataset, Preprocessing, Restore, Splits, checked_made_counts, checked_shape,
-    chosen_folder, display_name, has_extension, part_generator, split_generator,
+    Contrast, Dataset, InputFacts, NumberType, Preprocessing, Restore, Splits, checked_made_counts,
+    checked_shape, extent, part_generator, split_generator,
 };
 use crate::rng::Stream;
 
@@ -21,7 +24,6 @@ pub const MEAN: f32 = 0.457;
 /// Standard deviation of natural images' grey values in [0, 1] (ImageNet's).
 pub const DEVIATION: f32 = 0.259;
 
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "pgm"];
 /// Crops that share one floor of the local deviation.
 const BATCH: usize = 250;
 /// A patch is kept if its standard deviation is not below.
@@ -35,34 +37,43 @@ const MAX_SIDE: u32 = 1 << 14;
 /// Batches made before the first look at how many crops survive.
 const ROUND: u32 = 16;
 
-/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`) in a folder and in its subfolders.
+/// `source = "images"`: patches of the images (`.jpg`, `.png`, `.pgm`, `.bmp`, `.gif`, `.tif`,
+/// `.webp`; 8 or 16 bits) in a folder and in its subfolders.
 ///
-/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`. Then batches of 250 random
-/// crops: local contrast normalisation with a Gaussian window as in [`local_contrast`], but without padding, so that a crop of
-/// `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4) are raised to
-/// it; patches with a standard deviation of 0.5 or more are kept.
+/// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`.
+/// Then batches of 250 random crops: local contrast normalisation with a Gaussian window as in
+/// [`local_contrast`](super::local_contrast), but without padding, so that a crop of `patch + 2
+/// (window − 1)` pixels gives a patch; local deviations below their mean over the batch (or 1e-4)
+/// are raised to it; patches with a standard deviation of 0.5 or more are kept.
 ///
-/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000
-/// patches of 28×28), and a byte a pixel of the images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of
+/// the patches (7.5 GB for 800,000 patches of 28×28), and a byte or two a pixel of the images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// The folder; by default `natural` in the folder of `--data` or `SPARSECODE_DATA`, or that folder itself.
+    /// The folder. Not set: `natural` in the folder that `--data` or `SPARSECODE_DATA` names, or
+    /// that folder itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Side of a patch in pixels; 28 by default.
+    /// Side of a patch, in pixels.
+    #[schemars(range(min = 1))]
     pub patch: usize,
-    /// Side of the Gaussian window in pixels, odd; 13 by default.
+    /// Side of the Gaussian window of local contrast normalisation, in pixels; odd.
+    #[schemars(range(min = 1, max = SIDE - 1))]
     pub window: usize,
-    /// Standard deviation of the Gaussian in pixels, above 0; 5 by default.
+    /// Standard deviation of that Gaussian, in pixels.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub sigma: f32,
-    /// Use at most so many images, chosen by the seed; 20,000 by default.
+    /// At most so many pictures are used, chosen by the seed.
     pub max_images: usize,
-    /// Training patches; 200,000 by default.
+    /// Training patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation patches; 20,000 by default.
+    /// Validation patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test patches; 20,000 by default.
+    /// Test patches.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub test: usize,
 }
 
@@ -106,18 +117,37 @@ impl ImagesConfig {
         let given = natural.as_deref().filter(|path| path.is_dir()).or(folder);
         let folder = chosen_folder(self.folder.as_ref(), given, "images", "")?;
 
-        let parts = split_files(find_images(folder)?, self.max_images, folder, seed)?;
+        let (files, others) = find_images(folder)?;
+        let parts = split_files(files, self.max_images, folder, seed)?;
         let sizes = parts.each_ref().map(Vec::len);
-        let make = |files: &[PathBuf], count: usize, stream: Stream| {
-            let images = files
-                .par_iter()
-                .map(|path| read_grey(path))
-                .collect::<Result<Vec<_>, _>>()?;
-            self.patches(&images, count, seed, stream, folder)
+        let mut notes = Vec::new();
+        notes.extend(passed_over(folder, &others, endings(&EXTENSIONS)));
+        let mut facts = InputFacts::default();
+        let mut make = |part: usize, count: usize, stream: Stream| {
+            let read = parts[part].par_iter().map(|path| read_grey(path));
+            let read = read.collect::<Result<Vec<_>, _>>()?;
+            let (images, sides): (Vec<Grey>, Vec<u32>) = read.into_iter().unzip();
+            let part = Part {
+                name: ["training", "validation", "test"][part],
+                files: &parts[part],
+                images: &images,
+                sides: &sides,
+            };
+            part.remark(self.crop() as u32, &mut notes);
+            if stream == Stream::TrainData {
+                facts = part.facts();
+            }
+            self.patches(&part, count, seed, stream, folder)
         };
-        let (train, floor) = make(&parts[0], self.train, Stream::TrainData)?;
-        let (validation, _) = make(&parts[1], self.validation, Stream::ValidationData)?;
-        let (test, _) = make(&parts[2], self.test, Stream::TestData)?;
+        let (train, floor) = make(0, self.train, Stream::TrainData)?;
+        let (validation, _) = make(1, self.validation, Stream::ValidationData)?;
+        let (test, _) = make(2, self.test, Stream::TestData)?;
+        let [low, high] = facts.range.unwrap_or_default().map(f64::from);
+        let depth = match facts.number_type {
+            Some(NumberType::U8) => "8 bits",
+            Some(_) => "16 bits",
+            None => "8 and 16 bits",
+        };
         Ok(Splits {
             description: format!(
                 "{}, {}/{}/{} images, {shape} patches with local contrast normalisation, {}/{}/{}",
@@ -144,19 +174,28 @@ impl ImagesConfig {
                 },
             },
             peak: 1.0,
-            sample_rate: None,
+            input: facts,
+            read: format!(
+                "{}: {} images of {depth}, grey from {} to {} of full scale",
+                folder.display(),
+                sizes.iter().sum::<usize>(),
+                short(low),
+                short(high)
+            ),
+            notes,
         })
     }
 
     /// The first `count` patches that are kept, and the mean floor of their batches.
     fn patches(
         &self,
-        images: &[GrayImage],
+        part: &Part<'_>,
         count: usize,
         seed: u64,
         stream: Stream,
         folder: &Path,
     ) -> Result<(Dataset, f32), DataError> {
+        let images = part.images;
         let dim = self.patch * self.patch;
         let kernel = gaussian(self.window, self.sigma);
         let mut samples = Vec::with_capacity(count * dim);
@@ -164,12 +203,13 @@ impl ImagesConfig {
         let mut offset = Vec::with_capacity(count * dim);
         let (mut floors, mut next) = (0.0f64, 0u32);
         while samples.len() < count * dim {
-            // As many batches as are still missing by what was kept until now: 55 % is less than what photographs keep.
+            // As many batches as are still missing by what was kept until now: 55 % is less than
+            // what photographs keep.
             let missing = (count - samples.len() / dim).div_ceil(BATCH * 55 / 100);
             let round = u32::try_from(missing).unwrap_or(ROUND).min(ROUND);
             let batches: Vec<Batch> = (next..next + round)
                 .into_par_iter()
-                .map(|part| self.batch(images, &kernel, &mut part_generator(seed, stream, part)))
+                .map(|batch| self.batch(images, &kernel, &mut part_generator(seed, stream, batch)))
                 .collect();
             next += round;
             for batch in batches {
@@ -184,10 +224,12 @@ impl ImagesConfig {
                 return Err(DataError::malformed(
                     folder,
                     format!(
-                        "{} of {tried} crops have any contrast: the images are almost blank",
-                        samples.len() / dim
+                        "{} of {tried} crops of the {} images have any contrast: they are almost blank{}",
+                        samples.len() / dim,
+                        part.name,
+                        part.named_blank()
                     ),
-                    "choose another folder of images",
+                    "take blank images out of the folder, or choose another one",
                 ));
             }
         }
@@ -204,7 +246,7 @@ impl ImagesConfig {
         Ok((data, (floors / f64::from(next)) as f32))
     }
 
-    fn batch(&self, images: &[GrayImage], kernel: &[f32], rng: &mut impl Rng) -> Batch {
+    fn batch(&self, images: &[Grey], kernel: &[f32], rng: &mut impl Rng) -> Batch {
         let (crop, patch, margin) = (self.crop(), self.patch, self.window / 2);
         let middle = crop - 2 * margin;
         let dim = patch * patch;
@@ -218,13 +260,14 @@ impl ImagesConfig {
         let mut values = vec![0.0f32; BATCH * dim];
         for index in 0..BATCH {
             let image = &images[rng.random_range(0..images.len())];
-            let (width, height) = (image.width() as usize, image.height() as usize);
+            let (width, height) = image.dimensions();
+            let (width, height) = (width as usize, height as usize);
             let x = rng.random_range(0..=width - crop);
             let y = rng.random_range(0..=height - crop);
             for (row, line) in pixels.chunks_exact_mut(crop).enumerate() {
-                let source = &image.as_raw()[(y + row) * width + x..][..crop];
-                for (value, &grey) in line.iter_mut().zip(source) {
-                    *value = (f32::from(grey) / 255.0 - MEAN) / DEVIATION;
+                image.row(x, y + row, line);
+                for value in line {
+                    *value = (*value - MEAN) / DEVIATION;
                 }
             }
             blur_valid(&pixels, crop, kernel, &mut scratch, &mut local_mean);
@@ -279,6 +322,77 @@ impl ImagesConfig {
     }
 }
 
+/// The images of training, validation or test.
+struct Part<'a> {
+    name: &'static str,
+    files: &'a [PathBuf],
+    images: &'a [Grey],
+    /// Their shorter sides in the files.
+    sides: &'a [u32],
+}
+
+impl Part<'_> {
+    /// The range of grey values, and the depth that all images have.
+    fn facts(&self) -> InputFacts {
+        let bounds = self.images.iter().flat_map(Grey::extent);
+        let first = self.images.first().map(Grey::number_type);
+        let all = |number_type: &NumberType| {
+            let mut images = self.images.iter();
+            images.all(|image| image.number_type() == *number_type)
+        };
+        InputFacts {
+            range: Some(extent(bounds)),
+            sample_rate: None,
+            number_type: first.filter(all),
+        }
+    }
+
+    /// Remarks on images without content, and on images that are smaller than a crop.
+    fn remark(&self, crop: u32, notes: &mut Vec<String>) {
+        let mut say = |what: &str, meant: Vec<&PathBuf>| {
+            if let Some((first, more)) = meant.split_first() {
+                let more = match more.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more of the {} images", self.name),
+                };
+                notes.push(format!("{}{more}: {what}", first.display()));
+            }
+        };
+        say("blank: every pixel is the same", self.blank().collect());
+        let sides = self.files.iter().zip(self.sides);
+        let small = sides.filter(|&(_, &side)| side < crop);
+        say(
+            &format!(
+                "smaller than a crop of {crop} pixels, so enlarged to a shorter side of {SIDE}"
+            ),
+            small.map(|(file, _)| file).collect(),
+        );
+    }
+
+    /// The images in which every pixel is the same.
+    fn blank(&self) -> impl Iterator<Item = &PathBuf> {
+        let images = self.files.iter().zip(self.images);
+        let blank = images.filter(|(_, image)| {
+            let [low, high] = image.extent();
+            low == high
+        });
+        blank.map(|(file, _)| file)
+    }
+
+    /// The names of blank images, for an error.
+    fn named_blank(&self) -> String {
+        const MOST: usize = 3;
+        let names = self
+            .blank()
+            .take(MOST)
+            .map(|file| file.display().to_string());
+        match names.collect::<Vec<_>>() {
+            names if names.is_empty() => String::new(),
+            names => format!(" (blank: {})", names.join(", ")),
+        }
+    }
+}
+
 /// The kept patches of a batch of crops.
 struct Batch {
     floor: f32,
@@ -305,9 +419,10 @@ fn check_window(window: usize, sigma: f32) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Every image in a folder and its subfolders, in the order of their names.
-fn find_images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut found = Vec::new();
+/// Every image in a folder and its subfolders, and the other files there, each in the order of
+/// their names.
+fn find_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+    let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(DataError::read(&folder))? {
@@ -321,11 +436,14 @@ fn find_images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
                 folders.push(entry.path());
             } else if has_extension(&entry.path(), &EXTENSIONS) {
                 found.push(entry.path());
+            } else if !is_hidden(&entry.path()) {
+                others.push(entry.path());
             }
         }
     }
     found.sort();
-    Ok(found)
+    others.sort();
+    Ok((found, others))
 }
 
 /// Training, validation and test files.
@@ -338,14 +456,19 @@ fn split_files(
     files.shuffle(&mut split_generator(seed));
     files.truncate(limit);
     if files.len() < 3 {
-        return Err(DataError::Missing {
-            what: "at least 3 images (.jpg, .png, .pgm)".to_string(),
-            path: folder.to_path_buf(),
-            remedy: format!(
-                "there are {}; name another folder with --data DIR",
-                files.len()
+        let count = match files.len() {
+            0 => "there are no images in it".to_string(),
+            1 => "there is one image in it".to_string(),
+            count => format!("there are {count} images in it"),
+        };
+        return Err(DataError::missing(
+            folder,
+            format!("{count}, and training, validation and test need at least 3"),
+            format!(
+                "name another folder with --data DIR; images end in {}",
+                endings(&EXTENSIONS)
             ),
-        });
+        ));
     }
     let tenth = (files.len() / 10).max(1);
     let test = files.split_off(files.len() - tenth);
@@ -353,24 +476,16 @@ fn split_files(
     Ok([files, validation, test])
 }
 
-/// Reads an image as 8-bit grey with a shorter side of 256.
-fn read_grey(path: &Path) -> Result<GrayImage, DataError> {
+/// Reads an image in grey with a shorter side of 256, and its shorter side in the file.
+fn read_grey(path: &Path) -> Result<(Grey, u32), DataError> {
     let malformed = |reason: String| {
         DataError::malformed(path, reason, "replace it or take it out of the folder")
     };
-    let decoded = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(DataError::read(path))?
-        .decode()
-        .map_err(|error| malformed(format!("cannot be decoded ({error})")))?;
-    let grey = grey(decoded);
+    let grey = Grey::read(path)?;
     let (width, height) = grey.dimensions();
     let shorter = width.min(height);
-    if shorter == 0 {
-        return Err(malformed("has no pixels".to_string()));
-    }
     if shorter == SIDE {
-        return Ok(grey);
+        return Ok((grey, shorter));
     }
     let scaled = |side: u32| {
         ((f64::from(side) * f64::from(SIDE) / f64::from(shorter)).round() as u32).max(SIDE)
@@ -381,220 +496,17 @@ fn read_grey(path: &Path) -> Result<GrayImage, DataError> {
             "is too long and narrow ({width}x{height} when resized)"
         )));
     }
-    Ok(image::imageops::resize(
-        &grey,
-        width,
-        height,
-        FilterType::Triangle,
-    ))
-}
-
-/// ITU-R 601 luma: 0.299 R + 0.587 G + 0.114 B. (The image crate's own grey is Rec. 709.)
-fn grey(image: DynamicImage) -> GrayImage {
-    match image {
-        DynamicImage::ImageLuma8(grey) => grey,
-        grey @ (DynamicImage::ImageLumaA8(_)
-        | DynamicImage::ImageLuma16(_)
-        | DynamicImage::ImageLumaA16(_)) => grey.to_luma8(),
-        colour => {
-            let colour = colour.to_rgb8();
-            let (width, height) = colour.dimensions();
-            let pixels = colour.pixels().map(|pixel| {
-                let [red, green, blue] = pixel.0.map(u32::from);
-                ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
-            });
-            GrayImage::from_raw(width, height, pixels.collect()).expect("as many pixels as before")
-        }
-    }
-}
-
-/// A Gaussian of so many taps, normalised to sum 1.
-fn gaussian(window: usize, sigma: f32) -> Vec<f32> {
-    let middle = (window / 2) as f64;
-    let sigma = f64::from(sigma);
-    let taps: Vec<f64> = (0..window)
-        .map(|tap| (-0.5 * ((tap as f64 - middle) / sigma).powi(2)).exp())
-        .collect();
-    let sum: f64 = taps.iter().sum();
-    taps.iter().map(|tap| (tap / sum) as f32).collect()
-}
-
-/// Convolves rows, then columns, of a square of `side`² with a symmetric kernel where it fits: `out` is a square of
-/// `side − taps + 1`. `scratch` holds at least `side · (side − taps + 1)`.
-fn blur_valid(input: &[f32], side: usize, kernel: &[f32], scratch: &mut [f32], out: &mut [f32]) {
-    let kept = side + 1 - kernel.len();
-    blur_rectangle(input, side, side, kernel, scratch, &mut out[..kept * kept]);
-}
-
-fn blur_rectangle(
-    input: &[f32],
-    width: usize,
-    height: usize,
-    kernel: &[f32],
-    scratch: &mut [f32],
-    out: &mut [f32],
-) {
-    let columns = width + 1 - kernel.len();
-    let rows = height + 1 - kernel.len();
-    let weighted_sum = |target: &mut [f32], source: &dyn Fn(usize) -> usize, from: &[f32]| {
-        target.fill(0.0);
-        for (tap, &weight) in kernel.iter().enumerate() {
-            let line = &from[source(tap)..][..columns];
-            for (value, input) in target.iter_mut().zip(line) {
-                *value += weight * input;
-            }
-        }
-    };
-    for row in 0..height {
-        let target = &mut scratch[row * columns..][..columns];
-        weighted_sum(target, &|tap| row * width + tap, input);
-    }
-    for row in 0..rows {
-        let target = &mut out[row * columns..][..columns];
-        weighted_sum(target, &|tap| (row + tap) * columns, scratch);
-    }
-}
-
-/// An image after local contrast normalisation: `image = normalised · deviation + mean`, pixel by pixel.
-#[derive(Clone, Debug)]
-pub struct LocalContrast {
-    /// The normalised image, row-major.
-    pub normalised: Vec<f32>,
-    /// The local mean of each pixel.
-    pub mean: Vec<f32>,
-    /// The local deviation of each pixel, not below the floor.
-    pub deviation: Vec<f32>,
-    /// Pixels in a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-}
-
-/// Local contrast normalisation of a whole image: subtract the local mean, divide by `max(local deviation, floor)`, both under a
-/// square Gaussian window of `window` pixels with standard deviation `sigma`.
-///
-/// The image is continued by reflection (`c b | a b c`), so the result has its size; inside, it equals the normalisation of the
-/// training patches. `image` is row-major, in affinely normalised units; so is `floor`. Cost: `4 · window` multiply-adds a pixel.
-///
-/// ```
-/// use sparsecode_trainer::data::local_contrast;
-///
-/// let ramp: Vec<f32> = (0..400).map(|index| (index % 20) as f32).collect();
-/// let contrast = local_contrast(&ramp, 20, 20, 5, 2.0, 0.1);
-/// let pixel = 7 * 20 + 9;
-/// assert!((contrast.mean[pixel] - 9.0).abs() < 1e-5);
-/// let restored = contrast.normalised[0] * contrast.deviation[0] + contrast.mean[0];
-/// assert!((restored - ramp[0]).abs() < 1e-5);
-/// ```
-///
-/// # Panics
-/// If `image` is not `width · height` long, the window is even, or `sigma` or `floor` is not above 0.
-pub fn local_contrast(
-    image: &[f32],
-    width: usize,
-    height: usize,
-    window: usize,
-    sigma: f32,
-    floor: f32,
-) -> LocalContrast {
-    assert_eq!(
-        image.len(),
-        width * height,
-        "not an image of {width}x{height}"
-    );
-    assert!(window % 2 == 1, "a window of {window} pixels has no centre");
-    assert!(sigma > 0.0 && floor > 0.0, "sigma and floor are above 0");
-    let kernel = gaussian(window, sigma);
-    let mean = blur_reflected(image, width, height, &kernel);
-    let mut normalised: Vec<f32> = image.iter().zip(&mean).map(|(x, m)| x - m).collect();
-    let squares: Vec<f32> = normalised.iter().map(|v| v * v).collect();
-    let mut deviation = blur_reflected(&squares, width, height, &kernel);
-    for (value, deviation) in normalised.iter_mut().zip(&mut deviation) {
-        *deviation = deviation.sqrt().max(floor);
-        *value /= *deviation;
-    }
-    LocalContrast {
-        normalised,
-        mean,
-        deviation,
-        width,
-        height,
-    }
-}
-
-fn blur_reflected(image: &[f32], width: usize, height: usize, kernel: &[f32]) -> Vec<f32> {
-    if image.is_empty() {
-        return Vec::new();
-    }
-    let margin = kernel.len() / 2;
-    // Position in a line of `length` of what lies at `index − margin` when the line is reflected again and again.
-    let reflect = |index: usize, length: usize| {
-        let period = 2 * (length - 1);
-        if period == 0 {
-            return 0;
-        }
-        let offset = (index + period * margin - margin) % period;
-        offset.min(period - offset)
-    };
-    let (wide, high) = (width + 2 * margin, height + 2 * margin);
-    let columns: Vec<usize> = (0..wide).map(|column| reflect(column, width)).collect();
-    let mut padded = Vec::with_capacity(wide * high);
-    for row in 0..high {
-        let line = &image[reflect(row, height) * width..][..width];
-        padded.extend(columns.iter().map(|&column| line[column]));
-    }
-    let mut scratch = vec![0.0; width * high];
-    let mut out = vec![0.0; width * height];
-    blur_rectangle(&padded, wide, high, kernel, &mut scratch, &mut out);
-    out
+    Ok((grey.resized(width, height), shorter))
 }
 
 #[cfg(test)]
 mod tests {
+    use image::GrayImage;
+
+    use super::super::contrast::tests::reference;
     use super::super::generate::dead_leaves_image;
     use super::super::tests::shared_data;
     use super::*;
-
-    /// Local contrast normalisation as the formula says: f64, one two-dimensional Gaussian, no padding. Returns (centred,
-    /// mean, deviation) of the innermost square.
-    fn reference(pixels: &[f64], side: usize, window: usize, sigma: f64) -> [Vec<f64>; 3] {
-        let half = (window / 2) as f64;
-        let weight = |row: usize, column: usize| {
-            let (y, x) = (row as f64 - half, column as f64 - half);
-            (-(x * x + y * y) / (2.0 * sigma * sigma)).exp()
-        };
-        let taps = || (0..window).flat_map(|row| (0..window).map(move |column| (row, column)));
-        let total: f64 = taps().map(|(row, column)| weight(row, column)).sum();
-        let blur = |input: &[f64], side: usize| -> Vec<f64> {
-            let kept = side + 1 - window;
-            (0..kept * kept)
-                .map(|place| {
-                    taps()
-                        .map(|(row, column)| {
-                            let at = (place / kept + row) * side + place % kept + column;
-                            weight(row, column) / total * input[at]
-                        })
-                        .sum()
-                })
-                .collect()
-        };
-        let inner = |input: &[f64], side: usize| -> Vec<f64> {
-            let kept = side + 1 - window;
-            (0..kept * kept)
-                .map(|place| input[(place / kept + window / 2) * side + place % kept + window / 2])
-                .collect()
-        };
-        let mean = blur(pixels, side);
-        let middle = side + 1 - window;
-        let centred: Vec<f64> = inner(pixels, side)
-            .iter()
-            .zip(&mean)
-            .map(|(x, m)| x - m)
-            .collect();
-        let squares: Vec<f64> = centred.iter().map(|v| v * v).collect();
-        let deviation = blur(&squares, middle).iter().map(|v| v.sqrt()).collect();
-        [inner(&centred, middle), inner(&mean, middle), deviation]
-    }
 
     fn small() -> ImagesConfig {
         ImagesConfig {
@@ -631,7 +543,7 @@ mod tests {
         let kernel = gaussian(config.window, config.sigma);
         let stream = Stream::TestData;
         let batch = config.batch(
-            std::slice::from_ref(&image),
+            std::slice::from_ref(&Grey::Eight(image.clone())),
             &kernel,
             &mut part_generator(9, stream, 0),
         );
@@ -679,55 +591,6 @@ mod tests {
         }
         assert_eq!(batch.samples.len(), kept * 144);
         assert!(kept > 50 && raised > 1000, "{kept} kept, {raised} raised");
-    }
-
-    #[test]
-    fn whole_images_agree_with_patches_and_keep_their_size() {
-        let (width, height, window) = (31, 24, 7);
-        let image = dead_leaves_image(width, height, 5);
-        let contrast = local_contrast(&image, width, height, window, 2.5, 0.02);
-        assert_eq!((contrast.width, contrast.height), (width, height));
-        for (index, &pixel) in image.iter().enumerate() {
-            let restored =
-                contrast.normalised[index] * contrast.deviation[index] + contrast.mean[index];
-            assert!((restored - pixel).abs() < 1e-5);
-        }
-        // The 24×24 square on the left, where nothing is padded.
-        let square: Vec<f64> = (0..24 * 24)
-            .map(|place| f64::from(image[place / 24 * width + place % 24]))
-            .collect();
-        let [centred, mean, deviation] = reference(&square, 24, window, 2.5);
-        for place in 0..12 * 12 {
-            let index = (place / 12 + 6) * width + place % 12 + 6;
-            let scale = deviation[place].max(f64::from(0.02f32));
-            assert!((f64::from(contrast.mean[index]) - mean[place]).abs() < 1e-5);
-            assert!((f64::from(contrast.deviation[index]) - scale).abs() < 1e-5);
-            assert!((f64::from(contrast.normalised[index]) - centred[place] / scale).abs() < 1e-3);
-        }
-        // Reflection: the mean at a corner of an image is that of the image mirrored about its first row and column.
-        let mirrored: Vec<f64> = (0..7 * 7)
-            .map(|place: usize| {
-                let at = |offset: usize| offset.abs_diff(3);
-                f64::from(image[at(place / 7) * width + at(place % 7)])
-            })
-            .collect();
-        let kernel = gaussian(7, 2.5);
-        let expected: f64 = (0..49)
-            .map(|place| {
-                mirrored[place] * f64::from(kernel[place / 7]) * f64::from(kernel[place % 7])
-            })
-            .sum();
-        assert!((f64::from(contrast.mean[0]) - expected).abs() < 1e-5);
-    }
-
-    #[test]
-    fn images_smaller_than_the_window_are_normalised_too() {
-        for (width, height) in [(1, 1), (1, 5), (3, 2), (0, 4)] {
-            let image: Vec<f32> = (0..width * height).map(|v| v as f32).collect();
-            let contrast = local_contrast(&image, width, height, 13, 5.0, 0.1);
-            assert_eq!(contrast.normalised.len(), image.len());
-            assert!(contrast.normalised.iter().all(|v| v.is_finite()));
-        }
     }
 
     #[test]
@@ -799,10 +662,13 @@ mod tests {
             image::RgbImage::from_pixel(512, 1024, image::Rgb(pixel))
                 .save(&path)
                 .unwrap();
-            let grey = read_grey(&path).unwrap();
-            assert_eq!(grey.dimensions(), (256, 512));
+            let (grey, side) = read_grey(&path).unwrap();
+            assert_eq!((grey.dimensions(), side), ((256, 512), 512));
+            let expected = expected as f32 / 255.0;
             assert!(
-                grey.pixels().all(|p| p.0[0].abs_diff(expected) <= 1),
+                grey.extent()
+                    .iter()
+                    .all(|v| (v - expected).abs() < 1.1 / 255.0),
                 "{expected}"
             );
         }
@@ -814,7 +680,7 @@ mod tests {
         let load = |config: &ImagesConfig| config.load(Some(folder.path()), 1);
         let error = load(&small()).unwrap_err().to_string();
         assert!(
-            error.contains("there are 0") && error.contains("--data"),
+            error.contains("there are no images in it") && error.contains("--data"),
             "{error}"
         );
         pictures(folder.path(), 3);

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::npy::{Values, read_npy};
+use super::paths::chosen_folder;
 use super::{
-    Contrast, Dataset, Preprocessing, Restore, Splits, checked_counts, checked_shape,
-    chosen_folder, split_generator,
+    Contrast, Dataset, InputFacts, NumberType, Preprocessing, Restore, Splits, checked_counts,
+    checked_shape, extent, split_generator,
 };
 
 /// Mean of MNIST's training pixels in [0, 1].
@@ -32,19 +34,23 @@ const REMEDY: &str = "fetch it with: sparsecode data fetch mnist --output DIR";
 /// Pixels in [0, 1], then `(x − 0.1307) / 0.3081`. The four idx files are looked for in the folder and in its `mnist/`. Training and
 /// validation are the published split if its `MNIST_train.npy` and `MNIST_val.npy` (indices into the 60,000) lie beside them, and
 /// otherwise a random twelfth (5,000) of the 60,000, chosen by the seed, is validation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MnistConfig {
-    /// Where the files are; by default the folder of `--data` or `SPARSECODE_DATA`.
+    /// The folder with the four idx files, or with a folder `mnist` that has them. Not set: what
+    /// `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// At most so many training samples, the first of the split; all by default.
+    /// At most so many training samples, the first of the split. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation samples; all by default.
+    /// At most so many validation samples. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test samples; all by default.
+    /// At most so many test samples. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
 }
@@ -98,7 +104,18 @@ impl MnistConfig {
                 contrast: Contrast::None,
             },
             peak: 1.0,
-            sample_rate: None,
+            input: InputFacts {
+                range: Some(train.extent(&train_rows)),
+                sample_rate: None,
+                number_type: Some(NumberType::U8),
+            },
+            read: format!(
+                "{}: {} and {} images of {shape}, pixels from 0 to 1",
+                place.display(),
+                train.len(),
+                test.len()
+            ),
+            notes: Vec::new(),
         })
     }
 }
@@ -146,6 +163,13 @@ impl Digits {
         self.labels.len()
     }
 
+    /// The darkest and the brightest pixel of some images, from 0 to 1.
+    fn extent(&self, rows: &[usize]) -> [f32; 2] {
+        let dim = self.height * self.width;
+        let pixels = rows.iter().flat_map(|row| &self.pixels[row * dim..][..dim]);
+        extent(pixels.map(|&pixel| f32::from(pixel) / 255.0))
+    }
+
     fn dataset(&self, rows: &[usize]) -> Dataset {
         let dim = self.height * self.width;
         let values: [f32; 256] =
@@ -182,10 +206,12 @@ fn find(folder: &Path, stem: &str, axes: usize) -> Result<PathBuf, DataError> {
         .iter()
         .flat_map(|place| names(stem, axes).map(|name| place.join(name)))
         .find(|path| path.is_file())
-        .ok_or_else(|| DataError::Missing {
-            what: names(stem, axes)[0].clone(),
-            path: folder.to_path_buf(),
-            remedy: format!("name the folder of MNIST's files with --data DIR, or {REMEDY}"),
+        .ok_or_else(|| {
+            DataError::missing(
+                folder,
+                format!("MNIST's {} is not in this folder", names(stem, axes)[0]),
+                format!("name the folder of MNIST's files with --data DIR, or {REMEDY}"),
+            )
         })
 }
 
@@ -251,18 +277,15 @@ fn published_split(folder: &Path, count: usize) -> Result<Option<Rows>, DataErro
         (false, false) => return Ok(None),
         (true, true) => {}
         (train, _) => {
-            return Err(DataError::Missing {
-                what: format!(
-                    "{} (the other half of the published split)",
-                    if train {
-                        "MNIST_val.npy"
-                    } else {
-                        "MNIST_train.npy"
-                    }
-                ),
-                path: folder.to_path_buf(),
-                remedy: "add it, or remove the other for a random split".to_string(),
-            });
+            let (there, other) = match train {
+                true => ("MNIST_train.npy", "MNIST_val.npy"),
+                false => ("MNIST_val.npy", "MNIST_train.npy"),
+            };
+            return Err(DataError::missing(
+                folder,
+                format!("{other} is not beside {there}, and both make the published split"),
+                "add it, or remove the other for a random split",
+            ));
         }
     }
     let mut seen = HashSet::new();

@@ -8,35 +8,54 @@
 //! |---|---|
 //! | `mnist` | the four idx files, gzipped or not: [`mnist`] |
 //! | `images` | patches of a folder of images, local contrast normalised: [`images`] |
-//! | `signal` | windows of a 1-D signal in `.npy`, `.csv` or `.wav`: [`signal`] |
+//! | `signal` | windows of recordings in `.npy`, `.csv`, `.tsv` or `.wav`: [`signal`] |
 //! | `npy` | rows of an array N×d or N×h×w: [`mod@array`] |
 //! | `dead-leaves`, `vibration`, `ecg` | generated: [`generate`] |
 
 pub mod array;
+mod contrast;
+mod dialect;
 mod error;
 pub mod fetch;
 pub mod generate;
 pub mod images;
+mod look;
 pub mod mnist;
 pub mod npy;
+mod paths;
+pub mod picture;
+mod place;
+pub mod recording;
+mod renormalise;
 pub mod signal;
+mod sound;
+mod table;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-pub use sparsecode_formats::{Contrast, InputShape, Preprocessing};
+pub use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Preprocessing};
 
 use crate::rng::{Stream, generator};
 pub use array::NpyConfig;
+pub use contrast::{LocalContrast, local_contrast};
+pub use dialect::Decimal;
 pub use error::DataError;
 pub use generate::{
     DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
 };
-pub use images::{ImagesConfig, LocalContrast, local_contrast};
+pub use images::ImagesConfig;
+pub(crate) use look::short;
+pub use look::{Column, Look};
 pub use mnist::MnistConfig;
-pub use signal::{Column, Normalisation, SignalConfig};
+pub use paths::Paths;
+pub(crate) use paths::has_extension;
+pub use place::{Named, PlaceError};
+pub use recording::Recording;
+pub use signal::{Normalisation, SignalConfig};
 
 /// Samples ready for training: row-major f32, already preprocessed.
 #[derive(Clone)]
@@ -185,10 +204,14 @@ pub struct Splits {
     pub preprocessing: Preprocessing,
     /// The range of raw values that PSNR refers to: 1 for images, the test part's maximum − minimum otherwise.
     pub peak: f32,
-    /// Samples per second of a signal, where known.
-    pub sample_rate: Option<f32>,
-    /// What the data is, in one line without quotes, backslashes and control characters.
+    /// Range, sample rate and number type of the raw training samples.
+    pub input: InputFacts,
+    /// What the data is, in one line without quotes, backslashes and control characters; goes into files.
     pub description: String,
+    /// What was read, in one line for a person: file, column, samples, rate, range.
+    pub read: String,
+    /// Remarks on what was read, a line each: what was passed over, what was found out and may be wrong.
+    pub notes: Vec<String>,
 }
 
 /// The `[data]` table of a run's configuration. `source` names the variant; every field has a default.
@@ -209,22 +232,23 @@ pub struct Splits {
 /// assert!(mistake.to_string().contains("window"));
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "source", rename_all = "kebab-case")]
 pub enum DataConfig {
-    /// Handwritten digits from idx files.
+    /// Handwritten digits: 28×28 pixels in [0, 1], from the four idx files.
     Mnist(MnistConfig),
-    /// Patches of a folder of images.
+    /// Patches of a folder of pictures, with local contrast normalisation.
     Images(ImagesConfig),
-    /// Windows of a signal.
+    /// Windows of recordings: tables, sound or arrays.
     Signal(SignalConfig),
-    /// Rows of an array.
+    /// Rows of an array: N×d (windows, features) or N×h×w (pictures).
     Npy(NpyConfig),
-    /// Generated pictures of occluding discs.
+    /// Patches of generated pictures of occluding discs, which look like natural images to a
+    /// dictionary.
     DeadLeaves(DeadLeavesConfig),
-    /// Generated vibration of a machine with a bearing fault.
+    /// Windows of a generated vibration: a machine with a bearing fault.
     Vibration(GeneratedSignalConfig),
-    /// Generated ECG-like beats.
+    /// Windows of generated, ECG-like beats.
     Ecg(GeneratedSignalConfig),
 }
 
@@ -264,7 +288,7 @@ impl DataConfig {
         match self {
             Self::Mnist(config) => config.load(folder, seed),
             Self::Images(config) => config.load(folder, seed),
-            Self::Signal(config) => config.load(folder),
+            Self::Signal(config) => config.load(folder, seed),
             Self::Npy(config) => config.load(folder, seed),
             Self::DeadLeaves(config) => config.load(seed),
             Self::Vibration(config) => config.load_vibration(seed),
@@ -299,13 +323,17 @@ fn mean_and_deviation(values: &[f32]) -> Option<(f32, f32)> {
     (deviation > 0.0 && deviation.is_finite()).then_some((mean as f32, deviation))
 }
 
+/// The smallest and the largest value.
+fn extent(values: impl IntoIterator<Item = f32>) -> [f32; 2] {
+    let values = values.into_iter();
+    values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], value| {
+        [low.min(value), high.max(value)]
+    })
+}
+
 /// Maximum − minimum.
 fn range(values: &[f32]) -> f32 {
-    let (low, high) = values
-        .iter()
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| {
-            (low.min(v), high.max(v))
-        });
+    let [low, high] = extent(values.iter().copied());
     high - low
 }
 
@@ -378,103 +406,10 @@ fn checked_counts(train: usize, validation: usize, test: usize) -> Result<(), Da
     Ok(())
 }
 
-/// A file's or folder's own name, fit for a description.
-fn display_name(path: &Path) -> String {
-    let name = path
-        .canonicalize()
-        .unwrap_or_else(|_| path.to_path_buf())
-        .file_name()
-        .map_or_else(|| "data".into(), |name| name.to_string_lossy().into_owned());
-    name.chars()
-        .map(|c| match c {
-            '"' | '\'' | '\\' => '_',
-            c if c.is_control() => '_',
-            c => c,
-        })
-        .collect()
-}
-
-/// The folder that a table or the command line names.
-fn chosen_folder<'a>(
-    own: Option<&'a PathBuf>,
-    given: Option<&'a Path>,
-    what: &str,
-    remedy: &str,
-) -> Result<&'a Path, DataError> {
-    let folder = own.map(PathBuf::as_path).or(given).ok_or_else(|| {
-        DataError::config(
-            "folder",
-            format!("no folder named for {what}"),
-            format!("name one with --data DIR or SPARSECODE_DATA{remedy}"),
-        )
-    })?;
-    if folder.is_dir() {
-        Ok(folder)
-    } else {
-        Err(DataError::Missing {
-            what: what.to_string(),
-            path: folder.to_path_buf(),
-            remedy: format!("the folder does not exist; name another with --data DIR{remedy}"),
-        })
-    }
-}
-
-/// The one file that a table or the command line names: `own`, as it is or in the `given` folder; without it `given` itself, or the
-/// only file in it that ends in one of `extensions`.
-fn chosen_file(
-    own: Option<&Path>,
-    given: Option<&Path>,
-    extensions: &[&str],
-) -> Result<PathBuf, DataError> {
-    let remedy = "set data.path, or name the file with --data FILE";
-    match (own, given) {
-        (Some(own), given) => {
-            let beside = given.map(|folder| folder.join(own));
-            [Some(own.to_path_buf()), beside]
-                .into_iter()
-                .flatten()
-                .find(|path| path.is_file())
-                .ok_or_else(|| DataError::Missing {
-                    what: "file".to_string(),
-                    path: own.to_path_buf(),
-                    remedy: remedy.to_string(),
-                })
-        }
-        (None, Some(given)) if given.is_file() => Ok(given.to_path_buf()),
-        (None, Some(given)) => {
-            let mut found = Vec::new();
-            for entry in std::fs::read_dir(given).map_err(DataError::read(given))? {
-                let path = entry.map_err(DataError::read(given))?.path();
-                if has_extension(&path, extensions) && path.is_file() {
-                    found.push(path);
-                }
-            }
-            match found.len() {
-                1 => Ok(found.remove(0)),
-                count => Err(DataError::Missing {
-                    what: format!("one file ending in {}", extensions.join(", ")),
-                    path: given.to_path_buf(),
-                    remedy: format!("there are {count}; {remedy}"),
-                }),
-            }
-        }
-        (None, None) => Err(DataError::config("path", "no file named", remedy)),
-    }
-}
-
-/// Whether a path ends in one of the extensions, in upper or lower case.
-fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    path.extension()
-        .and_then(|extension| extension.to_str())
-        .is_some_and(|extension| {
-            extensions
-                .iter()
-                .any(|known| extension.eq_ignore_ascii_case(known))
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `data/` in `SPARSECODE_SHARED`, or in
@@ -562,14 +497,5 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 101);
-    }
-
-    #[test]
-    fn names_are_fit_for_a_description() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a\"b\\c\nd");
-        std::fs::create_dir(&path).unwrap();
-        assert_eq!(display_name(&path), "a_b_c_d");
-        assert_eq!(display_name(&folder.path().join("a\"b\\c\nd/.")), "a_b_c_d");
     }
 }

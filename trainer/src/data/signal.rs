@@ -1,49 +1,75 @@
-//! Windows of a 1-D signal from `.npy`, `.csv` or `.wav`.
+//! Windows of recordings: one file split by time, or several split by file.
 
 use std::path::{Path, PathBuf};
 
+use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dialect::Decimal;
 use super::error::DataError;
-use super::npy::read_npy_f32;
+use super::look::{Column, short};
+use super::paths::{Paths, chosen_files, display_name};
+use super::recording::{EXTENSIONS, Hints, Recording};
 use super::{
-    Contrast, Dataset, InputShape, Preprocessing, Restore, Splits, checked_counts, checked_shape,
-    chosen_file, display_name, globally_normalised, mean_and_deviation, range,
+    Contrast, Dataset, InputFacts, InputShape, NumberType, Preprocessing, Restore, Splits,
+    checked_counts, checked_shape, extent, globally_normalised, mean_and_deviation, range,
+    split_generator,
 };
 
-/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part: quieter windows than that are
-/// rest, and would only have their noise amplified.
+/// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part:
+/// quieter windows than that are rest, and would only have their noise amplified.
 const WINDOW_FLOOR: f32 = 0.05;
 
-/// `source = "signal"`: windows of a 1-D signal.
+/// `source = "signal"`: windows of one recording or several.
 ///
-/// The signal is split by time, 60 % training, 20 % validation, 20 % test, and no window crosses a border. Mean and standard
-/// deviation of the training part normalise all of it; `normalisation` says what is done to each window after that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by
+/// file, in the order of the seed: a fifth (at least one) for validation, as many for test, the
+/// others for training. No window crosses a border. Mean and standard deviation of the training
+/// part normalise all of it; `normalisation` says what is done to each window after that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
-    /// The file (`.npy`, `.csv`, `.wav`); by default what `--data` or `SPARSECODE_DATA` names, or the only one in it.
+    /// A file (`.npy`, `.csv`, `.tsv`, `.wav`; a `.txt` as a table), a list of files, or a folder
+    /// of them. Not set: what `--data` or `SPARSECODE_DATA` names.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// Samples in a window (`input_dim`); 64 by default.
+    pub path: Option<Paths>,
+    /// Samples in a window: the input dimension.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub window: usize,
-    /// Samples from one window's start to the next one's; 16 by default.
+    /// Samples from the start of one window to the start of the next.
+    #[schemars(range(min = 1))]
     pub hop: usize,
-    /// What is done to each window.
+    /// What is done to each window, after the whole signal was normalised by the mean and deviation
+    /// of its training part.
     pub normalisation: Normalisation,
-    /// The column of a `.csv`, or the channel of a `.wav` or of an array N×channels; the first by default.
+    /// The column of a table by its name or position (from 0); the channel of a `.wav` or of an
+    /// array N×channels by its position. The same in all files. Not set: the only one; a file with
+    /// several is refused with the list of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<Column>,
-    /// Samples per second, above 0. A `.wav` knows its own.
+    /// The decimal sign of tables. Not set: what the lines of a table show; a table that can be
+    /// read in two ways is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<Decimal>,
+    /// Whether the first line of tables holds names. Not set: what the lines of a table show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// Samples per second. Not set: what a `.wav`, or a column of times in a table, says; unknown
+    /// otherwise.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_rate: Option<f32>,
-    /// At most so many training windows, evenly spread; all by default.
+    /// At most so many training windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
-    /// At most so many validation windows, evenly spread; all by default.
+    /// At most so many validation windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// At most so many test windows, evenly spread; all by default.
+    /// At most so many test windows, evenly spread. Not set: all.
+    #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<usize>,
 }
@@ -56,6 +82,8 @@ impl Default for SignalConfig {
             hop: 16,
             normalisation: Normalisation::Global,
             column: None,
+            decimal: None,
+            header: None,
             sample_rate: None,
             train: None,
             validation: None,
@@ -65,16 +93,16 @@ impl Default for SignalConfig {
 }
 
 /// What is done to each window after the global normalisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
-    /// Nothing: one mean and deviation for the whole signal. Best unless the signal drifts.
+    /// Nothing more. Best unless the signal drifts.
     #[default]
     Global,
-    /// Subtract the window's mean: for signals that drift.
+    /// The window's mean is subtracted: for signals that drift.
     WindowMean,
-    /// Subtract the window's mean and divide by its standard deviation (5 % of the training part's at least): for signals whose
-    /// loudness means nothing.
+    /// The window's mean is subtracted, and the rest divided by the window's deviation (at least 5
+    /// % of the training part's): for signals whose loudness means nothing.
     Window,
 }
 
@@ -91,28 +119,26 @@ impl Normalisation {
     }
 }
 
-/// A column by its position, from 0, or by its name in the first line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Column {
-    /// Position, from 0.
-    Index(usize),
-    /// Name in the first line.
-    Name(String),
+/// One channel of a recording.
+struct Signal {
+    path: PathBuf,
+    values: Vec<f32>,
+    /// The channel's name.
+    name: Option<String>,
+    /// The channel, and those that it was chosen from, in words.
+    channel: String,
+    sample_rate: Option<f32>,
+    number_type: NumberType,
 }
 
-/// A signal as its file has it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Signal {
-    /// The values, all finite, in the file's unit; a `.wav` of integers is scaled to ±1.
-    pub values: Vec<f32>,
-    /// Samples per second, where the file says.
-    pub sample_rate: Option<f32>,
+/// Signals of training, validation and test, and how they were split.
+struct Parts<'a> {
+    signals: [Vec<&'a [f32]>; 3],
+    split: String,
 }
 
 impl SignalConfig {
-    pub(super) fn load(&self, folder: Option<&Path>) -> Result<Splits, DataError> {
-        let path = chosen_file(self.path.as_deref(), folder, &["npy", "csv", "wav"])?;
+    pub(super) fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
         let limits = [self.train, self.validation, self.test].map(|c| c.unwrap_or(usize::MAX));
         checked_counts(limits[0], limits[1], limits[2])?;
         let shape = checked_window(self.window, self.hop)?;
@@ -126,37 +152,53 @@ impl SignalConfig {
                 "give samples per second, or leave it out",
             ));
         }
-        let signal = read_signal(&path, self.column.as_ref())?;
-        let count = signal.values.len();
-        let (train, rest) = signal.values.split_at(count * 3 / 5);
-        let (validation, test) = rest.split_at(rest.len() / 2);
-        if validation.len() < self.window {
-            return Err(DataError::malformed(
-                &path,
-                format!(
-                    "{count} samples are too few: the validation part (20 %) is shorter than a window of {}",
-                    self.window
-                ),
-                "give a longer signal or a shorter data.window",
-            ));
-        }
-        let (mean, deviation) = mean_and_deviation(train).ok_or_else(|| {
+        let (files, mut notes) = chosen_files(self.path.as_ref(), folder, &EXTENSIONS)?;
+        let mut remarks = Vec::new();
+        let signals = files
+            .iter()
+            .map(|path| self.read(path, &mut remarks))
+            .collect::<Result<Vec<_>, _>>()?;
+        notes.extend(gathered(remarks));
+        check_alike(&signals)?;
+        let sample_rate = self.rate(&signals[0], &mut notes);
+        let parts = match signals.as_slice() {
+            [one] => self.split_by_time(one)?,
+            several => self.split_by_file(several, seed)?,
+        };
+        let [train, validation, test] = &parts.signals;
+        let place = match files.as_slice() {
+            [one] => one.clone(),
+            several => common_folder(several),
+        };
+        let train_values = train.concat();
+        let (mean, deviation) = mean_and_deviation(&train_values).ok_or_else(|| {
             DataError::malformed(
-                &path,
-                "the training part (the first 60 %) is constant",
+                &place,
+                match signals.len() {
+                    1 => "the training part (the first 60 %) is constant",
+                    _ => "the training recordings are constant",
+                },
                 "choose another file or data.column",
             )
         })?;
-        let peak = range(test);
+        let [low, high] = extent(train_values.iter().copied());
+        let peak = range(&test.concat());
         if peak <= 0.0 {
-            return Err(DataError::malformed(
-                &path,
-                "the test part (the last 20 %) is constant, so PSNR has no range",
-                "cut the end off, or choose another data.column",
-            ));
+            return Err(match signals.len() {
+                1 => DataError::malformed(
+                    &place,
+                    "the test part (the last 20 %) is constant, so PSNR has no range",
+                    "cut the end off, or choose another data.column",
+                ),
+                _ => DataError::malformed(
+                    &place,
+                    "the test recordings are constant, so PSNR has no range",
+                    "take them out, or choose another data.column",
+                ),
+            });
         }
-        let part = |values: &[f32], limit: usize| {
-            let windows = cut(values, self.window, self.hop, limit);
+        let part = |signals: &[&[f32]], limit: usize| {
+            let windows = cut(signals, self.window, self.hop, limit);
             let global = globally_normalised(windows, self.window, mean, deviation);
             window_normalised(global, self.normalisation, mean, deviation)
         };
@@ -165,13 +207,17 @@ impl SignalConfig {
             (validation, limits[1]),
             (test, limits[2]),
         ]
-        .map(|(values, limit)| part(values, limit));
+        .map(|(signals, limit)| part(signals, limit));
+        let number_type = Some(signals[0].number_type);
+        let number_type =
+            number_type.filter(|first| signals.iter().all(|s| s.number_type == *first));
         Ok(Splits {
             description: format!(
-                "{}, windows of {} every {}, split by time, {}/{}/{}",
-                display_name(&path),
+                "{}, windows of {} every {}, {}, {}/{}/{}",
+                display_name(&place),
                 self.window,
                 self.hop,
+                parts.split,
                 train.len(),
                 validation.len(),
                 test.len()
@@ -186,9 +232,213 @@ impl SignalConfig {
                 contrast: self.normalisation.contrast(),
             },
             peak,
-            sample_rate: self.sample_rate.or(signal.sample_rate),
+            input: InputFacts {
+                range: Some([low, high]),
+                sample_rate,
+                number_type,
+            },
+            read: told(&place, &signals, sample_rate),
+            notes,
         })
     }
+
+    /// The channel that is meant of one recording.
+    fn read(&self, path: &Path, remarks: &mut Vec<Remark>) -> Result<Signal, DataError> {
+        let recording = Recording::read(path, &self.hints())?;
+        let channel = recording.choose(self.column.as_ref())?;
+        let own = recording.notes.iter();
+        remarks.extend(own.map(|note| (path.to_path_buf(), note.clone())));
+        let look = recording.channels[channel].look;
+        if !look.is_signal() {
+            let remark = format!("{} {look}", recording.named_channel(channel));
+            remarks.push((path.to_path_buf(), remark));
+        }
+        let (sample_rate, number_type) = (recording.sample_rate, recording.number_type);
+        let words = recording.named_channel(channel);
+        let mut channels = recording.channels;
+        let chosen = channels.swap_remove(channel);
+        Ok(Signal {
+            path: path.to_path_buf(),
+            values: chosen.values,
+            name: chosen.name,
+            channel: words,
+            sample_rate,
+            number_type,
+        })
+    }
+
+    /// What the table says of the files.
+    pub fn hints(&self) -> Hints {
+        Hints {
+            column: self.column.clone(),
+            decimal: self.decimal,
+            header: self.header,
+        }
+    }
+
+    /// The rate of the table, or else of the file.
+    fn rate(&self, signal: &Signal, notes: &mut Vec<String>) -> Option<f32> {
+        if let (Some(told), Some(own)) = (self.sample_rate, signal.sample_rate)
+            && (told - own).abs() > 1e-3 * own
+        {
+            notes.push(format!(
+                "{}: data.sample_rate = {told} is used, though the file says {own} per second",
+                signal.path.display()
+            ));
+        }
+        self.sample_rate.or(signal.sample_rate)
+    }
+
+    fn split_by_time<'a>(&self, signal: &'a Signal) -> Result<Parts<'a>, DataError> {
+        let count = signal.values.len();
+        let (train, rest) = signal.values.split_at(count * 3 / 5);
+        let (validation, test) = rest.split_at(rest.len() / 2);
+        if validation.len() < self.window {
+            return Err(DataError::malformed(
+                &signal.path,
+                format!(
+                    "{count} samples are too few: the validation part (20 %) is shorter than a window of {}",
+                    self.window
+                ),
+                "give a longer signal or a shorter data.window",
+            ));
+        }
+        Ok(Parts {
+            signals: [vec![train], vec![validation], vec![test]],
+            split: "split by time".to_string(),
+        })
+    }
+
+    fn split_by_file<'a>(&self, signals: &'a [Signal], seed: u64) -> Result<Parts<'a>, DataError> {
+        let count = signals.len();
+        if count < 3 {
+            return Err(DataError::config(
+                "path",
+                format!(
+                    "{count} recordings cannot be split by file into training, validation and test"
+                ),
+                "name at least 3, or one, which is split by time",
+            ));
+        }
+        for signal in signals {
+            if signal.values.len() < self.window {
+                return Err(DataError::malformed(
+                    &signal.path,
+                    format!(
+                        "{} samples are fewer than a window of {}",
+                        signal.values.len(),
+                        self.window
+                    ),
+                    "take the file out, or choose a shorter data.window",
+                ));
+            }
+        }
+        let mut order: Vec<&[f32]> = signals.iter().map(|s| s.values.as_slice()).collect();
+        order.shuffle(&mut split_generator(seed));
+        let fifth = (count / 5).max(1);
+        let test = order.split_off(count - fifth);
+        let validation = order.split_off(count - 2 * fifth);
+        Ok(Parts {
+            split: format!(
+                "{}/{fifth}/{fifth} files by random split of seed {seed}",
+                order.len()
+            ),
+            signals: [order, validation, test],
+        })
+    }
+}
+
+/// A file, and what is to be said of it.
+type Remark = (PathBuf, String);
+
+/// One line for each thing that is said, whatever the number of files that it is said of.
+fn gathered(remarks: Vec<Remark>) -> Vec<String> {
+    let mut lines: Vec<(String, PathBuf, usize)> = Vec::new();
+    for (path, remark) in remarks {
+        match lines.iter_mut().find(|(said, ..)| *said == remark) {
+            Some((.., more)) => *more += 1,
+            None => lines.push((remark, path, 0)),
+        }
+    }
+    let line = |(remark, path, more): (String, PathBuf, usize)| match more {
+        0 => format!("{}: {remark}", path.display()),
+        more => format!("{} and {more} more: {remark}", path.display()),
+    };
+    lines.into_iter().map(line).collect()
+}
+
+/// Refuses recordings that differ in rate or in the name of the channel.
+fn check_alike(signals: &[Signal]) -> Result<(), DataError> {
+    let first = &signals[0];
+    for other in &signals[1..] {
+        if other.sample_rate != first.sample_rate {
+            let rate = |signal: &Signal| match signal.sample_rate {
+                Some(rate) => format!("{rate} samples per second"),
+                None => "no sample rate".to_string(),
+            };
+            return Err(DataError::malformed(
+                &other.path,
+                format!(
+                    "says {}, but {} says {}",
+                    rate(other),
+                    first.path.display(),
+                    rate(first)
+                ),
+                "train on recordings of one rate",
+            ));
+        }
+        if let (Some(own), Some(expected)) = (&other.name, &first.name)
+            && own != expected
+        {
+            return Err(DataError::malformed(
+                &other.path,
+                format!(
+                    "its column is {own:?}, but that of {} is {expected:?}",
+                    first.path.display()
+                ),
+                "name the column that all have: data.column = \"NAME\"",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The folder that all files are in.
+fn common_folder(files: &[PathBuf]) -> PathBuf {
+    let mut common = files[0].parent().unwrap_or(Path::new("")).to_path_buf();
+    while !files.iter().all(|file| file.starts_with(&common)) {
+        if !common.pop() {
+            break;
+        }
+    }
+    match common.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => common,
+    }
+}
+
+/// What was read, in one line.
+fn told(place: &Path, signals: &[Signal], sample_rate: Option<f32>) -> String {
+    let count: usize = signals.iter().map(|signal| signal.values.len()).sum();
+    let samples = match signals {
+        [_] => format!("{count} samples"),
+        several => format!("{} recordings with {count} samples in all", several.len()),
+    };
+    let rate = sample_rate.map_or("sample rate not known".to_string(), |rate| {
+        format!("{} per second", short(rate.into()))
+    });
+    let [low, high] = extent(signals.iter().flat_map(|s| s.values.iter().copied()));
+    format!(
+        "{}: {}, {samples}, {}, {rate}, {} to {}",
+        place.display(),
+        signals[0].channel,
+        match signals[0].number_type {
+            NumberType::Text => "decimal text".to_string(),
+            number_type => number_type.to_string(),
+        },
+        short(low.into()),
+        short(high.into())
+    )
 }
 
 pub(super) fn checked_window(window: usize, hop: usize) -> Result<InputShape, DataError> {
@@ -202,21 +452,35 @@ pub(super) fn checked_window(window: usize, hop: usize) -> Result<InputShape, Da
     checked_shape(1, window, "window")
 }
 
-/// Windows of a part, row after row; if there are more than `limit`, evenly spread ones.
-pub(super) fn cut(values: &[f32], window: usize, hop: usize, limit: usize) -> Vec<f32> {
-    let count = (values.len() - window) / hop + 1;
+/// Windows of signals, row after row; if there are more than `limit`, evenly spread ones.
+///
+/// # Panics
+/// If a signal is shorter than a window.
+pub(super) fn cut(signals: &[&[f32]], window: usize, hop: usize, limit: usize) -> Vec<f32> {
+    let counts = || {
+        signals
+            .iter()
+            .map(|signal| (signal.len() - window) / hop + 1)
+    };
+    let count: usize = counts().sum();
     let kept = count.min(limit);
     let mut windows = Vec::with_capacity(kept * window);
+    let (mut signal, mut before) = (0, 0);
+    let counts: Vec<usize> = counts().collect();
     for index in 0..kept {
         // Through u128, which no product of two lengths overflows.
         let index = (index as u128 * count as u128 / kept as u128) as usize;
-        windows.extend_from_slice(&values[index * hop..][..window]);
+        while index - before >= counts[signal] {
+            before += counts[signal];
+            signal += 1;
+        }
+        windows.extend_from_slice(&signals[signal][(index - before) * hop..][..window]);
     }
     windows
 }
 
 /// Applies the per-window part of a normalisation to a data set with a global one.
-fn window_normalised(
+pub(super) fn window_normalised(
     mut data: Dataset,
     normalisation: Normalisation,
     mean: f32,
@@ -246,191 +510,6 @@ fn window_normalised(
     data
 }
 
-/// Reads a signal from a `.npy` (one axis, or samples×channels), `.csv` (comma, semicolon or tab; a first line of names may be there; lines that
-/// begin with `#` are passed over) or `.wav` (8 to 32-bit integers, scaled to ±1, or 32-bit floats).
-///
-/// # Errors
-/// The file cannot be read or is malformed; it has no such column; a value is missing or not finite (the message says which sample).
-pub fn read_signal(path: &Path, column: Option<&Column>) -> Result<Signal, DataError> {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    let signal = match extension.as_deref() {
-        Some("npy") => read_array(path, column)?,
-        Some("csv") => read_csv(path, column)?,
-        Some("wav") => read_wav(path, column)?,
-        _ => {
-            return Err(DataError::malformed(
-                path,
-                "not known as a signal by its name",
-                "give a .npy, .csv or .wav file",
-            ));
-        }
-    };
-    match signal.values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(DataError::malformed(
-            path,
-            format!("sample {index} is {}", signal.values[index]),
-            "fill the gap or cut it out",
-        )),
-        None => Ok(signal),
-    }
-}
-
-/// The position of a column in a file without names.
-fn position(path: &Path, column: Option<&Column>, count: usize) -> Result<usize, DataError> {
-    let refuse = |wanted: String| {
-        Err(DataError::config(
-            "column",
-            format!("there is no column {wanted} in {}", path.display()),
-            match count {
-                0 => "it has no columns: give another file".to_string(),
-                1 => "it has one column: leave data.column out".to_string(),
-                count => format!("give a number from 0 to {}", count - 1),
-            },
-        ))
-    };
-    match column {
-        None if count > 0 => Ok(0),
-        None => refuse("0".to_string()),
-        Some(Column::Index(index)) if *index < count => Ok(*index),
-        Some(Column::Index(index)) => refuse(index.to_string()),
-        Some(Column::Name(name)) => refuse(format!("{name:?}")),
-    }
-}
-
-fn read_array(path: &Path, column: Option<&Column>) -> Result<Signal, DataError> {
-    let (shape, values) = read_npy_f32(path)?;
-    let values = match shape[..] {
-        [_] => {
-            position(path, column, 1)?;
-            values
-        }
-        [_, channels] => {
-            let channel = position(path, column, channels)?;
-            values
-                .into_iter()
-                .skip(channel)
-                .step_by(channels.max(1))
-                .collect()
-        }
-        _ => {
-            return Err(DataError::malformed(
-                path,
-                format!("shape {shape:?} is neither N nor N×channels"),
-                "flatten it; for N windows or images use source = \"npy\"",
-            ));
-        }
-    };
-    Ok(Signal {
-        values,
-        sample_rate: None,
-    })
-}
-
-fn read_csv(path: &Path, column: Option<&Column>) -> Result<Signal, DataError> {
-    let text = std::fs::read(path).map_err(DataError::read(path))?;
-    let remedy = "repair that line";
-    let first_line = text
-        .split(|&byte| byte == b'\n')
-        .find(|line| !line.is_empty() && line[0] != b'#')
-        .unwrap_or_default();
-    let delimiter = [b',', b';', b'\t']
-        .into_iter()
-        .max_by_key(|&symbol| {
-            let count = first_line.iter().filter(|&&byte| byte == symbol).count();
-            // The comma wins a draw.
-            (count, symbol == b',')
-        })
-        .unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .delimiter(delimiter)
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_reader(text.as_slice());
-    let mut chosen = None;
-    let mut values = Vec::new();
-    for record in reader.byte_records() {
-        let record =
-            record.map_err(|error| DataError::malformed(path, error.to_string(), remedy))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let number = |index: usize| {
-            let text = std::str::from_utf8(record.get(index)?).ok()?;
-            text.parse::<f32>().ok()
-        };
-        let index = match chosen {
-            Some(index) => index,
-            None => {
-                let index = match column {
-                    Some(Column::Name(name)) => record
-                        .iter()
-                        .position(|field| field == name.as_bytes())
-                        .ok_or_else(|| {
-                            let names: Vec<_> =
-                                record.iter().map(String::from_utf8_lossy).collect();
-                            DataError::config(
-                                "column",
-                                format!("there is no column {name:?} in {}", path.display()),
-                                format!("its first line has: {}", names.join(", ")),
-                            )
-                        })?,
-                    other => position(path, other, record.len())?,
-                };
-                chosen = Some(index);
-                // A first line without a number in this place holds names.
-                if matches!(column, Some(Column::Name(_))) || number(index).is_none() {
-                    continue;
-                }
-                index
-            }
-        };
-        let value = number(index).ok_or_else(|| {
-            let field = String::from_utf8_lossy(record.get(index).unwrap_or_default());
-            DataError::malformed(
-                path,
-                format!(
-                    "line {line}, sample {}: {field:?} is not a number",
-                    values.len()
-                ),
-                remedy,
-            )
-        })?;
-        values.push(value);
-    }
-    Ok(Signal {
-        values,
-        sample_rate: None,
-    })
-}
-
-fn read_wav(path: &Path, column: Option<&Column>) -> Result<Signal, DataError> {
-    let malformed = |error: hound::Error| match error {
-        hound::Error::IoError(source) => DataError::read(path)(source),
-        error => DataError::malformed(path, error.to_string(), "save it as a PCM or float .wav"),
-    };
-    let mut reader = hound::WavReader::open(path).map_err(malformed)?;
-    let spec = reader.spec();
-    let channels = usize::from(spec.channels);
-    let channel = position(path, column, channels)?;
-    // Every sample is looked at, also of the other channels, so that a file that breaks off there is noticed.
-    let values = match spec.sample_format {
-        hound::SampleFormat::Float => reader.samples::<f32>().collect::<Result<Vec<_>, _>>(),
-        hound::SampleFormat::Int => {
-            let scale = 2f32.powi(1 - i32::from(spec.bits_per_sample));
-            let samples = reader.samples::<i32>();
-            samples
-                .map(|sample| sample.map(|value| value as f32 * scale))
-                .collect()
-        }
-    };
-    let values = values.map_err(malformed)?;
-    Ok(Signal {
-        values: values.into_iter().skip(channel).step_by(channels).collect(),
-        sample_rate: Some(spec.sample_rate as f32),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::npy::write_npy_f32;
@@ -445,7 +524,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signal.npy");
         write_npy_f32(&path, &[values.len()], values).unwrap();
-        config.load(Some(&path))
+        config.load(Some(&path), 1)
     }
 
     fn small(normalisation: Normalisation) -> SignalConfig {
@@ -488,7 +567,8 @@ mod tests {
                     match normalisation {
                         Normalisation::Global => {}
                         Normalisation::WindowMean => assert!(mean.abs() < 1e-5 && power < 0.01),
-                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6: the floor acts.
+                        // A ramp of ten samples has a deviation of 2.87, the training part 86.6:
+                        // the floor acts.
                         Normalisation::Window => {
                             assert!(mean.abs() < 1e-5);
                             let expected = (2.8723 / (86.6 * WINDOW_FLOOR)).powi(2);
@@ -574,108 +654,14 @@ mod tests {
         }
     }
 
-    fn csv(text: &str, column: Option<Column>) -> Result<Vec<f32>, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signal.csv");
-        std::fs::write(&path, text).unwrap();
-        read_signal(&path, column.as_ref())
-            .map(|signal| signal.values)
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn csv_columns_by_name_and_position_with_and_without_names() {
-        let name = |name: &str| Some(Column::Name(name.to_string()));
-        let index = |index| Some(Column::Index(index));
-        assert_eq!(csv("1\n2.5\n-3e2\n", None).unwrap(), [1.0, 2.5, -300.0]);
-        assert_eq!(csv("x\n1\n2\n", None).unwrap(), [1.0, 2.0]);
-        assert_eq!(
-            csv("# made by\nt;x\n0; 5\n1; 6\n", index(1)).unwrap(),
-            [5.0, 6.0]
-        );
-        assert_eq!(csv("0\t5\r\n1\t6\r\n", index(1)).unwrap(), [5.0, 6.0]);
-        assert_eq!(csv("t,x\n0,5\n1,6\n", name("x")).unwrap(), [5.0, 6.0]);
-        for (text, column, needle) in [
-            ("t,x\n0,5\n", name("y"), "t, x"),
-            ("t,x\n0,5\n", index(2), "0 to 1"),
-            ("x\n1\noops\n", None, "line 3, sample 1: \"oops\""),
-            ("x\n1\nNaN\n", None, "sample 1 is NaN"),
-            ("a,b\n1,2\n3\n", None, "line: 3"),
-            ("t,x\n0,\n", index(1), "line 2, sample 0"),
-        ] {
-            let error = csv(text, column).unwrap_err();
-            assert!(error.contains(needle), "{error:?} lacks {needle:?}");
-        }
-    }
-
-    #[test]
-    fn wav_integers_and_floats_by_channel() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sound.WAV");
-        for (bits, format) in [
-            (8, hound::SampleFormat::Int),
-            (16, hound::SampleFormat::Int),
-            (24, hound::SampleFormat::Int),
-            (32, hound::SampleFormat::Int),
-            (32, hound::SampleFormat::Float),
-        ] {
-            let spec = hound::WavSpec {
-                channels: 2,
-                sample_rate: 12_000,
-                bits_per_sample: bits,
-                sample_format: format,
-            };
-            let mut writer = hound::WavWriter::create(&path, spec).unwrap();
-            for value in [0.0f32, 0.5, 0.25, -0.5] {
-                match format {
-                    hound::SampleFormat::Float => writer.write_sample(value).unwrap(),
-                    hound::SampleFormat::Int => {
-                        let scale = (1i64 << (bits - 1)) as f32;
-                        writer.write_sample((value * scale) as i32).unwrap();
-                    }
-                }
-            }
-            writer.finalize().unwrap();
-            for (channel, expected) in [(0, [0.0, 0.25]), (1, [0.5, -0.5])] {
-                let signal = read_signal(&path, Some(&Column::Index(channel))).unwrap();
-                assert_eq!(signal.values, expected, "{bits} bits");
-                assert_eq!(signal.sample_rate, Some(12_000.0));
-            }
-        }
-        let whole = std::fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(read_signal(&path, None).is_err(), "{length} bytes");
-        }
-        let text = folder.path().join("signal.txt");
-        std::fs::write(&text, "1\n").unwrap();
-        assert!(
-            read_signal(&text, None)
-                .unwrap_err()
-                .to_string()
-                .contains(".npy")
-        );
-    }
-
-    #[test]
-    fn arrays_with_channels() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signal.npy");
-        write_npy_f32(&path, &[3, 2], &ramp(6)).unwrap();
-        let read = |column| read_signal(&path, Some(&Column::Index(column)));
-        assert_eq!(read(1).unwrap().values, [1.0, 3.0, 5.0]);
-        assert!(read(2).unwrap_err().to_string().contains("data.column"));
-        write_npy_f32(&path, &[3, 0], &[]).unwrap();
-        assert!(read(0).unwrap_err().to_string().contains("data.column"));
-    }
-
     #[test]
     fn the_real_recordings() {
         let Some(folder) = shared_data() else { return };
         let path = folder.join("sensor/ecg_mitbih208_360hz_mV.npy");
-        let splits = SignalConfig::default().load(Some(&path)).unwrap();
+        let splits = SignalConfig::default().load(Some(&path), 1).unwrap();
         println!("{} peak {}", splits.description, splits.peak);
-        // The unit that the recording's denoising figures are stated in: the deviation of its first 60 %.
+        // The unit that the recording's denoising figures are stated in: the deviation of its first
+        // 60 %.
         assert!((splits.preprocessing.deviation - 0.639).abs() < 5e-4);
         assert_eq!(splits.test.len(), (21_600 - 64) / 16 + 1);
     }

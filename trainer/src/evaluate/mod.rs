@@ -18,6 +18,9 @@ use crate::rng::{Stream, generator};
 /// PSNR counted for an exact reconstruction, where the formula has no value.
 const EXACT_PSNR: f64 = 40.0;
 
+/// Where noise for an evaluation comes from, whatever its deviation.
+const EVALUATION_NOISE: Stream = Stream::Noise { purpose: 0 };
+
 /// A data set as a tensor.
 pub struct Samples {
     /// Preprocessed samples, `count × input_dim`.
@@ -92,16 +95,11 @@ impl Evaluation {
     }
 }
 
-/// Noise for an evaluation: its deviation in preprocessed units, and which stream of random numbers it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Noise {
-    /// σ.
-    pub sigma: f64,
-    /// Index of the noise level, so that two levels do not share draws.
-    pub level: u16,
-}
-
-/// Measures `model` on `samples` in batches of the training's size.
+/// Measures `model` on `samples` in batches of the training's size; with `noise`, after adding Gaussian noise of this deviation, in
+/// preprocessed units, to every number.
+///
+/// The same unit draws, a function of the seed and the sample's place alone, are scaled by whatever deviation is asked for: figures at a
+/// deviation do not depend on what else is measured, and those at several differ by the deviation, not by the luck of the draw.
 ///
 /// # Errors
 ///
@@ -113,15 +111,10 @@ pub fn evaluate(
     peak: f64,
     engine: &dyn Engine,
     source: CodeSource,
-    noise: Option<Noise>,
+    noise: Option<f64>,
 ) -> Result<Evaluation> {
     awake(|| {
-        let mut rng = noise.map(|noise| {
-            (
-                noise.sigma,
-                generator(config.seed, Stream::Noise { level: noise.level }),
-            )
-        });
+        let mut rng = noise.map(|sigma| (sigma, generator(config.seed, EVALUATION_NOISE)));
         let mut sums = Sums::default();
         let mut used = vec![false; config.model.code_dim];
         let mut start = 0;
@@ -164,7 +157,7 @@ pub fn evaluate(
                 Some(_) => source,
                 None => CodeSource::Fista,
             },
-            noise: noise.map(|noise| noise.sigma),
+            noise,
             psnr_input: noise.map(|_| sums.psnr_input / count),
             psnr: sums.psnr / count,
             sparsity: sums.zeros / (count * config.model.code_dim as f64),

@@ -179,7 +179,7 @@ fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError>
 #[cfg(test)]
 mod tests {
     use sparsecode_formats::{
-        InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+        InputFacts, InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
     };
 
     use super::*;
@@ -210,6 +210,7 @@ mod tests {
                     ..Preprocessing::IDENTITY
                 },
                 peak: 1.0,
+                input: InputFacts::default(),
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,

@@ -1,9 +1,11 @@
 use std::path::Path;
 
 use crate::data::local_contrast;
+use crate::train::RunFolder;
 
 use sparsecode_formats::{
     AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
+    is_run_weights,
 };
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, GramView, IntegerRefine, IntegerView, Method, ModelView,
@@ -16,6 +18,19 @@ pub enum HostError {
     /// The file cannot be read.
     #[error("{0}: {1}")]
     Io(String, std::io::Error),
+    /// It is a folder.
+    #[error("{0} is a folder{1}")]
+    Folder(String, String),
+    /// It holds the weights of a run.
+    #[error(
+        "{file}: these are weights of a run, not a model file; `sparsecode export {run} --output model.safetensors` makes one"
+    )]
+    RunWeights {
+        /// The file.
+        file: String,
+        /// Folder of the run.
+        run: String,
+    },
     /// It is not a model file.
     #[error("{0}: {1}")]
     Read(String, ReadError),
@@ -44,9 +59,27 @@ pub enum HostError {
 ///
 /// # Errors
 ///
-/// Names the file.
+/// Names the file; says so of a run's folder and of its weights, and how to make a model file of them.
 pub fn read_model(path: &Path) -> Result<AlignedBytes, HostError> {
-    AlignedBytes::read(path).map_err(|e| HostError::Io(path.display().to_string(), e))
+    let name = path.display().to_string();
+    if path.is_dir() {
+        let what = match RunFolder::new(path).config().exists() {
+            true => format!(
+                " of a run, not a model file; `sparsecode export {name} --output model.safetensors` makes one"
+            ),
+            false => "; name a model file".to_owned(),
+        };
+        return Err(HostError::Folder(name, what));
+    }
+    let bytes = AlignedBytes::read(path).map_err(|e| HostError::Io(name.clone(), e))?;
+    if is_run_weights(&bytes) {
+        let run = path.parent().filter(|run| !run.as_os_str().is_empty());
+        return Err(HostError::RunWeights {
+            file: name,
+            run: run.unwrap_or(Path::new(".")).display().to_string(),
+        });
+    }
+    Ok(bytes)
 }
 
 /// A model file run on the host by the code that runs it on the device, be it for arithmetic in `f32` or in integers; samples and

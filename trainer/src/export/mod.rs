@@ -1,10 +1,12 @@
-//! From a run to the model file, from the papers' PyTorch weights to a run, and running a model file on the host.
+//! From a run to the model file, from the papers' PyTorch weights or a dictionary to a run, and running a model file on the host.
 
 mod calibrate;
+mod dictionary;
 mod host;
 mod torch;
 
 pub use calibrate::{Calibration, calibrate};
+pub use dictionary::{Atoms, Dictionary, DictionaryError};
 pub use host::{HostError, HostModel, HostRefine, read_model};
 pub use torch::import_torch;
 
@@ -20,7 +22,9 @@ use sparsecode_formats::{
 use crate::config::{Config, ConfigError};
 use crate::data::Dataset;
 use crate::model::{Autoencoder, Decoder};
-use crate::train::{CheckpointError, DataFacts, RunFolder, Weights};
+use crate::train::{
+    Checkpoint, CheckpointError, DataFacts, Differences, RunFolder, Weights, without_place,
+};
 
 /// Why a run cannot be exported or weights cannot be imported.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,16 @@ pub enum ExportError {
     /// The run's weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A `config.toml` that was edited after training: with it the weights would be another model.
+    #[error(
+        "{folder}: config.toml is not what the model was trained with: {differences}; put it back, or train with the new values into another folder"
+    )]
+    Edited {
+        /// Folder of the run.
+        folder: String,
+        /// What differs.
+        differences: Differences,
+    },
     /// A fact about the data that a model file cannot hold.
     #[error("data facts of the run: {0}")]
     Facts(#[from] SpecError),
@@ -75,10 +89,25 @@ impl TrainedRun {
     ///
     /// # Errors
     ///
-    /// Names the file and field that is missing or wrong.
+    /// Names the file and field that is missing or wrong, or the keys of `config.toml` that were edited after training (all but
+    /// `epochs`, `patience` and the place of the data count).
     pub fn open(folder: &RunFolder) -> Result<Self, ExportError> {
         let config = Config::read(&folder.config())?;
         let weights = Weights::read(&folder.best())?;
+        if let Some(differences) = weights.differences(&config)? {
+            // An old file's hash counts length and place, too; the checkpoint of the same run tells whether there is more to it.
+            let harmless = differences.keys.is_empty()
+                && Checkpoint::read(&folder.checkpoint()).is_ok_and(|mut checkpoint| {
+                    checkpoint.forget_place(&config);
+                    checkpoint.is_of(&config)
+                });
+            if !harmless {
+                return Err(ExportError::Edited {
+                    folder: folder.path().display().to_string(),
+                    differences,
+                });
+            }
+        }
         let model = weights.model(&config)?;
         Ok(Self {
             config,
@@ -163,12 +192,13 @@ impl TrainedRun {
             lambda: self.config.inference.lambda as f32,
             preprocessing,
             peak: self.facts.peak,
+            input: self.facts.input()?,
             provenance: OwnedProvenance {
                 data: self.facts.description.clone(),
                 seed: self.config.seed,
                 epoch: self.epoch,
                 commit: self.commit.clone(),
-                config_hash: self.config.hash(),
+                config_hash: without_place(&self.config).hash(),
             },
         };
         let encoder = match &model.encoder {

@@ -2,7 +2,8 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::InferenceConfig;
+use super::step::{squared_norm_bound, squared_norm_bound_by};
+use super::{InferenceConfig, StepRule};
 use crate::kernels::elementwise::{
     column_sums, difference, scaled, sum_of_squares, where_positive,
 };
@@ -131,6 +132,56 @@ impl<'a> Energy<'a> {
                 output_t: self.output_t(output)?,
             }),
         }
+    }
+
+    /// The step that FISTA takes: η, or under [`StepRule::Bounded`] 1/L if that is smaller.
+    ///
+    /// L is a bound of f's curvature from above, `f(y) ≤ f(x) + ∇f(x)ᵀ(y − x) + L/2 ‖y − x‖²`, which is what FISTA needs. It is the sum
+    /// of `(2/d)‖W‖²` (of a one-hidden decoder `(2/d)‖W1‖²‖W2‖²`, which holds as long as no hidden unit goes on or off),
+    /// `2β/(n − 1)` of the hinge and `2γ/l` of the encoder's term. `docs/method.md` derives it.
+    ///
+    /// Cost under [`StepRule::Bounded`], besides G and c: where η is not safe by the Frobenius norms of W or G, up to five times s³
+    /// multiplications, with s the smaller of d and l, and d²l for another Gram matrix if that is d; the same for each layer of a
+    /// one-hidden decoder.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device runs out of memory.
+    pub fn step_size(&self) -> Result<f64> {
+        let wanted = self.config.step_size;
+        if self.config.step_rule == StepRule::Fixed {
+            return Ok(wanted);
+        }
+        let (batch, input_dim) = self.inputs.dims2()?;
+        let mut rest = 0.0;
+        if self.config.variance_weight != 0.0 && batch > 1 {
+            rest += 2.0 * self.config.variance_weight / (batch - 1) as f64;
+        }
+        if let Some(codes) = self.encoder_codes() {
+            rest += 2.0 * self.config.encoder_weight / codes.dim(1)? as f64;
+        }
+        let scale = 2.0 / input_dim as f64;
+        // The curvature of the reconstruction for which η is just right.
+        let enough = 1.0 / wanted - rest;
+        let curvature = match (self.decoder, self.reconstruction()?) {
+            (Decoder::Linear { dictionary }, Reconstruction::Quadratic(quadratic))
+                if dictionary.dim(1)? <= input_dim =>
+            {
+                squared_norm_bound_by(dictionary, scale, &quadratic.gram, enough)?
+            }
+            (Decoder::Linear { dictionary }, _) => {
+                scale * squared_norm_bound(dictionary, enough / scale)?
+            }
+            (Decoder::OneHidden { hidden, output, .. }, _) => {
+                let outer = scale * squared_norm_bound(output, 0.0)?;
+                outer * squared_norm_bound(hidden, enough / outer)?
+            }
+        };
+        // A decoder that holds NaN leaves η: the guards see what becomes of it.
+        Ok(match curvature > enough {
+            true => 1.0 / (curvature + rest),
+            false => wanted,
+        })
     }
 
     fn output_t(&self, output: &Tensor) -> Result<&Tensor> {

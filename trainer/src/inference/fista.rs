@@ -23,7 +23,8 @@ impl Engine for PlainFista {
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
         let config = energy.config();
         let batch = start.dim(0)?;
-        let threshold = config.lambda * config.step_size;
+        let step_size = energy.step_size()?;
+        let threshold = config.lambda * step_size;
 
         let mut codes = start.clone();
         let mut point = start.clone();
@@ -33,9 +34,7 @@ impl Engine for PlainFista {
         let mut iterations = 0;
         while iterations < config.max_iterations {
             iterations += 1;
-            let step = energy
-                .gradient(&point)?
-                .affine(config.step_size, threshold)?;
+            let step = energy.gradient(&point)?.affine(step_size, threshold)?;
             let next = match config.stopping {
                 // No gradient and no shrinkage for a converged sample: z = relu(x).
                 Stopping::Sliding => (&point - moving(&converged, step)?)?.relu()?,
@@ -66,6 +65,7 @@ impl Engine for PlainFista {
             codes,
             iterations,
             steps,
+            step_size,
         })
     }
 }

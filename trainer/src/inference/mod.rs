@@ -12,54 +12,70 @@
 mod cpu;
 mod energy;
 mod fista;
+mod step;
 
 pub use cpu::CpuEngine;
 pub use energy::{Energy, EnergyTerms};
 pub use fista::PlainFista;
+pub use step::StepRule;
+pub(crate) use step::safe_step;
 
 use std::sync::Arc;
 
 #[cfg(not(feature = "cuda"))]
 use candle_core::Error;
 use candle_core::{Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::train::{Resident, ResidentRun};
 
 /// When a sample that meets the tolerance stops moving.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stopping {
-    /// A converged sample takes no gradient step in the next iteration but still slides along its momentum, and is tested
-    /// afresh. The published numbers came from this form.
+    /// The sample takes no gradient step in the next iteration, slides on along its momentum, and
+    /// is tested again. The published numbers came from this form.
     #[default]
     Sliding,
-    /// A sample keeps the first iterate that meets the criterion, as the paper's text says.
+    /// The sample keeps the first iterate that meets the tolerance, as the paper's text says.
     Freeze,
 }
 
 /// What is minimised and how far. See the module's formula for the symbols.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceConfig {
-    /// λ, the weight of ‖z‖₁; not negative.
+    /// λ, the weight of ‖z‖₁. A larger λ gives more zeros and less detail.
+    #[schemars(range(min = 0))]
     pub lambda: f64,
-    /// η, FISTA's step; positive.
+    /// η, FISTA's step.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub step_size: f64,
-    /// K, the most iterations for one batch.
+    /// Whether FISTA takes η as it is, or no more than the decoder allows.
+    #[serde(default, skip_serializing_if = "StepRule::is_fixed")]
+    #[schemars(extend("default" = "fixed"))]
+    pub step_rule: StepRule,
+    /// K, the most FISTA iterations for one mini-batch.
+    #[schemars(range(min = 1))]
     pub max_iterations: usize,
-    /// A sample has converged when ‖z_k − z_{k−1}‖ < tolerance · ‖z_{k−1}‖; 0 runs all iterations.
+    /// A sample has converged when ‖z_k − z_{k−1}‖ < tolerance · ‖z_{k−1}‖. 0 runs all iterations.
+    #[schemars(range(min = 0))]
     pub tolerance: f64,
-    /// What happens to a converged sample while others go on.
+    /// What a converged sample does while others go on.
     pub stopping: Stopping,
-    /// γ, the weight of the distance to the encoder's code.
+    /// γ, the weight of the distance between a code and the encoder's code.
+    #[schemars(range(min = 0))]
     pub encoder_weight: f64,
-    /// β, the weight of the variance hinge; 0 switches it off.
+    /// β, the weight of the variance hinge; 0 switches the hinge off.
+    #[schemars(range(min = 0))]
     pub variance_weight: f64,
-    /// T, the standard deviation below which the hinge acts.
+    /// T, the deviation of a code component (over a mini-batch) below which the hinge acts.
+    #[schemars(range(min = 0))]
     pub variance_threshold: f64,
-    /// Every component of the start where there is no encoder. A one-hidden decoder with b1 = 0 has no gradient at 0, so it needs a
-    /// small positive start.
+    /// Where FISTA starts in a model without an encoder: the value of every component. A
+    /// one-hidden-layer decoder with b1 = 0 has no gradient at 0 and starts above.
+    #[schemars(range(min = 0))]
     pub initial_code: f64,
 }
 
@@ -72,6 +88,8 @@ pub struct Inference {
     pub iterations: usize,
     /// For each sample, the iterations in which it did not meet the tolerance.
     pub steps: Vec<u32>,
+    /// The step that was taken: η, or less under [`StepRule::Bounded`].
+    pub step_size: f64,
 }
 
 impl Inference {

@@ -1,7 +1,9 @@
 use candle_core::{Result, Tensor};
 
 use super::Named;
-use crate::kernels::elementwise::{column_sums, rectified, sum, where_positive};
+use crate::kernels::elementwise::{
+    column_sums, difference, rectified, scaled, sum, where_positive,
+};
 use crate::kernels::matmul::product;
 
 /// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
@@ -33,6 +35,33 @@ impl ListaTrace {
 }
 
 impl Encoder {
+    /// The encoder that is ISTA itself, `iterations + 1` steps from 0 (Gregor & LeCun 2010): with the energy's
+    /// `(1/d)‖y − W z‖² + λ‖z‖₁`, `U = (2η/d) Wᵀ`, `b = −ηλ` and `S = I − (2η/d) WᵀW`.
+    ///
+    /// `dictionary` is W, `input_dim × code_dim`; `step_size` is η.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device runs out of memory.
+    pub fn unrolled(
+        dictionary: &Tensor,
+        lambda: f64,
+        step_size: f64,
+        iterations: usize,
+    ) -> Result<Self> {
+        let (input_dim, code_dim) = dictionary.dims2()?;
+        let (dtype, device) = (dictionary.dtype(), dictionary.device());
+        let scale = 2.0 * step_size / input_dim as f64;
+        let transposed = dictionary.t()?.contiguous()?;
+        let gram = scaled(&product(&transposed, dictionary)?, scale)?;
+        Ok(Self {
+            input: scaled(&transposed, scale)?,
+            bias: Tensor::full((-step_size * lambda) as f32, code_dim, device)?.to_dtype(dtype)?,
+            recurrent: difference(&Tensor::eye(code_dim, dtype, device)?, &gram)?,
+            iterations,
+        })
+    }
+
     /// Encodes a batch of inputs (`batch × input_dim`); the result is `batch × code_dim`, non-negative.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The model as a device will have it: with the weights of an export.
 
 use candle_core::{Error, Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sparsecode_formats::quant::{dequantize, quantize};
 use sparsecode_formats::{ScaleAxis, WeightType};
@@ -8,11 +9,12 @@ use sparsecode_formats::{ScaleAxis, WeightType};
 use super::{Autoencoder, Decoder};
 
 /// The weights that training knows it will be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuantizeAware {
-    /// 8-bit integers, a scale for each output channel, of a linear decoder for each atom: the levels of
-    /// [`write_integer`](sparsecode_formats::write_integer), which also rounds an atom's scale, to a part in 32767 of the largest.
+    /// 8-bit weights with one scale per output channel (per atom in a linear decoder), as
+    /// `write_integer` stores them. An atom's scale is rounded, too: to a part in 32767 of the
+    /// largest.
     I8,
 }
 

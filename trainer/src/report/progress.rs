@@ -79,6 +79,20 @@ impl Progress {
         }
     }
 
+    /// Counts all units up to `done` as done, those behind us at the start included; never fewer than before.
+    pub fn reach(&mut self, done: u64) {
+        self.advance(done.saturating_sub(self.done()));
+    }
+
+    /// Units done; 0 where nothing is shown.
+    pub fn done(&self) -> u64 {
+        match &self.0 {
+            Shown::Bar(bar) => bar.position(),
+            Shown::Lines(lines) => lines.done,
+            Shown::Quiet => 0,
+        }
+    }
+
     /// Takes `units` that nobody will do here out of the total: they count neither as work done nor as work left.
     pub fn shrink(&mut self, units: u64) {
         match &mut self.0 {
@@ -262,6 +276,17 @@ mod tests {
         let mut progress = Progress(Shown::Bar(bar.clone()));
         progress.shrink(100);
         assert_eq!((bar.position(), bar.length()), (100, Some(200)));
+    }
+
+    #[test]
+    fn what_comes_in_leaps_is_counted_in_full() {
+        for mode in [ProgressMode::Lines, ProgressMode::Bar] {
+            let mut progress = Progress::resume("vdl", 40, 200, "batches", mode);
+            for done in [41, 140, 140, 120, 200] {
+                progress.reach(done);
+            }
+            assert_eq!(progress.done(), 200, "{mode:?}");
+        }
     }
 
     #[test]

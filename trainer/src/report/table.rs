@@ -171,6 +171,23 @@ fn is_number(cell: &str) -> bool {
     exponent || (width(unit) <= 6 && !unit.contains(|c: char| c.is_ascii_digit() || c == ' '))
 }
 
+/// A number of any size with three decimals, or, where these would take more than ten columns, as a power of ten.
+///
+/// ```
+/// use sparsecode_trainer::report::table::figure;
+///
+/// assert_eq!(figure(59.3012), "59.301");
+/// assert_eq!(figure(9.86e11), "9.860e11");
+/// ```
+pub fn figure(value: f64) -> String {
+    let plain = format!("{value:.3}");
+    if plain.len() <= 10 {
+        plain
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
 /// A whole number in groups of three digits: `1,234,567`.
 pub fn thousands(value: u64) -> String {
     let digits = value.to_string();

@@ -29,6 +29,8 @@ pub struct Script {
     pub log: String,
     /// The words of a worker's command line, without the index.
     pub command: Vec<String>,
+    /// `SPARSECODE_DATA` for the workers, absolute; `None` if it is not set.
+    pub data: Option<String>,
 }
 
 impl Script {
@@ -75,6 +77,10 @@ impl Script {
         for option in &self.options {
             let _ = writeln!(text, "#SBATCH {option}");
         }
+        let data = match &self.data {
+            Some(data) => format!("export SPARSECODE_DATA={}\n", quoted(data)),
+            None => String::new(),
+        };
         let command: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
         let _ = write!(
             text,
@@ -82,7 +88,7 @@ impl Script {
 # Written by `sparsecode sweep slurm`. A task does {chunk} of {runs} runs; what is finished is passed over.
 set -u
 export RAYON_NUM_THREADS={cpus}
-first=$((SLURM_ARRAY_TASK_ID * {chunk}))
+{data}first=$((SLURM_ARRAY_TASK_ID * {chunk}))
 last=$((first + {chunk} - 1))
 ((last < {runs})) || last=$(({runs} - 1))
 
@@ -112,9 +118,15 @@ for ((index = first; index <= last && ${{#stopping}} == 0; index++)); do
 done
 
 if [[ $stopping == requeue ]]; then
-  echo "stopped before the time limit; queued again"
-  scontrol requeue "$SLURM_JOB_ID" && sleep 60 # Slurm ends this script.
+  # SLURM_JOB_ID would do for most tasks, but one has the id of the whole array, whose requeueing begins every task again.
+  task=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+  echo "stopped before the time limit; queueing $task again"
   status=1
+  if scontrol requeue "$task"; then
+    sleep 60 # Slurm ends this script.
+  else
+    echo "scontrol requeue $task failed (status $?): the task is not queued again; submit the script once more to go on" >&2
+  fi
 fi
 exit "$status"
 "#,
@@ -163,6 +175,7 @@ mod tests {
             options: vec!["--account=lab".into()],
             log: "/data/my runs/slurm-%A_%a.log".into(),
             command: vec!["/opt/sparse code".into(), "sweep".into(), "it's".into()],
+            data: None,
         }
     }
 

@@ -2,7 +2,6 @@
 //! ([`Workers`]).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::folder::{Outcome, Status, SweepFolder};
 use super::workers::{End, Workers, Working};
 use super::{Entry, Plan, SweepError};
+use crate::data::Named;
 use crate::report::progress::{Progress, ProgressMode};
 use crate::report::table::{decibels, percent};
 use crate::storage::StorageError;
@@ -33,8 +33,8 @@ pub struct Supervisor<'a> {
     pub plan: &'a Plan,
     /// Where they are done.
     pub folder: &'a SweepFolder,
-    /// Folder of the data, where a configuration does not name it.
-    pub data: Option<&'a Path>,
+    /// Where the data lie, as the command line and the environment say.
+    pub data: &'a Named,
     /// What does them.
     pub workers: Workers<'a>,
     /// Runs at a time.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::collect::{Collected, Group, Row, Spread};
 use super::folder::Outcome;
 use crate::evaluate::Evaluation;
-use crate::report::table::Table;
+use crate::report::table::{Table, percent};
 
 impl Collected<'_> {
     /// One line a run, with a header. With `seconds`, the wall time of training too, which no two sweeps share.
@@ -221,7 +221,8 @@ impl Collected<'_> {
             cells.push(text(0, &|o| Some(f64::from(o.best_epoch))));
             cells.push(text(3, &|o| Some(o.validation.energy)));
             cells.push(text(2, &|o| Some(o.validation.psnr)));
-            cells.push(text(4, &|o| Some(o.test.sparsity)));
+            let sparsity = outcome.map(|outcome| percent(outcome.test.sparsity));
+            cells.push(sparsity.unwrap_or_default());
             cells.push(text(2, &|o| Some(o.test.psnr)));
             cells.push(text(0, &|o| Some(o.test.dead_atoms as f64)));
             for &level in &self.noise {

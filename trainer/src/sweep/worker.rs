@@ -1,16 +1,16 @@
 //! One run of a sweep: train into its folder, measure the best model, record the result.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::SweepError;
 use super::folder::{Failure, Lock, Outcome, SweptRun};
-use crate::data::DataError;
-use crate::evaluate::{CodeSource, Evaluation, Noise, Samples, evaluate};
+use crate::config::Config;
+use crate::data::{DataError, Named};
+use crate::evaluate::{CodeSource, Evaluation, Samples, evaluate};
 use crate::export::{ExportError, TrainedRun};
 use crate::inference::Engine;
-use crate::train::{DataFacts, Ending, Observer, Session, TrainError};
+use crate::train::{Ending, Observer, Session, TrainError};
 
 /// How work on a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +28,8 @@ pub enum Work {
 /// Where and how runs are worked on.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
-    /// Folder of the data, where the configuration does not name it.
-    pub data: Option<&'a Path>,
+    /// Where the data lie, as the command line and the environment say.
+    pub data: &'a Named,
     /// What finds codes.
     pub engine: &'a dyn Engine,
     /// Try again what failed and would fail again.
@@ -123,9 +123,15 @@ impl Worker<'_> {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<Outcome>, AttemptError> {
-        let (config, files) = (&run.entry.config, &run.files);
-        let splits = config.data.load(self.data, config.seed)?;
-        let peak = f64::from(DataFacts::of(&splits).peak);
+        let files = &run.files;
+        // The run remembers where its data are; its name is that of the configuration as planned.
+        let placed = run.entry.config.data.placed_as_planned(self.data);
+        let config = &Config {
+            data: placed.map_err(DataError::from)?,
+            ..run.entry.config.clone()
+        };
+        let splits = config.data.load(None, config.seed)?;
+        let peak = f64::from(splits.peak);
         let (validation, test) = (splits.validation.clone(), splits.test.clone());
         if test.is_empty() {
             return Err(AttemptError::NoTest);
@@ -158,12 +164,12 @@ impl Worker<'_> {
         let samples = Samples::new(test)?;
         let test = measure(&samples, None)?;
         let mut denoising = Vec::new();
-        for (level, &sigma) in (0..).zip(&run.entry.noise) {
+        for &sigma in &run.entry.noise {
             // FISTA on a large set takes minutes; to begin again with it is no loss.
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            denoising.push(measure(&samples, Some(Noise { sigma, level }))?);
+            denoising.push(measure(&samples, Some(sigma))?);
         }
         if !validation.is_finite() {
             return Err(AttemptError::NotFinite("validation"));

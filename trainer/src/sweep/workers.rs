@@ -140,7 +140,8 @@ fn process<'scope>(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(data) = supervisor.data {
+    // What the environment says, the process inherits.
+    if let Some(data) = &supervisor.data.flag {
         command.arg("--data").arg(data);
     }
     if supervisor.retry_failed {

@@ -11,8 +11,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sparsecode_formats::{Contrast, InputShape, Preprocessing};
+use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Preprocessing};
 
+use super::identity::{Differences, differences, essence, identity, with_place, without_place};
 use super::{Learner, Position};
 use crate::config::Config;
 use crate::data::Splits;
@@ -64,6 +65,15 @@ pub struct DataFacts {
     /// CRC-32 of the training and validation samples, so that a run is not continued on other data; empty where weights were
     /// imported.
     pub digest: String,
+    /// Smallest and largest raw value of the training part, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_range: Option<[f32; 2]>,
+    /// Samples per second of a signal, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<f32>,
+    /// The number type that the data were stored in, as in a model file's metadata, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_type: Option<String>,
 }
 
 impl DataFacts {
@@ -77,6 +87,9 @@ impl DataFacts {
             peak: splits.peak,
             description: splits.description.clone(),
             digest: digest([&splits.train.samples, &splits.validation.samples]),
+            raw_range: splits.input.range,
+            sample_rate: splits.input.sample_rate,
+            number_type: splits.input.number_type.map(|number| number.to_string()),
         }
     }
 
@@ -90,7 +103,24 @@ impl DataFacts {
             peak: 1.0,
             description: "MNIST".to_owned(),
             digest: String::new(),
+            raw_range: Some([0.0, 1.0]),
+            sample_rate: None,
+            number_type: Some(NumberType::U8.to_string()),
         }
+    }
+
+    /// Whether these are facts of the same samples, preprocessed alike, wherever they lie and whatever their files are called.
+    pub fn same_samples(&self, other: &Self) -> bool {
+        let of = |facts: &Self| {
+            let Self {
+                input_shape,
+                contrast,
+                digest,
+                ..
+            } = facts.clone();
+            (input_shape, contrast, digest)
+        };
+        of(self) == of(other) && (self.mean, self.deviation) == (other.mean, other.deviation)
     }
 
     /// Shape and preprocessing in the model file's types.
@@ -106,6 +136,21 @@ impl DataFacts {
             contrast,
         };
         Ok((self.input_shape.parse()?, preprocessing))
+    }
+
+    /// What is known of the raw samples, in the model file's types.
+    ///
+    /// # Errors
+    ///
+    /// Names the field whose value a model file cannot hold.
+    pub fn input(&self) -> Result<InputFacts, sparsecode_formats::SpecError> {
+        let number_type = self.number_type.as_deref().map(str::parse);
+        let facts = InputFacts {
+            range: self.raw_range,
+            sample_rate: self.sample_rate,
+            number_type: number_type.transpose()?,
+        };
+        facts.check().map(|()| facts)
     }
 }
 
@@ -128,7 +173,11 @@ pub struct Weights {
 struct WeightsState {
     version: u32,
     commit: String,
+    /// Hash of the configuration without the place of its data.
     config_hash: String,
+    /// The configuration without its length and the place of its data, as TOML; files of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    configuration: Option<String>,
     epoch: u32,
     data: DataFacts,
 }
@@ -139,7 +188,8 @@ impl Weights {
         let state = WeightsState {
             version: VERSION,
             commit: crate::COMMIT.to_owned(),
-            config_hash: config.hash(),
+            config_hash: without_place(config).hash(),
+            configuration: Some(essence(config).to_string()),
             epoch,
             data: facts.clone(),
         };
@@ -183,6 +233,27 @@ impl Weights {
         &self.state.data
     }
 
+    /// How `config` differs from what these parameters were trained with, length and place of the data aside; `None` if it does not.
+    ///
+    /// A file of an older version knows a hash alone, in which length and place count: then the difference has no keys.
+    ///
+    /// # Errors
+    ///
+    /// Names the field if the file's configuration is no TOML.
+    pub fn differences(&self, config: &Config) -> Result<Option<Differences>, CheckpointError> {
+        let keys = match &self.state.configuration {
+            Some(text) => differences(&essence(config), &stored(text, "weights")?),
+            None => {
+                let hashes = [config.hash(), without_place(config).hash()];
+                if hashes.contains(&self.state.config_hash) {
+                    return Ok(None);
+                }
+                return Ok(Some(Differences::new(Vec::new())));
+            }
+        };
+        Ok((!keys.is_empty()).then(|| Differences::new(keys)))
+    }
+
     /// The model of `config` with these parameters.
     ///
     /// # Errors
@@ -211,7 +282,11 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct CheckpointState {
     version: u32,
+    /// The identity of the configuration.
     config_hash: String,
+    /// As [`WeightsState::configuration`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    configuration: Option<String>,
     seed: u64,
     data: DataFacts,
     decoder_steps: u64,
@@ -239,6 +314,7 @@ impl Checkpoint {
         let state = CheckpointState {
             version: VERSION,
             config_hash: identity(config),
+            configuration: Some(essence(config).to_string()),
             seed: config.seed,
             data: facts.clone(),
             decoder_steps: learner.decoder_adam.steps(),
@@ -272,6 +348,24 @@ impl Checkpoint {
         &self.state.position
     }
 
+    /// What is known of the data that the run was begun on.
+    pub fn data(&self) -> &DataFacts {
+        &self.state.data
+    }
+
+    /// Whether the run that `config` describes, length and place of the data aside, stood here.
+    pub fn is_of(&self, config: &Config) -> bool {
+        self.state.config_hash == identity(config)
+    }
+
+    /// Takes a checkpoint of an older version, whose hash counts the place of the data, for one of today, if `config` is the run's own
+    /// with that place.
+    pub(crate) fn forget_place(&mut self, config: &Config) {
+        if self.state.config_hash == with_place(config) {
+            self.state.config_hash = identity(config);
+        }
+    }
+
     /// Puts parameters and optimiser state into `learner`, which `config` and data with these `facts` made.
     pub(super) fn apply(
         &self,
@@ -280,13 +374,26 @@ impl Checkpoint {
         learner: &mut Learner,
     ) -> Result<(), CheckpointError> {
         let file = "checkpoint";
-        if self.state.config_hash != identity(config) {
-            let problem = "made by another configuration; resume with the run's own, or train into another folder";
-            return Err(field(file, "config_hash", problem));
+        if !self.is_of(config) {
+            let remedy = "resume with the run's own, or train into another folder";
+            let what = match &self.state.configuration {
+                Some(text) => {
+                    let keys = differences(&essence(config), &stored(text, file)?);
+                    let named = Differences {
+                        found_in: "this command",
+                        stored_in: "the run",
+                        ..Differences::new(keys)
+                    };
+                    format!(": {named}")
+                }
+                None => String::new(),
+            };
+            let problem = format!("made by another configuration{what}; {remedy}");
+            return Err(field(file, "config_hash", &problem));
         }
-        if self.state.data != *facts {
+        if !self.state.data.same_samples(facts) {
             let problem = format!(
-                "made on '{}' (samples {}), but the data are '{}' (samples {})",
+                "the run was begun on '{}' (samples {}), but these are '{}' (samples {}); name the run's own data with --data, or train into another folder",
                 self.state.data.description,
                 self.state.data.digest,
                 facts.description,
@@ -315,14 +422,10 @@ impl Checkpoint {
     }
 }
 
-/// The hash of a configuration less its length: more epochs continue the same run.
-fn identity(config: &Config) -> String {
-    Config {
-        epochs: 1,
-        patience: 0,
-        ..config.clone()
-    }
-    .hash()
+/// The configuration that a file of a run holds.
+fn stored(text: &str, file: &str) -> Result<toml::Table, CheckpointError> {
+    text.parse()
+        .map_err(|e: toml::de::Error| field(file, "configuration", e.message()))
 }
 
 fn named(model: &Autoencoder) -> BTreeMap<String, Tensor> {

@@ -22,8 +22,7 @@ pub struct Divergence {
     pub remedy: &'static str,
 }
 
-const SMALLER_STEP: &str =
-    "try a smaller inference.step_size or learning rate, or check that the data are scaled";
+const SMALLER_STEP: &str = "try inference.step_rule=bounded, a smaller inference.step_size or learning rate, or check that the data are scaled";
 
 /// Checks the energy that inference reached.
 pub(super) fn check_energy(

@@ -3,6 +3,8 @@
 mod adam;
 mod checkpoint;
 mod guard;
+mod identity;
+pub mod length;
 mod resident;
 mod session;
 mod step;
@@ -12,6 +14,8 @@ use adam::corrections;
 pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, DataFacts, Weights};
 pub use guard::Divergence;
+pub(crate) use identity::without_place;
+pub use identity::{Difference, Differences};
 pub use resident::{Resident, ResidentRun, StepFigures, Update};
 pub use session::{Session, Trained};
 pub use step::{Learner, StepError, StepOutcome};
@@ -27,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, ConfigError};
 use crate::data::Splits;
 use crate::evaluate::{self, CodeSource, Evaluation, Samples};
-use crate::inference::Engine;
-use crate::model::Autoencoder;
+use crate::inference::{Engine, safe_step};
+use crate::model::{Autoencoder, Decoder, Encoder};
 use crate::rng::{Stream, generator};
 
 /// How long what an engine's own device has done may be without a checkpoint.
@@ -83,6 +87,10 @@ pub struct EpochRecord {
     pub decoder_norm: f64,
     /// η_D of this epoch.
     pub decoder_learning_rate: f64,
+    /// The smallest step that FISTA was held to in this epoch: less than the configured one, which was too large for the decoder.
+    /// `None` if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_step_size: Option<f64>,
     /// Whether this is the best validation energy so far.
     pub best: bool,
     /// Wall time of the epoch, validation included.
@@ -121,9 +129,19 @@ struct EpochSums {
     steps: f64,
     iterations: f64,
     seconds: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_step_size: Option<f64>,
 }
 
 impl EpochSums {
+    /// Takes note of the step that a batch took instead of `wanted`.
+    fn hold(&mut self, step_size: f64, wanted: f64) {
+        if step_size < wanted {
+            let smallest = self.held_step_size.map_or(step_size, |s| s.min(step_size));
+            self.held_step_size = Some(smallest);
+        }
+    }
+
     fn add(&mut self, step: &StepFigures, samples: f64) {
         self.samples += samples;
         self.batches += 1.0;
@@ -317,7 +335,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Takes up the position, parameters and optimiser state of a checkpoint made by the same configuration and data.
+    /// Takes up the position, parameters and optimiser state of a checkpoint made by the same configuration on the same samples,
+    /// wherever these lie now.
     ///
     /// # Errors
     ///
@@ -325,17 +344,36 @@ impl<'a> Trainer<'a> {
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         checkpoint.apply(&self.config, &self.facts, &mut self.learner)?;
         self.position = checkpoint.position().clone();
+        // The run's files say what it was begun on, whatever the data are called by now.
+        self.facts
+            .description
+            .clone_from(&checkpoint.data().description);
         Ok(())
     }
 
-    /// Takes the weights of another model to start from, such as another run's best.
+    /// Takes the weights of another model to start from, such as another run's best. An encoder that the other does not have starts as
+    /// ISTA for its dictionary ([`Encoder::unrolled`]), or for a one-hidden decoder at random.
     ///
     /// # Errors
     ///
     /// Names the tensor whose shape the configuration does not make.
     pub fn start_from(&mut self, model: &Autoencoder) -> Result<(), TrainError> {
         let mut start = self.learner.model.clone();
-        checkpoint::copy_parameters(&mut start, model, "the run to start from")?;
+        let mut from = model.clone();
+        if from.encoder.is_none() {
+            from.encoder = match (&start.encoder, &model.decoder) {
+                (Some(encoder), Decoder::Linear { dictionary }) => {
+                    let step_size = safe_step(&model.decoder)?.min(f64::from(f32::MAX));
+                    let lambda = self.config.inference.lambda;
+                    let iterations = encoder.iterations;
+                    Some(Encoder::unrolled(
+                        dictionary, lambda, step_size, iterations,
+                    )?)
+                }
+                (encoder, _) => encoder.clone(),
+            };
+        }
+        checkpoint::copy_parameters(&mut start, &from, "the run to start from")?;
         self.learner = Learner::new(start, &self.config)?;
         Ok(())
     }
@@ -526,6 +564,9 @@ impl<'a> Trainer<'a> {
             iterations: outcome.inference.iterations as f64,
         };
         self.position.sums.add(&figures, indices.len() as f64);
+        self.position
+            .sums
+            .hold(outcome.inference.step_size, self.config.inference.step_size);
         Ok(())
     }
 
@@ -591,6 +632,7 @@ impl<'a> Trainer<'a> {
             validation,
             decoder_norm: self.learner.model.decoder.mean_column_norm()?,
             decoder_learning_rate: self.config.decoder_learning_rate(epoch),
+            held_step_size: sums.held_step_size,
             best,
             seconds: sums.seconds + started.elapsed().as_secs_f64(),
         })

@@ -57,7 +57,11 @@ impl Session<'_> {
         let (folder, config) = (self.folder, self.config);
         let mut trainer = Trainer::new(config.clone(), splits, self.engine)?;
         if self.resume {
-            trainer.restore(&Checkpoint::read(&folder.checkpoint())?)?;
+            let mut checkpoint = Checkpoint::read(&folder.checkpoint())?;
+            if let Ok(own) = Config::read(&folder.config()) {
+                checkpoint.forget_place(&own);
+            }
+            trainer.restore(&checkpoint)?;
         } else if let Some(model) = self.start {
             trainer.start_from(model)?;
         }

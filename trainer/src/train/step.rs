@@ -41,17 +41,22 @@ pub enum StepError {
 }
 
 impl Learner {
-    /// A learner at its first step. Columns of SDL and DO decoders are normalised here once, before training.
+    /// A learner at its first step. Columns of SDL and DO decoders are normalised here once, before training, unless the decoder is
+    /// frozen.
     ///
     /// # Errors
     ///
     /// Fails if the device cannot hold the optimisers' moments.
     pub fn new(mut model: Autoencoder, config: &Config) -> Result<Self> {
-        if config.normalizes_columns() {
+        let learns_decoder = !config.optimizer.frozen_decoder;
+        if config.normalizes_columns() && learns_decoder {
             model.decoder.normalize_columns()?;
         }
         let decay = |name: &str| config.weight_decay(name);
-        let decoder_adam = Adam::new(&model.decoder.parameters(), decay)?;
+        // A frozen decoder's optimiser counts the steps and has no parameters.
+        let mut decoder_parameters = model.decoder.parameters();
+        decoder_parameters.retain(|_| learns_decoder);
+        let decoder_adam = Adam::new(&decoder_parameters, decay)?;
         let encoder_parameters = model
             .encoder
             .as_ref()
@@ -174,7 +179,7 @@ impl Learner {
             &encoder_gradients,
             config.optimizer.encoder_learning_rate,
         )?;
-        if config.normalizes_columns() {
+        if config.normalizes_columns() && !config.optimizer.frozen_decoder {
             self.model.decoder.normalize_columns()?;
         }
         Ok(StepOutcome {

@@ -5,7 +5,7 @@ use std::path::Path;
 use sparsecode_formats::Variant;
 use sparsecode_trainer::config::{Config, ConfigError, preset_names};
 use sparsecode_trainer::data::DataConfig;
-use sparsecode_trainer::inference::Stopping;
+use sparsecode_trainer::inference::{StepRule, Stopping};
 
 fn preset(name: &str) -> Config {
     Config::preset(name).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -514,6 +514,7 @@ fn hash_changes_with_any_value() {
                 ("data.source", _) => "vibration".to_owned(),
                 ("variant", _) => "wdl".to_owned(),
                 ("inference.stopping", _) => "freeze".to_owned(),
+                ("inference.step_rule", _) => "fixed".to_owned(),
                 (_, toml::Value::Integer(number)) => (number + 1).to_string(),
                 (_, toml::Value::Float(number)) => (number * 1.25 + 1e-6).to_string(),
                 (_, toml::Value::Boolean(flag)) => (!flag).to_string(),
@@ -549,6 +550,32 @@ fn the_order_of_settings_does_not_matter() {
         text.contains("vibration") && text.contains("window = 32") && text.contains("hop = 8"),
         "{text}"
     );
+    // Nor does a source that is named twice take the other settings with it.
+    let path = "data.path=\"x.npy\"";
+    let sources = ["data.source=signal", "data.source=npy"];
+    for settings in [
+        [sources[0], path, sources[1]],
+        [path, sources[0], sources[1]],
+        [sources[0], sources[1], path],
+    ] {
+        let config = with(&base, &settings).unwrap();
+        let DataConfig::Npy(data) = &config.data else {
+            panic!("{:?}", config.data);
+        };
+        assert_eq!(
+            data.path.as_deref(),
+            Some(Path::new("x.npy")),
+            "{settings:?}"
+        );
+    }
+    // A layer above another still brings its own source with its own keys.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[data]\nsource = 'signal'\nwindow = 32").unwrap();
+    let above = base.with_overrides(
+        Some(file.path()),
+        &["data.source=npy".to_owned(), path.to_owned()],
+    );
+    assert!(matches!(above.unwrap().data, DataConfig::Npy(_)));
 }
 
 #[test]
@@ -568,4 +595,62 @@ fn a_start_without_a_gradient_is_refused() {
             .with_overrides(None, &hidden)
             .is_ok()
     );
+}
+
+/// What repeats a paper has the papers' step, and a configuration's text and hash of before there was another.
+#[test]
+fn the_step_is_bounded_where_nothing_is_repeated() {
+    for name in preset_names() {
+        let config = preset(&name);
+        let repeats = name.starts_with("mnist/") || name.starts_with("patches/");
+        let rule = if repeats {
+            StepRule::Fixed
+        } else {
+            StepRule::Bounded
+        };
+        assert_eq!(config.inference.step_rule, rule, "{name}");
+        assert_eq!(config.to_toml().contains("step_rule"), !repeats, "{name}");
+    }
+    assert_eq!(preset("mnist/vdl").hash(), "dfd80f832113d022");
+    assert_eq!(preset("patches/sdl-nl").hash(), "16e5b8c54a05f081");
+}
+
+/// A person's own signal or array is trained on with a bounded step, whatever the preset, unless somebody says otherwise.
+#[test]
+fn own_signals_have_a_bounded_step() {
+    let rule = |base: &str, settings: &[&str]| {
+        let config = with(&preset(base), settings).unwrap();
+        config.inference.step_rule
+    };
+    for base in ["mnist/vdl", "patches/sdl", "ecg/do"] {
+        assert_eq!(rule(base, &["data.source=signal"]), StepRule::Bounded);
+        let npy = ["inference.lambda=0.1", "data.path=a.npy", "data.source=npy"];
+        assert_eq!(rule(base, &npy), StepRule::Bounded);
+        let fixed = ["data.source=signal", "inference.step_rule=fixed"];
+        assert_eq!(rule(base, &fixed), StepRule::Fixed);
+    }
+    assert_eq!(rule("patches/sdl", &["data.source=mnist"]), StepRule::Fixed);
+    let table = "data.source = 'npy'".parse().unwrap();
+    let config = preset("mnist/vdl").with_table(table).unwrap();
+    assert_eq!(config.inference.step_rule, StepRule::Bounded);
+
+    // A whole configuration, as an older run's, means what it says, also over a preset that says more.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let older = with(
+        &preset("ecg/vdl"),
+        &["data.source=signal", "inference.step_rule=fixed"],
+    )
+    .unwrap();
+    assert!(!older.to_toml().contains("step_rule"));
+    std::fs::write(&file, older.to_toml()).unwrap();
+    let read = preset("dead-leaves/vdl")
+        .with_overrides(Some(&file), &[])
+        .unwrap();
+    assert_eq!(read, older);
+    std::fs::write(&file, "[data]\nsource = 'signal'\n").unwrap();
+    let read = preset("mnist/vdl")
+        .with_overrides(Some(&file), &[])
+        .unwrap();
+    assert_eq!(read.inference.step_rule, StepRule::Bounded);
 }

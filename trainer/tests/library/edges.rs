@@ -46,6 +46,7 @@ fn config(lambda: f64) -> InferenceConfig {
     InferenceConfig {
         lambda,
         step_size: 1.0,
+        step_rule: Default::default(),
         max_iterations: 3000,
         tolerance: 0.0,
         stopping: Stopping::Freeze,

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Restore;
 use sparsecode_trainer::evaluate::features::{atoms, encoder_rows, largest_codes};
-use sparsecode_trainer::evaluate::{CodeSource, Evaluation, Noise, Samples, evaluate, psnr};
+use sparsecode_trainer::evaluate::{CodeSource, Evaluation, Samples, evaluate, psnr};
 use sparsecode_trainer::inference::PlainFista;
 use sparsecode_trainer::model::Autoencoder;
 
@@ -239,8 +239,7 @@ fn noise_has_the_psnr_of_theory() {
         inputs: Matrix::random(&mut rng(50), count, dim, [-1.0, 1.0]).tensor(DType::F32),
         restore: global(0.3),
     };
-    let run = |sigma, level| {
-        let noise = Some(Noise { sigma, level });
+    let run = |sigma| {
         evaluate(
             &model,
             &data,
@@ -248,12 +247,12 @@ fn noise_has_the_psnr_of_theory() {
             2.0,
             &PlainFista,
             CodeSource::Encoder,
-            noise,
+            Some(sigma),
         )
         .unwrap()
     };
     for sigma in [0.1, 1.0, 1.5] {
-        let found = run(sigma, 0);
+        let found = run(sigma);
         assert_eq!(found.noise, Some(sigma));
         let d = dim as f64;
         let bias = (1.0 / d + 1.0 / (3.0 * d * d)) * 10.0 / std::f64::consts::LN_10;
@@ -266,11 +265,13 @@ fn noise_has_the_psnr_of_theory() {
             "{sigma}: {input}, theory {theory} ± {error}"
         );
         // PSNR is against the clean samples: relu cuts half of every sample off, noise or not.
-        assert!(found.psnr < run(0.0, 0).psnr, "{found:?}");
+        assert!(found.psnr < run(0.0).psnr, "{found:?}");
     }
-    // The draws depend on the level and nothing else.
-    assert_eq!(run(1.0, 3).psnr_input, run(1.0, 3).psnr_input);
-    assert_ne!(run(1.0, 3).psnr_input, run(1.0, 4).psnr_input);
+    // The draws are the same, scaled: twice the noise is 6.02 dB less, sample by sample.
+    assert_eq!(run(1.0), run(1.0));
+    let input = |sigma| run(sigma).psnr_input.unwrap();
+    let step = input(0.5) - input(1.0);
+    assert!((step - 20.0 * 2f64.log10()).abs() < 1e-4, "{step} dB");
 }
 
 #[test]

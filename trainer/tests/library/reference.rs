@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sparsecode_trainer::inference::{InferenceConfig, Stopping};
+use sparsecode_trainer::inference::{InferenceConfig, StepRule, Stopping};
 use sparsecode_trainer::model;
 
 /// A row-major matrix.
@@ -421,6 +421,7 @@ pub(crate) fn inference_config() -> InferenceConfig {
     InferenceConfig {
         lambda: 0.02,
         step_size: 0.3,
+        step_rule: StepRule::Fixed,
         max_iterations: 50,
         tolerance: 1e-3,
         stopping: Stopping::Sliding,

@@ -8,6 +8,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use candle_core::{Result, Tensor};
+use sparsecode_trainer::data::Named;
 use sparsecode_trainer::inference::{CpuEngine, Energy, Engine, Inference};
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::sweep::supervise::{Supervisor, Tally};
@@ -51,7 +52,7 @@ impl Sweep {
         let supervisor = Supervisor {
             plan: &self.plan,
             folder: &self.folder(name),
-            data: None,
+            data: &Named::default(),
             workers,
             jobs: 2,
             threads: 1,

@@ -640,7 +640,8 @@ fn failure(config: &Config, splits: Splits) -> TrainError {
 fn divergence_is_named() {
     for variant in ["vdl", "sdl-nl", "do"] {
         for step_size in ["1e4", "100"] {
-            let config = small(variant, &[&format!("inference.step_size={step_size}")]);
+            let step_size = format!("inference.step_size={step_size}");
+            let config = small(variant, &[&step_size, "inference.step_rule=fixed"]);
             let error = failure(&config, load(&config));
             let message = error.to_string();
             let TrainError::Diverged {
@@ -702,7 +703,10 @@ fn data_that_are_not_finite_are_named() {
 /// A step that fails leaves the model as it was.
 #[test]
 fn a_diverged_step_changes_nothing() {
-    let config = small("vdl", &["inference.step_size=1e4"]);
+    let config = small(
+        "vdl",
+        &["inference.step_size=1e4", "inference.step_rule=fixed"],
+    );
     let (mut learner, inputs) = learner(&config);
     let before = bits(&learner.model);
     let result = learner.step(&inputs, 0, &config, &PlainFista);

@@ -1,6 +1,6 @@
 //! `cargo xtask bench device`: what each stage costs on every core that QEMU models, in instructions.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum as _;
+use serde_json::{Value, json};
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, ModelSpec, ModelView, Refine, Refinement, SparseCodeBuf,
     WorkspaceBuf,
@@ -17,8 +18,8 @@ use super::budget::Budgets;
 use super::host::add_code;
 use super::log::Log;
 use super::{Core, Files, Job, Patches, check_counter, elf, integer};
+use crate::SKIPPED;
 use crate::results::{command_line, write_page};
-use crate::{SKIPPED, toolchain};
 
 /// Relative excess over the lowest energy that counts as having arrived.
 pub(super) const GOOD: f64 = 1e-3;
@@ -39,9 +40,19 @@ pub(crate) struct Device {
     core: Vec<Core>,
     #[command(flatten)]
     files: Files,
+    /// Print JSON instead of tables: for each model what each core's firmware printed by name, and the cores that were skipped
+    #[arg(long)]
+    json: bool,
     /// Write the tables here as Markdown, with the command, the commit and the machine
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+}
+
+/// What was found, for people and for programs.
+#[derive(Default)]
+struct Report {
+    text: String,
+    models: Vec<Value>,
 }
 
 /// A way to refine a code.
@@ -175,7 +186,7 @@ fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
 
 /// Runs `cargo xtask bench device`.
 pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
-    let mut text = String::new();
+    let mut report = Report::default();
     let mut missing = Missing::default();
     // Without a model of the user's: the firmware's two.
     let mut jobs = vec![Job::of(&arguments.files)?];
@@ -188,25 +199,28 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
     // Means over fewer patches are others.
     let own = jobs.len() == 2 && arguments.files.patch_limit.is_none();
     for job in &jobs {
-        benchmark(arguments, job, own, &mut text, &mut missing)?;
+        benchmark(arguments, job, own, &mut report, &mut missing)?;
     }
+    let Report { mut text, models } = report;
     let Missing { skipped, failed } = missing;
-    if text.is_empty() {
-        skipped.iter().for_each(|line| println!("skipped: {line}"));
-    }
     // What the others took is worth printing, but no page.
     if !failed.is_empty() {
         println!("{text}");
         bail!("{}", failed.join("\n"));
     }
-    if text.is_empty() {
-        return Ok(ExitCode::from(SKIPPED));
+    if arguments.json {
+        println!("{:#}", json!({ "models": models, "skipped": skipped }));
+    } else if text.is_empty() {
+        for (core, why) in &skipped {
+            println!("{core}: skipped: {why}");
+        }
+    } else {
+        for (core, why) in &skipped {
+            writeln!(text, "\nSkipped: {core}: {why}")?;
+        }
+        println!("{text}");
     }
-    for line in &skipped {
-        writeln!(text, "\nSkipped: {line}")?;
-    }
-    println!("{text}");
-    if let Some(path) = &arguments.markdown {
+    if let Some(path) = arguments.markdown.as_ref().filter(|_| !text.is_empty()) {
         write_page(
             path,
             "What each stage costs on a microcontroller",
@@ -216,7 +230,7 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
             "cpu",
             &text,
         )?;
-        println!("written to {}", path.display());
+        eprintln!("written to {}", path.display());
     }
     Ok(ExitCode::from(if skipped.is_empty() { 0 } else { SKIPPED }))
 }
@@ -224,7 +238,7 @@ pub(crate) fn run(arguments: &Device) -> Result<ExitCode> {
 /// Cores without figures, and why.
 #[derive(Default)]
 struct Missing {
-    skipped: BTreeSet<String>,
+    skipped: BTreeMap<&'static str, String>,
     failed: Vec<String>,
 }
 
@@ -233,7 +247,7 @@ fn benchmark(
     arguments: &Device,
     job: &Job,
     own: bool,
-    text: &mut String,
+    report: &mut Report,
     missing: &mut Missing,
 ) -> Result<()> {
     let cores = if arguments.core.is_empty() {
@@ -250,16 +264,13 @@ fn benchmark(
     let mut runs = Vec::new();
     for core in cores {
         let setup = core.setup();
-        let Some(toolchain) = toolchain::choose(setup.target) else {
-            let remedy = toolchain::remedy(setup.target);
-            missing.skipped.insert(format!("{}: {remedy}", setup.name));
-            continue;
+        let toolchain = match setup.ready() {
+            Ok(toolchain) => toolchain,
+            Err(why) => {
+                missing.skipped.insert(setup.name, why);
+                continue;
+            }
         };
-        if !setup.machine.is_installed() {
-            let remedy = setup.machine.remedy();
-            missing.skipped.insert(format!("{}: {remedy}", setup.name));
-            continue;
-        }
         eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
         let run = || -> Result<(Vec<u8>, Log)> {
             let path = job.build_binary(&setup, &toolchain, binary)?;
@@ -267,7 +278,8 @@ fn benchmark(
             let log = job.log_of(&setup, &path, &elf)?;
             check_counter(&log)?;
             if let Some(budgets) = &budgets {
-                budgets.check(setup.name, &log, &elf::footprint(&elf, &job.model)?)?;
+                let footprint = elf::footprint(&elf, &job.model)?;
+                budgets.check(setup.name, &toolchain, &log, &footprint)?;
             }
             Ok((elf, log))
         };
@@ -279,15 +291,30 @@ fn benchmark(
     if runs.is_empty() {
         return Ok(());
     }
-    if binary == "integer" {
-        return integer::tables(text, job, &runs);
-    }
-    let logs: Vec<(&str, Log)> = runs.into_iter().map(|(core, _, log)| (core, log)).collect();
-    let host = host(&job.model, &job.patches, logs[0].1.value("iterations")?)?;
-    for (core, log) in &logs {
-        check(log, &host).context(*core)?;
-    }
-    tables(text, job, &logs, &host)
+    let text = &mut report.text;
+    let iterations = if binary == "integer" {
+        let [fista, descent] = integer::tables(text, job, &runs)?;
+        json!({ "fista": fista, "descent": descent })
+    } else {
+        let host = host(&job.model, &job.patches, runs[0].2.value("iterations")?)?;
+        let logs: Vec<(&str, &Log)> = runs.iter().map(|(core, _, log)| (*core, log)).collect();
+        for (core, log) in &logs {
+            check(log, &host).context(*core)?;
+        }
+        tables(text, job, &logs, &host)?;
+        let [direct, gram, descent] = host.iterations;
+        json!({ "direct": direct, "gram": gram, "descent": descent })
+    };
+    let cores = runs
+        .iter()
+        .map(|(core, _, log)| ((*core).to_owned(), log.json()));
+    report.models.push(json!({
+        "program": binary,
+        // To a good code; null if none arrives.
+        "iterations": iterations,
+        "cores": cores.collect::<serde_json::Map<_, _>>(),
+    }));
+    Ok(())
 }
 
 /// Holds the device's codes to the host's.
@@ -311,7 +338,7 @@ fn has_gram(log: &Log) -> bool {
     log.value::<u64>("gram setup").is_ok()
 }
 
-fn tables(text: &mut String, job: &Job, logs: &[(&str, Log)], host: &Host) -> Result<()> {
+fn tables(text: &mut String, job: &Job, logs: &[(&str, &Log)], host: &Host) -> Result<()> {
     let model = ModelView::load(&job.model).map_err(|error| anyhow::anyhow!("{error}"))?;
     let spec = model.spec();
     writeln!(
@@ -343,7 +370,7 @@ fn tables(text: &mut String, job: &Job, logs: &[(&str, Log)], host: &Host) -> Re
 }
 
 /// The table of ways to refine.
-fn refinements(text: &mut String, logs: &[(&str, Log)], host: &Host) -> Result<()> {
+fn refinements(text: &mut String, logs: &[(&str, &Log)], host: &Host) -> Result<()> {
     let [direct, gram, descent] = host.iterations;
     writeln!(
         text,
@@ -429,7 +456,7 @@ mod tests {
         let mut text = String::new();
         refinements(
             &mut text,
-            &[("big", log(true, 2)), ("small", log(false, 0))],
+            &[("big", &log(true, 2)), ("small", &log(false, 0))],
             &HOST,
         )
         .unwrap();

@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result, bail};
 
 use super::elf;
 use super::log::Log;
+use crate::toolchain::Toolchain;
 
 /// Limits of one program: a table of cores, each a table of figures as the log names them, and `flash`.
 pub(super) struct Budgets {
     program: &'static str,
     cores: toml::Table,
+    /// In place of those, with the `core` that rustup installs.
+    precompiled: toml::Table,
 }
 
 impl Budgets {
@@ -23,35 +26,48 @@ impl Budgets {
 
     fn parse(program: &'static str, text: &str) -> Result<Self> {
         let file: toml::Table = text.parse()?;
-        let cores = file
-            .get(program)
-            .and_then(toml::Value::as_table)
-            .with_context(|| format!("no table `{program}`"))?;
+        let table = |file: &toml::Table, name: &str| file.get(name)?.as_table().cloned();
         Ok(Self {
             program,
-            cores: cores.clone(),
+            cores: table(&file, program).with_context(|| format!("no table `{program}`"))?,
+            precompiled: table(&file, "precompiled")
+                .and_then(|file| table(&file, program))
+                .unwrap_or_default(),
         })
     }
 
     /// Holds a core's figures to its limits, of which there is at least one.
-    pub(super) fn check(&self, core: &str, log: &Log, footprint: &elf::Footprint) -> Result<()> {
+    pub(super) fn check(
+        &self,
+        core: &str,
+        toolchain: &Toolchain,
+        log: &Log,
+        footprint: &elf::Footprint,
+    ) -> Result<()> {
         let code = footprint.flash - footprint.model;
-        self.check_figures(core, |name| match name {
+        let precompiled = *toolchain == Toolchain::Installed;
+        self.check_figures(core, precompiled, |name| match name {
             "flash" => Ok(code),
             _ => log.value(name),
         })
     }
 
-    fn check_figures(&self, core: &str, figure: impl Fn(&str) -> Result<u64>) -> Result<()> {
+    fn check_figures(
+        &self,
+        core: &str,
+        precompiled: bool,
+        figure: impl Fn(&str) -> Result<u64>,
+    ) -> Result<()> {
         let program = self.program;
-        let limits = self
-            .cores
-            .get(core)
-            .and_then(toml::Value::as_table)
+        let of = |cores: &toml::Table| cores.get(core).and_then(toml::Value::as_table).cloned();
+        let mut limits = of(&self.cores)
             .filter(|limits| !limits.is_empty())
             .with_context(|| format!("budgets.toml: no limits for `{program}.{core}`"))?;
+        if precompiled {
+            limits.extend(of(&self.precompiled).unwrap_or_default());
+        }
         let mut over = Vec::new();
-        for (name, limit) in limits {
+        for (name, limit) in &limits {
             let limit = limit
                 .as_integer()
                 .and_then(|limit| u64::try_from(limit).ok())
@@ -76,11 +92,27 @@ mod tests {
     use super::*;
 
     fn check(limits: &str, core: &str) -> Result<()> {
-        Budgets::parse("integer", limits)?.check_figures(core, |name| match name {
+        check_built(limits, core, false)
+    }
+
+    fn check_built(limits: &str, core: &str, precompiled: bool) -> Result<()> {
+        Budgets::parse("integer", limits)?.check_figures(core, precompiled, |name| match name {
             "encode" => Ok(100),
             "flash" => Ok(5000),
             _ => bail!("no {name}"),
         })
+    }
+
+    #[test]
+    fn the_precompiled_core_has_limits_of_its_own() {
+        let limits = "[integer.m4f]\nencode = 100\nflash = 4000\n\
+                      [precompiled.integer.m4f]\nflash = 5000\n";
+        check_built(limits, "m4f", true).unwrap();
+        let error = check_built(limits, "m4f", false).unwrap_err();
+        assert!(error.to_string().contains("the budget is 4000"), "{error}");
+        // What has none is held to the others'.
+        let error = check_built(&limits.replace("100", "99"), "m4f", true).unwrap_err();
+        assert!(error.to_string().contains("the budget is 99"), "{error}");
     }
 
     #[test]
@@ -111,7 +143,10 @@ mod tests {
         for program in ["bench", "integer"] {
             let budgets = Budgets::of(program).unwrap();
             for core in super::super::Core::value_variants() {
-                budgets.check_figures(core.setup().name, |_| Ok(0)).unwrap();
+                for precompiled in [false, true] {
+                    let name = core.setup().name;
+                    budgets.check_figures(name, precompiled, |_| Ok(0)).unwrap();
+                }
             }
         }
     }

@@ -86,11 +86,10 @@ pub(crate) fn float_symbols(elf: &[u8]) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied to RAM.
-pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
-    let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
+/// Flash, `.data` and static RAM of a file, in bytes.
+fn totals_of(file: &ElfFile32<'_, Endianness>) -> (u64, u64, u64) {
     let endian = file.endian();
-    let sections = file.sections().map(|section| {
+    totals(file.sections().map(|section| {
         let header = section.elf_section_header();
         Section {
             name: section.name().unwrap_or(""),
@@ -98,8 +97,20 @@ pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
             kind: header.sh_type(endian),
             size: section.size(),
         }
-    });
-    let (flash, data, ram) = totals(sections);
+    }))
+}
+
+/// The bytes of flash that a program takes, with all that it holds.
+pub(crate) fn flash(elf: &[u8]) -> Result<u64> {
+    let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
+    Ok(totals_of(&file).0)
+}
+
+/// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied to RAM.
+pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
+    let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
+    let endian = file.endian();
+    let (flash, data, ram) = totals_of(&file);
 
     let mut places = 0;
     for segment in file.elf_program_headers() {

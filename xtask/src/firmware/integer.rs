@@ -208,8 +208,12 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
     })
 }
 
-/// Holds every core to the host, and appends the table.
-pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]) -> Result<()> {
+/// Holds every core to the host, and appends the tables; returns the iterations of FISTA and the passes of coordinate descent to a good code.
+pub(super) fn tables(
+    text: &mut String,
+    job: &Job,
+    runs: &[(&str, Vec<u8>, Log)],
+) -> Result<[f64; 2]> {
     let file = IntegerFile::read(&job.model).map_err(|error| anyhow::anyhow!("{error}"))?;
     let iterations = runs[0].2.value("iterations")?;
     let host = host(file, &job.patches, iterations)?;
@@ -290,7 +294,7 @@ pub(super) fn tables(text: &mut String, job: &Job, runs: &[(&str, Vec<u8>, Log)]
             good(descent, pass)
         )?;
     }
-    Ok(())
+    Ok(host.good)
 }
 
 fn check(host: &Host, log: &Log) -> Result<()> {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use defmt_decoder::{DecodeError, Table};
+use serde_json::Value;
 
 /// The lines of a log, in order.
 #[derive(Debug, Default)]
@@ -54,6 +55,16 @@ impl Log {
         text.parse()
             .map_err(|_| anyhow!("`{name} = {text}` is not a {}", std::any::type_name::<T>()))
     }
+
+    /// Every named value: numbers as such.
+    pub(crate) fn json(&self) -> Value {
+        let number = |text: &String| serde_json::from_str::<serde_json::Number>(text).ok();
+        let values = self.values.iter().map(|(name, text)| {
+            let value = number(text).map_or_else(|| text.clone().into(), Value::Number);
+            (name.clone(), value)
+        });
+        values.collect()
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +80,8 @@ mod tests {
         ]);
         assert_eq!(log.value::<u64>("encode instructions").unwrap(), 123_456);
         assert_eq!(log.value::<f32>("psnr noisy").unwrap(), 14.25);
+        let values = serde_json::json!({ "encode instructions": 123_456, "psnr noisy": 14.25 });
+        assert_eq!(log.json(), values);
         let missing = log
             .value::<u64>("decode instructions")
             .unwrap_err()

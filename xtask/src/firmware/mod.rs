@@ -31,7 +31,8 @@ use npy::Patches;
 use qemu::Machine;
 use report::{Measurements, Outcome, Row};
 
-use crate::{SKIPPED, succeed, toolchain};
+use crate::toolchain::{self, Toolchain};
+use crate::{SKIPPED, succeed};
 
 /// Build the firmware for each core, run it in QEMU, and hold its results to the host's.
 #[derive(clap::Args, Debug, Clone)]
@@ -79,8 +80,6 @@ pub(crate) struct Setup {
     pub(crate) target: &'static str,
     pub(crate) target_cpu: Option<&'static str>,
     pub(crate) machine: Machine,
-    /// Whether `no_panic` is linked for it: one core for each code generator.
-    proves_no_panic: bool,
     /// Whether `self_test` runs on it: one core for each kind of kernel.
     tests_kernels: bool,
 }
@@ -102,7 +101,6 @@ impl Core {
                 target: "thumbv6m-none-eabi",
                 target_cpu: Some("cortex-m0plus"),
                 machine: arm("microbit", "cortex-m0", 6),
-                proves_no_panic: true,
                 tests_kernels: false,
             },
             Self::M4f => Setup {
@@ -110,7 +108,6 @@ impl Core {
                 target: "thumbv7em-none-eabihf",
                 target_cpu: Some("cortex-m4"),
                 machine: arm("mps2-an386", "cortex-m4", 6),
-                proves_no_panic: true,
                 tests_kernels: true,
             },
             Self::M7 => Setup {
@@ -118,7 +115,6 @@ impl Core {
                 target: "thumbv7em-none-eabihf",
                 target_cpu: Some("cortex-m7"),
                 machine: arm("mps2-an500", "cortex-m7", 6),
-                proves_no_panic: false,
                 tests_kernels: false,
             },
             Self::M33 => Setup {
@@ -126,7 +122,6 @@ impl Core {
                 target: "thumbv8m.main-none-eabihf",
                 target_cpu: Some("cortex-m33"),
                 machine: arm("mps2-an505", "cortex-m33", 6),
-                proves_no_panic: false,
                 tests_kernels: true,
             },
             Self::M55 => Setup {
@@ -134,7 +129,6 @@ impl Core {
                 target: "thumbv8m.main-none-eabihf",
                 target_cpu: Some("cortex-m55"),
                 machine: arm("mps3-an547", "cortex-m55", 5),
-                proves_no_panic: false,
                 tests_kernels: true,
             },
             Self::Rv32imc => Setup {
@@ -150,9 +144,25 @@ impl Core {
                     icount_shift: 0,
                     extra: &["-bios", "none"],
                 },
-                proves_no_panic: true,
                 tests_kernels: false,
             },
+        }
+    }
+}
+
+impl Setup {
+    /// The compiler for this core if its emulator is here, too; else all that is missing, with the commands that install it.
+    pub(crate) fn ready(&self) -> Result<Toolchain, String> {
+        let toolchain = toolchain::choose(self.target);
+        let emulator = self.machine.is_installed();
+        match toolchain {
+            Some(toolchain) if emulator => Ok(toolchain),
+            toolchain => {
+                let compiler = toolchain.is_none().then(|| toolchain::remedy(self.target));
+                let emulator = (!emulator).then(|| self.machine.remedy());
+                let missing: Vec<String> = compiler.into_iter().chain(emulator).collect();
+                Err(missing.join("; "))
+            }
         }
     }
 }
@@ -163,7 +173,7 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// The files that are embedded, and what the options ask for.
-struct Job {
+pub(crate) struct Job {
     model_path: PathBuf,
     model: AlignedBytes,
     patches_path: PathBuf,
@@ -188,7 +198,7 @@ fn at_least_1(text: &str) -> Result<usize, &'static str> {
 
 /// What is embedded, where it is built, and how long a core gets.
 #[derive(clap::Args, Debug, Clone)]
-struct Files {
+pub(crate) struct Files {
     /// Model file to embed [default: the firmware's own]
     #[arg(long)]
     model: Option<PathBuf>,
@@ -199,7 +209,7 @@ struct Files {
     #[arg(long, value_name = "N", value_parser = at_least_1)]
     patch_limit: Option<usize>,
     /// Give a core at most this long in QEMU
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = Self::TIMEOUT, value_name = "SECONDS")]
     timeout: u64,
     /// Where cargo builds [default: firmware-example/target]
     #[arg(long, value_name = "FOLDER")]
@@ -207,6 +217,23 @@ struct Files {
     /// Print the firmware's log, too
     #[arg(long)]
     verbose: bool,
+}
+
+impl Files {
+    const TIMEOUT: u64 = 300;
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            model: None,
+            patches: None,
+            patch_limit: None,
+            timeout: Self::TIMEOUT,
+            target_dir: None,
+            verbose: false,
+        }
+    }
 }
 
 impl Job {
@@ -218,7 +245,7 @@ impl Job {
         })
     }
 
-    fn of(arguments: &Files) -> Result<Self> {
+    pub(crate) fn of(arguments: &Files) -> Result<Self> {
         let absolute = |path: &Option<PathBuf>, default: &str| {
             let path = path.clone().unwrap_or_else(|| folder().join(default));
             fs::canonicalize(&path).with_context(|| path.display().to_string())
@@ -250,51 +277,42 @@ impl Job {
         })
     }
 
-    /// Builds one core; what comes back runs and checks it.
+    /// Builds one core; what comes back runs and checks it. Nothing is built for a core that cannot run here.
     fn start(&self, setup: Setup) -> impl FnOnce() -> Row + Send {
-        let toolchain = toolchain::choose(setup.target);
-        let built = toolchain.as_ref().map(|toolchain| {
+        let ready = setup.ready();
+        let built = ready.clone().map(|toolchain| {
             eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
-            self.build(&setup, toolchain)
+            self.build(&setup, &toolchain)
         });
         move || {
             let outcome = match built {
-                None => Ok(Outcome::Skipped(toolchain::remedy(setup.target))),
-                Some(Ok(_)) if !setup.machine.is_installed() => {
-                    Ok(Outcome::Skipped(setup.machine.remedy()))
-                }
-                Some(built) => built.and_then(|elf| self.emulate(&setup, &elf)),
+                Err(missing) => Ok(Outcome::Skipped(missing)),
+                Ok(built) => built.and_then(|elf| self.emulate(&setup, &elf)),
             };
             Row {
                 core: setup.name,
-                toolchain: toolchain.map_or_else(String::new, |toolchain| toolchain.to_string()),
+                toolchain: ready.map_or_else(|_| String::new(), |toolchain| toolchain.to_string()),
                 outcome: outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"))),
             }
         }
     }
 
-    /// Builds the firmware and, where asked, the proof that nothing panics; returns the firmware's ELF.
-    fn build(&self, setup: &Setup, toolchain: &toolchain::Toolchain) -> Result<PathBuf> {
-        if setup.proves_no_panic {
-            self.build_binary(setup, toolchain, "no_panic")
-                .context("a panic is reachable, or `no_panic` does not build (see above)")?;
-        }
+    /// Builds the firmware and, where asked, runs the test of the kernels; returns the firmware's ELF.
+    fn build(&self, setup: &Setup, toolchain: &Toolchain) -> Result<PathBuf> {
         if setup.tests_kernels {
             let elf_path = self.build_binary(setup, toolchain, "self_test")?;
             let elf = fs::read(&elf_path).with_context(|| elf_path.display().to_string())?;
-            if setup.machine.is_installed() {
-                self.log_of(setup, &elf_path, &elf)
-                    .context("a kernel differs from the portable one")?;
-            }
+            self.log_of(setup, &elf_path, &elf)
+                .context("a kernel differs from the portable one")?;
         }
         self.build_binary(setup, toolchain, "sparsecode-firmware")
     }
 
     /// Builds one program; returns its ELF.
-    fn build_binary(
+    pub(crate) fn build_binary(
         &self,
         setup: &Setup,
-        toolchain: &toolchain::Toolchain,
+        toolchain: &Toolchain,
         binary: &str,
     ) -> Result<PathBuf> {
         let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);

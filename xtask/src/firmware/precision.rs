@@ -19,7 +19,7 @@ use super::bench::objective;
 use super::log::Log;
 use super::{Core, Files, Job, Patches, check_counter, npy};
 use crate::results::{command_line, write_page};
-use crate::{SKIPPED, root, toolchain};
+use crate::{SKIPPED, root};
 
 /// Iterations of refinement in the table.
 const ITERATIONS: [u32; 4] = [0, 5, 20, 50];
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &Precision) -> Result<ExitCode> {
     let patches = windows(patches, view.spec().input_dim())?;
 
     let mut entries = Vec::new();
-    let model = OwnedModel::from_file(view.file());
+    let model = OwnedModel::from_file(view.file()).map_err(|error| anyhow::anyhow!("{error}"))?;
     for weights in WeightType::FLOAT {
         let bytes = AlignedBytes::from_slice(&write(&model, weights)?);
         entries.push(Entry {
@@ -322,24 +322,21 @@ fn integer_quality(bytes: &[u8], patches: &Patches) -> Result<Vec<Quality>> {
 /// Instructions on a Cortex-M4F for each of [`ITERATIONS`]; `None` if it cannot be built or run here.
 fn device(entry: &Entry, patches: &Patches) -> Result<Option<Vec<u64>>> {
     let setup = Core::M4f.setup();
-    let Some(toolchain) = toolchain::choose(setup.target) else {
-        eprintln!("{}", toolchain::remedy(setup.target));
-        return Ok(None);
+    let toolchain = match setup.ready() {
+        Ok(toolchain) => toolchain,
+        Err(missing) => {
+            eprintln!("{}: skipped: {missing}", setup.name);
+            return Ok(None);
+        }
     };
-    if !setup.machine.is_installed() {
-        eprintln!("{}", setup.machine.remedy());
-        return Ok(None);
-    }
     let folder = std::env::temp_dir().join(format!("sparsecode-precision-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let outcome = (|| -> Result<Log> {
         let files = Files {
             model: Some(folder.join("model.safetensors")),
             patches: Some(folder.join("patches.npy")),
-            patch_limit: None,
             timeout: 600,
-            target_dir: None,
-            verbose: false,
+            ..Files::default()
         };
         write_file(folder.join("model.safetensors"), &entry.bytes)?;
         write_file(folder.join("patches.npy"), &super::model::npy(patches))?;

@@ -1,5 +1,6 @@
 //! `cargo xtask stream`: a signal through an integer model on a core in QEMU, sample by sample, beside the host.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -7,13 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum as _;
+use serde_json::json;
 use sparsecode_formats::IntegerFile;
 use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
 
 use super::{Core, Files, Job, check_counter, integer, npy};
+use crate::SKIPPED;
 use crate::results::{command_line, write_page};
-use crate::{SKIPPED, toolchain};
 
 /// Denoises a signal on emulated cores as a stream, holds every clean sample to the host's, and says what a sample costs.
 ///
@@ -47,6 +49,9 @@ pub(crate) struct Arguments {
     /// The core's clock in MHz; 168 is that of an STM32F405
     #[arg(long, default_value_t = 168.0, value_name = "MHZ", value_parser = above_0)]
     clock: f64,
+    /// Print JSON instead of the table: decibels, what each core's firmware printed by name, and the cores that were skipped
+    #[arg(long)]
+    json: bool,
     /// Write the table here as Markdown, with the command, the commit and the machine
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -85,6 +90,13 @@ struct Host {
     error: u64,
     /// Of the clean signal about its mean.
     power: f64,
+}
+
+impl Host {
+    /// Signal to noise before and after.
+    fn decibels(&self) -> [f64; 2] {
+        [self.noise, self.error].map(|error| 10.0 * (self.power / error.max(1) as f64).log10())
+    }
 }
 
 /// What `bin/stream.rs` does, by the same crate.
@@ -183,20 +195,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }?;
 
     let mut text = heading(&job, &file, arguments, &host)?;
-    let mut skipped = Vec::new();
+    let mut skipped = BTreeMap::new();
+    let mut logs = serde_json::Map::new();
     for core in Core::value_variants() {
         if !arguments.core.contains(core) {
             continue;
         }
         let setup = core.setup();
-        let Some(toolchain) = toolchain::choose(setup.target) else {
-            skipped.push(toolchain::remedy(setup.target));
-            continue;
+        let toolchain = match setup.ready() {
+            Ok(toolchain) => toolchain,
+            Err(missing) => {
+                skipped.insert(setup.name, missing);
+                continue;
+            }
         };
-        if !setup.machine.is_installed() {
-            skipped.push(setup.machine.remedy());
-            continue;
-        }
         eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
         let path = job.build_binary(&setup, &toolchain, "stream")?;
         let elf = fs::read(&path)?;
@@ -224,11 +236,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             value("scratch bytes")?,
             value("stack bytes")?
         )?;
+        let mut values = log.json();
+        values["real time"] = (available / sample).into();
+        logs.insert(setup.name.to_owned(), values);
     }
-    for line in &skipped {
-        writeln!(text, "\nSkipped: {line}")?;
+    for (core, missing) in &skipped {
+        writeln!(text, "\nSkipped: {core}: {missing}")?;
     }
-    println!("{text}");
+    if arguments.json {
+        let [before, after] = host.decibels();
+        let report = json!({ "cores": logs, "skipped": skipped, "db": { "before": before, "after": after } });
+        println!("{report:#}");
+    } else {
+        println!("{text}");
+    }
     if let Some(path) = &arguments.markdown {
         write_page(
             path,
@@ -248,7 +269,7 @@ fn heading(
     arguments: &Arguments,
     host: &Host,
 ) -> Result<String> {
-    let decibels = |error: u64| 10.0 * (host.power / error.max(1) as f64).log10();
+    let [before, after] = host.decibels();
     let spec = file.spec().map_err(|error| anyhow::anyhow!("{error}"))?;
     let how = match arguments.refine {
         0 => "the encoder's codes".to_owned(),
@@ -269,8 +290,8 @@ fn heading(
         spec.input_dim().div_ceil(4),
         spec.code_dim(),
         job.patches.input_dim,
-        decibels(host.noise),
-        decibels(host.error)
+        before,
+        after
     )?;
     writeln!(
         text,

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::cli::train::{Console, at_terminal, stop_flag};
 use crate::cli::{DataFlags, DeviceChoice, exit_with, usage};
+use crate::data::Named;
 use crate::report::progress::ProgressMode;
 use crate::sweep::folder::PATIENCE;
 use crate::sweep::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor, Tally};
@@ -53,7 +54,7 @@ pub(super) struct Arguments {
     /// After the loss of a node its lock may linger for a while.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait: u32,
-    /// Try again the runs that failed and would fail again
+    /// Also try again the runs that diverged, or whose settings do not fit their data
     #[arg(long)]
     retry_failed: bool,
     #[command(flatten)]
@@ -89,10 +90,41 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
+    /// Where the data of these runs are; refuses a flag that none of them can use.
+    fn named(&self, entries: &[Entry]) -> anyhow::Result<Named> {
+        let named = self.data.named();
+        let Some(path) = &named.flag else {
+            return Ok(named);
+        };
+        let generated = entries.iter().filter(|e| e.config.data.is_generated());
+        match generated.count() {
+            0 => {}
+            all if all == entries.len() && !self.supervised => {
+                return Err(usage(format!(
+                    "--data {}: the plan's data are generated and read no files; leave --data out, or plan with data.source = \"signal\", \"images\" or \"npy\"",
+                    path.display()
+                )));
+            }
+            some if !self.supervised => eprintln!(
+                "note: {some} of {} runs are on generated data, which --data does not change",
+                entries.len()
+            ),
+            _ => {}
+        }
+        for entry in entries {
+            match entry.config.data.placed_as_planned(&named) {
+                Err(error) if error.is_usage() => return Err(error.into()),
+                // What is not there now may be there when the run's turn comes; else the run fails.
+                _ => {}
+            }
+        }
+        Ok(named)
+    }
+
     fn one(&self, entry: &Entry, folder: &SweepFolder) -> anyhow::Result<()> {
         let run = folder.run(entry);
         let name = format!("run {} {}", entry.index, entry.id);
-        let data = self.data.folder();
+        let data = self.named(std::slice::from_ref(entry))?;
         // First of all: opening a device takes time.
         let stop = match self.supervised {
             true => stop_with_supervisor()?,
@@ -109,7 +141,7 @@ impl Arguments {
         let worker = Worker {
             patience: Duration::from_secs(u64::from(seconds)).max(PATIENCE),
             waiting: &waiting,
-            data: data.as_deref(),
+            data: &data,
             engine: engine.as_ref(),
             retry_failed: self.retry_failed,
         };
@@ -169,7 +201,7 @@ impl Arguments {
             )));
         }
         let gpu = gpu.map(|gpu| gpu.shared_by(jobs).unwrap_or(gpu));
-        let data = self.data.folder();
+        let data = self.named(plan.entries())?;
         let workers = match &gpu {
             Some(gpu) => Workers::Threads(gpu.as_ref()),
             None => Workers::Processes(std::env::current_exe()?),
@@ -178,7 +210,7 @@ impl Arguments {
         let supervisor = Supervisor {
             plan,
             folder,
-            data: data.as_deref(),
+            data: &data,
             workers,
             jobs,
             threads,

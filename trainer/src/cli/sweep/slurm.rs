@@ -99,9 +99,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "--device".to_owned(),
         device.name().to_owned(),
     ];
-    if let Some(data) = arguments.data.folder() {
-        command.extend(["--data".to_owned(), text(&absolute(&data)?)?]);
+    let named = arguments.data.named();
+    if let Some(data) = &named.flag {
+        command.extend(["--data".to_owned(), text(&absolute(data)?)?]);
     }
+    let environment = named.environment.map(|data| text(&absolute(&data)?));
     let name = arguments.plan.file_stem().and_then(|name| name.to_str());
     let script = Script {
         runs,
@@ -118,6 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // A percent sign of the path is not one of Slurm's.
         log: format!("{}/%A_%a.log", text(&logs)?.replace('%', "%%")),
         command,
+        data: environment.transpose()?,
     };
     let tasks = script.tasks();
     if tasks > arguments.max_array_size {

@@ -9,11 +9,12 @@ use std::f32::consts::TAU;
 
 use rand::Rng;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Contrast, DataError, Preprocessing, Splits, checked_made_counts, checked_shape,
-    globally_normalised, mean_and_deviation, part_generator,
+    Contrast, DataError, InputFacts, Preprocessing, Splits, checked_made_counts, checked_shape,
+    extent, globally_normalised, mean_and_deviation, part_generator,
 };
 use super::DEMONSTRATION;
 use crate::rng::Stream;
@@ -27,22 +28,28 @@ const CLOSED: f32 = 1.0 / 64.0;
 
 /// `source = "dead-leaves"`: patches of generated pictures of occluding discs, grey in [0, 1], normalised by the mean and the
 /// standard deviation of the training part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLeavesConfig {
-    /// Rows of a patch, 1 to 192; 8 by default.
+    /// Rows of a patch.
+    #[schemars(range(min = 1, max = PICTURE))]
     pub height: usize,
-    /// Pixels in a row of a patch, 1 to 192; 8 by default.
+    /// Pixels in a row of a patch.
+    #[schemars(range(min = 1, max = PICTURE))]
     pub width: usize,
-    /// Least radius of a disc in pixels, at least 0.5; 1.5 by default.
+    /// Smallest radius of a disc, in pixels.
+    #[schemars(range(min = 0.5))]
     pub radius_min: f32,
-    /// Largest radius of a disc in pixels; 96 by default.
+    /// Largest radius of a disc, in pixels; not below `radius_min`.
     pub radius_max: f32,
-    /// Training patches; 20,000 by default.
+    /// Training patches.
+    #[schemars(range(min = 1, max = super::super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation patches; 2000 by default.
+    /// Validation patches.
+    #[schemars(range(min = 1, max = super::super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test patches; 2000 by default.
+    /// Test patches.
+    #[schemars(range(min = 1, max = super::super::MAX_SAMPLES))]
     pub test: usize,
 }
 
@@ -62,17 +69,17 @@ impl Default for DeadLeavesConfig {
 
 impl DeadLeavesConfig {
     pub(in super::super) fn load(&self, seed: u64) -> Result<Splits, DataError> {
-        let shape = checked_shape(self.height, self.width, "height")?;
-        checked_made_counts(self.train, self.validation, self.test)?;
         for (field, side) in [("height", self.height), ("width", self.width)] {
-            if side > PICTURE {
+            if !(1..=PICTURE).contains(&side) {
                 return Err(DataError::config(
                     field,
-                    format!("{side} is more than a picture's {PICTURE} pixels"),
-                    "choose a smaller patch",
+                    format!("a patch of {side} pixels does not fit a picture of {PICTURE}"),
+                    format!("choose 1 to {PICTURE}"),
                 ));
             }
         }
+        let shape = checked_shape(self.height, self.width, "height")?;
+        checked_made_counts(self.train, self.validation, self.test)?;
         if !(self.radius_min >= 0.5 && self.radius_min.is_finite()) {
             return Err(DataError::config(
                 "radius_min",
@@ -98,7 +105,12 @@ impl DeadLeavesConfig {
             )
         })?;
         let dim = shape.input_dim();
+        let range = extent(train.iter().copied());
         let normalised = |raw| globally_normalised(raw, dim, mean, deviation);
+        let description = format!(
+            "generated dead leaves, seed {seed}, {shape} patches, {}/{}/{}",
+            self.train, self.validation, self.test
+        );
         Ok(Splits {
             train: normalised(train),
             validation: normalised(validation),
@@ -110,11 +122,13 @@ impl DeadLeavesConfig {
                 contrast: Contrast::None,
             },
             peak: 1.0,
-            sample_rate: None,
-            description: format!(
-                "generated dead leaves, seed {seed}, {shape} patches, {}/{}/{}",
-                self.train, self.validation, self.test
-            ),
+            input: InputFacts {
+                range: Some(range),
+                ..InputFacts::default()
+            },
+            read: description.clone(),
+            description,
+            notes: Vec::new(),
         })
     }
 

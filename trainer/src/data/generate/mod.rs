@@ -6,6 +6,7 @@ mod dead_leaves;
 mod ecg;
 mod vibration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use dead_leaves::{DeadLeavesConfig, dead_leaves_image};
@@ -15,8 +16,8 @@ pub use vibration::{VIBRATION_RATE, vibration_signal};
 use super::error::DataError;
 use super::signal::{checked_window, cut};
 use super::{
-    Contrast, Preprocessing, Splits, checked_made_counts, globally_normalised, mean_and_deviation,
-    part_generator, range,
+    Contrast, InputFacts, Preprocessing, Splits, checked_made_counts, extent, globally_normalised,
+    mean_and_deviation, part_generator, range,
 };
 use crate::rng::Stream;
 
@@ -25,18 +26,23 @@ const DEMONSTRATION: u32 = u32::MAX;
 
 /// `source = "vibration"` and `source = "ecg"`: windows of a generated signal, normalised by the mean and the standard deviation of
 /// the training part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneratedSignalConfig {
-    /// Samples in a window (`input_dim`); 64 by default.
+    /// Samples in a window: the input dimension.
+    #[schemars(range(min = 1, max = u16::MAX))]
     pub window: usize,
-    /// Samples from one window's start to the next one's; 16 by default.
+    /// Samples from the start of one window to the start of the next.
+    #[schemars(range(min = 1))]
     pub hop: usize,
-    /// Training windows; 20,000 by default.
+    /// Training windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
-    /// Validation windows; 2000 by default.
+    /// Validation windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub validation: usize,
-    /// Test windows; 2000 by default.
+    /// Test windows.
+    #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub test: usize,
 }
 
@@ -107,10 +113,19 @@ impl GeneratedSignalConfig {
             return Err(constant());
         }
         let windows = |values: &[f32]| {
-            let windows = cut(values, self.window, self.hop, usize::MAX);
+            let windows = cut(&[values], self.window, self.hop, usize::MAX);
             globally_normalised(windows, self.window, mean, deviation)
         };
+        let description = format!(
+            "generated {name}, seed {seed}, windows of {} every {}, {}/{}/{}",
+            self.window, self.hop, self.train, self.validation, self.test
+        );
         Ok(Splits {
+            input: InputFacts {
+                range: Some(extent(train.iter().copied())),
+                sample_rate: Some(sample_rate),
+                number_type: None,
+            },
             train: windows(&train),
             validation: windows(&validation),
             test: windows(&test),
@@ -121,11 +136,9 @@ impl GeneratedSignalConfig {
                 contrast: Contrast::None,
             },
             peak,
-            sample_rate: Some(sample_rate),
-            description: format!(
-                "generated {name}, seed {seed}, windows of {} every {}, {}/{}/{}",
-                self.window, self.hop, self.train, self.validation, self.test
-            ),
+            read: description.clone(),
+            description,
+            notes: Vec::new(),
         })
     }
 }

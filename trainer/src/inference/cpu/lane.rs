@@ -142,8 +142,8 @@ impl Lane {
             self.iterations += 1;
             let t_next = (1.0 + (1.0 + 4.0 * t * t).sqrt()) / 2.0;
             let iteration = Iteration {
-                step_size: config.step_size as f32,
-                threshold: (config.lambda * config.step_size) as f32,
+                step_size: problem.step_size as f32,
+                threshold: (config.lambda * problem.step_size) as f32,
                 momentum: ((t - 1.0) / t_next) as f32,
                 pull: problem.pull,
                 tolerance_squared: config.tolerance * config.tolerance,

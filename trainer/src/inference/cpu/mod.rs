@@ -81,6 +81,8 @@ enum Gradient<'a> {
 /// What all threads read.
 struct Problem<'a> {
     energy: &'a Energy<'a>,
+    /// η, or what the energy allows.
+    step_size: f64,
     gradient: Gradient<'a>,
     /// n.
     batch: usize,
@@ -98,6 +100,7 @@ impl Engine for CpuEngine {
         let tiles = batch.div_ceil(TILE);
         // Before the crew is gathered: its products take the same threads.
         let reconstruction = energy.reconstruction()?;
+        let step_size = energy.step_size()?;
         let crew = self.team.gather(tiles);
         let members = crew.members();
         let tiles_of = |member| part(tiles, members, member, 1);
@@ -171,6 +174,7 @@ impl Engine for CpuEngine {
         };
         let problem = Problem {
             energy,
+            step_size,
             gradient,
             batch,
             has_hinge,
@@ -194,6 +198,7 @@ impl Engine for CpuEngine {
             codes: Tensor::from_vec(codes, (batch, code_dim), &Device::Cpu)?,
             iterations,
             steps,
+            step_size,
         })
     }
 }

@@ -1,17 +1,22 @@
-//! NumPy's `.npy` files: one array, read whatever its number type, written as little-endian f32.
+//! NumPy's `.npy` files: one array, read whatever its number type, written as little-endian f32,
+//! or as it was with other values.
 //!
-//! The format is NumPy's NEP 1: magic, version, header length, a Python dictionary with `descr`, `fortran_order` and
-//! `shape`, then the values. candle reads only some of the number types (16-bit integers are missing, for one), and
-//! trusts the header; this reader takes every real number type in either byte order and trusts nothing.
+//! The format is NumPy's NEP 1: magic, version, header length, a Python dictionary with `descr`,
+//! `fortran_order` and `shape`, then the values. candle reads only some of the number types (16-bit
+//! integers are missing, for one), and trusts the header; this reader takes every real number type
+//! in either byte order and trusts nothing.
+
+mod header;
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use half::f16;
+use sparsecode_formats::NumberType;
+
+use self::header::{Kind, Layout, MAGIC, Reason};
 use super::error::DataError;
 use crate::storage::write_atomic_with;
-
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
-const REMEDY: &str = "save it again with numpy.save";
 
 /// An array as the file has it: shape, and values in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +25,8 @@ pub struct Array {
     pub shape: Vec<usize>,
     /// The values, as many as the product of `shape`.
     pub values: Values,
+    /// The type of the values in the file; booleans are `u8`.
+    pub number_type: NumberType,
 }
 
 /// The values of an [`Array`] in a type that holds them without loss.
@@ -54,29 +61,17 @@ impl Values {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Float,
-    Signed,
-    Unsigned,
-    Boolean,
-}
-
-struct Header {
-    kind: Kind,
-    bytes: usize,
-    big_endian: bool,
-    shape: Vec<usize>,
-}
-
-/// Reads an array of any real number type in row-major order.
+/// Reads an array of any real number type, in C's or Fortran's order.
 ///
 /// # Errors
-/// The file cannot be read; its header is not NumPy's or disagrees with its length; its order is Fortran's (unless it has
-/// one axis); its type is complex, structured, text or an object; a 64-bit unsigned value exceeds `i64::MAX`.
+/// The file cannot be read; its header is not NumPy's or disagrees with its length; its type is
+/// complex, structured, text or an object; a 64-bit unsigned value exceeds `i64::MAX`.
 pub fn read_npy(path: &Path) -> Result<Array, DataError> {
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
-    parse(&bytes).map_err(|(reason, remedy)| DataError::malformed(path, reason, remedy))
+    let parsed = parse(&bytes);
+    let (_, array) =
+        parsed.map_err(|(reason, remedy)| DataError::malformed(path, reason, remedy))?;
+    Ok(array)
 }
 
 /// Reads an array of any real number type as f32: shape, and values in row-major order.
@@ -102,7 +97,8 @@ pub fn read_npy_f32(path: &Path) -> Result<(Vec<usize>, Vec<f32>), DataError> {
     Ok((array.shape, array.values.into_f32()))
 }
 
-/// Writes an f32 array (little-endian, row-major, format version 1.0) under a temporary name and renames it.
+/// Writes an f32 array (little-endian, row-major, format version 1.0) under a temporary name and
+/// renames it.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -117,7 +113,8 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
         values.len()
     );
     let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
-    // Python writes a tuple of one as `(3,)` and longer ones without the last comma; both spellings are read.
+    // Python writes a tuple of one as `(3,)` and longer ones without the last comma; both spellings
+    // are read.
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}").into_bytes();
     // The values start at a multiple of 64 bytes, the header ends in a line feed.
@@ -142,85 +139,101 @@ pub fn write_npy_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(),
     Ok(())
 }
 
-type Reason = (String, String);
-
-fn wrong(reason: impl Into<String>) -> Reason {
-    (reason.into(), REMEDY.to_string())
+/// An array together with the bytes of its file, so that the file can be written again with some
+/// values replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stored {
+    bytes: Vec<u8>,
+    layout: Layout,
 }
 
-fn parse(bytes: &[u8]) -> Result<Array, Reason> {
-    let rest = bytes
-        .strip_prefix(MAGIC.as_slice())
-        .ok_or_else(|| wrong("not a .npy file (its first six bytes are not \\x93NUMPY)"))?;
-    let (version, rest) = rest
-        .split_first_chunk::<2>()
-        .ok_or_else(|| wrong("truncated in the version"))?;
-    let (length, rest) = match version[0] {
-        1 => {
-            let (length, rest) = rest
-                .split_first_chunk::<2>()
-                .ok_or_else(|| wrong("truncated in the header length"))?;
-            (usize::from(u16::from_le_bytes(*length)), rest)
-        }
-        2 | 3 => {
-            let (length, rest) = rest
-                .split_first_chunk::<4>()
-                .ok_or_else(|| wrong("truncated in the header length"))?;
-            (u32::from_le_bytes(*length) as usize, rest)
-        }
-        other => return Err(wrong(format!("format version {other} is not known"))),
-    };
-    if length > rest.len() {
-        return Err(wrong(format!(
-            "header of {length} bytes is longer than the file"
-        )));
+impl Stored {
+    /// Reads a file as [`read_npy`] does.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Array), DataError> {
+        let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+        let (layout, array) =
+            parse(&bytes).map_err(|(reason, remedy)| DataError::malformed(path, reason, remedy))?;
+        Ok((Self { bytes, layout }, array))
     }
-    let (header, data) = rest.split_at(length);
-    let header = std::str::from_utf8(header).map_err(|_| wrong("header is not text"))?;
-    let header = parse_header(header)?;
-    let count = header
-        .shape
-        .iter()
-        .try_fold(1usize, |product, &axis| product.checked_mul(axis))
-        .filter(|count| count.checked_mul(header.bytes) == Some(data.len()))
-        .ok_or_else(|| {
-            wrong(format!(
-                "shape {:?} of {}-byte values does not match the {} bytes that follow the header",
-                header.shape,
-                header.bytes,
-                data.len()
-            ))
-        })?;
-    let values = decode(&header, data)?;
-    debug_assert_eq!(values.len(), count);
-    Ok(Array {
-        shape: header.shape,
-        values,
-    })
+
+    /// The bytes of the same file with other `values` at these positions in row-major order, and
+    /// how many of them were cut to the range of the number type. Integers are rounded.
+    pub(crate) fn with(&self, values: impl Iterator<Item = (usize, f32)>) -> (Vec<u8>, usize) {
+        let (mut bytes, mut clipped) = (self.bytes.clone(), 0);
+        for (index, value) in values {
+            let place = self.layout.offset(index);
+            let (mut word, cut) = encode(&self.layout, value);
+            clipped += usize::from(cut);
+            let word = &mut word[..self.layout.size];
+            if self.layout.big_endian {
+                word.reverse();
+            }
+            bytes[place..place + word.len()].copy_from_slice(word);
+        }
+        (bytes, clipped)
+    }
 }
 
-fn decode(header: &Header, data: &[u8]) -> Result<Values, Reason> {
-    let size = header.bytes;
+/// A value in little-endian order, and whether it was cut to the range of its type.
+fn encode(layout: &Layout, value: f32) -> ([u8; 8], bool) {
+    let exact = f64::from(value);
+    let bits = 8 * layout.size as i32;
+    let (low, high) = match layout.kind {
+        Kind::Float => {
+            let word = match layout.size {
+                2 => u64::from(f16::from_f32(value).to_bits()),
+                4 => u64::from(value.to_bits()),
+                _ => exact.to_bits(),
+            };
+            return (word.to_le_bytes(), false);
+        }
+        Kind::Boolean => (0.0, 1.0),
+        Kind::Unsigned => (0.0, 2f64.powi(bits) - 1.0),
+        Kind::Signed => (-(2f64.powi(bits - 1)), 2f64.powi(bits - 1) - 1.0),
+    };
+    let rounded = exact.round();
+    let kept = rounded.clamp(low, high);
+    let word = match layout.kind {
+        Kind::Signed => (kept as i64).cast_unsigned(),
+        _ => kept as u64,
+    };
+    (word.to_le_bytes(), kept != rounded)
+}
+
+fn parse(bytes: &[u8]) -> Result<(Layout, Array), Reason> {
+    let layout = Layout::of(bytes)?;
+    let array = Array {
+        shape: layout.shape.clone(),
+        values: decode(&layout, bytes)?,
+        number_type: layout.number_type(),
+    };
+    Ok((layout, array))
+}
+
+fn decode(layout: &Layout, bytes: &[u8]) -> Result<Values, Reason> {
+    let size = layout.size;
     // The bit pattern of each value, zero-extended.
-    let patterns = data.chunks_exact(size).map(|chunk| {
+    let patterns = (0..layout.count()).map(|index| {
         let mut word = [0u8; 8];
-        word[..size].copy_from_slice(chunk);
-        if header.big_endian {
+        word[..size].copy_from_slice(&bytes[layout.offset(index)..][..size]);
+        if layout.big_endian {
             word[..size].reverse();
         }
         u64::from_le_bytes(word)
     });
     let shift = 64 - 8 * size as u32;
-    Ok(match (header.kind, size) {
+    Ok(match (layout.kind, size) {
         (Kind::Float, 8) => Values::Float(patterns.map(f64::from_bits).collect()),
         (Kind::Float, 4) => Values::Float(
             patterns
                 .map(|bits| f64::from(f32::from_bits(bits as u32)))
                 .collect(),
         ),
-        (Kind::Float, _) => {
-            Values::Float(patterns.map(|bits| f64_from_half(bits as u16)).collect())
-        }
+        (Kind::Float, _) => Values::Float(
+            patterns
+                .map(|bits| f16::from_bits(bits as u16).to_f64())
+                .collect(),
+        ),
         (Kind::Signed, _) => Values::Integer(
             patterns
                 .map(|bits| ((bits << shift) as i64) >> shift)
@@ -240,167 +253,6 @@ fn decode(header: &Header, data: &[u8]) -> Result<Values, Reason> {
                 .collect::<Result<_, _>>()?,
         ),
     })
-}
-
-/// IEEE 754 half precision, exactly.
-fn f64_from_half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let exponent = i32::from((bits >> 10) & 0x1f);
-    let fraction = f64::from(bits & 0x3ff) / 1024.0;
-    match exponent {
-        0 => sign * fraction * 2f64.powi(-14),
-        31 if fraction == 0.0 => sign * f64::INFINITY,
-        31 => f64::NAN,
-        _ => sign * (1.0 + fraction) * 2f64.powi(exponent - 15),
-    }
-}
-
-fn parse_header(text: &str) -> Result<Header, Reason> {
-    let mut parser = Parser { rest: text };
-    let (mut descr, mut fortran, mut shape) = (None, None, None);
-    parser.expect('{')?;
-    while !parser.take('}') {
-        let key = parser.string()?;
-        parser.expect(':')?;
-        let fresh = match key {
-            "descr" => descr.replace(parser.string()?).is_none(),
-            "fortran_order" => fortran.replace(parser.boolean()?).is_none(),
-            "shape" => shape.replace(parser.tuple()?).is_none(),
-            other => return Err(wrong(format!("header has an unknown field {other:?}"))),
-        };
-        if !fresh {
-            return Err(wrong(format!("header has {key:?} twice")));
-        }
-        if !parser.take(',') {
-            parser.expect('}')?;
-            break;
-        }
-    }
-    if !parser.rest.trim().is_empty() {
-        return Err(wrong("text follows the header's dictionary"));
-    }
-    let missing = |field: &str| wrong(format!("header has no {field:?}"));
-    let descr = descr.ok_or_else(|| missing("descr"))?;
-    let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
-    let shape = shape.ok_or_else(|| missing("shape"))?;
-    let mut chars = descr.chars();
-    let (order, kind) = (chars.next(), chars.next());
-    let (kind, bytes) = match (kind, chars.as_str()) {
-        (Some('f'), "2") => (Kind::Float, 2),
-        (Some('f'), "4") => (Kind::Float, 4),
-        (Some('f'), "8") => (Kind::Float, 8),
-        (Some('i'), "1") => (Kind::Signed, 1),
-        (Some('i'), "2") => (Kind::Signed, 2),
-        (Some('i'), "4") => (Kind::Signed, 4),
-        (Some('i'), "8") => (Kind::Signed, 8),
-        (Some('u'), "1") => (Kind::Unsigned, 1),
-        (Some('u'), "2") => (Kind::Unsigned, 2),
-        (Some('u'), "4") => (Kind::Unsigned, 4),
-        (Some('u'), "8") => (Kind::Unsigned, 8),
-        (Some('b'), "1") => (Kind::Boolean, 1),
-        _ => {
-            return Err((
-                format!("number type {descr:?} is not supported"),
-                "save it as float32, float64 or an integer type".to_string(),
-            ));
-        }
-    };
-    let big_endian = match order {
-        Some('<' | '|' | '=') => false,
-        Some('>') => true,
-        _ => return Err(wrong(format!("number type {descr:?} has no byte order"))),
-    };
-    if fortran && shape.len() > 1 {
-        return Err((
-            "array is in Fortran (column-major) order".to_string(),
-            "save numpy.ascontiguousarray(array)".to_string(),
-        ));
-    }
-    Ok(Header {
-        kind,
-        bytes,
-        big_endian,
-        shape,
-    })
-}
-
-/// Reads the few Python literals that a header is made of.
-struct Parser<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Parser<'a> {
-    fn take(&mut self, symbol: char) -> bool {
-        match self.rest.trim_start().strip_prefix(symbol) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn expect(&mut self, symbol: char) -> Result<(), Reason> {
-        if self.take(symbol) {
-            Ok(())
-        } else {
-            let found: String = self.rest.trim_start().chars().take(12).collect();
-            Err(wrong(format!(
-                "header wants {symbol:?} where it has {found:?}"
-            )))
-        }
-    }
-
-    fn string(&mut self) -> Result<&'a str, Reason> {
-        let quote = if self.take('"') {
-            '"'
-        } else {
-            self.expect('\'')?;
-            '\''
-        };
-        let (text, rest) = self
-            .rest
-            .split_once(quote)
-            .ok_or_else(|| wrong("header has an unfinished string"))?;
-        self.rest = rest;
-        Ok(text)
-    }
-
-    fn boolean(&mut self) -> Result<bool, Reason> {
-        let text = self.rest.trim_start();
-        for (name, value) in [("True", true), ("False", false)] {
-            if let Some(rest) = text.strip_prefix(name) {
-                self.rest = rest;
-                return Ok(value);
-            }
-        }
-        Err(wrong("header's fortran_order is neither True nor False"))
-    }
-
-    fn tuple(&mut self) -> Result<Vec<usize>, Reason> {
-        let mut axes = Vec::new();
-        self.expect('(')?;
-        while !self.take(')') {
-            let text = self.rest.trim_start();
-            let digits = text
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(text.len());
-            let axis = text[..digits]
-                .parse()
-                .map_err(|_| wrong("header's shape is not a tuple of lengths"))?;
-            axes.push(axis);
-            self.rest = &text[digits..];
-            // NumPy itself stops at 32 axes.
-            if axes.len() > 32 {
-                return Err(wrong("header's shape has more than 32 axes"));
-            }
-            if !self.take(',') {
-                self.expect(')')?;
-                break;
-            }
-        }
-        Ok(axes)
-    }
 }
 
 #[cfg(test)]
@@ -443,12 +295,9 @@ mod tests {
             ),
         ];
         for (descr, data, expected) in cases {
-            let array = parse(&file(&header(descr, "False", "(1,)"), data)).unwrap();
+            let (_, array) = parse(&file(&header(descr, "False", "(1,)"), data)).unwrap();
             assert_eq!((array.shape, array.values), (vec![1], expected), "{descr}");
         }
-        assert_eq!(f64_from_half(0x0001), 2f64.powi(-24));
-        assert_eq!(f64_from_half(0xfc00), f64::NEG_INFINITY);
-        assert!(f64_from_half(0x7e00).is_nan());
     }
 
     #[test]
@@ -481,7 +330,6 @@ mod tests {
                 "does not match",
             ),
             (file(&header("<f4", "False", "()"), &[]), "does not match"),
-            (file(&header("<f4", "True", "(1, 1)"), &four), "Fortran"),
             (file(&header("<c8", "False", "(1,)"), &four), "<c8"),
             (file(&header("|O", "False", "(1,)"), &four), "|O"),
             (file(&header("f4", "False", "(1,)"), &four), "f4"),
@@ -511,7 +359,7 @@ mod tests {
             &header("<f4", "False", "(2, 3)"),
             &[0, 0, 0xc0, 0x3f].repeat(6),
         );
-        assert_eq!(parse(&whole).unwrap().shape, [2, 3]);
+        assert_eq!(parse(&whole).unwrap().1.shape, [2, 3]);
         for length in 0..whole.len() {
             assert!(parse(&whole[..length]).is_err(), "{length} bytes");
         }

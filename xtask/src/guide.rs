@@ -1,0 +1,182 @@
+//! `cargo xtask guide`: the program that `docs/embedded.md` has people write, built as it stands, and run in QEMU.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use sparsecode_formats::AlignedBytes;
+use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
+
+use crate::firmware::{self, Core, elf};
+use crate::toolchain::{self, Toolchain};
+use crate::{SKIPPED, root, target_dir};
+
+/// Write the files of docs/embedded.md, section 2a, build them for a Cortex-M4F, run the program in QEMU, and hold its code to the host's.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_help = "\
+Exit status: 0 it computes what the host does; 1 it does not build, or computes something else; 77 skipped, because the compiler or
+the emulator is missing. Without the emulator it is built and not run.")]
+pub(crate) struct Arguments {}
+
+/// The files that the guide shows, by the line that names each.
+const FILES: [(&str, &str); 5] = [
+    ("# Cargo.toml\n", "Cargo.toml"),
+    ("# .cargo/config.toml\n", ".cargo/config.toml"),
+    ("// build.rs\n", "build.rs"),
+    ("/* memory.x", "memory.x"),
+    ("// src/main.rs\n", "src/main.rs"),
+];
+
+/// Runs `cargo xtask guide`.
+pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
+    let setup = Core::M4f.setup();
+    let Some(toolchain) = toolchain::choose(setup.target) else {
+        println!("skipped: {}", toolchain::remedy(setup.target));
+        return Ok(ExitCode::from(SKIPPED));
+    };
+    // Outside the repository, whose workspace it is no member of.
+    let folder = std::env::temp_dir().join(format!("sparsecode-guide-{}", std::process::id()));
+    let outcome = check(&folder, &toolchain);
+    fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let flash = outcome?;
+    if !setup.machine.is_installed() {
+        println!("built through {toolchain}: {flash} bytes of flash");
+        println!("skipped: not run: {}", setup.machine.remedy());
+        return Ok(ExitCode::from(SKIPPED));
+    }
+    println!("built through {toolchain}: {flash} bytes of flash; computes what the host does");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds it, runs it where there is an emulator, and returns the bytes of flash that it takes.
+fn check(folder: &Path, toolchain: &Toolchain) -> Result<u64> {
+    let page = fs::read_to_string(root().join("docs/embedded.md"))?;
+    write_files(&page, folder)?;
+    let models = firmware::folder().join("model");
+    let embedded = folder.join("model.safetensors");
+    fs::copy(models.join("model.safetensors"), &embedded)?;
+    // What is tested elsewhere, too, in the same versions.
+    fs::copy(
+        firmware::folder().join("Cargo.lock"),
+        folder.join("Cargo.lock"),
+    )?;
+    let built = build(folder, toolchain)?;
+    ensure!(
+        built.status.success(),
+        "the guide's program does not build:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let setup = Core::M4f.setup();
+    let program = target_folder()
+        .join(setup.target)
+        .join("release")
+        .join("board");
+    let bytes = fs::read(&program).with_context(|| program.display().to_string())?;
+    if setup.machine.is_installed() {
+        let (success, printed) = setup.machine.run(&program, Duration::from_secs(60))?;
+        let printed = String::from_utf8_lossy(&printed);
+        ensure!(success, "it gave up: {printed}");
+        let expected = expected(&fs::read(&embedded)?)?;
+        ensure!(
+            printed.lines().eq(expected.lines()),
+            "it printed:\n{printed}\nthe host computes:\n{expected}"
+        );
+    }
+
+    // A file of the other kind: the person is told which it is.
+    fs::copy(models.join("integer.safetensors"), &embedded)?;
+    let refused = build(folder, toolchain)?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(
+        !refused.status.success() && said.contains("the file is for arithmetic in integers"),
+        "a model in integers: {said}"
+    );
+    elf::flash(&bytes)
+}
+
+/// Writes the files of the guide, all of which must be there; only the clone's path is put in.
+fn write_files(page: &str, folder: &Path) -> Result<()> {
+    for (first, name) in FILES {
+        let mut blocks = page.split("\n```").filter_map(|block| {
+            let (_, text) = block.split_once('\n')?;
+            text.starts_with(first).then_some(text)
+        });
+        let text = blocks
+            .next()
+            .with_context(|| format!("docs/embedded.md: no {name}"))?;
+        ensure!(blocks.next().is_none(), "docs/embedded.md: two of {name}");
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        let clone = root().display().to_string();
+        fs::write(path, format!("{}\n", text.replace("../sparsecode", &clone)))?;
+    }
+    Ok(())
+}
+
+fn target_folder() -> PathBuf {
+    target_dir().join("guide")
+}
+
+fn build(folder: &Path, toolchain: &Toolchain) -> Result<Output> {
+    let setup = Core::M4f.setup();
+    let mut cargo = match toolchain {
+        // As a person types it.
+        Toolchain::Installed => {
+            let mut cargo = Command::new("cargo");
+            cargo.args(["build", "--release"]);
+            cargo
+                .env_remove("RUSTFLAGS")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS");
+            cargo
+        }
+        Toolchain::Distribution { .. } => toolchain.cargo_build(setup.target, setup.target_cpu),
+    };
+    cargo.arg("--target-dir").arg(target_folder());
+    Ok(cargo.current_dir(folder).output()?)
+}
+
+/// What the program prints, by the same crate.
+fn expected(model: &[u8]) -> Result<String> {
+    let model = AlignedBytes::from_slice(model);
+    let view = ModelView::load(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let spec = view.spec();
+    let mut patch: Vec<f32> = (0..spec.input_dim())
+        .map(|i| (i % 8) as f32 / 7.0)
+        .collect();
+    let mut code = SparseCodeBuf::new(spec.code_dim);
+    let mut workspace = WorkspaceBuf::for_model(spec);
+    view.denoise(&mut patch, None, &mut code, &mut workspace, || false)?;
+    if code.active() == 0 {
+        bail!("no atom is active, which would prove nothing");
+    }
+    let mut text = format!("{} of {} atoms:\n", code.active(), spec.code_dim());
+    for (index, value) in code.iter() {
+        writeln!(text, "{index} {value}")?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_shows_every_file_once() {
+        let page = fs::read_to_string(root().join("docs/embedded.md")).unwrap();
+        let folder = std::env::temp_dir().join(format!("sparsecode-files-{}", std::process::id()));
+        write_files(&page, &folder).unwrap();
+        for (_, name) in FILES {
+            assert!(folder.join(name).exists(), "{name}");
+        }
+        let less = page.replace("// build.rs\n", "");
+        let error = write_files(&less, &folder).unwrap_err().to_string();
+        let twice = format!("{page}\n```rust,ignore\n// build.rs\nfn main() {{}}\n```\n");
+        let also = write_files(&twice, &folder).unwrap_err().to_string();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(error.contains("no build.rs"), "{error}");
+        assert!(also.contains("two of build.rs"), "{also}");
+    }
+}
