@@ -404,7 +404,7 @@ fn short_recordings_take_enough_steps() {
         let said = stderr(&output);
         assert!(!said.contains("is not given"), "{said}");
         assert!(
-            said.contains("this run is short") && said.contains("--resume --epochs 750"),
+            said.contains("this run is short") && said.contains("--epochs 750` goes on"),
             "{said}"
         );
     }

@@ -370,7 +370,9 @@ impl Recording {
                 "column",
                 format!("{} has no {} {column}", self.path.display(), self.word()),
                 match count {
-                    1 => "it has one: leave data.column out".to_string(),
+                    1 => {
+                        "it has one: leave data.column out, or give --set data.column=0".to_string()
+                    }
                     _ => self.list(),
                 },
             )),
