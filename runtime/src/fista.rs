@@ -11,8 +11,8 @@
 //!
 //! With one hidden layer `∇f(x) = (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))`, `h = relu(W1 x + b1)`.
 //!
-//! The energy of `z_k` may rise between two iterations, so the last iterate is compared with the start: `z_0` stays where `z_k`
-//! is not at most as high.
+//! The energy of `z_k` may rise between two iterations, so the last iterate is compared with the
+//! start: `z_0` stays where `z_k` is not at most as high.
 
 use sparsecode_formats::{Decoder, ModelSpec};
 
@@ -63,7 +63,8 @@ impl Refine {
     /// Value of every component at the start of a model with a hidden layer and no encoder.
     pub const DEFAULT_START: f32 = 1e-2;
 
-    /// The recorded `lambda` and `step_size` of a model, up to 200 iterations and a tolerance of 1e-3. Starts at the code handed in.
+    /// The recorded `lambda` and `step_size` of a model, up to 200 iterations and a tolerance of
+    /// 1e-3. Starts at the code handed in.
     #[must_use]
     pub fn for_model(spec: &ModelSpec<'_>) -> Self {
         Self {
@@ -75,9 +76,11 @@ impl Refine {
         }
     }
 
-    /// [`for_model`](Self::for_model) without a code to start from: how a model without an encoder is inferred.
+    /// [`for_model`](Self::for_model) without a code to start from: how a model without an encoder
+    /// is inferred.
     ///
-    /// Starts at zero, or, if the decoder has a hidden layer, at [`DEFAULT_START`](Self::DEFAULT_START) in every component.
+    /// Starts at zero, or, if the decoder has a hidden layer, at
+    /// [`DEFAULT_START`](Self::DEFAULT_START) in every component.
     #[must_use]
     pub fn for_inference(spec: &ModelSpec<'_>) -> Self {
         Self {
@@ -128,7 +131,8 @@ pub enum Stop {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Refinement {
-    /// Iterations made. The code is that of the last one, or the start if the energy of the start is lower.
+    /// Iterations made. The code is that of the last one, or the start if the energy of the start
+    /// is lower.
     pub iterations: u32,
     /// Mean squared residual of the returned code, `(1/d)·‖y − D(z)‖²`, in the squared unit of the preprocessed input.
     pub residual: f32,
@@ -191,9 +195,11 @@ pub(crate) fn start<C: CodeBuffer>(
     }
 }
 
-/// Takes the last iterate, `scratch.drive`, to `code`, which holds the start until then, and says what became of it.
+/// Takes the last iterate, `scratch.drive`, to `code`, which holds the start until then, and says
+/// what became of it.
 ///
-/// `before` is the mean squared residual of the start. With it, the start stays if its energy is lower.
+/// `before` is the mean squared residual of the start. With it, the start stays if its energy is
+/// lower.
 pub(crate) fn report<C: CodeBuffer>(
     decoder: &Decoder<'_>,
     input: &[f32],
@@ -232,7 +238,8 @@ pub(crate) fn report<C: CodeBuffer>(
     start
 }
 
-/// Iterates from `point` = `drive` = `z_0`; leaves the last iterate in `drive`, and in `before` the mean squared residual of `z_0`.
+/// Iterates from `point` = `drive` = `z_0`; leaves the last iterate in `drive`, and in `before` the
+/// mean squared residual of `z_0`.
 fn run(
     decoder: &Decoder<'_>,
     input: &[f32],

@@ -187,8 +187,9 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
     /// energy never rises (but for rounding), there is no step size (`settings.step_size` is not looked at), and a component that stays
     /// costs nothing but a comparison.
     ///
-    /// Cost: `CODE·INPUT` multiply-adds for `c` and `a·CODE` for the start and every 32nd pass, against drift; `b·CODE` for a pass in which
-    /// `b` components change; one decoding for the report.
+    /// Cost: `CODE·INPUT` multiply-adds for `c` and `a·CODE` for the start and every 32nd pass,
+    /// against drift; `b·CODE` for a pass in which `b` components change; one decoding for the
+    /// report.
     pub fn descend(
         &self,
         input: &[f32; INPUT],
@@ -382,8 +383,8 @@ impl<'a> Dictionary<'a> {
         Self { decoder, atoms }
     }
 
-    /// `matrix = WᵀW`, and 1 over its diagonal: NaN for an atom that is 0, or so small that its square is, so that a step sets its
-    /// component to 0.
+    /// `matrix = WᵀW`, and 1 over its diagonal: NaN for an atom that is 0, or so small that its
+    /// square is, so that a step sets its component to 0.
     fn multiply_by_itself(
         &self,
         matrix: &mut [f32],
@@ -507,7 +508,8 @@ fn fista(
     (settings.max_iterations, Stop::Budget)
 }
 
-/// Iterations after which coordinate descent computes `G z` anew: the sum of its changes drifts from it.
+/// Iterations after which coordinate descent computes `G z` anew: the sum of its changes drifts
+/// from it.
 const RENEWAL: u32 = 32;
 
 /// Coordinate descent with `G` and 1 over its diagonal.

@@ -100,9 +100,10 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
 
     /// Writes the sparse code of a preprocessed `input` (`y`).
     ///
-    /// With an encoder this is LISTA: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})` (Gregor & LeCun 2010).
-    /// Without one (DO models) it is FISTA with [`Refine::for_inference`], up to 200 iterations; call
-    /// [`refine`](Self::refine) with these settings and fewer iterations where that is too long.
+    /// With an encoder this is LISTA: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`
+    /// (Gregor & LeCun 2010). Without one (DO models) it is FISTA with [`Refine::for_inference`],
+    /// up to 200 iterations; call [`refine`](Self::refine) with these settings and fewer iterations
+    /// where that is too long.
     ///
     /// Cost: `l·d` multiply-adds for `U`, and for each of the `L` iterations `a·l`, where `a` is the number of active
     /// atoms of `z_{i−1}`: rows of inactive ones are not read.
@@ -118,16 +119,18 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`, `z ≥ 0`
     /// (Beck & Teboulle 2009), for as long as there is time.
     ///
-    /// Ends at the first iterate that meets `settings.tolerance`, after `settings.max_iterations`, or when `deadline`
-    /// returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last iterate, or the start if the
-    /// energy of the start is lower, and the result describes just this code. With 0 iterations that measures a code without
-    /// changing it (under [`Start::Code`](crate::Start::Code)).
+    /// Ends at the first iterate that meets `settings.tolerance`, after `settings.max_iterations`,
+    /// or when `deadline` returns `true`; it is asked before every iteration. Whatever ended it,
+    /// `code` then holds the last iterate, or the start if the energy of the start is lower, and
+    /// the result describes just this code. With 0 iterations that measures a code without changing
+    /// it (under [`Start::Code`](crate::Start::Code)).
     ///
     /// A code that is exactly zero and would stay so counts as converged. Otherwise the change of the code is compared
     /// with the code before it, and nothing is below a tolerance relative to zero.
     ///
-    /// FISTA is not monotone: between two iterations the energy may rise, but what is returned never has a higher energy than the
-    /// start. Above the model's `step_size` the iterates may diverge.
+    /// FISTA is not monotone: between two iterations the energy may rise, but what is returned
+    /// never has a higher energy than the start. Above the model's `step_size` the iterates may
+    /// diverge.
     ///
     /// Cost of an iteration, in multiply-adds, with `a` non-zero components of the momentum point: `(a + l)·d` for a
     /// linear decoder; `(a + l)·m + 2·h·d` with `m` hidden units, `h` of them active. One more decoding follows for
@@ -192,8 +195,9 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     /// [`restore`](Self::restore). `code` receives the code.
     ///
     /// [`Refine::for_noise`] gives settings for a known level of noise. Under another start than
-    /// [`Start::Code`](crate::Start::Code) nothing is encoded: [`Refine::for_inference`] infers a model without an encoder once,
-    /// within a budget of your own. `deadline` is only asked while refining.
+    /// [`Start::Code`](crate::Start::Code) nothing is encoded: [`Refine::for_inference`] infers a
+    /// model without an encoder once, within a budget of your own. `deadline` is only asked while
+    /// refining.
     ///
     /// Cost: the sum of the steps.
     pub fn denoise(

@@ -1,4 +1,5 @@
-//! Numbers at the ends of what occurs: every arithmetic stays finite and right, and one sample's code is the same in every batch.
+//! Numbers at the ends of what occurs: every arithmetic stays finite and right, and one sample's
+//! code is the same in every batch.
 #![cfg(feature = "std")]
 
 mod common;
@@ -85,7 +86,8 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|x| f64::from(*x)).collect()
 }
 
-/// Karush, Kuhn and Tucker: the gradient balances λ where the code is active, and cannot overcome it elsewhere.
+/// Karush, Kuhn and Tucker: the gradient balances λ where the code is active, and cannot overcome
+/// it elsewhere.
 fn assert_optimal(reference: &Reference, input: &[f32], code: &[f32], lambda: f32, what: &str) {
     let gradient = reference.gradient(input, &wide(code));
     for (k, (z, g)) in code.iter().zip(gradient).enumerate() {
@@ -164,7 +166,8 @@ fn atoms_of_nothing_and_of_next_to_nothing() {
                     for start in [0.0, 0.5] {
                         let code = refined(&bytes, how, &y, &[start; CODE], lambda);
                         assert_optimal(&reference, &y, &code, lambda, &what);
-                        // The atom explains nothing, whatever its component; the gradient is not quite 0.
+                        // The atom explains nothing, whatever its component; the gradient is not
+                        // quite 0.
                         assert!(code[ODD] <= start + 1e-20, "{what}: {code:?}");
                         assert!(code[ODD] == 0.0 || lambda == 0.0, "{what}: {code:?}");
                     }
@@ -297,7 +300,8 @@ fn a_row_of_next_to_nothing_keeps_its_bias() {
             let size = common::norm(&expected);
             for (level, z) in levels(&view).iter().zip(&expected) {
                 let found = *level as f64 * f64::from(code_scale);
-                // 4 bits have steps of a seventh of the largest weight; 8 bits of a code steps of 0.04.
+                // 4 bits have steps of a seventh of the largest weight; 8 bits of a code steps of
+                // 0.04.
                 let bound = match (weights, activations) {
                     (WeightType::I4, _) => 0.15 * (1.0 + size),
                     _ => 0.02 * (1.0 + size) + 2.0 * f64::from(code_scale),
@@ -356,7 +360,8 @@ fn integers_at_the_same_ends() {
                 assert_eq!(active(&refine(bought, &mut patch, 0)), 1, "{what}");
                 assert_eq!(active(&refine(nothing, &mut patch, 0)), 0, "{what}");
                 assert!(active(&refine(bought / 4, &mut patch, 0)) > 1, "{what}");
-                // From elsewhere, a code of one level at most is left where the gain is below half a level.
+                // From elsewhere, a code of one level at most is left where the gain is below half
+                // a level.
                 let left = refine(nothing, &mut patch, 50);
                 assert!(left.iter().all(|z| *z <= 1), "{what}: {left:?}");
                 // Nothing to explain.

@@ -1,4 +1,5 @@
-//! Refinement never makes a code worse, whatever the method, the arithmetic, the start, the budget and the deadline.
+//! Refinement never makes a code worse, whatever the method, the arithmetic, the start, the budget
+//! and the deadline.
 #![cfg(feature = "std")]
 
 mod common;

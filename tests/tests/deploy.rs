@@ -27,7 +27,8 @@ const ROUNDING: f32 = 1e-5;
 /// The subject whose encoder is one layer.
 const SHALLOW: &str = "vdl without recurrence";
 
-/// The settings that the inference of a file refines with: from the encoder's code, or as without an encoder.
+/// The settings that the inference of a file refines with: from the encoder's code, or as without
+/// an encoder.
 fn settings(spec: &ModelSpec<'_>) -> Refine {
     if spec.has_encoder() {
         Refine::for_model(spec)

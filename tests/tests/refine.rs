@@ -1,5 +1,5 @@
-//! Refinement is what a person asks for: the host does what a device does, a code never becomes worse, and to convergence it is
-//! scikit-learn's.
+//! Refinement is what a person asks for: the host does what a device does, a code never becomes
+//! worse, and to convergence it is scikit-learn's.
 
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, Contrast, InputShape, IntegerFile, OwnedDecoder,
@@ -266,7 +266,8 @@ impl Sklearn {
         square / sample.len() as f64 + lambda * l1
     }
 
-    /// The largest relative excess of energy, and the largest relative distance of codes, of what `encode` makes.
+    /// The largest relative excess of energy, and the largest relative distance of codes, of what
+    /// `encode` makes.
     fn compare(&self, alpha: &str, mut encode: impl FnMut(&[f32], f32) -> Vec<f32>) -> [f64; 2] {
         let samples = self.rows("samples");
         let lambda = 2.0 * alpha.parse::<f64>().unwrap() / samples[0].len() as f64;
@@ -292,7 +293,8 @@ impl Sklearn {
 
 const ALPHAS: [&str; 3] = ["0.2", "1", "3"];
 
-/// What a model file's codes are beside those of scikit-learn, for each method and α: refined for so many iterations.
+/// What a model file's codes are beside those of scikit-learn, for each method and α: refined for
+/// so many iterations.
 fn converged(bytes: &AlignedBytes, sklearn: &Sklearn) -> Vec<(String, [f64; 2])> {
     let mut host = HostModel::new(bytes, "sklearn").unwrap();
     let mut found = Vec::new();
@@ -323,7 +325,8 @@ fn to_convergence_codes_are_those_of_scikit_learn() {
     }
 }
 
-/// Models in integers: 8-bit weights move a code that two similar atoms share, and hardly its energy.
+/// Models in integers: 8-bit weights move a code that two similar atoms share, and hardly its
+/// energy.
 #[test]
 fn to_convergence_integers_have_the_energy_of_scikit_learn() {
     let sklearn = Sklearn::read();

@@ -513,8 +513,9 @@ pub unsafe extern "C" fn sparsecode_integer_encode(
     })
 }
 
-/// Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline
-/// function says so. Whatever ended it, the code is whole, and its energy is not above that of the start. `refinement` receives what was done; it may be null.
+/// Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the
+/// budget is used, or the deadline function says so. Whatever ended it, the code is whole, and its
+/// energy is not above that of the start. `refinement` receives what was done; it may be null.
 ///
 /// # Safety
 ///
@@ -606,9 +607,10 @@ pub unsafe extern "C" fn sparsecode_integer_decode(
     })
 }
 
-/// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
-/// Nothing is encoded if the settings start at zero. `code` receives the code, and `refinement`, unless it is null, what the refinement
-/// did, if there was one.
+/// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if
+/// `settings` is not null, decode, restore. Nothing is encoded if the settings start at zero.
+/// `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there
+/// was one.
 ///
 /// # Safety
 ///

@@ -611,8 +611,9 @@ pub unsafe extern "C" fn sparsecode_encode(
     })
 }
 
-/// Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
-/// ended it, the code is whole, and its energy is not above that of the start. `refinement` receives what was done; it may be null.
+/// Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the
+/// deadline function says so. Whatever ended it, the code is whole, and its energy is not above
+/// that of the start. `refinement` receives what was done; it may be null.
 ///
 /// # Safety
 ///
@@ -708,9 +709,10 @@ pub unsafe extern "C" fn sparsecode_decode(
     })
 }
 
-/// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
-/// Nothing is encoded if the settings start elsewhere than at the code. `code` receives the code, and `refinement`, unless it is null,
-/// what the refinement did, if there was one.
+/// Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if
+/// `settings` is not null, decode, restore. Nothing is encoded if the settings start elsewhere than
+/// at the code. `code` receives the code, and `refinement`, unless it is null, what the refinement
+/// did, if there was one.
 ///
 /// # Safety
 ///
@@ -773,8 +775,8 @@ pub unsafe extern "C" fn sparsecode_denoise(
     })
 }
 
-/// Fills in the settings that the model was trained with: its lambda and step size, 200 iterations at most, a tolerance of 1e-3, from
-/// the code, no deadline.
+/// Fills in the settings that the model was trained with: its lambda and step size, 200 iterations
+/// at most, a tolerance of 1e-3, from the code, no deadline.
 ///
 /// # Safety
 ///

@@ -116,8 +116,8 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         preprocess::restore(patch, normalisation);
     }
 
-    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement with
-    /// [`IntegerRefine::for_inference`].
+    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement
+    /// with [`IntegerRefine::for_inference`].
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of the `L` iterations `a·l`, where `a` is
     /// the number of active atoms before it.
@@ -169,8 +169,9 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess), [`encode`](Self::encode),
     /// [`refine`](Self::refine) if settings are given, [`decode`](Self::decode), [`restore`](Self::restore). `code` receives the code.
     ///
-    /// Under `from_zero` nothing is encoded: [`IntegerRefine::for_inference`] infers a model without an encoder once, within a budget of
-    /// your own. `deadline` is only asked while refining.
+    /// Under `from_zero` nothing is encoded: [`IntegerRefine::for_inference`] infers a model
+    /// without an encoder once, within a budget of your own. `deadline` is only asked while
+    /// refining.
     ///
     /// Cost: the sum of the steps.
     pub fn denoise(

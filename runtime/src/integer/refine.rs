@@ -46,7 +46,8 @@ pub struct IntegerRefine {
 }
 
 impl IntegerRefine {
-    /// Coordinate descent with the file's threshold, up to 200 iterations, and 10 bits. Starts at the code handed in.
+    /// Coordinate descent with the file's threshold, up to 200 iterations, and 10 bits. Starts at
+    /// the code handed in.
     #[must_use]
     pub const fn for_model(file: &IntegerFile<'_>) -> Self {
         Self {
@@ -72,7 +73,8 @@ impl IntegerRefine {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct IntegerRefinement {
-    /// Iterations made. The code is that of the last one, or the start if the energy of the start is lower.
+    /// Iterations made. The code is that of the last one, or the start if the energy of the start
+    /// is lower.
     pub iterations: u32,
     /// Why it ended.
     pub stopped: Stop,
@@ -150,7 +152,8 @@ pub(crate) fn refine(
     }
 }
 
-/// What a code costs beside the code of zeros, `½ zᵀĜz − (ĉ − θ)ᵀz` in two parts. Both are exact: they stay below 2⁵⁹.
+/// What a code costs beside the code of zeros, `½ zᵀĜz − (ĉ − θ)ᵀz` in two parts. Both are exact:
+/// they stay below 2⁵⁹.
 #[derive(Clone, Copy)]
 struct Energy {
     /// `zᵀĜz`, with the fraction of the Gram matrix.
@@ -161,7 +164,8 @@ struct Energy {
 
 impl Energy {
     const fn is_at_most(self, other: Self, finer: u32) -> bool {
-        // In half units of the Gram matrix: square ≤ linear · 2^shift, which is the quotient, rounded up, below an integer.
+        // In half units of the Gram matrix: square ≤ linear · 2^shift, which is the quotient,
+        // rounded up, below an integer.
         let shift = finer.wrapping_add(1) & 31;
         let square = self.square.wrapping_sub(other.square);
         let rounded_up = square.wrapping_add((1_i64 << shift).wrapping_sub(1)) >> shift;

@@ -1,4 +1,5 @@
-//! The documented arithmetic in integers once more, in 64 bits and without a kernel, and models for it.
+//! The documented arithmetic in integers once more, in 64 bits and without a kernel, and models for
+//! it.
 
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, IntegerFile, OwnedDecoder, OwnedModel, Rescales,
@@ -19,7 +20,8 @@ pub(crate) fn integer_file(model: &OwnedModel) -> AlignedBytes {
     AlignedBytes::from_slice(&write_integer(model, &RANGES).unwrap().bytes)
 }
 
-/// Atoms that a code is found for: those of [`random_model`] are a random basis, which FISTA takes long for.
+/// Atoms that a code is found for: those of [`random_model`] are a random basis, which FISTA takes
+/// long for.
 pub(crate) fn trained_like(shape: Shape, seed: u64) -> OwnedModel {
     let mut model = random_model(shape, seed);
     if let OwnedDecoder::Linear { dictionary } = &mut model.decoder {

@@ -5,13 +5,15 @@ use sparsecode_runtime::{Method, Refine};
 use super::usage;
 use crate::export::{HostModel, HostRefine};
 
-/// Flags of commands that refine codes. Numbers may begin with a hyphen, so that they are refused as numbers.
+/// Flags of commands that refine codes. Numbers may begin with a hyphen, so that they are refused
+/// as numbers.
 #[derive(Args)]
 pub(super) struct RefineFlags {
     /// Refine each code with at most so many iterations
     ///
-    /// Refinement starts at the code that the model infers without this flag, and keeps that code where no better one was found. With the
-    /// default --tolerance refinement ends long before codes converge; for convergence add --tolerance 0.
+    /// Refinement starts at the code that the model infers without this flag, and keeps that code
+    /// where no better one was found. With the default --tolerance refinement ends long before
+    /// codes converge; for convergence add --tolerance 0.
     #[arg(
         long,
         value_name = "ITERATIONS",
@@ -20,12 +22,15 @@ pub(super) struct RefineFlags {
         help_heading = "Refinement"
     )]
     refine: Option<u32>,
-    /// How to refine [default: what a device does: fista for arithmetic in f32, descent for arithmetic in integers]
+    /// How to refine [default: what a device does: fista for arithmetic in f32, descent for
+    /// arithmetic in integers]
     #[arg(long, value_enum, help_heading = "Refinement")]
     method: Option<MethodChoice>,
-    /// Stop when an iteration changes the code by less, relative to its norm; 0: make all iterations [default: 0.001]
+    /// Stop when an iteration changes the code by less, relative to its norm; 0: make all
+    /// iterations [default: 0.001]
     ///
-    /// Models in integers round the tolerance to a power of 2, and stop in any case when nothing changes.
+    /// Models in integers round the tolerance to a power of 2, and stop in any case when nothing
+    /// changes.
     #[arg(
         long,
         value_parser = tolerance,

@@ -90,13 +90,15 @@ pub struct HostModel<'a> {
     code: SparseCodeBuf,
 }
 
-/// How a [`HostModel`] refines codes: [`HostModel::refinement`] makes the settings that a device takes by default.
+/// How a [`HostModel`] refines codes: [`HostModel::refinement`] makes the settings that a device
+/// takes by default.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HostRefine {
     /// FISTA, or coordinate descent, which takes a linear decoder.
     pub method: Method,
-    /// Settings in real units. Coordinate descent takes no step size. Models in integers take λ, the number of iterations, the
-    /// tolerance, rounded to a power of 2 (0: until nothing changes), and whether to start at the code.
+    /// Settings in real units. Coordinate descent takes no step size. Models in integers take λ,
+    /// the number of iterations, the tolerance, rounded to a power of 2 (0: until nothing changes),
+    /// and whether to start at the code.
     pub settings: Refine,
 }
 
@@ -193,8 +195,8 @@ impl<'a> HostModel<'a> {
         &self.code
     }
 
-    /// What a device does by default, for `iterations` at most: [`Refine::for_model`] with FISTA, or, for a model in integers,
-    /// [`IntegerRefine::for_model`].
+    /// What a device does by default, for `iterations` at most: [`Refine::for_model`] with FISTA,
+    /// or, for a model in integers, [`IntegerRefine::for_model`].
     pub fn refinement(&self, iterations: u32) -> HostRefine {
         HostRefine {
             method: match &self.engine {
@@ -208,12 +210,13 @@ impl<'a> HostModel<'a> {
         }
     }
 
-    /// Encodes a preprocessed sample, and refines the code if asked to: from the code that the sample has without refinement, or from
-    /// where the settings say.
+    /// Encodes a preprocessed sample, and refines the code if asked to: from the code that the
+    /// sample has without refinement, or from where the settings say.
     ///
     /// # Errors
     ///
-    /// If the sample's length is not the model's, or coordinate descent is asked for and the decoder is not linear.
+    /// If the sample's length is not the model's, or coordinate descent is asked for and the
+    /// decoder is not linear.
     pub fn encode(
         &mut self,
         input: &[f32],

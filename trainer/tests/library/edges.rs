@@ -1,4 +1,5 @@
-//! Numbers at the ends of what occurs: inference stays finite and right, and a sample's code is the same in every batch.
+//! Numbers at the ends of what occurs: inference stays finite and right, and a sample's code is the
+//! same in every batch.
 
 use candle_core::{DType, Device, Tensor};
 use sparsecode_trainer::inference::{
