@@ -536,7 +536,7 @@ sparsecode_status sparsecode_encode(const struct sparsecode_model *model,
 
 /**
  * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the deadline function says so. Whatever
- * ended it, the code is whole. `refinement` receives what was done; it may be null.
+ * ended it, the code is whole, and its energy is not above that of the start. `refinement` receives what was done; it may be null.
   */
 sparsecode_status sparsecode_refine(const struct sparsecode_model *model,
                                     const float *patch,
@@ -560,7 +560,8 @@ sparsecode_status sparsecode_decode(const struct sparsecode_model *model,
 
 /**
  * Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
- * `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+ * Nothing is encoded if the settings start elsewhere than at the code. `code` receives the code, and `refinement`, unless it is null,
+ * what the refinement did, if there was one.
   */
 sparsecode_status sparsecode_denoise(const struct sparsecode_model *model,
                                      float *patch,
@@ -572,8 +573,8 @@ sparsecode_status sparsecode_denoise(const struct sparsecode_model *model,
                                      struct sparsecode_refinement *refinement);
 
 /**
- * Fills in the settings that the model was trained with: its lambda and step size, 200 iterations at most, a tolerance of 1e-3, no
- * deadline.
+ * Fills in the settings that the model was trained with: its lambda and step size, 200 iterations at most, a tolerance of 1e-3, from
+ * the code, no deadline.
   */
 sparsecode_status sparsecode_settings_for_model(const struct sparsecode_model *model, struct sparsecode_refine_settings *settings);
 
@@ -649,7 +650,7 @@ sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_mode
 
 /**
  * Improves a code for a preprocessed patch by coordinate descent or FISTA until it converged, the budget is used, or the deadline
- * function says so. Whatever ended it, the code is whole. `refinement` receives what was done; it may be null.
+ * function says so. Whatever ended it, the code is whole, and its energy is not above that of the start. `refinement` receives what was done; it may be null.
   */
 sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_model *model,
                                             const int16_t *patch,
@@ -673,7 +674,8 @@ sparsecode_status sparsecode_integer_decode(const struct sparsecode_integer_mode
 
 /**
  * Replaces a raw patch by its reconstruction from a sparse code: preprocess, encode, refine if `settings` is not null, decode, restore.
- * `code` receives the code, and `refinement`, unless it is null, what the refinement did, if there was one.
+ * Nothing is encoded if the settings start at zero. `code` receives the code, and `refinement`, unless it is null, what the refinement
+ * did, if there was one.
   */
 sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_model *model,
                                              int16_t *patch,
@@ -686,7 +688,7 @@ sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_mod
 
 /**
  * Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10
- * bits, no deadline.
+ * bits, from the code, no deadline.
   */
 sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
                                                         struct sparsecode_integer_refine_settings *settings);

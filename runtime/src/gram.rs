@@ -187,8 +187,8 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
     /// energy never rises (but for rounding), there is no step size (`settings.step_size` is not looked at), and a component that stays
     /// costs nothing but a comparison.
     ///
-    /// Cost: `CODE·INPUT` multiply-adds for `c` and `a·CODE` for the start; `b·CODE` for a pass in which `b` components
-    /// change; one decoding for the report.
+    /// Cost: `CODE·INPUT` multiply-adds for `c` and `a·CODE` for the start and every 32nd pass, against drift; `b·CODE` for a pass in which
+    /// `b` components change; one decoding for the report.
     pub fn descend(
         &self,
         input: &[f32; INPUT],

@@ -98,7 +98,7 @@ pub struct OptimizerConfig {
 pub enum ConfigError {
     /// No preset has this name.
     #[error(
-        "no preset '{name}'{guess}; a preset is DATA/MODEL, for example mnist/vdl: {data} with {models}, each also as -nl (one-hidden-layer decoder)",
+        "no preset '{name}'{guess}; a preset is DATA/MODEL: {data} with {models}, each also as -nl (one-hidden-layer decoder); for example mnist/vdl or patches/vdl-nl",
         data = listed(&DATA_SETS, "or"),
         models = listed(&model_names(), "or")
     )]

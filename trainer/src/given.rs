@@ -7,7 +7,7 @@ use sparsecode_formats::{Contrast, ModelSpec, NumberType};
 use crate::data::npy::{Array, Stored as StoredArray};
 use crate::data::picture::{self, Pixels};
 use crate::data::recording::{Hints, Recording};
-use crate::data::{Column, DataError, short};
+use crate::data::{Column, DataError, has_extension, short};
 use crate::denoise::Layout;
 use crate::storage::{StorageError, write_atomic};
 use crate::units::{Stored, range_of};
@@ -99,11 +99,6 @@ pub fn default_hop(spec: &ModelSpec<'_>) -> usize {
 /// Whether a file's name says that it is a picture.
 fn is_picture(path: &Path) -> bool {
     has_extension(path, &picture::EXTENSIONS)
-}
-
-fn has_extension(path: &Path, known: &[&str]) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| known.iter().any(|known| found.eq_ignore_ascii_case(known)))
 }
 
 impl Given {

@@ -178,3 +178,81 @@ fn integers_that_cannot_be_are_refused() {
     let fine = ["--activations", "i8", "--input-scale", "0.001"];
     refuse("image", &fine, 1, "larger one");
 }
+
+/// Of a model that takes samples with normalised contrast, a level is a unit of those; nobody's pixels have it.
+#[test]
+fn levels_of_normalised_contrast_are_named_rightly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("pictures")).unwrap();
+    for index in 0..4 {
+        let levels = dead_leaves_image(64, 64, index).into_iter();
+        let bytes = levels.map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
+        let picture = image::GrayImage::from_raw(64, 64, bytes.collect()).unwrap();
+        picture
+            .save(path("pictures").join(format!("{index}.png")))
+            .unwrap();
+    }
+    let (pictures, run, model) = (path("pictures"), path("run"), path("m.safetensors"));
+    let mut train = vec![
+        "train",
+        "--preset",
+        "patches/vdl",
+        "--data",
+        text(&pictures),
+    ];
+    train.extend(["--epochs", "1", "--quiet", "--out", text(&run)]);
+    for setting in [
+        "data.patch=8",
+        "data.window=5",
+        "data.train=500",
+        "data.validation=100",
+        "data.test=100",
+        "batch_size=50",
+        "inference.max_iterations=10",
+    ] {
+        train.extend(["--set", setting]);
+    }
+    done(&train);
+    let export = [
+        "export",
+        text(&run),
+        "--activations",
+        "i16",
+        "--output",
+        text(&model),
+    ];
+    let output = run_all(&export);
+    assert!(
+        stdout(&output).contains("units of samples with normalised contrast"),
+        "{output:?}"
+    );
+    assert!(
+        stderr(&output).contains("local contrast is not normalised in integers"),
+        "{output:?}"
+    );
+    let inspected = done(&["inspect", text(&model)]);
+    assert!(
+        inspected.contains("units of samples with normalised contrast"),
+        "{inspected}"
+    );
+    assert!(!inspected.contains("raw units each"), "{inspected}");
+    let raw = Runs::get().path("image");
+    let output = run_all(&[
+        "export",
+        text(&raw),
+        "--activations",
+        "i16",
+        "--output",
+        text(&model),
+    ]);
+    assert!(stdout(&output).contains("of the data's unit"), "{output:?}");
+    assert!(!stderr(&output).contains("local contrast"), "{output:?}");
+}
+
+/// Runs a command that must succeed; returns both of its outputs.
+fn run_all(arguments: &[&str]) -> Output {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output
+}

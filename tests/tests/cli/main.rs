@@ -6,6 +6,7 @@ mod given_back;
 mod import;
 mod integers;
 mod model_on_data;
+mod old_runs;
 mod places;
 mod refine;
 mod samples;

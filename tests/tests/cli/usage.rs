@@ -200,6 +200,19 @@ fn runs_and_model_files_are_told_apart() {
         &["evaluate", text(&best)],
         &["a file of a run", text(&run)],
     );
+    let out = path("never");
+    let from = ["train", "--out", text(&out), "--from"];
+    refused(2, &[&from[..], &[text(&model)]].concat(), &["is a file"]);
+    refused(
+        1,
+        &[&from[..], &["nope"]].concat(),
+        &["nope", "no such folder"],
+    );
+    refused(
+        2,
+        &["train", "--resume", "--out", text(&out)],
+        &["holds no checkpoint"],
+    );
     // The runs that are there are named.
     let missing = run.with_file_name("nope");
     refused(

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sparsecode_formats::is_run_weights;
 
 use super::{DataFlags, DeviceChoice, evaluate_file, print_json};
 use crate::evaluate::{self, CodeSource, Evaluation, Samples};
@@ -60,7 +61,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
-    if arguments.run.is_file() || evaluate_file::is_model(&arguments.run) {
+    let is_weights = std::fs::read(&arguments.run).is_ok_and(|bytes| is_run_weights(&bytes));
+    if !is_weights && (arguments.run.is_file() || evaluate_file::is_model(&arguments.run)) {
         if arguments.fista {
             return Err(super::usage(
                 "--fista: a model file has --refine ITERATIONS instead",

@@ -10,15 +10,13 @@ use serde::Serialize;
 use super::input::{FileFlags, UnitFlags, check_not, known};
 use super::refine::RefineFlags;
 use super::{check_extension, print_json, usage};
+use crate::data::{has_extension, picture, recording};
 use crate::denoise::{Layout, Window};
 use crate::evaluate::deployed::{Recorded, measure_recorded};
 use crate::export::{HostModel, read_model};
 use crate::given::Given;
 use crate::report::table::{Table, decibels, percent};
 use crate::storage::write_atomic;
-
-/// Endings of the files that a folder is searched for.
-const ENDINGS: [&str; 8] = ["npy", "csv", "tsv", "wav", "png", "jpg", "jpeg", "pgm"];
 
 /// Flags of `evaluate` for a model file.
 #[derive(Args)]
@@ -151,16 +149,14 @@ fn files(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !data.is_dir() {
         return Ok(vec![data.to_path_buf()]);
     }
+    let endings = [&recording::EXTENSIONS[..], &picture::EXTENSIONS].concat();
     let mut files = Vec::new();
     for entry in data
         .read_dir()
         .with_context(|| data.display().to_string())?
     {
         let path = entry?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        let is_known =
-            ending.is_some_and(|found| ENDINGS.iter().any(|e| found.eq_ignore_ascii_case(e)));
-        if is_known && path.is_file() {
+        if has_extension(&path, &endings) && path.is_file() {
             files.push(path);
         }
     }
@@ -169,7 +165,7 @@ fn files(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
         anyhow::bail!(
             "{}: no file in this folder ends in .{}",
             data.display(),
-            ENDINGS.join(", .")
+            endings.join(", .")
         );
     }
     Ok(files)

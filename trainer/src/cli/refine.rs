@@ -10,7 +10,8 @@ use crate::export::{HostModel, HostRefine};
 pub(super) struct RefineFlags {
     /// Refine each code with at most so many iterations
     ///
-    /// Refinement starts at the code that the model infers without this flag, and keeps that code where no better one was found.
+    /// Refinement starts at the code that the model infers without this flag, and keeps that code where no better one was found. With the
+    /// default --tolerance refinement ends long before codes converge; for convergence add --tolerance 0.
     #[arg(
         long,
         value_name = "ITERATIONS",
@@ -55,7 +56,7 @@ pub(super) struct RefineFlags {
 enum MethodChoice {
     /// Iterative shrinkage with momentum, for every decoder.
     Fista,
-    /// Coordinate descent on the Gram matrix, for linear decoders: fewer iterations.
+    /// Coordinate descent on the Gram matrix, for linear decoders: fewer iterations unless λ is very small.
     Descent,
 }
 

@@ -11,6 +11,11 @@ const LISTED: usize = 8;
 
 /// Opens the best model of the run in `path`.
 pub(super) fn open(path: &Path) -> anyhow::Result<TrainedRun> {
+    Ok(TrainedRun::open(&checked(path)?)?)
+}
+
+/// The run in `path`, which has a configuration and a model.
+pub(super) fn checked(path: &Path) -> anyhow::Result<RunFolder> {
     let folder = RunFolder::new(path);
     let name = path.display();
     if path.is_file() {
@@ -38,11 +43,11 @@ pub(super) fn open(path: &Path) -> anyhow::Result<TrainedRun> {
             "{name} holds no model yet: none of its epochs has ended; `sparsecode train --resume --out {name}` goes on with it"
         );
     }
-    Ok(TrainedRun::open(&folder)?)
+    Ok(folder)
 }
 
 /// The run that a file belongs to.
-pub(super) fn run_of(file: &Path) -> Option<PathBuf> {
+fn run_of(file: &Path) -> Option<PathBuf> {
     let parent = parent(file);
     RunFolder::new(&parent).config().exists().then_some(parent)
 }

@@ -133,8 +133,8 @@ impl Arguments {
             None if self.resume => self.resumed(folder)?,
             None if self.config.is_some() => self.only_file()?,
             None if self.from.is_some() => {
-                let from = RunFolder::new(self.from.as_deref().unwrap_or(Path::new("")));
-                Config::read(&from.config())?
+                let from = self.from.as_deref().unwrap_or(Path::new(""));
+                Config::read(&super::run::checked(from)?.config())?
             }
             None => {
                 return Err(usage(
@@ -283,7 +283,6 @@ fn crowded(threads: usize, cores: usize) -> Option<String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = arguments.folder();
-    let mut config = arguments.resolve(&folder)?;
     let has_run = folder.checkpoint().exists();
     if arguments.resume && !has_run {
         return Err(usage(format!(
@@ -297,6 +296,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
+    let mut config = arguments.resolve(&folder)?;
     let gpu = arguments.device.gpu()?;
     let is_gpu = gpu.is_some();
     let engine = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
@@ -311,11 +311,22 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         splits = start::in_units_of_dictionary(splits, start.as_ref(), &folder)?;
     }
     let samples = splits.train.len();
-    let batches = samples / config.batch_size;
     if !arguments.quiet {
         eprintln!("{}: {}", folder.path().display(), config.model_name());
     }
     tell(&splits);
+    if let Some(batch_size) = arguments.own_batch_size(&config, &folder, samples)
+        && batch_size != config.batch_size
+    {
+        if !arguments.quiet {
+            eprintln!(
+                "note: mini-batches of {batch_size} instead of {}, as --batch-size is not given: there are {samples} training samples",
+                config.batch_size
+            );
+        }
+        config.batch_size = batch_size;
+    }
+    let batches = samples / config.batch_size;
     if let Some(epochs) = arguments.own_epochs(&config, &folder, samples) {
         config.epochs = epochs;
         if !arguments.quiet {
@@ -355,8 +366,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.quiet && trained.ending != Ending::Interrupted {
         let records = crate::report::metrics::read(folder.metrics())?;
         let remarks = [
-            held(&records, config.inference.step_size),
-            undertrained(&records, batches).filter(|_| trained.ending == Ending::Finished),
+            held(&records, config.inference.step_size).filter(|_| !config.optimizer.frozen_decoder),
+            undertrained(&records, batches, folder.path())
+                .filter(|_| trained.ending == Ending::Finished),
         ];
         for remark in remarks.into_iter().flatten() {
             eprintln!("note: {remark}");

@@ -52,6 +52,7 @@ pub(crate) use look::short;
 pub use look::{Column, Look};
 pub use mnist::MnistConfig;
 pub use paths::Paths;
+pub(crate) use paths::has_extension;
 pub use place::{Named, PlaceError};
 pub use recording::Recording;
 pub use signal::{Normalisation, SignalConfig};

@@ -284,7 +284,7 @@ pub(super) fn passed_over(folder: &Path, others: &[PathBuf], read: String) -> Op
 }
 
 /// Whether a path ends in one of the extensions, in upper or lower case.
-pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+pub(crate) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())
         .is_some_and(|extension| {

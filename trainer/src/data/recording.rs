@@ -17,7 +17,7 @@ use crate::storage::write_atomic;
 const TABLES: [&str; 2] = ["csv", "tsv"];
 
 /// Endings of the files that a folder of recordings is searched for.
-pub(super) const EXTENSIONS: [&str; 4] = ["npy", "csv", "tsv", "wav"];
+pub const EXTENSIONS: [&str; 4] = ["npy", "csv", "tsv", "wav"];
 
 /// What a person says about a file that the file does not say itself.
 ///

@@ -49,7 +49,7 @@ pub(crate) fn safe_step(decoder: &Decoder) -> Result<f64> {
 /// 128.
 const SQUARINGS: usize = 5;
 /// The search ends when the bound is known to exceed the value by no more than this share.
-const CLOSE: f64 = 0.01;
+const CLOSE: f64 = 0.03;
 
 /// An upper bound of ‖A‖², the square of the largest singular value, rounding included. No tighter than is needed to find it at
 /// most `enough`. NaN where A holds one.
@@ -130,7 +130,8 @@ fn largest_eigenvalue_bound(gram: &Tensor, lost: f64, enough: f64) -> Result<f64
             let root = |value: f64, (_, scale): &(f64, f64)| scale * value.sqrt();
             bound <= (1.0 + CLOSE) * norms.iter().rev().skip(2).fold(least, root)
         };
-        if bound <= enough || is_close || norms.len() > SQUARINGS || !bound.is_finite() {
+        let is_done = is_close || norms.len() > SQUARINGS || norm == 0.0 || !norm.is_finite();
+        if bound <= enough || is_done {
             return Ok(bound);
         }
         let unit = scaled(&now, 1.0 / norms[norms.len() - 1].1)?;

@@ -1,5 +1,7 @@
 //! How long to train, and what the log of a run says at its end: enough steps, and whether FISTA's step was held.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 /// Steps after which training on a recording of one's own gains little more: VDL on an ECG and on a bearing came within 1 % of the
@@ -28,9 +30,10 @@ const STILL_FALLING: f64 = 0.04;
 /// Steps below which a run is short, whatever its energy does.
 const FEW_STEPS: usize = 500;
 
-/// What to say of a run that is plainly undertrained, and what helps; `None` of one that is not. `records` are the lines of its
-/// `metrics.jsonl`, `batches` the steps of an epoch.
-pub fn undertrained(records: &[Value], batches: usize) -> Option<String> {
+/// What to say of a run whose best model is plainly undertrained, and what helps; `None` of one that
+/// is not. `records` are the lines of the `metrics.jsonl` in the folder `run`, `batches` the steps of
+/// an epoch.
+pub fn undertrained(records: &[Value], batches: usize, run: &Path) -> Option<String> {
     let energies: Vec<f64> = records
         .iter()
         .filter_map(|record| record["validation"]["energy"].as_f64())
@@ -51,12 +54,32 @@ pub fn undertrained(records: &[Value], batches: usize) -> Option<String> {
     } else if is_best && steps < FEW_STEPS {
         format!("it took {steps} steps only, and its last epoch is its best")
     } else {
-        return None;
+        return early_best(&energies, batches);
     };
     let more = (2 * epochs).max(ENOUGH_STEPS.div_ceil(batches.max(1)));
     Some(format!(
-        "this run is short: {why}; the same command with --resume --epochs {more} goes on"
+        "this run is short: {why}; `sparsecode train --resume --out {} --epochs {more}` goes on",
+        run.display()
     ))
+}
+
+/// What to say of a run whose validation energy rose for most of its length, so that the model that
+/// was kept has hardly been trained.
+fn early_best(energies: &[f64], batches: usize) -> Option<String> {
+    let (first, _) = energies
+        .iter()
+        .enumerate()
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let (best, epochs) = (first + 1, energies.len());
+    let is_early = best * batches < FEW_STEPS && 2 * best <= epochs;
+    is_early.then(|| {
+        format!(
+            "the best model is of epoch {best} of {epochs}, after {} steps: the validation energy rose from there. \
+             The samples are few for this preset; more recordings, a smaller data.hop, or a preset without \
+             the variance hinge, such as sdl, may do better",
+            best * batches
+        )
+    })
 }
 
 /// What to say of a run whose step was held below `wanted`; `None` if it never was.
@@ -87,21 +110,34 @@ mod tests {
     /// Energies of VDL on an ECG and on a bearing, epochs 8 to 16 as they were, and of the whole ECG run.
     #[test]
     fn short_runs_are_told_from_whole_ones() {
+        let run = Path::new("runs/one");
         let short = log((0..16).map(|epoch| 180.0 * 0.97f64.powi(epoch)));
-        let words = undertrained(&short, 16).unwrap();
-        assert!(words.contains("--resume --epochs 94"), "{words}");
+        let words = undertrained(&short, 16, run).unwrap();
+        assert!(
+            words.contains("--resume --out runs/one --epochs 94"),
+            "{words}"
+        );
         assert!(words.contains("falling, by 11 %"), "{words}");
         let flat = || (0..100).map(|epoch| 99.0 + 90.0 * 0.9f64.powi(epoch));
-        assert_eq!(undertrained(&log(flat()), 16), None);
+        assert_eq!(undertrained(&log(flat()), 16, run), None);
         // Few steps, and nothing says that they were enough, but for a best epoch that was not the last.
-        let words = undertrained(&log(flat().skip(70).take(10)), 16).unwrap();
+        let words = undertrained(&log(flat().skip(70).take(10)), 16, run).unwrap();
         assert!(words.contains("160 steps"), "{words}");
         let passed = flat().skip(70).take(10).chain([120.0]);
-        assert_eq!(undertrained(&log(passed), 16), None);
+        assert_eq!(undertrained(&log(passed), 16, run), None);
+        // Few windows: the energy falls for 20 steps and rises for 480.
+        let few = log((0..500).map(|epoch| 60.0 + f64::from((epoch - 19i32).abs())));
+        let words = undertrained(&few, 1, run).unwrap();
+        assert!(words.contains("epoch 20 of 500, after 20 steps"), "{words}");
+        assert_eq!(undertrained(&few, 100, run), None);
         // One epoch alone compares with nothing.
-        assert!(undertrained(&log([5.0]), 16).unwrap().contains("16 steps"));
-        assert_eq!(undertrained(&log([5.0]), 1000), None);
-        assert_eq!(undertrained(&[], 16), None);
+        assert!(
+            undertrained(&log([5.0]), 16, run)
+                .unwrap()
+                .contains("16 steps")
+        );
+        assert_eq!(undertrained(&log([5.0]), 1000, run), None);
+        assert_eq!(undertrained(&[], 16, run), None);
     }
 
     #[test]

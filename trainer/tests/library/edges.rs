@@ -118,7 +118,8 @@ fn codes_are_finite_and_optimal() {
                     if inputs.row(sample).iter().all(|y| *y == 0.0) {
                         assert!(code.iter().all(|z| *z == 0.0), "{what}: {code:?}");
                     }
-                    assert!(code[ODD] == 0.0 || length == 1.0, "{what}: {code:?}");
+                    // The gradient there is not quite 0.
+                    assert!(code[ODD] < 1e-20 || length == 1.0, "{what}: {code:?}");
                 }
                 let active = codes.row(0).iter().filter(|z| **z > 0.0).count();
                 if lambda > price {

@@ -77,26 +77,20 @@ impl Arguments {
         Ok(base)
     }
 
-    /// Whether somebody says how many epochs to train: a flag, a setting, the file, or the run that this one is or comes from.
-    fn names_epochs(&self, config: &Config) -> bool {
-        let is_epochs =
-            |setting: &String| setting.split('=').next().unwrap_or("").trim() == "epochs";
+    /// Whether somebody sets a key of the run: a flag, a setting, the file, or the run that this one is or comes from.
+    fn names(&self, key: &str, by_flag: bool, config: &Config) -> bool {
+        let is_key = |setting: &String| setting.split('=').next().unwrap_or("").trim() == key;
         let in_file = || {
             self.file_table()
-                .is_some_and(|table| table.contains_key("epochs"))
+                .is_some_and(|table| table.contains_key(key))
         };
         let is_fresh_encoder = config.optimizer.frozen_decoder && !self.resume;
         let of_run = self.preset.is_none() && self.config.is_none() && !is_fresh_encoder;
-        self.epochs.is_some() || self.set.iter().any(is_epochs) || in_file() || of_run
+        by_flag || self.set.iter().any(is_key) || in_file() || of_run
     }
 
-    /// How many epochs data of one's own take, where nobody says; a run that is continued takes what it began with.
-    pub(super) fn own_epochs(
-        &self,
-        config: &Config,
-        folder: &RunFolder,
-        samples: usize,
-    ) -> Option<u32> {
+    /// Whether the data are a person's own, and not those of a preset that repeats a paper.
+    fn is_on_own_data(&self, config: &Config) -> bool {
         let of_patches = || {
             self.preset
                 .as_ref()
@@ -107,7 +101,38 @@ impl Arguments {
             DataConfig::Images(_) => of_patches(),
             _ => false,
         };
-        if config.data.is_generated() || is_published || self.names_epochs(config) {
+        !config.data.is_generated() && !is_published
+    }
+
+    /// The mini-batch of data of one's own that have fewer samples than one of the preset, where nobody says: all samples.
+    pub(super) fn own_batch_size(
+        &self,
+        config: &Config,
+        folder: &RunFolder,
+        samples: usize,
+    ) -> Option<usize> {
+        if !self.is_on_own_data(config)
+            || self.names("batch_size", self.batch_size.is_some(), config)
+        {
+            return None;
+        }
+        if self.resume {
+            return Config::read(&folder.config())
+                .ok()
+                .map(|run| run.batch_size);
+        }
+        // The hinge needs a deviation.
+        (2..config.batch_size).contains(&samples).then_some(samples)
+    }
+
+    /// How many epochs data of one's own take, where nobody says; a run that is continued takes what it began with.
+    pub(super) fn own_epochs(
+        &self,
+        config: &Config,
+        folder: &RunFolder,
+        samples: usize,
+    ) -> Option<u32> {
+        if !self.is_on_own_data(config) || self.names("epochs", self.epochs.is_some(), config) {
             return None;
         }
         if self.resume {
