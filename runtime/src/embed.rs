@@ -9,7 +9,8 @@
 //! sparsecode-runtime = { path = "../sparsecode/runtime", features = ["embed"] }
 //! ```
 //!
-//! In `build.rs`, [`model`] for a file whose arithmetic is in f32, [`integer_model`] for one that was exported with `--activations`:
+//! In `build.rs`, [`model`] for a file whose arithmetic is in f32, [`integer_model`] for one that
+//! was exported with `--activations`:
 //!
 //! ```no_run
 //! fn main() -> Result<(), sparsecode_runtime::embed::EmbedError> {
@@ -41,7 +42,8 @@ use sparsecode_formats::{
     is_run_weights, write_file,
 };
 
-/// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`. Its arithmetic is in f32.
+/// Embeds the model file at `path`, relative to the package, as `model.rs` in `OUT_DIR`. Its
+/// arithmetic is in f32.
 ///
 /// The same as `Embed::new(path).write()`.
 ///
@@ -52,7 +54,8 @@ pub fn model(path: impl AsRef<Path>) -> Result<(), EmbedError> {
     Embed::new(path).write()
 }
 
-/// Embeds a model file whose arithmetic is in integers (`sparsecode export --activations i16`), as [`model`] does one in f32.
+/// Embeds a model file whose arithmetic is in integers (`sparsecode export --activations i16`), as
+/// [`model`] does one in f32.
 ///
 /// The same as `Embed::new(path).arithmetic(Arithmetic::Integers).write()`.
 ///
@@ -63,7 +66,8 @@ pub fn integer_model(path: impl AsRef<Path>) -> Result<(), EmbedError> {
     Embed::new(path).arithmetic(Arithmetic::Integers).write()
 }
 
-/// What a program computes in. Samples, codes and the model's type differ, so that a file of the other kind does not compile.
+/// What a program computes in. Samples, codes and the model's type differ, so that a file of the
+/// other kind does not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
     /// `f32`: [`Model`](crate::Model).
@@ -90,7 +94,8 @@ pub struct Embed {
 }
 
 impl Embed {
-    /// The model file at `path`, relative to the package (where build scripts run), for arithmetic in f32.
+    /// The model file at `path`, relative to the package (where build scripts run), for arithmetic
+    /// in f32.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
@@ -125,15 +130,16 @@ impl Embed {
     /// Checks the file, checksum included, copies it to `OUT_DIR`, writes `NAME.rs` beside it, and tells Cargo to run the
     /// build script again when the file changes.
     ///
-    /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the types `Model`, `Workspace`
-    /// and `Code` with these dimensions, and `load()`. For arithmetic in integers the types are those of
-    /// [`IntegerModel`](crate::IntegerModel), and there is no `HIDDEN_DIM`.
+    /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
+    /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
+    /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
+    /// `HIDDEN_DIM`.
     ///
     /// # Errors
     ///
-    /// [`EmbedError`] names the file and, if it is not a sound model file, the field; a sound one of the other
-    /// [`Arithmetic`] is refused. Returned from `main` it fails the
-    /// build with that message.
+    /// [`EmbedError`] names the file and, if it is not a sound model file, the field; a sound one
+    /// of the other [`Arithmetic`] is refused. Returned from `main` it fails the build with that
+    /// message.
     pub fn write(&self) -> Result<(), EmbedError> {
         let at = |path: &Path| {
             let path = path.to_owned();

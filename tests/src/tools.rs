@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::{cargo, skipped, target_folder};
 
-/// The program behind `cargo xtask`, built when it is not up to date; `SPARSECODE_XTASK` names one that is.
+/// The program behind `cargo xtask`, built when it is not up to date; `SPARSECODE_XTASK` names one
+/// that is.
 ///
 /// # Panics
 ///

@@ -1,5 +1,6 @@
-//! The firmware in an emulator, as CI runs it for every core: here one core, with the model in the repository and with one of the
-//! size that the project promises to fit. Cores that cannot run here are skipped, with what is missing.
+//! The firmware in an emulator, as CI runs it for every core: here one core, with the model in the
+//! repository and with one of the size that the project promises to fit. Cores that cannot run here
+//! are skipped, with what is missing.
 
 mod firmware {
     pub(crate) mod missing;
@@ -106,7 +107,8 @@ fn the_firmware_computes_what_the_host_does() {
     assert!(text.contains("scratch") && text.contains("limit"), "{text}");
 }
 
-/// The compiler that builds firmware leaves no panic in it, whether `core` came compiled or not: CI tries both, and every core.
+/// The compiler that builds firmware leaves no panic in it, whether `core` came compiled or not: CI
+/// tries both, and every core.
 #[test]
 fn no_panic_can_be_reached() {
     if ready("no-std", &["thumbv7em-none-eabihf"]).is_empty() {
@@ -120,7 +122,8 @@ fn no_panic_can_be_reached() {
     assert!(text.contains("no panic can be reached"), "{text}");
 }
 
-/// Every way to refine ends at the host's codes on the device, or `bench device` fails; and the Gram matrix must pay.
+/// Every way to refine ends at the host's codes on the device, or `bench device` fails; and the
+/// Gram matrix must pay.
 #[test]
 fn the_benchmark_counts_every_way_to_refine() {
     if ready("firmware", &["m4f"]).is_empty() {
@@ -207,7 +210,8 @@ fn integers_and_streams_run_on_the_device() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-example/model/integer.safetensors");
     let own = ["--patch-limit", "2", "--model", integer.to_str().unwrap()];
     let core = bench("m4f", &own)["m4f"].clone();
-    // 64 × 128 products in the first layer: with SMLAD about 1.3 instructions each, and what rescaling takes.
+    // 64 × 128 products in the first layer: with SMLAD about 1.3 instructions each, and what
+    // rescaling takes.
     assert!(
         number(&core, "/dense layer") < 2.5 * 64.0 * 128.0
             && number(&core, "/encode") < 80_000.0

@@ -1,7 +1,9 @@
-//! The commands that README.md and the pages show, run as they stand, in their order, in one folder.
+//! The commands that README.md and the pages show, run as they stand, in their order, in one
+//! folder.
 //!
-//! Nothing in a line is replaced: `DIR`, `IMAGES`, `bearing.csv` and the other names are files and folders of those names, made up here.
-//! What is too long for a test is recognised, and checked in another way. A line that the test does not know fails it.
+//! Nothing in a line is replaced: `DIR`, `IMAGES`, `bearing.csv` and the other names are files and
+//! folders of those names, made up here. What is too long for a test is recognised, and checked in
+//! another way. A line that the test does not know fails it.
 #![cfg(unix)]
 
 use std::fs;
@@ -39,7 +41,8 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("docs/sweeps.md", "hq submit --each-line plan.jsonl"),
 ];
 
-/// The commands in a page's blocks of `sh`: without comments, continued lines and groups in one piece.
+/// The commands in a page's blocks of `sh`: without comments, continued lines and groups in one
+/// piece.
 fn commands(page: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for rest in page.split("```sh\n").skip(1) {
@@ -122,7 +125,8 @@ fn check(page: &str, command: &str, folder: &Path) {
         }
         ["sparsecode", "train", ..] => run(page, &shortened(command), folder),
         ["sparsecode", ..] => run(page, command, folder),
-        // The workspace's own: what they build is what this test runs, or is one of those that run now.
+        // The workspace's own: what they build is what this test runs, or is one of those that run
+        // now.
         ["cargo", "install", .., "--path", "trainer"] => {
             let manifest = fs::read_to_string(workspace().join("trainer/Cargo.toml")).unwrap();
             assert!(
@@ -201,7 +205,8 @@ fn run(page: &str, command: &str, folder: &Path) {
     );
 }
 
-/// A training that ends soon: one epoch where the line says nothing of epochs, and less of what is generated or cut out of pictures.
+/// A training that ends soon: one epoch where the line says nothing of epochs, and less of what is
+/// generated or cut out of pictures.
 fn shortened(command: &str) -> String {
     let mut command = command.to_owned();
     if command.contains("--epochs") {
@@ -217,7 +222,8 @@ fn shortened(command: &str) -> String {
     command
 }
 
-/// Checks that a plan of many runs has as many as the page says, and writes one of two short runs over it.
+/// Checks that a plan of many runs has as many as the page says, and writes one of two short runs
+/// over it.
 fn cut_plan(page: &str, plan: &str, folder: &Path) {
     let planned = fs::read_to_string(folder.join(plan))
         .unwrap()

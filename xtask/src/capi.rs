@@ -9,7 +9,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use object::read::archive::ArchiveFile;
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
+use object::{Object as _, ObjectSymbol as _};
 use sparsecode_formats::{
     ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedModel, write_integer,
 };
@@ -20,7 +20,7 @@ use crate::firmware::host::reference;
 use crate::firmware::npy::{self, Patches};
 use crate::firmware::{self, Core, Setup};
 use crate::toolchain::{Toolchain, is_installed};
-use crate::{SKIPPED, cargo, root, succeed, target_dir};
+use crate::{SKIPPED, cargo, guide, root, succeed, target_dir};
 
 /// Build the static library and the programs of `examples/c`, run them, and hold their results to Rust's.
 #[derive(clap::Args, Debug, Clone)]
@@ -315,7 +315,8 @@ impl Data {
     }
 }
 
-/// Builds the static library by a `cargo build` for a target, or for this machine, and returns its path.
+/// Builds the static library by a `cargo build` for a target, or for this machine, and returns its
+/// path.
 pub(crate) fn library(mut cargo: Command, folder: &Path, target: Option<&str>) -> Result<PathBuf> {
     succeed(
         cargo
@@ -333,7 +334,7 @@ fn examples() -> PathBuf {
 }
 
 /// A compiler with what every source is compiled with.
-fn compiler(program: &str, standard: &str) -> Command {
+pub(crate) fn compiler(program: &str, standard: &str) -> Command {
     let mut command = Command::new(program);
     command
         .arg(format!("-std={standard}"))
@@ -363,7 +364,7 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
         None => header(&cxx, "c++11", "c++")?,
         Some(missing) => skipped.push(format!("the header in C++: {missing}")),
     }
-    skipped.extend(check_documentation(folder, &cc)?);
+    skipped.extend(guide::check_c(folder, &cc)?);
 
     let mut build = cargo();
     build.args(["build", "--release"]);
@@ -394,66 +395,6 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
         println!("host: {} computes what Rust does", program.source);
     }
     Ok(skipped)
-}
-
-/// Compiles what the documentation shows; `Some` of what was skipped.
-fn check_documentation(folder: &Path, cc: &str) -> Result<Option<String>> {
-    let text = fs::read_to_string(root().join("docs/embedded.md"))?;
-    let block = |text: &str, language: &str, word: &str| {
-        let fence = format!("```{language}\n");
-        let mut blocks = text.split(&fence).skip(1);
-        let block = blocks.find_map(|rest| {
-            let (block, _) = rest.split_once("\n```")?;
-            block.contains(word).then(|| block.to_owned())
-        });
-        block.with_context(|| format!("docs/embedded.md: no {language} with {word}"))
-    };
-    fs::create_dir_all(folder)?;
-    let source = folder.join("documentation.c");
-    fs::write(&source, format!("{}\n", block(&text, "c", "sparsecode.h")?))?;
-    succeed(compiler(cc, "c99").arg("-fsyntax-only").arg(source))?;
-
-    // The array of the model file: constant, aligned, and the file.
-    if !is_installed("xxd") {
-        return Ok(Some(
-            "the model file as an array: xxd not found: apt install xxd".into(),
-        ));
-    }
-    let model = firmware::folder().join("model/model.safetensors");
-    fs::copy(&model, folder.join("model.safetensors"))?;
-    let mut shell = Command::new("sh");
-    shell.arg("-ec").arg(block(&text, "sh", "xxd")?);
-    succeed(shell.current_dir(folder))?;
-    let object = folder.join("model.o");
-    let mut compile = compiler(cc, "c99");
-    compile.arg("-c").arg(folder.join("model.c"));
-    succeed(compile.arg("-o").arg(&object))?;
-    check_array(&fs::read(object)?, &fs::read(model)?).context("the array of docs/embedded.md")?;
-    Ok(None)
-}
-
-/// Whether an object holds a file as `model_file`, where a program does not copy it to RAM and reads it in place.
-fn check_array(object: &[u8], model: &[u8]) -> Result<()> {
-    let object = object::File::parse(object)?;
-    let symbol = object
-        .symbol_by_name("model_file")
-        .context("no model_file")?;
-    let section = symbol.section_index().context("no section")?;
-    let section = object.section_by_index(section)?;
-    ensure!(
-        section.kind() == SectionKind::ReadOnlyData,
-        "model_file is not constant"
-    );
-    ensure!(
-        section.align().is_multiple_of(4) && symbol.address().is_multiple_of(4),
-        "model_file starts anywhere"
-    );
-    let start = usize::try_from(symbol.address() - section.address())?;
-    ensure!(
-        section.data()?.get(start..start + model.len()) == Some(model),
-        "model_file is another file"
-    );
-    Ok(())
 }
 
 /// What a C compiler has to know of a core.

@@ -1,4 +1,5 @@
-//! `cargo xtask guide`: the program that `docs/embedded.md` has people write, built as it stands, and run in QEMU.
+//! What `docs/embedded.md` has people write: the program in Rust, which `cargo xtask guide` builds
+//! and runs in QEMU, and what it shows of C.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,14 +8,17 @@ use std::process::{Command, ExitCode, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 use sparsecode_formats::AlignedBytes;
 use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
 
+use crate::capi::compiler;
 use crate::firmware::{self, Core, elf};
-use crate::toolchain::{self, Toolchain};
-use crate::{SKIPPED, root, target_dir};
+use crate::toolchain::{self, Toolchain, is_installed};
+use crate::{SKIPPED, root, succeed, target_dir};
 
-/// Write the files of docs/embedded.md, section 2a, build them for a Cortex-M4F, run the program in QEMU, and hold its code to the host's.
+/// Write the files of docs/embedded.md, section 2a, build them for a Cortex-M4F, run the program in
+/// QEMU, and hold its code to the host's.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 it computes what the host does; 1 it does not build, or computes something else; 77 skipped, because the compiler or
@@ -157,6 +161,67 @@ fn expected(model: &[u8]) -> Result<String> {
         writeln!(text, "{index} {value}")?;
     }
     Ok(text)
+}
+
+/// Compiles what the guide shows of C; `Some` of what was skipped.
+pub(crate) fn check_c(folder: &Path, cc: &str) -> Result<Option<String>> {
+    let text = fs::read_to_string(root().join("docs/embedded.md"))?;
+    let block = |text: &str, language: &str, word: &str| {
+        let fence = format!("```{language}\n");
+        let mut blocks = text.split(&fence).skip(1);
+        let block = blocks.find_map(|rest| {
+            let (block, _) = rest.split_once("\n```")?;
+            block.contains(word).then(|| block.to_owned())
+        });
+        block.with_context(|| format!("docs/embedded.md: no {language} with {word}"))
+    };
+    fs::create_dir_all(folder)?;
+    let source = folder.join("documentation.c");
+    fs::write(&source, format!("{}\n", block(&text, "c", "sparsecode.h")?))?;
+    succeed(compiler(cc, "c99").arg("-fsyntax-only").arg(source))?;
+
+    // The array of the model file: constant, aligned, and the file.
+    if !is_installed("xxd") {
+        return Ok(Some(
+            "the model file as an array: xxd not found: apt install xxd".into(),
+        ));
+    }
+    let model = firmware::folder().join("model/model.safetensors");
+    fs::copy(&model, folder.join("model.safetensors"))?;
+    let mut shell = Command::new("sh");
+    shell.arg("-ec").arg(block(&text, "sh", "xxd")?);
+    succeed(shell.current_dir(folder))?;
+    let object = folder.join("model.o");
+    let mut compile = compiler(cc, "c99");
+    compile.arg("-c").arg(folder.join("model.c"));
+    succeed(compile.arg("-o").arg(&object))?;
+    check_array(&fs::read(object)?, &fs::read(model)?).context("the array of docs/embedded.md")?;
+    Ok(None)
+}
+
+/// Whether an object holds a file as `model_file`, where a program does not copy it to RAM and
+/// reads it in place.
+fn check_array(object: &[u8], model: &[u8]) -> Result<()> {
+    let object = object::File::parse(object)?;
+    let symbol = object
+        .symbol_by_name("model_file")
+        .context("no model_file")?;
+    let section = symbol.section_index().context("no section")?;
+    let section = object.section_by_index(section)?;
+    ensure!(
+        section.kind() == SectionKind::ReadOnlyData,
+        "model_file is not constant"
+    );
+    ensure!(
+        section.align().is_multiple_of(4) && symbol.address().is_multiple_of(4),
+        "model_file starts anywhere"
+    );
+    let start = usize::try_from(symbol.address() - section.address())?;
+    ensure!(
+        section.data()?.get(start..start + model.len()) == Some(model),
+        "model_file is another file"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

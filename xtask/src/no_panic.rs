@@ -1,6 +1,8 @@
-//! `cargo xtask no-panic`: firmware and C library have no path to a panic, however `core` was compiled.
+//! `cargo xtask no-panic`: firmware and C library have no path to a panic, however `core` was
+//! compiled.
 //!
-//! The optimiser removes a check of `core` in one build and not in another, so each way to build that is here is tried.
+//! The optimiser removes a check of `core` in one build and not in another, so each way to build
+//! that is here is tried.
 
 use std::fs;
 use std::process::ExitCode;
@@ -12,9 +14,11 @@ use crate::firmware::{Core, Files, Job};
 use crate::toolchain::{self, Toolchain};
 use crate::{SKIPPED, capi, target_dir};
 
-/// Link a program that calls all of the runtime and does not link if a panic can be reached, and look for one in the C library.
+/// Link a program that calls all of the runtime and does not link if a panic can be reached, and
+/// look for one in the C library.
 ///
-/// Each core is built in every way that is here: with the target that rustup installed, and by Debian's compiler, which compiles core along.
+/// Each core is built in every way that is here: with the target that rustup installed, and by
+/// Debian's compiler, which compiles core along.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 no panic can be reached; 1 one can, or something does not build; 2 usage; 77 nothing failed, but a core was skipped

@@ -1,7 +1,8 @@
 //! Which compiler can build for a bare-metal target on this machine.
 //!
-//! There are two ways: the active compiler with the target that `rustup target add` installs, and Debian's, which compiles `core` along.
-//! The first is preferred; `SPARSECODE_TOOLCHAIN` chooses one, or `none`.
+//! There are two ways: the active compiler with the target that `rustup target add` installs, and
+//! Debian's, which compiles `core` along. The first is preferred; `SPARSECODE_TOOLCHAIN` chooses
+//! one, or `none`.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,4 +1,5 @@
-//! `cargo xtask tools`: what the other commands can run on this machine, and what is missing for the rest.
+//! `cargo xtask tools`: what the other commands can run on this machine, and what is missing for
+//! the rest.
 
 use serde_json::{Map, Value, json};
 

@@ -159,8 +159,8 @@ impl<'a, T: Packed> Blocks<'a, T> {
     /// All blocks, in order.
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
-        // Not `chunks_exact`: its check of the length stays in programs that link the precompiled `core`. A matrix without rows
-        // has no numbers, and with a length of 1 no blocks.
+        // Not `chunks_exact`: its check of the length stays in programs that link the precompiled
+        // `core`. A matrix without rows has no numbers, and with a length of 1 no blocks.
         let length = self.rows.wrapping_mul(T::PER_EIGHT).max(1);
         let mut rest = self.values;
         core::iter::from_fn(move || {

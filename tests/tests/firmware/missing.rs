@@ -12,7 +12,8 @@ use tempfile::TempDir;
 /// Whether nothing failed and something is not installed.
 const SKIPPED: i32 = 77;
 
-/// What a machine may have or not: the compiler's bare-metal targets, by architecture, and the emulators.
+/// What a machine may have or not: the compiler's bare-metal targets, by architecture, and the
+/// emulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tool {
     ArmTargets,
@@ -122,7 +123,8 @@ fn subsets() -> impl Iterator<Item = Vec<Tool>> {
     })
 }
 
-/// Whatever is missing: the cores that need none of it are ready; the others name each missing tool, and no other.
+/// Whatever is missing: the cores that need none of it are ready; the others name each missing
+/// tool, and no other.
 #[cfg(unix)]
 #[test]
 fn a_missing_tool_costs_what_needs_it_and_nothing_else() {
@@ -175,7 +177,8 @@ fn a_missing_tool_costs_what_needs_it_and_nothing_else() {
     }
 }
 
-/// Machines on which no core can run: without anything, with compilers alone, with emulators alone, with one of each for another core.
+/// Machines on which no core can run: without anything, with compilers alone, with emulators alone,
+/// with one of each for another core.
 const UNABLE: [&[Tool]; 4] = [
     &[],
     &[ArmTargets, RiscvTarget],
@@ -183,7 +186,8 @@ const UNABLE: [&[Tool]; 4] = [
     &[ArmTargets, RiscvEmulator],
 ];
 
-/// Every command says of each core why it is skipped, and that is neither success nor failure. Nothing is built.
+/// Every command says of each core why it is skipped, and that is neither success nor failure.
+/// Nothing is built.
 #[cfg(unix)]
 #[test]
 fn commands_skip_what_cannot_run() {

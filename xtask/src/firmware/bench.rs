@@ -40,7 +40,8 @@ pub(crate) struct Device {
     core: Vec<Core>,
     #[command(flatten)]
     files: Files,
-    /// Print JSON instead of tables: for each model what each core's firmware printed by name, and the cores that were skipped
+    /// Print JSON instead of tables: for each model what each core's firmware printed by name, and
+    /// the cores that were skipped
     #[arg(long)]
     json: bool,
     /// Write the tables here as Markdown, with the command, the commit and the machine

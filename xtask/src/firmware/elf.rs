@@ -106,7 +106,8 @@ pub(crate) fn flash(elf: &[u8]) -> Result<u64> {
     Ok(totals_of(&file).0)
 }
 
-/// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied to RAM.
+/// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied
+/// to RAM.
 pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
     let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
     let endian = file.endian();

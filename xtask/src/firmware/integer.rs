@@ -208,7 +208,8 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
     })
 }
 
-/// Holds every core to the host, and appends the tables; returns the iterations of FISTA and the passes of coordinate descent to a good code.
+/// Holds every core to the host, and appends the tables; returns the iterations of FISTA and the
+/// passes of coordinate descent to a good code.
 pub(super) fn tables(
     text: &mut String,
     job: &Job,

@@ -49,7 +49,8 @@ pub(crate) struct Arguments {
     /// The core's clock in MHz; 168 is that of an STM32F405
     #[arg(long, default_value_t = 168.0, value_name = "MHZ", value_parser = above_0)]
     clock: f64,
-    /// Print JSON instead of the table: decibels, what each core's firmware printed by name, and the cores that were skipped
+    /// Print JSON instead of the table: decibels, what each core's firmware printed by name, and
+    /// the cores that were skipped
     #[arg(long)]
     json: bool,
     /// Write the table here as Markdown, with the command, the commit and the machine
