@@ -1,26 +1,19 @@
 //! Trains sparse autoencoders and exports them for microcontrollers: the library behind the `sparsecode` program.
 //!
-//! [`config`] says what a run is, [`data`] loads samples, [`model`] holds the networks, [`inference`] finds codes, [`cuda`]
-//! does so on a GPU, [`train`] learns, [`evaluate`] measures, [`export`] writes the file that `sparsecode-runtime` runs, [`report`] shows it, [`sweep`] does many
-//! runs.
+//! [`data`] loads samples. A [`run`] learns from them, whatever it trains; [`lista`] is the family of models that it trains.
+//! [`deploy`] writes the file that `sparsecode-runtime` runs, [`report`] shows what came of it, [`sweep`] does many runs.
 
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
 
 pub mod cli;
-pub mod config;
-pub mod cuda;
 pub mod data;
-pub mod denoise;
-pub mod evaluate;
-pub mod export;
-pub mod given;
-pub mod inference;
-mod kernels;
-pub mod model;
+pub mod deploy;
+pub mod lista;
+mod optim;
 pub mod report;
 pub mod rng;
+pub mod run;
 pub mod storage;
 pub mod sweep;
-pub mod train;
-pub mod units;
+mod tensor;

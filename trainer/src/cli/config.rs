@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{print_json, usage};
-use crate::config::{Config, reference};
+use crate::lista::Config;
+use crate::lista::reference;
 
 /// Explain the keys of a configuration, or print a preset's
 ///

@@ -6,7 +6,7 @@ use clap::Args;
 use super::check_extension;
 use super::input::check_output;
 use crate::data::npy::write_npy_f32;
-use crate::export::{HostModel, read_model};
+use crate::deploy::{HostModel, read_model};
 
 /// Reconstruct samples (.npy, N×d) from codes (.npy, N×l)
 ///

@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::input::{FileFlags, UnitFlags, check_not, check_output, known, told};
 use super::refine::RefineFlags;
 use super::{check_extension, print_json, usage};
-use crate::denoise::denoise;
-use crate::evaluate::deployed::{psnr_raw, snr_raw};
-use crate::export::{HostModel, read_model};
-use crate::given::Given;
+use crate::deploy::denoise::denoise;
+use crate::deploy::given::Given;
+use crate::deploy::measure::{psnr_raw, snr_raw};
+use crate::deploy::units::Known;
+use crate::deploy::{HostModel, read_model};
 use crate::report::table::{Table, decibels};
-use crate::units::Known;
 
 /// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy) with a model file
 ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
-use crate::config::Config;
+use crate::lista::Config;
 
 /// The `sparsecode` commands in the shell blocks of a document, or in the examples of a help text.
 fn commands(text: &str, mut inside: bool) -> Vec<String> {

@@ -8,9 +8,9 @@ use super::input::{UnitFlags, check_output, known};
 use super::refine::RefineFlags;
 use super::{check_extension, print_json};
 use crate::data::npy::write_npy_f32;
-use crate::export::{HostModel, read_model};
+use crate::deploy::units::Stored;
+use crate::deploy::{HostModel, read_model};
 use crate::report::table::percent;
-use crate::units::Stored;
 
 /// Encode raw samples (.npy, N×d or N×h×w) into codes (.npy, N×l)
 ///

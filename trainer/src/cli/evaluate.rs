@@ -4,7 +4,8 @@ use clap::Args;
 use sparsecode_formats::is_run_weights;
 
 use super::{DataFlags, DeviceChoice, evaluate_file, print_json};
-use crate::evaluate::{self, CodeSource, Evaluation, Samples};
+use crate::data::Samples;
+use crate::lista::evaluate::{self, CodeSource, Evaluation};
 use crate::report::table::{Table, decibels, percent};
 
 /// Measure a run's best model, or a model file on a recording: sparsity, PSNR, energy, dead atoms, denoising

@@ -11,10 +11,10 @@ use super::input::{FileFlags, UnitFlags, check_not, known};
 use super::refine::RefineFlags;
 use super::{OtherData, check_extension, print_json, usage};
 use crate::data::{has_extension, picture, recording};
-use crate::denoise::{Layout, Window};
-use crate::evaluate::deployed::{Recorded, measure_recorded};
-use crate::export::{HostModel, read_model};
-use crate::given::Given;
+use crate::deploy::denoise::{Layout, Window};
+use crate::deploy::given::Given;
+use crate::deploy::measure::{Recorded, measure_recorded};
+use crate::deploy::{HostModel, read_model};
 use crate::report::table::{Table, decibels, percent};
 use crate::storage::write_atomic;
 

@@ -6,10 +6,11 @@ use sparsecode_formats::{AlignedBytes, Contrast, TensorReport, WeightType};
 
 use super::{DataFlags, OtherData, Weights, check_extension, print_json, usage};
 use crate::data::Dataset;
-use crate::evaluate::deployed::{Deployed, measure};
-use crate::evaluate::{self, CodeSource, Samples};
-use crate::export::{Calibration, HostModel, TrainedRun};
-use crate::inference::CpuEngine;
+use crate::data::Samples;
+use crate::deploy::measure::{Deployed, measure};
+use crate::deploy::{Calibration, HostModel, TrainedRun};
+use crate::lista::evaluate::{self, CodeSource};
+use crate::lista::inference::CpuEngine;
 use crate::report::table::{Table, bytes, decibels, percent};
 use crate::storage::write_atomic;
 

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{DataFlags, OtherData, check_extension, usage};
-use crate::evaluate::{Samples, features};
-use crate::inference::CpuEngine;
+use crate::data::Samples;
+use crate::lista::features;
+use crate::lista::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Scaling, gallery};
 
 /// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
@@ -44,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["png"])?;
     let trained = super::run::open(&arguments.run)?;
     let config = &trained.config;
-    let needs_data = arguments.of == Of::Decoder && config.model.hidden_dim > 0;
+    let needs_data = arguments.of == Of::Decoder && config.family.model.hidden_dim > 0;
     if !needs_data && let Some(path) = &arguments.data.data {
         eprintln!(
             "note: --data {} is not read: these tiles are the model's own weights",
@@ -79,11 +80,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         columns: arguments.columns,
     };
     let (height, width) = (usize::from(shape.height), usize::from(shape.width));
-    gallery(&rows, config.model.code_dim, height, width, &options)?.save(&arguments.output)?;
+    gallery(&rows, config.family.model.code_dim, height, width, &options)?
+        .save(&arguments.output)?;
     println!(
         "{}: {} tiles of {shape}",
         arguments.output.display(),
-        config.model.code_dim
+        config.family.model.code_dim
     );
     Ok(())
 }

@@ -4,11 +4,12 @@ use clap::{Args, ValueEnum};
 use sparsecode_formats::{Contrast, InputShape};
 
 use super::{DataFlags, usage};
-use crate::config::Config;
+use crate::data::DataFacts;
 use crate::data::{DataConfig, NpyConfig, SignalConfig};
-use crate::export::{Atoms, Dictionary, DictionaryError, import_torch, write_run};
-use crate::inference::safe_step;
-use crate::train::{DataFacts, RunFolder};
+use crate::deploy::{Atoms, Dictionary, DictionaryError, import_torch, write_run};
+use crate::lista::Config;
+use crate::lista::inference::safe_step;
+use crate::run::RunFolder;
 
 /// Make a run of a dictionary or of weights made elsewhere
 ///
@@ -192,8 +193,8 @@ impl Arguments {
         let model = dictionary.model();
 
         let mut base = Config::preset("vibration/do")?;
-        base.model.code_dim = code_dim;
-        base.inference.step_size = safe_step(&model.decoder)?.min(f64::from(f32::MAX));
+        base.family.model.code_dim = code_dim;
+        base.family.inference.step_size = safe_step(&model.decoder)?.min(f64::from(f32::MAX));
         base.data = self.data_table(shape)?;
         let settings = self.settings();
         let config = base.with_overrides(self.config.as_deref(), &settings)?;
@@ -206,10 +207,10 @@ impl Arguments {
             ));
         }
         if (
-            config.variant,
-            config.model.code_dim,
-            config.model.hidden_dim,
-        ) != (base.variant, code_dim, 0)
+            config.family.variant,
+            config.family.model.code_dim,
+            config.family.model.hidden_dim,
+        ) != (base.family.variant, code_dim, 0)
         {
             return Err(usage(
                 "--dictionary: the run is of variant do, with a code as long as there are atoms; leave variant and model out of the settings",
@@ -262,7 +263,7 @@ impl Arguments {
             "{}: {code_dim} atoms of {} numbers, λ {}, mean {}, deviation {}, contrast {}",
             self.output.display(),
             facts.input_shape,
-            config.inference.lambda,
+            config.family.inference.lambda,
             facts.mean,
             facts.deviation,
             facts.contrast
@@ -316,9 +317,9 @@ impl Arguments {
             config = config.at_lambda(lambda);
         }
         let mut config = config.with_overrides(self.config.as_deref(), &settings)?;
-        let one_hidden = config.model.hidden_dim > 0;
+        let one_hidden = config.family.model.hidden_dim > 0;
         let (model, input_dim) = import_torch(file, &mut config)?;
-        if one_hidden != (config.model.hidden_dim > 0) {
+        if one_hidden != (config.family.model.hidden_dim > 0) {
             let (has, is) = if one_hidden {
                 ("linear", "one-hidden")
             } else {
@@ -374,8 +375,8 @@ impl Arguments {
             "{}: {} with {input_dim} inputs, {} code components, {} hidden units",
             self.output.display(),
             config.model_name(),
-            config.model.code_dim,
-            config.model.hidden_dim
+            config.family.model.code_dim,
+            config.family.model.hidden_dim
         );
         Ok(())
     }

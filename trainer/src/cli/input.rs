@@ -9,9 +9,9 @@ use sparsecode_formats::InputFacts;
 use super::usage;
 use crate::data::recording::Hints;
 use crate::data::{Column, DataError, Decimal};
-use crate::export::{HostError, HostModel};
-use crate::given::{ArrayKind, Given, GivenError, Said};
-use crate::units::{Asked, Fit, InputUnit, Known, Stored, Unit};
+use crate::deploy::given::{ArrayKind, Given, GivenError, Said};
+use crate::deploy::units::{Asked, Fit, InputUnit, Known, Stored, Unit};
+use crate::deploy::{HostError, HostModel};
 
 /// What the numbers of the input are.
 #[derive(Args)]

@@ -6,7 +6,7 @@ use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType};
 use sparsecode_runtime::ram_bytes;
 
 use super::print_json;
-use crate::export::{HostError, HostModel, read_model};
+use crate::deploy::{HostError, HostModel, read_model};
 use crate::report::table::{Table, bytes, thousands};
 
 /// Show what a model file holds, and what it needs on a device

@@ -12,6 +12,7 @@ macro_rules! println {
 }
 
 mod config;
+mod console;
 mod data;
 mod decode;
 mod denoise;
@@ -42,15 +43,17 @@ use clap::{
 };
 use sparsecode_formats::{NumberType, WeightType};
 
-use crate::config::ConfigError;
+use crate::data::DataFacts;
 use crate::data::recording::Hints;
 use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
-use crate::export::{ExportError, TrainedRun};
-use crate::inference::{CpuEngine, Engine, open_gpu};
+use crate::deploy::units::{Fit, Known};
+use crate::deploy::{ExportError, TrainedRun};
+use crate::lista::inference::CpuEngine;
+use crate::lista::{Backend, open_gpu};
+use crate::run::ConfigError;
+use crate::run::TrainError;
 use crate::storage::StorageError;
 use crate::sweep::SweepError;
-use crate::train::{DataFacts, TrainError};
-use crate::units::{Fit, Known};
 
 /// Learns sparse codes on a workstation and runs them on a microcontroller.
 #[derive(Parser)]
@@ -82,7 +85,7 @@ enum Command {
 
 /// Runs the program on its command line.
 pub fn main() -> ExitCode {
-    crate::cuda::let_runs_overlap();
+    crate::lista::cuda::let_runs_overlap();
     let matches = with_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
@@ -198,14 +201,14 @@ impl DeviceChoice {
     }
 
     /// What computes there.
-    fn open(self) -> anyhow::Result<Arc<dyn Engine>> {
+    fn open(self) -> anyhow::Result<Arc<dyn Backend>> {
         Ok(self
             .gpu()?
             .unwrap_or_else(|| Arc::new(CpuEngine::default())))
     }
 
     /// The GPU, or `None` for the processor.
-    fn gpu(self) -> anyhow::Result<Option<Arc<dyn Engine>>> {
+    fn gpu(self) -> anyhow::Result<Option<Arc<dyn Backend>>> {
         match self {
             Self::Cuda if !cfg!(feature = "cuda") => Err(usage(
                 "--device cuda: this program was built without it; build with --features cuda",
@@ -476,7 +479,7 @@ fn check_extension(path: &Path, expected: &[&str]) -> anyhow::Result<()> {
 fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(NumberType, usize, Vec<f32>)> {
     let array = crate::data::npy::read_npy(path)?;
     let (shape, number_type, values) = (array.shape, array.number_type, array.values.into_f32());
-    if !crate::given::fits_samples(&shape, dim) {
+    if !crate::deploy::given::fits_samples(&shape, dim) {
         anyhow::bail!(
             "{}: shape {shape:?}, but the model takes rows of {dim} numbers: N×{dim}",
             path.display()

@@ -8,22 +8,24 @@ use serde::Serialize;
 use sparsecode_formats::WeightType;
 use sparsecode_runtime::{Refine, ram_bytes};
 
-use super::train::{Console, at_terminal, stop_flag};
+use super::console::Console;
+use super::train::{at_terminal, stop_flag};
 use super::{INTERRUPTED, exit_with, print_json, usage};
-use crate::config::Config;
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Named, Splits, dead_leaves_image, ecg_signal, vibration_signal};
-use crate::denoise::{Layout, denoise};
-use crate::evaluate::deployed::{Deployed, measure};
-use crate::evaluate::{features, psnr};
-use crate::export::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
-use crate::inference::CpuEngine;
+use crate::deploy::denoise::{Layout, denoise};
+use crate::deploy::measure::{Deployed, measure};
+use crate::deploy::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
+use crate::lista::Config;
+use crate::lista::evaluate::psnr;
+use crate::lista::features;
+use crate::lista::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Picture, gallery, strip};
 use crate::report::progress::ProgressMode;
 use crate::report::table::{Table, bytes, decibels, duration, percent, thousands};
 use crate::rng::{Stream, generator};
+use crate::run::{Ending, RunFolder, Session};
 use crate::storage::write_atomic;
-use crate::train::{Ending, RunFolder, Session};
 
 /// Samples shown in the strip, and written for the firmware.
 const SHOWN: usize = 12;
@@ -273,7 +275,7 @@ fn train(
     let session = Session {
         folder,
         config,
-        engine: &CpuEngine::default(),
+        backend: &CpuEngine::default(),
         resume: false,
         start: None,
     };

@@ -3,7 +3,7 @@ use sparsecode_formats::Contrast;
 use sparsecode_runtime::{Method, Refine};
 
 use super::usage;
-use crate::export::{HostModel, HostRefine};
+use crate::deploy::{HostModel, HostRefine};
 
 /// Flags of commands that refine codes. Numbers may begin with a hyphen, so that they are refused
 /// as numbers.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::usage;
-use crate::export::TrainedRun;
-use crate::train::RunFolder;
+use crate::deploy::TrainedRun;
+use crate::run::RunFolder;
 
 /// The most runs that a message lists.
 const LISTED: usize = 8;

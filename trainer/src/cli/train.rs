@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::console::Console;
 use super::{DataFlags, DeviceChoice, INTERRUPTED, exit_with, print_json, tell, usage};
-use crate::config::Config;
-use crate::inference::CpuEngine;
-use crate::report::progress::{Progress, ProgressMode};
-use crate::report::table::{decibels, figure, percent};
-use crate::train::length::{held, undertrained};
-use crate::train::{Ending, EpochRecord, LogError, Observer, RunFolder, Session};
+use crate::lista::inference::CpuEngine;
+use crate::lista::remarks::{held, undertrained};
+use crate::lista::{Backend, Config};
+use crate::report::progress::ProgressMode;
+use crate::run::{Ending, RunFolder, Session};
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
 const BASE: &str = "dead-leaves/vdl";
@@ -167,7 +167,7 @@ impl Arguments {
         let mut resolved = with_overrides(base.clone())?;
         if self.preset.is_some() {
             // A preset may depend on λ, wherever λ was set.
-            let base = self.frozen(base.at_lambda(resolved.inference.lambda))?;
+            let base = self.frozen(base.at_lambda(resolved.family.inference.lambda))?;
             resolved = with_overrides(base)?;
         }
         resolved.data = self.data.place(&resolved.data)?;
@@ -178,7 +178,7 @@ impl Arguments {
                 .any(|s| s.starts_with("inference.step_rule"))
             && let Ok(run) = Config::read(&folder.config())
         {
-            resolved.inference.step_rule = run.inference.step_rule;
+            resolved.family.inference.step_rule = run.family.inference.step_rule;
         }
         Ok(resolved)
     }
@@ -299,7 +299,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut config = arguments.resolve(&folder)?;
     let gpu = arguments.device.gpu()?;
     let is_gpu = gpu.is_some();
-    let engine = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
+    let backend: Arc<dyn Backend> = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
     // The place is resolved already.
     let mut splits = config.data.load(None, config.seed)?;
     // What it starts from, where it does not go on.
@@ -307,7 +307,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(from) if !arguments.resume => Some(super::run::open(from)?),
         _ => None,
     };
-    if config.optimizer.frozen_decoder {
+    if config.family.optimizer.frozen_decoder {
         splits = start::in_units_of_dictionary(splits, start.as_ref(), &folder)?;
     }
     let samples = splits.train.len();
@@ -348,12 +348,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
+    let start_from = start.as_ref().map(|run| run.model.tensors());
     let session = Session {
         folder: &folder,
         config: &config,
-        engine: engine.as_ref(),
+        backend: backend.as_ref(),
         resume: arguments.resume,
-        start: start.as_ref().map(|run| &run.model),
+        start: start_from.as_ref(),
     };
     let trained = session.run(splits, &mut console, &stop)?;
     console.finish();
@@ -366,7 +367,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.quiet && trained.ending != Ending::Interrupted {
         let records = crate::report::metrics::read(folder.metrics())?;
         let remarks = [
-            held(&records, config.inference.step_size).filter(|_| !config.optimizer.frozen_decoder),
+            held(&records, config.family.inference.step_size)
+                .filter(|_| !config.family.optimizer.frozen_decoder),
             undertrained(&records, batches, folder.path())
                 .filter(|_| trained.ending == Ending::Finished),
         ];
@@ -385,7 +387,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!(
             "best: epoch {}, validation energy {:.4}; {}",
             best.epoch,
-            best.energy,
+            best.objective,
             folder.best().display()
         );
     }
@@ -434,172 +436,9 @@ pub(super) fn stop_flag(impatient: bool) -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Shows how a run goes: a bar, and a line an epoch under a header.
-pub(super) struct Console {
-    model: &'static str,
-    epochs: u32,
-    mode: ProgressMode,
-    progress: Progress,
-}
-
-/// The columns of [`epoch_line`], and what their names leave open.
-const HEADER: &str = concat!(
-    "       | training, codes of inference  | validation, codes of the model\n",
-    " epoch |       PSNR    zeros     steps |       PSNR    zeros      energy    dead |    time\n",
-    "steps: FISTA iterations of a sample, mean; dead: atoms that no sample uses; ",
-    "*: lowest validation energy so far, kept as best"
-);
-
-impl Console {
-    pub(super) fn new(config: &Config, mode: ProgressMode) -> Self {
-        Self {
-            model: config.model_name(),
-            epochs: config.epochs,
-            mode,
-            // The amount of work is known when training begins.
-            progress: Progress::new("", 0, "", ProgressMode::Quiet),
-        }
-    }
-
-    pub(super) fn finish(self) {
-        self.progress.finish();
-    }
-}
-
-impl Observer for Console {
-    fn begin(&mut self, epochs_done: u32, done: usize, all: usize) {
-        self.progress = Progress::resume(self.model, done as u64, all as u64, "batches", self.mode);
-        if epochs_done < self.epochs {
-            self.progress.note(HEADER);
-        }
-    }
-
-    fn batch(&mut self, epoch: u32, done: usize, all: usize) {
-        // A GPU takes many batches at a time.
-        let before = u64::from(epoch.saturating_sub(1)) * all as u64;
-        self.progress.reach(before + done as u64);
-    }
-
-    fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
-        let validation = &record.validation;
-        self.progress.message(format!(
-            "epoch {}/{}: {}, {} zeros",
-            record.epoch,
-            self.epochs,
-            decibels(validation.psnr),
-            percent(validation.sparsity)
-        ));
-        self.progress.note(&epoch_line(record));
-        Ok(())
-    }
-}
-
-/// An epoch's figures under [`HEADER`]; they keep to their columns, however large they are.
-fn epoch_line(record: &EpochRecord) -> String {
-    let (train, validation) = (&record.train, &record.validation);
-    let held = match record.held_step_size {
-        Some(step_size) => format!("  step held at {step_size:.2e}"),
-        None => String::new(),
-    };
-    format!(
-        "{:>6} | {:>10}  {:>7}  {:>8.1} | {:>10}  {:>7}  {:>10}{} {:>6} | {:>5.1} s{held}",
-        record.epoch,
-        decibels(train.psnr),
-        percent(train.sparsity),
-        train.fista_steps,
-        decibels(validation.psnr),
-        percent(validation.sparsity),
-        figure(validation.energy),
-        if record.best { '*' } else { ' ' },
-        validation.dead_atoms,
-        record.seconds,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::{CodeSource, Evaluation};
-    use crate::train::TrainFigures;
-
-    fn record(energy: f64) -> EpochRecord {
-        let figures = TrainFigures {
-            psnr: 29.914,
-            sparsity: 0.8734,
-            code_l1: 4.0,
-            energy,
-            encoder_loss: 0.1,
-            fista_steps: 34.16,
-            fista_iterations: 50.0,
-        };
-        EpochRecord {
-            epoch: 3,
-            train: figures,
-            validation: Evaluation {
-                samples: 100,
-                codes: CodeSource::Encoder,
-                noise: None,
-                psnr_input: None,
-                psnr: -104.2,
-                sparsity: 1.0,
-                code_l1: 4.0,
-                energy,
-                dead_atoms: 65535,
-            },
-            decoder_norm: 1.0,
-            decoder_learning_rate: 1e-3,
-            held_step_size: None,
-            best: true,
-            seconds: 3.13,
-        }
-    }
-
-    /// Bars and figures stand under those of the header, be the figures small or of a run that has lost its way.
-    #[test]
-    fn lines_of_epochs_keep_to_their_columns() {
-        let bars = |line: &str| -> Vec<usize> {
-            let places = line.char_indices().filter(|(_, c)| *c == '|');
-            places.map(|(place, _)| place).collect()
-        };
-        let header: Vec<&str> = HEADER.lines().collect();
-        let expected = bars(header[1]);
-        assert_eq!(expected.len(), 3);
-        assert_eq!(bars(header[0]), expected[..2]);
-        for energy in [0.01234, 59.3012, 986_581_005_920.239, f64::MAX] {
-            let line = epoch_line(&record(energy));
-            assert_eq!(bars(&line), expected, "{line}");
-            for (name, value) in [
-                ("PSNR", "dB"),
-                ("zeros", "%"),
-                ("energy", "*"),
-                ("dead", "5"),
-            ] {
-                let end = header[1].rfind(name).unwrap() + name.len();
-                let found = line.rfind(value).unwrap() + value.len();
-                let width = usize::from(name == "energy");
-                assert_eq!(found, end + width, "{name}: {line}");
-            }
-        }
-        for explained in ["steps:", "dead:", "*:"] {
-            assert!(header[2].contains(explained));
-        }
-    }
-
-    /// A GPU tells of many batches at once.
-    #[test]
-    fn batches_count_by_where_they_end() {
-        let config = Config::preset("ecg/vdl").unwrap();
-        let mut console = Console::new(&config, ProgressMode::Quiet);
-        let counted = |console: &mut Console, epoch, done| {
-            console.batch(epoch, done, 80);
-            console.progress.done()
-        };
-        console.begin(0, 0, 160);
-        console.progress = Progress::new("vdl", 160, "batches", ProgressMode::Lines);
-        assert_eq!(counted(&mut console, 1, 70), 70);
-        assert_eq!(counted(&mut console, 1, 80), 80);
-        assert_eq!(counted(&mut console, 2, 80), 160);
-    }
 
     #[test]
     fn more_threads_than_cores_are_remarked_on() {

@@ -16,6 +16,7 @@ pub mod array;
 mod contrast;
 mod dialect;
 mod error;
+mod facts;
 pub mod fetch;
 pub mod generate;
 pub mod images;
@@ -27,6 +28,7 @@ pub mod picture;
 mod place;
 pub mod recording;
 mod renormalise;
+mod samples;
 pub mod signal;
 mod sound;
 mod table;
@@ -44,6 +46,7 @@ pub use array::NpyConfig;
 pub use contrast::{LocalContrast, local_contrast};
 pub use dialect::Decimal;
 pub use error::DataError;
+pub use facts::DataFacts;
 pub use generate::{
     DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
 };
@@ -55,6 +58,7 @@ pub use paths::Paths;
 pub(crate) use paths::has_extension;
 pub use place::{Named, PlaceError};
 pub use recording::Recording;
+pub use samples::Samples;
 pub use signal::{Normalisation, SignalConfig};
 
 /// Samples ready for training: row-major f32, already preprocessed.

@@ -7,17 +7,17 @@ use toml::{Table, Value};
 
 use super::folder::{Outcome, Status, SweepFolder};
 use super::{Entry, Plan};
+use crate::run::Family;
 
-/// Keys that the columns for data and model stand for.
-const NAMED: [&str; 2] = ["variant", "data.source"];
-const LAMBDA: &str = "inference.lambda";
+/// The key that the column for data stands for.
+const SOURCE: &str = "data.source";
 const SEED: &str = "seed";
 
 /// The results of a plan, every run of it.
 #[derive(Clone, Debug)]
-pub struct Collected<'a> {
+pub struct Collected<'a, F: Family> {
     /// A row for each run, in the plan's order.
-    pub rows: Vec<Row<'a>>,
+    pub rows: Vec<Row<'a, F>>,
     /// The settings that tell runs apart, beside data and model: λ, those that vary by themselves, the seed.
     pub settings: Vec<String>,
     /// The noise levels of all runs.
@@ -26,9 +26,9 @@ pub struct Collected<'a> {
 
 /// A run and how it stands.
 #[derive(Clone, Debug)]
-pub struct Row<'a> {
+pub struct Row<'a, F: Family> {
     /// The run.
-    pub entry: &'a Entry,
+    pub entry: &'a Entry<F>,
     /// How it stands.
     pub status: Status,
     /// Its configuration under dotted keys.
@@ -37,9 +37,9 @@ pub struct Row<'a> {
 
 /// Runs that differ in the seed alone.
 #[derive(Clone, Debug)]
-pub struct Group<'a> {
+pub struct Group<'a, F: Family> {
     /// The first of them.
-    pub first: &'a Row<'a>,
+    pub first: &'a Row<'a, F>,
     /// Runs planned.
     pub planned: usize,
     /// The results of those that are finished.
@@ -71,9 +71,9 @@ impl Spread {
     }
 }
 
-impl<'a> Collected<'a> {
+impl<'a, F: Family> Collected<'a, F> {
     /// Reads what the folder holds of a plan. Nothing of the plan is left out.
-    pub fn of(plan: &'a Plan, folder: &SweepFolder) -> Self {
+    pub fn of(plan: &'a Plan<F>, folder: &SweepFolder) -> Self {
         let mut rows = Vec::new();
         let mut noise: Vec<f64> = Vec::new();
         for entry in plan.entries() {
@@ -100,14 +100,14 @@ impl<'a> Collected<'a> {
     }
 
     /// The runs without a result.
-    pub fn unfinished(&self) -> impl Iterator<Item = &Row<'a>> {
+    pub fn unfinished(&self) -> impl Iterator<Item = &Row<'a, F>> {
         self.rows.iter().filter(|row| row.outcome().is_none())
     }
 
     /// Runs that differ in the seed alone, in the order of their first.
-    pub fn groups(&self) -> Vec<Group<'_>> {
+    pub fn groups(&self) -> Vec<Group<'_, F>> {
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
-        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut groups: Vec<Group<'_, F>> = Vec::new();
         for row in &self.rows {
             let mut config = row.entry.config.clone();
             config.seed = 0;
@@ -126,7 +126,7 @@ impl<'a> Collected<'a> {
     }
 }
 
-impl Row<'_> {
+impl<F: Family> Row<'_, F> {
     /// The result, if there is one.
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.status {
@@ -188,12 +188,14 @@ fn flatten(prefix: &str, table: &Table, values: &mut BTreeMap<String, Value>) {
 
 /// The settings that tell runs apart. Most that vary in a sweep over models follow from the model (the hyperparameter table has a row
 /// a model); a column for each would hide those that were chosen.
-fn telling(rows: &[Row<'_>]) -> Vec<String> {
+fn telling<F: Family>(rows: &[Row<'_, F>]) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> =
         rows.iter().flat_map(|row| row.values.keys()).collect();
-    let mut settings = vec![LAMBDA.to_owned()];
+    let shown = F::SHOWN_SETTINGS.iter().map(|(key, _)| *key);
+    let mut settings: Vec<String> = shown.map(str::to_owned).collect();
     for key in keys {
-        if key == LAMBDA || key == SEED || NAMED.contains(&key.as_str()) {
+        let is_named = key == SOURCE || F::NAMED_KEYS.contains(&key.as_str());
+        if settings.contains(key) || key == SEED || is_named {
             continue;
         }
         let mut follows = BTreeMap::new();
@@ -215,9 +217,11 @@ fn telling(rows: &[Row<'_>]) -> Vec<String> {
 mod tests {
     use super::super::Grid;
     use super::*;
+    use crate::lista::Lista;
 
     fn settings(grid: &str) -> Vec<String> {
-        let plan = Grid::parse(grid, "grid.toml").unwrap().plan().unwrap();
+        let plan = Grid::parse(grid, "grid.toml").unwrap();
+        let plan = plan.plan::<Lista>().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let collected = Collected::of(&plan, &SweepFolder::new(folder.path()));
         collected.settings

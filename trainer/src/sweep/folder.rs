@@ -10,10 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, SweepError};
-use crate::evaluate::Evaluation;
 use crate::report::metrics;
+use crate::run::{Family, Figures, RunFolder};
 use crate::storage::{StorageError, create_parent, remove_leftovers, write_atomic};
-use crate::train::RunFolder;
 
 const VERSION: u32 = 1;
 
@@ -36,7 +35,7 @@ impl SweepFolder {
     }
 
     /// The folder of a run.
-    pub fn run<'a>(&self, entry: &'a Entry) -> SweptRun<'a> {
+    pub fn run<'a, F: Family>(&self, entry: &'a Entry<F>) -> SweptRun<'a, F> {
         SweptRun {
             entry,
             files: RunFolder::new(self.0.join(&entry.id)),
@@ -46,9 +45,9 @@ impl SweepFolder {
 
 /// A run of a plan and its folder.
 #[derive(Clone, Debug)]
-pub struct SweptRun<'a> {
+pub struct SweptRun<'a, F: Family> {
     /// What is to be done.
-    pub entry: &'a Entry,
+    pub entry: &'a Entry<F>,
     /// Where it is done.
     pub files: RunFolder,
 }
@@ -67,21 +66,31 @@ pub struct Outcome {
     /// The epoch (from 1) of the best model, which is the one measured.
     pub best_epoch: u32,
     /// The best model on the validation set.
-    pub validation: Evaluation,
+    pub validation: Figures,
     /// The best model on the test set.
-    pub test: Evaluation,
+    pub test: Figures,
     /// The same with noise, a level each.
-    pub denoising: Vec<Evaluation>,
+    pub denoising: Vec<Denoising>,
     /// Wall time of all epochs.
     pub seconds: f64,
+}
+
+/// Figures on the test set with noise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Denoising {
+    /// σ, the deviation of the noise, in preprocessed units.
+    pub noise: f64,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
 }
 
 impl Outcome {
     pub(super) const VERSION: u32 = VERSION;
 
     /// Whether this answers an entry as it stands: other noise levels are measured anew.
-    fn answers(&self, entry: &Entry) -> bool {
-        let levels = self.denoising.iter().filter_map(|figures| figures.noise);
+    fn answers<F: Family>(&self, entry: &Entry<F>) -> bool {
+        let levels = self.denoising.iter().map(|at| at.noise);
         self.version == VERSION && self.id == entry.id && levels.eq(entry.noise.iter().copied())
     }
 }
@@ -126,7 +135,7 @@ pub struct Lock {
     _file: File,
 }
 
-impl SweptRun<'_> {
+impl<F: Family> SweptRun<'_, F> {
     fn result_path(&self) -> PathBuf {
         self.files.path().join("result.json")
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::{Plan, SweepError, read_text};
-use crate::config::{Config, ConfigError, merge};
+use crate::run::{Config, ConfigError, Family, merge};
 
 /// The noise levels at which denoising is measured unless the grid says otherwise: those of the paper's Table 1.
 pub const DEFAULT_NOISE: [f64; 2] = [1.0, 1.5];
@@ -22,6 +22,7 @@ const MOST_RUNS: usize = 1_000_000;
 /// (σ, in preprocessed units) at which denoising is measured; it is not combined.
 ///
 /// ```
+/// use sparsecode_trainer::lista::Lista;
 /// use sparsecode_trainer::sweep::Grid;
 ///
 /// let plan = Grid::parse(
@@ -37,7 +38,7 @@ const MOST_RUNS: usize = 1_000_000;
 ///     "#,
 ///     "grid.toml",
 /// )?
-/// .plan()?;
+/// .plan::<Lista>()?;
 /// assert_eq!(plan.entries().len(), 3 * (2 * 2 + 1));
 /// // Seeds vary slowest: the first five runs are the whole grid.
 /// assert!(plan.entries()[..5].iter().all(|entry| entry.config.seed == 1));
@@ -186,7 +187,7 @@ impl Grid {
     /// # Errors
     ///
     /// [`SweepError::Combination`] names the key that is unknown, of the wrong type or out of range, with the combination.
-    pub fn plan(&self) -> Result<Plan, SweepError> {
+    pub fn plan<F: Family>(&self) -> Result<Plan<F>, SweepError> {
         let runs = self.combinations();
         if runs > MOST_RUNS {
             return Err(SweepError::Grid {
@@ -203,13 +204,14 @@ impl Grid {
         // Stable: within a seed's place the order stays.
         combinations.sort_by_key(|(seed, _)| *seed);
         let mut seen = BTreeSet::new();
-        let mut configs: Vec<Config> = Vec::new();
+        let mut configs: Vec<Config<F>> = Vec::new();
         for (_, settings) in combinations {
-            let config = resolve(&settings).map_err(|reason| SweepError::Combination {
-                file: self.file.clone(),
-                settings: described(&settings),
-                reason,
-            })?;
+            let config: Config<F> =
+                resolve(&settings).map_err(|reason| SweepError::Combination {
+                    file: self.file.clone(),
+                    settings: described(&settings),
+                    reason,
+                })?;
             if seen.insert(config.hash()) {
                 configs.push(config);
             }
@@ -253,7 +255,7 @@ impl Block {
     }
 }
 
-fn resolve(settings: &[(&str, &Value)]) -> Result<Config, ConfigError> {
+fn resolve<F: Family>(settings: &[(&str, &Value)]) -> Result<Config<F>, ConfigError> {
     let mut preset = "";
     let mut table = Table::new();
     for (key, value) in settings {
@@ -263,10 +265,9 @@ fn resolve(settings: &[(&str, &Value)]) -> Result<Config, ConfigError> {
             merge(&mut table, nested(key, (*value).clone()));
         }
     }
-    let base = Config::preset(preset)?;
+    let base = F::preset(preset)?;
     let resolved = base.with_table(table.clone())?;
-    // A preset may depend on λ.
-    base.at_lambda(resolved.inference.lambda).with_table(table)
+    F::following(base, &resolved).with_table(table)
 }
 
 fn nested(key: &str, value: Value) -> Table {

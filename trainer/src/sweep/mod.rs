@@ -25,7 +25,7 @@ pub use plan::{Entry, Plan};
 
 use std::path::{Path, PathBuf};
 
-use crate::config::ConfigError;
+use crate::run::ConfigError;
 use crate::storage::StorageError;
 
 /// Why a grid or a plan cannot be used.

@@ -7,12 +7,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{SweepError, read_text};
-use crate::config::Config;
+use crate::run::{Config, Family};
 
 /// One run of a plan, as it stands on its line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
+#[serde(deny_unknown_fields, bound = "")]
+pub struct Entry<F: Family> {
     /// The place in the plan, from 0.
     pub index: usize,
     /// Runs in the plan, so that one that was cut is noticed.
@@ -22,13 +22,13 @@ pub struct Entry {
     /// Noise levels (σ, preprocessed units) at which denoising is measured when the run is trained.
     pub noise: Vec<f64>,
     /// The whole configuration.
-    pub config: Config,
+    pub config: Config<F>,
     /// The hash of all that the id does not say: place, runs in the plan, noise levels.
     pub check: String,
 }
 
-impl Entry {
-    fn new(index: usize, of: usize, config: Config, noise: Vec<f64>) -> Self {
+impl<F: Family> Entry<F> {
+    fn new(index: usize, of: usize, config: Config<F>, noise: Vec<f64>) -> Self {
         let mut entry = Self {
             index,
             of,
@@ -54,7 +54,7 @@ impl Entry {
     ///
     /// [`SweepError::Line`] if it is not an entry, holds a value out of range, or was edited.
     pub fn parse(text: &str, file: &str) -> Result<Self, SweepError> {
-        let at = Place { file, line: 1 };
+        let at = PlanLine { file, line: 1 };
         let value = serde_json::from_str(text).map_err(|error| at.not_json(&error))?;
         at.entry(value)
     }
@@ -66,13 +66,13 @@ impl Entry {
 
 /// The runs of a sweep, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    entries: Vec<Entry>,
+pub struct Plan<F: Family> {
+    entries: Vec<Entry<F>>,
 }
 
-impl Plan {
+impl<F: Family> Plan<F> {
     /// The plan of these configurations, all different.
-    pub(super) fn new(configs: Vec<Config>, noise: &[f64]) -> Self {
+    pub(super) fn new(configs: Vec<Config<F>>, noise: &[f64]) -> Self {
         let of = configs.len();
         let entry = |(index, config)| Entry::new(index, of, config, noise.to_vec());
         Self {
@@ -81,7 +81,7 @@ impl Plan {
     }
 
     /// The runs.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Entry<F>] {
         &self.entries
     }
 
@@ -90,7 +90,7 @@ impl Plan {
     /// # Errors
     ///
     /// [`SweepError::Index`] says how many there are.
-    pub fn entry(&self, index: usize) -> Result<&Entry, SweepError> {
+    pub fn entry(&self, index: usize) -> Result<&Entry<F>, SweepError> {
         self.entries.get(index).ok_or(SweepError::Index {
             index,
             runs: self.entries.len(),
@@ -130,7 +130,7 @@ impl Plan {
         let mut values: Vec<(usize, Value)> = Vec::new();
         if text.trim_start().starts_with('[') {
             let items: Vec<Value> = serde_json::from_str(text).map_err(|error| {
-                Place {
+                PlanLine {
                     file,
                     line: error.line(),
                 }
@@ -141,15 +141,15 @@ impl Plan {
             for (line, text) in (1..).zip(text.lines()) {
                 if !text.trim().is_empty() {
                     let value = serde_json::from_str(text)
-                        .map_err(|error| Place { file, line }.not_json(&error))?;
+                        .map_err(|error| PlanLine { file, line }.not_json(&error))?;
                     values.push((line, value));
                 }
             }
         }
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<Entry<F>> = Vec::new();
         let mut lines = std::collections::BTreeMap::new();
         for (line, value) in values {
-            let at = Place { file, line };
+            let at = PlanLine { file, line };
             let entry = at.entry(value)?;
             if let Some(first) = lines.insert(entry.id.clone(), line) {
                 return Err(at.refuse(
@@ -170,7 +170,7 @@ impl Plan {
         };
         if let Some(entry) = entries.iter().find(|entry| entry.of != entries.len()) {
             let line = lines.get(&last.id).copied().unwrap_or_default();
-            return Err(Place { file, line }.refuse(
+            return Err(PlanLine { file, line }.refuse(
                 format!("the plan ends here: {} of {} runs", entries.len(), entry.of),
                 "a part of it is missing, or plans were joined: make it anew with `sparsecode sweep plan`",
             ));
@@ -180,12 +180,12 @@ impl Plan {
 }
 
 /// A line of a file, for errors.
-struct Place<'a> {
+struct PlanLine<'a> {
     file: &'a str,
     line: usize,
 }
 
-impl Place<'_> {
+impl PlanLine<'_> {
     fn refuse(&self, problem: String, remedy: &'static str) -> SweepError {
         SweepError::Line {
             file: self.file.to_owned(),
@@ -202,8 +202,8 @@ impl Place<'_> {
         )
     }
 
-    fn entry(&self, value: Value) -> Result<Entry, SweepError> {
-        let entry: Entry = serde_json::from_value(value).map_err(|error| {
+    fn entry<F: Family>(&self, value: Value) -> Result<Entry<F>, SweepError> {
+        let entry: Entry<F> = serde_json::from_value(value).map_err(|error| {
             self.refuse(
                 format!("not a run of a plan ({error})"),
                 "a plan is what `sparsecode sweep plan` writes",
@@ -248,6 +248,10 @@ impl Place<'_> {
 mod tests {
     use super::super::Grid;
     use super::*;
+    use crate::lista::Lista;
+
+    type Plan = super::Plan<Lista>;
+    type Entry = super::Entry<Lista>;
 
     fn plan() -> Plan {
         let text =

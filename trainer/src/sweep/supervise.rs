@@ -8,19 +8,12 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use super::folder::{Outcome, Status, SweepFolder};
-use super::workers::{End, Workers, Working};
+use super::workers::{Assignment, End, Workers, Working};
 use super::{Entry, Plan, SweepError};
 use crate::data::Named;
 use crate::report::progress::{Progress, ProgressMode};
-use crate::report::table::{decibels, percent};
+use crate::run::Family;
 use crate::storage::StorageError;
-
-/// Environment variable that hands a worker its entry: the one that HyperQueue sets.
-pub const ENTRY_VARIABLE: &str = "HQ_ENTRY";
-/// Exit status of a worker that another process keeps from its run.
-pub const HELD: u8 = 75;
-/// Exit status of a worker, or of a supervisor, that was stopped.
-pub const STOPPED: u8 = 130;
 
 /// How often workers are looked after.
 const TICK: Duration = Duration::from_millis(50);
@@ -28,15 +21,15 @@ const TICK: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A plan to be worked through here.
-pub struct Supervisor<'a> {
+pub struct Supervisor<'a, F: Family> {
     /// The runs.
-    pub plan: &'a Plan,
+    pub plan: &'a Plan<F>,
     /// Where they are done.
     pub folder: &'a SweepFolder,
     /// Where the data lie, as the command line and the environment say.
     pub data: &'a Named,
     /// What does them.
-    pub workers: Workers<'a>,
+    pub workers: Workers<'a, F>,
     /// Runs at a time.
     pub jobs: usize,
     /// Threads of each.
@@ -70,7 +63,7 @@ struct Report {
     epochs: u32,
 }
 
-impl Supervisor<'_> {
+impl<F: Family> Supervisor<'_, F> {
     /// Works until all runs are finished or failed, or `stop` is raised; then tells the workers, and waits until they have saved.
     ///
     /// # Errors
@@ -94,7 +87,16 @@ impl Supervisor<'_> {
         })
     }
 
-    fn work(&self, state: &mut State<'_, '_>, stop: &AtomicBool) -> Result<(), SweepError> {
+    fn assignment(&self) -> Assignment<'_> {
+        Assignment {
+            folder: self.folder,
+            data: self.data,
+            threads: self.threads,
+            retry_failed: self.retry_failed,
+        }
+    }
+
+    fn work(&self, state: &mut State<'_, '_, F>, stop: &AtomicBool) -> Result<(), SweepError> {
         let (sender, reports) = channel();
         loop {
             let stopping = stop.load(Ordering::Relaxed);
@@ -121,8 +123,8 @@ impl Supervisor<'_> {
     }
 }
 
-struct State<'scope, 'env> {
-    supervisor: &'scope Supervisor<'scope>,
+struct State<'scope, 'env, F: Family> {
+    supervisor: &'scope Supervisor<'scope, F>,
     /// Of workers that are threads.
     scope: &'scope Scope<'scope, 'env>,
     /// Runs to be done, and from when on.
@@ -134,8 +136,8 @@ struct State<'scope, 'env> {
     progress: Progress,
 }
 
-impl<'scope, 'env> State<'scope, 'env> {
-    fn new(supervisor: &'scope Supervisor<'scope>, scope: &'scope Scope<'scope, 'env>) -> Self {
+impl<'scope, 'env, F: Family> State<'scope, 'env, F> {
+    fn new(supervisor: &'scope Supervisor<'scope, F>, scope: &'scope Scope<'scope, 'env>) -> Self {
         let now = Instant::now();
         let entries = supervisor.plan.entries();
         let mut tally = Tally::default();
@@ -184,7 +186,7 @@ impl<'scope, 'env> State<'scope, 'env> {
         self.jobs.iter_mut().for_each(|job| job.working.stop());
     }
 
-    fn entry(&self, index: usize) -> &'scope Entry {
+    fn entry(&self, index: usize) -> &'scope Entry<F> {
         &self.supervisor.plan.entries()[index]
     }
 
@@ -202,7 +204,9 @@ impl<'scope, 'env> State<'scope, 'env> {
                 self.queue.push_back((index, due));
                 continue;
             }
-            let run = self.supervisor.folder.run(self.entry(index));
+            let supervisor = self.supervisor;
+            let (workers, assignment) = (&supervisor.workers, supervisor.assignment());
+            let run = supervisor.folder.run(self.entry(index));
             // Before its status: an attempt of another runner in between is none of ours, but is on record.
             let attempts = run.failure().map_or(0, |failure| failure.attempt);
             match run.status() {
@@ -223,7 +227,7 @@ impl<'scope, 'env> State<'scope, 'env> {
                     self.jobs.push(Job {
                         index,
                         attempts,
-                        working: Working::start(self.supervisor, self.scope, entry, tell)?,
+                        working: Working::start(workers, assignment, self.scope, entry, tell)?,
                     });
                 }
             }
@@ -295,11 +299,10 @@ impl<'scope, 'env> State<'scope, 'env> {
         self.settle(index);
         let entry = self.entry(index);
         self.progress.note(&format!(
-            "run {index} {}: {}: {}, {} zeros (best of {} epochs: {})",
+            "run {index} {}: {}: {} (best of {} epochs: {})",
             entry.id,
             named(entry),
-            decibels(outcome.test.psnr),
-            percent(outcome.test.sparsity),
+            F::summary(&outcome.test),
             outcome.epochs,
             outcome.best_epoch,
         ));
@@ -343,14 +346,13 @@ impl<'scope, 'env> State<'scope, 'env> {
     }
 }
 
-/// What a person calls a run: data and model, λ, seed.
-fn named(entry: &Entry) -> String {
+/// What a person calls a run: data and model, the settings that the family shows, seed.
+fn named<F: Family>(entry: &Entry<F>) -> String {
     let config = &entry.config;
-    format!(
-        "{}/{}, λ {}, seed {}",
-        config.data.source(),
-        config.model_name(),
-        config.inference.lambda,
-        config.seed
-    )
+    let shown = config.shown_settings();
+    let settings: String = shown
+        .map(|(heading, value)| format!(", {heading} {value}"))
+        .collect();
+    let (source, model) = (config.data.source(), config.model_name());
+    format!("{source}/{model}{settings}, seed {}", config.seed)
 }

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::collect::{Collected, Group, Row, Spread};
 use super::folder::Outcome;
-use crate::evaluate::Evaluation;
-use crate::report::table::{Table, percent};
+use crate::report::table::Table;
+use crate::run::{Family, Figures, Unit};
 
-impl Collected<'_> {
+impl<F: Family> Collected<'_, F> {
     /// One line a run, with a header. With `seconds`, the wall time of training too, which no two sweeps share.
     ///
     /// # Panics
@@ -19,10 +19,15 @@ impl Collected<'_> {
         header.extend(self.settings.iter().cloned());
         header.extend(["status", "epochs", "best_epoch"].map(str::to_owned));
         for set in ["validation", "test"] {
-            header.extend(CLEAN.map(|(name, _)| format!("{set}_{name}")));
+            header.extend(
+                F::CLEAN_COLUMNS
+                    .iter()
+                    .map(|c| format!("{set}_{}", c.figure)),
+            );
         }
         for level in &self.noise {
-            header.extend(NOISY.map(|(name, _)| format!("noise_{level}_{name}")));
+            let names = F::NOISY_COLUMNS.iter().map(|column| column.figure);
+            header.extend(names.map(|name| format!("noise_{level}_{name}")));
         }
         if seconds {
             header.push("seconds".to_owned());
@@ -38,11 +43,13 @@ impl Collected<'_> {
             cells.push(text(outcome.map(|o| f64::from(o.epochs))));
             cells.push(text(outcome.map(|o| f64::from(o.best_epoch))));
             for set in [outcome.map(|o| &o.validation), outcome.map(|o| &o.test)] {
-                cells.extend(CLEAN.map(|(_, figure)| text(set.and_then(figure))));
+                let figure = |name: &str| set.and_then(|figures| figures.get(name));
+                cells.extend(F::CLEAN_COLUMNS.iter().map(|c| text(figure(c.figure))));
             }
             for &level in &self.noise {
                 let figures = outcome.and_then(|outcome| at_level(outcome, level));
-                cells.extend(NOISY.map(|(_, figure)| text(figures.and_then(figure))));
+                let figure = |name: &str| figures.and_then(|figures| figures.get(name));
+                cells.extend(F::NOISY_COLUMNS.iter().map(|c| text(figure(c.figure))));
             }
             if seconds {
                 cells.push(text(outcome.map(|o| o.seconds)));
@@ -56,7 +63,7 @@ impl Collected<'_> {
 
     /// Runs, summary over seeds, and what is not finished, as one document.
     pub fn to_json(&self, seconds: bool) -> String {
-        let settings = |row: &Row<'_>, keys: &[String]| -> Map<String, Value> {
+        let settings = |row: &Row<'_, F>, keys: &[String]| -> Map<String, Value> {
             let table = serde_json::to_value(row.entry.config.to_table()).unwrap_or_default();
             let pointer = |key: &str| format!("/{}", key.replace('.', "/"));
             keys.iter()
@@ -92,21 +99,26 @@ impl Collected<'_> {
         let summary = groups.iter().map(|group| {
             let noise = self.noise.iter().map(|&level| {
                 let mut figures = json!({ "noise": level });
-                for (name, figure) in NOISY {
-                    figures[name] = json!(group.spread(|o| at_level(o, level).and_then(figure)));
+                for column in F::NOISY_COLUMNS {
+                    let name = column.figure;
+                    let figure = |o: &Outcome| at_level(o, level)?.get(name);
+                    figures[name] = json!(group.spread(figure));
                 }
                 figures
             });
-            json!({
+            let mut summary = json!({
                 "data": group.first.data(),
                 "model": group.first.model(),
                 "settings": settings(group.first, self.shared_settings()),
                 "planned": group.planned,
                 "finished": group.outcomes.len(),
-                "sparsity": group.spread(|o| Some(o.test.sparsity)),
-                "psnr": group.spread(|o| Some(o.test.psnr)),
                 "denoising": noise.collect::<Vec<_>>(),
-            })
+            });
+            for column in F::CLEAN_COLUMNS {
+                let name = column.figure;
+                summary[name] = json!(group.spread(|outcome| outcome.test.get(name)));
+            }
+            summary
         });
         let unfinished = self.unfinished().map(|row| {
             let (status, message) = row.said();
@@ -126,7 +138,10 @@ impl Collected<'_> {
         let all = self.rows.len();
         let unfinished = self.unfinished().count();
         let mut text = format!("# Sweep: {} of {all} runs finished\n\n", all - unfinished);
-        text += "Test set, mean ± standard deviation over seeds (n − 1); best model by validation energy.\n\n";
+        text += &format!(
+            "Test set, mean ± standard deviation over seeds (n − 1); best model by validation {}.\n\n",
+            F::OBJECTIVE
+        );
         text += &self.summary().markdown();
         text += "\n## Runs\n\n";
         text += &self.runs(seconds).markdown();
@@ -140,7 +155,7 @@ impl Collected<'_> {
     }
 
     /// What names a run in both tables: index, id, data, model, settings.
-    fn first_cells(&self, row: &Row<'_>) -> Vec<String> {
+    fn first_cells(&self, row: &Row<'_, F>) -> Vec<String> {
         let mut cells = vec![
             row.entry.index.to_string(),
             row.entry.id.clone(),
@@ -159,10 +174,16 @@ impl Collected<'_> {
 
     fn summary(&self) -> Table {
         let mut header: Vec<String> = ["data", "model"].map(str::to_owned).into();
-        header.extend(self.shared_settings().iter().map(|key| short(key)));
-        header.extend(["n", "zeros", "PSNR"].map(str::to_owned));
+        header.extend(self.shared_settings().iter().map(|key| short::<F>(key)));
+        header.push("n".to_owned());
+        header.extend(
+            F::CLEAN_COLUMNS
+                .iter()
+                .map(|column| column.heading.to_owned()),
+        );
         for level in &self.noise {
-            header.extend(["noisy", "zeros", "denoised"].map(|name| format!("σ={level} {name}")));
+            let names = F::NOISY_COLUMNS.iter().map(|column| column.heading);
+            header.extend(names.map(|name| format!("σ={level} {name}")));
         }
         let mut table = Table::new(header);
         for group in self.groups() {
@@ -175,15 +196,15 @@ impl Collected<'_> {
             } else {
                 format!("{done} of {planned}")
             });
-            cells.push(in_percent(group.spread(|o| Some(o.test.sparsity))));
-            cells.push(in_decibels(group.spread(|o| Some(o.test.psnr))));
+            for column in F::CLEAN_COLUMNS {
+                let spread = group.spread(|outcome| outcome.test.get(column.figure));
+                cells.push(with_deviation(spread, column.unit));
+            }
             for &level in &self.noise {
-                let figure = |of: fn(&Evaluation) -> Option<f64>| {
-                    group.spread(|outcome| at_level(outcome, level).and_then(of))
-                };
-                cells.push(in_decibels(figure(|f| f.psnr_input)));
-                cells.push(in_percent(figure(|f| Some(f.sparsity))));
-                cells.push(in_decibels(figure(|f| Some(f.psnr))));
+                for column in F::NOISY_COLUMNS {
+                    let figure = |o: &Outcome| at_level(o, level)?.get(column.figure);
+                    cells.push(with_deviation(group.spread(figure), column.unit));
+                }
             }
             table.push(cells);
         }
@@ -192,20 +213,19 @@ impl Collected<'_> {
 
     fn runs(&self, seconds: bool) -> Table {
         let mut header: Vec<String> = ["run", "id", "data", "model"].map(str::to_owned).into();
-        header.extend(self.settings.iter().map(|key| short(key)));
+        header.extend(self.settings.iter().map(|key| short::<F>(key)));
+        header.extend(["status", "best epoch"].map(str::to_owned));
+        header.push(format!("validation {}", F::OBJECTIVE));
         header.extend(
-            [
-                "status",
-                "best epoch",
-                "validation energy",
-                "validation PSNR",
-                "zeros",
-                "PSNR",
-                "dead atoms",
-            ]
-            .map(str::to_owned),
+            F::CLEAN_COLUMNS
+                .iter()
+                .map(|column| column.heading.to_owned()),
         );
-        header.extend(self.noise.iter().map(|level| format!("σ={level} denoised")));
+        let denoised = F::NOISY_COLUMNS.last();
+        if let Some(column) = denoised {
+            let levels = self.noise.iter();
+            header.extend(levels.map(|level| format!("σ={level} {}", column.heading)));
+        }
         if seconds {
             header.push("seconds".to_owned());
         }
@@ -214,22 +234,24 @@ impl Collected<'_> {
             let mut cells = self.first_cells(row);
             cells.push(row.said().0.to_owned());
             let outcome = row.outcome();
-            let text = |decimals: usize, value: &dyn Fn(&Outcome) -> Option<f64>| {
+            let text = |unit: Unit, value: &dyn Fn(&Outcome) -> Option<f64>| {
                 let value = outcome.and_then(value);
-                value.map_or_else(String::new, |value| format!("{value:.decimals$}"))
+                value.map_or_else(String::new, |value| unit.text(value))
             };
-            cells.push(text(0, &|o| Some(f64::from(o.best_epoch))));
-            cells.push(text(3, &|o| Some(o.validation.energy)));
-            cells.push(text(2, &|o| Some(o.validation.psnr)));
-            let sparsity = outcome.map(|outcome| percent(outcome.test.sparsity));
-            cells.push(sparsity.unwrap_or_default());
-            cells.push(text(2, &|o| Some(o.test.psnr)));
-            cells.push(text(0, &|o| Some(o.test.dead_atoms as f64)));
-            for &level in &self.noise {
-                cells.push(text(2, &|o| at_level(o, level).map(|f| f.psnr)));
+            cells.push(text(Unit::Number(0), &|o| Some(f64::from(o.best_epoch))));
+            cells.push(text(Unit::Number(3), &|o| o.validation.get(F::OBJECTIVE)));
+            for column in F::CLEAN_COLUMNS {
+                cells.push(text(column.unit, &|o| o.test.get(column.figure)));
+            }
+            if let Some(column) = denoised {
+                for &level in &self.noise {
+                    cells.push(text(column.unit, &|o| {
+                        at_level(o, level)?.get(column.figure)
+                    }));
+                }
             }
             if seconds {
-                cells.push(text(1, &|o| Some(o.seconds)));
+                cells.push(text(Unit::Number(1), &|o| Some(o.seconds)));
             }
             table.push(cells);
         }
@@ -237,7 +259,7 @@ impl Collected<'_> {
     }
 }
 
-impl Row<'_> {
+impl<F: Family> Row<'_, F> {
     /// The run and its status in a line, for lists of what is not finished.
     pub fn line(&self) -> String {
         let (status, message) = self.said();
@@ -252,7 +274,7 @@ impl Row<'_> {
     }
 }
 
-impl Group<'_> {
+impl<F: Family> Group<'_, F> {
     fn spread(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
         let values: Vec<f64> = self
             .outcomes
@@ -263,53 +285,37 @@ impl Group<'_> {
     }
 }
 
-type Figure = (&'static str, fn(&Evaluation) -> Option<f64>);
-
-const CLEAN: [Figure; 5] = [
-    ("psnr", |f| Some(f.psnr)),
-    ("sparsity", |f| Some(f.sparsity)),
-    ("code_l1", |f| Some(f.code_l1)),
-    ("energy", |f| Some(f.energy)),
-    ("dead_atoms", |f| Some(f.dead_atoms as f64)),
-];
-
-const NOISY: [Figure; 3] = [
-    ("psnr_input", |f| f.psnr_input),
-    ("sparsity", |f| Some(f.sparsity)),
-    ("psnr", |f| Some(f.psnr)),
-];
-
-fn at_level(outcome: &Outcome, level: f64) -> Option<&Evaluation> {
-    outcome
-        .denoising
-        .iter()
-        .find(|figures| figures.noise == Some(level))
+/// The figures with this noise.
+fn at_level(outcome: &Outcome, level: f64) -> Option<&Figures> {
+    let mut levels = outcome.denoising.iter();
+    levels
+        .find(|denoising| denoising.noise == level)
+        .map(|denoising| &denoising.figures)
 }
 
 /// A setting's key as a heading.
-fn short(key: &str) -> String {
-    match key {
-        "inference.lambda" => "λ".to_owned(),
-        _ => key.rsplit('.').next().unwrap_or(key).to_owned(),
+fn short<F: Family>(key: &str) -> String {
+    let shown = F::SHOWN_SETTINGS.iter().find(|(shown, _)| *shown == key);
+    match shown {
+        Some((_, heading)) => (*heading).to_owned(),
+        None => key.rsplit('.').next().unwrap_or(key).to_owned(),
     }
 }
 
-fn in_percent(spread: Option<Spread>) -> String {
-    with_deviation(spread, 100.0, 1, "%")
-}
-
-fn in_decibels(spread: Option<Spread>) -> String {
-    with_deviation(spread, 1.0, 2, "dB")
-}
-
-fn with_deviation(spread: Option<Spread>, factor: f64, decimals: usize, unit: &str) -> String {
+/// Mean and deviation with their unit. The deviation has one decimal more: over seeds it is small.
+fn with_deviation(spread: Option<Spread>, unit: Unit) -> String {
     let Some(Spread { mean, std }) = spread else {
         return String::new();
     };
+    let (factor, decimals, name) = match unit {
+        Unit::Fraction => (100.0, 1, " %"),
+        Unit::Decibels => (1.0, 2, " dB"),
+        Unit::Number(decimals) => (1.0, decimals, ""),
+        Unit::Compact => (1.0, 3, ""),
+    };
     let mean = format!("{:.decimals$}", factor * mean);
     match std {
-        // One place more than the mean: the deviation over seeds is small.
-        Some(std) => format!("{mean} ± {:.1$} {unit}", factor * std, decimals + 1),
-        None => format!("{mean} {unit}"),
+        Some(std) => format!("{mean} ± {:.1$}{name}", factor * std, decimals + 1),
+        None => format!("{mean}{name}"),
     }
 }

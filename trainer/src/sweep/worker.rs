@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::SweepError;
+use super::folder::Denoising;
 use super::folder::{Failure, Lock, Outcome, SweptRun};
-use crate::config::Config;
-use crate::data::{DataError, Named};
-use crate::evaluate::{CodeSource, Evaluation, Samples, evaluate};
-use crate::export::{ExportError, TrainedRun};
-use crate::inference::Engine;
-use crate::train::{Ending, Observer, Session, TrainError};
+use crate::data::{DataError, DataFacts, Named, Samples};
+use crate::run::{
+    CheckpointError, Config, Ending, Family, Figures, Learner, Observer, Session, TrainError,
+    Weights,
+};
 
 /// How work on a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +26,11 @@ pub enum Work {
 }
 
 /// Where and how runs are worked on.
-#[derive(Clone, Copy)]
-pub struct Worker<'a> {
+pub struct Worker<'a, F: Family> {
     /// Where the data lie, as the command line and the environment say.
     pub data: &'a Named,
-    /// What finds codes.
-    pub engine: &'a dyn Engine,
+    /// What learners compute with.
+    pub backend: &'a F::Backend,
     /// Try again what failed and would fail again.
     pub retry_failed: bool,
     /// How long to wait for a run that another process has: after the loss of a node its lock may linger.
@@ -48,20 +47,20 @@ enum AttemptError {
     #[error(transparent)]
     Train(#[from] TrainError),
     #[error(transparent)]
-    Open(#[from] ExportError),
+    Open(#[from] CheckpointError),
     #[error("evaluation: {0}")]
     Evaluate(#[from] candle_core::Error),
     #[error("the test set is empty: give more data")]
     NoTest,
-    #[error("evaluation on the {0} set gave a figure that is not finite; lower the learning rates")]
-    NotFinite(&'static str),
+    #[error("evaluation on the {0} set gave a {1} that is not finite; lower the learning rates")]
+    NotFinite(&'static str, String),
 }
 
 impl AttemptError {
     /// Whether the same configuration on the same data would fail again.
     fn repeats(&self) -> bool {
         match self {
-            Self::Data(DataError::Config { .. }) | Self::NoTest | Self::NotFinite(_) => true,
+            Self::Data(DataError::Config { .. }) | Self::NoTest | Self::NotFinite(..) => true,
             Self::Train(error) => matches!(
                 error,
                 TrainError::Diverged { .. }
@@ -74,7 +73,7 @@ impl AttemptError {
     }
 }
 
-impl Worker<'_> {
+impl<F: Family> Worker<'_, F> {
     /// Does a run, or what is left of it, unless it is done or another process is at it. May be killed at any time: what is done
     /// again then comes to the same.
     ///
@@ -84,7 +83,7 @@ impl Worker<'_> {
     /// returned as [`Work::Failed`].
     pub fn work(
         &self,
-        run: &SweptRun<'_>,
+        run: &SweptRun<'_, F>,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Work, SweepError> {
@@ -119,7 +118,7 @@ impl Worker<'_> {
 
     fn attempt(
         &self,
-        run: &SweptRun<'_>,
+        run: &SweptRun<'_, F>,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<Outcome>, AttemptError> {
@@ -131,7 +130,6 @@ impl Worker<'_> {
             ..run.entry.config.clone()
         };
         let splits = config.data.load(None, config.seed)?;
-        let peak = f64::from(splits.peak);
         let (validation, test) = (splits.validation.clone(), splits.test.clone());
         if test.is_empty() {
             return Err(AttemptError::NoTest);
@@ -139,7 +137,7 @@ impl Worker<'_> {
         let session = Session {
             folder: files,
             config,
-            engine: self.engine,
+            backend: self.backend,
             resume: files.checkpoint().exists(),
             start: None,
         };
@@ -148,41 +146,36 @@ impl Worker<'_> {
             return Ok(None);
         }
 
-        let best = TrainedRun::open(files)?;
-        let measure = |samples: &Samples, noise| -> Result<Evaluation, AttemptError> {
-            Ok(evaluate(
-                &best.model,
-                samples,
-                config,
-                peak,
-                self.engine,
-                CodeSource::Encoder,
-                noise,
-            )?)
+        let weights = Weights::read(&files.best())?;
+        let facts: &DataFacts = weights.data();
+        let mut best = F::learner(config, facts, self.backend)?;
+        best.set_model(weights.tensors())
+            .map_err(|error| CheckpointError::of_state("best.safetensors", &error))?;
+        let measure = |set: &'static str, samples: &Samples, noise| {
+            let figures = best.measure(samples, noise)?;
+            match figures.not_finite() {
+                Some(name) => Err(AttemptError::NotFinite(set, name.to_owned())),
+                None => Ok(figures),
+            }
         };
-        let validation = measure(&Samples::new(validation)?, None)?;
+        let validation: Figures = measure("validation", &Samples::new(validation)?, None)?;
         let samples = Samples::new(test)?;
-        let test = measure(&samples, None)?;
+        let test = measure("test", &samples, None)?;
         let mut denoising = Vec::new();
-        for &sigma in &run.entry.noise {
-            // FISTA on a large set takes minutes; to begin again with it is no loss.
+        for &noise in &run.entry.noise {
+            // Inference on a large set takes minutes; to begin again with it is no loss.
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            denoising.push(measure(&samples, Some(sigma))?);
-        }
-        if !validation.is_finite() {
-            return Err(AttemptError::NotFinite("validation"));
-        }
-        if !denoising.iter().chain([&test]).all(Evaluation::is_finite) {
-            return Err(AttemptError::NotFinite("test"));
+            let figures = measure("test", &samples, Some(noise))?;
+            denoising.push(Denoising { noise, figures });
         }
         Ok(Some(Outcome {
             version: Outcome::VERSION,
             id: run.entry.id.clone(),
             commit: crate::COMMIT.to_owned(),
             epochs: trained.epochs,
-            best_epoch: best.epoch,
+            best_epoch: weights.epoch(),
             validation,
             test,
             denoising,
@@ -191,7 +184,11 @@ impl Worker<'_> {
     }
 }
 
-fn failed(run: &SweptRun<'_>, error: &AttemptError, lock: &Lock) -> Result<Work, SweepError> {
+fn failed<F: Family>(
+    run: &SweptRun<'_, F>,
+    error: &AttemptError,
+    lock: &Lock,
+) -> Result<Work, SweepError> {
     let (message, repeats) = (error.to_string(), error.repeats());
     let recorded = run.fail(message.clone(), repeats, lock);
     // What went wrong first is what has to be told.

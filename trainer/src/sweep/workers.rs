@@ -1,4 +1,4 @@
-//! What does a run for the [`Supervisor`]: how it is started, told to stop, and what it leaves.
+//! What does a run for its supervisor: how it is started, told to stop, and what it leaves.
 
 use std::any::Any;
 use std::io::{BufRead, BufReader, Read};
@@ -10,26 +10,45 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use super::folder::PATIENCE;
-use super::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor};
+use super::folder::{PATIENCE, SweepFolder};
 use super::worker::{Work, Worker};
 use super::{Entry, SweepError};
-use crate::inference::Engine;
+use crate::data::Named;
+use crate::run::{EpochRecord, Family, LogError, Observer};
 use crate::storage::StorageError;
-use crate::train::{EpochRecord, LogError, Observer};
+
+/// Environment variable that hands a worker its entry: the one that HyperQueue sets.
+pub const ENTRY_VARIABLE: &str = "HQ_ENTRY";
+/// Exit status of a worker that another process keeps from its run.
+pub const HELD: u8 = 75;
+/// Exit status of a worker, or of a supervisor, that was stopped.
+pub const STOPPED: u8 = 130;
 
 /// How long to wait for what a process that has ended said last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What runs are done by.
-pub enum Workers<'a> {
+pub enum Workers<'a, F: Family> {
     /// A process each of this program, on the processor, so that one that crashes or runs out of memory leaves the others. A worker
     /// holds on to its supervisor by its standard input: at its end (the supervisor stops, or is killed) the worker saves its state
     /// and goes.
     Processes(PathBuf),
-    /// A thread each of this process, by one engine: a GPU works on the runs of a process side by side, while processes would take
+    /// A thread each of this process, by one backend: a GPU works on the runs of a process side by side, while processes would take
     /// turns. One that panics leaves the others; what ends the process ends all, and each goes on from its last epoch.
-    Threads(&'a dyn Engine),
+    Threads(&'a F::Backend),
+}
+
+/// How workers do their runs.
+#[derive(Clone, Copy)]
+pub(super) struct Assignment<'a> {
+    /// Where runs are done.
+    pub(super) folder: &'a SweepFolder,
+    /// Where the data lie, as the command line and the environment say.
+    pub(super) data: &'a Named,
+    /// Threads of each run.
+    pub(super) threads: usize,
+    /// Try again what failed and would fail again.
+    pub(super) retry_failed: bool,
 }
 
 /// A worker at its run. Told to stop when dropped.
@@ -60,15 +79,16 @@ pub(super) enum End {
 
 impl<'scope> Working<'scope> {
     /// Starts a worker on a run; `tell` hears of its epochs.
-    pub(super) fn start(
-        supervisor: &'scope Supervisor<'scope>,
+    pub(super) fn start<F: Family>(
+        workers: &Workers<'scope, F>,
+        assignment: Assignment<'scope>,
         scope: &'scope Scope<'scope, '_>,
-        entry: &'scope Entry,
+        entry: &'scope Entry<F>,
         tell: impl FnMut(u32) + Send + 'static,
     ) -> Result<Self, SweepError> {
-        match &supervisor.workers {
-            Workers::Processes(program) => process(supervisor, program, entry, tell),
-            Workers::Threads(engine) => thread(supervisor, *engine, scope, entry, tell),
+        match workers {
+            Workers::Processes(program) => process(assignment, program, entry, tell),
+            Workers::Threads(backend) => thread(assignment, *backend, scope, entry, tell),
         }
     }
 
@@ -124,27 +144,27 @@ fn cannot_wait(source: std::io::Error) -> SweepError {
     StorageError::new("wait for", Path::new("a worker"), source).into()
 }
 
-fn process<'scope>(
-    supervisor: &Supervisor<'_>,
+fn process<'scope, F: Family>(
+    assignment: Assignment<'_>,
     program: &Path,
-    entry: &Entry,
+    entry: &Entry<F>,
     mut tell: impl FnMut(u32) + Send + 'static,
 ) -> Result<Working<'scope>, SweepError> {
     let text = serde_json::to_string(entry).expect("an entry holds only numbers and texts");
     let mut command = Command::new(program);
     command
         .args(["sweep", "run", "--entry", "--supervised", "--out"])
-        .arg(supervisor.folder.path())
+        .arg(assignment.folder.path())
         .env(ENTRY_VARIABLE, text)
-        .env("RAYON_NUM_THREADS", supervisor.threads.to_string())
+        .env("RAYON_NUM_THREADS", assignment.threads.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // What the environment says, the process inherits.
-    if let Some(data) = &supervisor.data.flag {
+    if let Some(data) = &assignment.data.flag {
         command.arg("--data").arg(data);
     }
-    if supervisor.retry_failed {
+    if assignment.retry_failed {
         command.arg("--retry-failed");
     }
     // Ctrl-C is the supervisor's, which then tells its workers.
@@ -177,11 +197,11 @@ fn process<'scope>(
     })
 }
 
-fn thread<'scope>(
-    supervisor: &'scope Supervisor<'scope>,
-    engine: &'scope dyn Engine,
+fn thread<'scope, F: Family>(
+    assignment: Assignment<'scope>,
+    backend: &'scope F::Backend,
     scope: &'scope Scope<'scope, '_>,
-    entry: &'scope Entry,
+    entry: &'scope Entry<F>,
     tell: impl FnMut(u32) + Send + 'static,
 ) -> Result<Working<'scope>, SweepError> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -191,19 +211,19 @@ fn thread<'scope>(
     let work = move || {
         // Of its own, as a process has them: on shared ones a run would wait for parts of another's work.
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(supervisor.threads)
+            .num_threads(assignment.threads)
             .thread_name(move |_| name.clone())
             .build()
             .map_err(|error| format!("cannot start its threads: {error}"))?;
         let worked = pool.install(|| {
             let worker = Worker {
-                data: supervisor.data,
-                engine,
-                retry_failed: supervisor.retry_failed,
+                data: assignment.data,
+                backend,
+                retry_failed: assignment.retry_failed,
                 patience: PATIENCE,
                 waiting: &|| {},
             };
-            worker.work(&supervisor.folder.run(entry), &mut Epochs(tell), &stop)
+            worker.work(&assignment.folder.run(entry), &mut Epochs(tell), &stop)
         });
         worked.map_err(|error| error.to_string())
     };

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::lista::Lista;
 use crate::storage::write_atomic;
 use crate::sweep::collect::Collected;
 use crate::sweep::{Plan, SweepFolder};
@@ -43,7 +44,7 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let plan = Plan::read(&arguments.plan)?;
+    let plan = Plan::<Lista>::read(&arguments.plan)?;
     let collected = Collected::of(&plan, &SweepFolder::new(&arguments.out));
     let seconds = arguments.seconds;
     let text = match arguments.format() {

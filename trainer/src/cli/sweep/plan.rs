@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::lista::Lista;
 use crate::storage::write_atomic;
 use crate::sweep::Grid;
 
@@ -41,7 +42,7 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let grid = Grid::read(&arguments.grid)?;
-    let plan = grid.plan()?;
+    let plan = grid.plan::<Lista>()?;
     let text = match arguments.format {
         Format::Lines => plan.to_lines(),
         Format::Json => plan.to_json(),

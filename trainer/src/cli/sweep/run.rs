@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::train::{Console, at_terminal, stop_flag};
+use crate::cli::console::Console;
+use crate::cli::train::{at_terminal, stop_flag};
 use crate::cli::{DataFlags, DeviceChoice, exit_with, usage};
 use crate::data::Named;
+use crate::lista::Lista;
 use crate::report::progress::ProgressMode;
 use crate::sweep::folder::PATIENCE;
-use crate::sweep::supervise::{ENTRY_VARIABLE, HELD, STOPPED, Supervisor, Tally};
+use crate::sweep::supervise::{Supervisor, Tally};
 use crate::sweep::worker::{Work, Worker};
+use crate::sweep::workers::{ENTRY_VARIABLE, HELD, STOPPED};
 use crate::sweep::workers::{Epochs, Workers};
 use crate::sweep::{Entry, Plan, SweepFolder};
 
@@ -78,11 +81,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "--entry: the environment variable {ENTRY_VARIABLE} holds no run; HyperQueue sets it with --from-json or --each-line"
             ))
         })?;
-        return arguments.one(&Entry::parse(&text, ENTRY_VARIABLE)?, &folder);
+        return arguments.one(&Entry::<Lista>::parse(&text, ENTRY_VARIABLE)?, &folder);
     }
     // Clap has seen to it that there is a plan without --entry.
     let path = arguments.plan.as_deref().unwrap_or(Path::new(""));
-    let plan = Plan::read(path)?;
+    let plan = Plan::<Lista>::read(path)?;
     match arguments.index {
         Some(index) => arguments.one(plan.entry(index)?, &folder),
         None => arguments.all(path, &plan, &folder),
@@ -91,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 impl Arguments {
     /// Where the data of these runs are; refuses a flag that none of them can use.
-    fn named(&self, entries: &[Entry]) -> anyhow::Result<Named> {
+    fn named(&self, entries: &[Entry<Lista>]) -> anyhow::Result<Named> {
         let named = self.data.named();
         let Some(path) = &named.flag else {
             return Ok(named);
@@ -121,7 +124,7 @@ impl Arguments {
         Ok(named)
     }
 
-    fn one(&self, entry: &Entry, folder: &SweepFolder) -> anyhow::Result<()> {
+    fn one(&self, entry: &Entry<Lista>, folder: &SweepFolder) -> anyhow::Result<()> {
         let run = folder.run(entry);
         let name = format!("run {} {}", entry.index, entry.id);
         let data = self.named(std::slice::from_ref(entry))?;
@@ -130,7 +133,7 @@ impl Arguments {
             true => stop_with_supervisor()?,
             false => stop_flag(false)?,
         };
-        let engine = self.device.open()?;
+        let backend = self.device.open()?;
         // The supervisor itself looks again, and has other runs to do meanwhile.
         let seconds = if self.supervised { 0 } else { self.wait };
         let waiting = || {
@@ -142,7 +145,7 @@ impl Arguments {
             patience: Duration::from_secs(u64::from(seconds)).max(PATIENCE),
             waiting: &waiting,
             data: &data,
-            engine: engine.as_ref(),
+            backend: backend.as_ref(),
             retry_failed: self.retry_failed,
         };
         let work = if self.supervised {
@@ -182,7 +185,7 @@ impl Arguments {
         }
     }
 
-    fn all(&self, path: &Path, plan: &Plan, folder: &SweepFolder) -> anyhow::Result<()> {
+    fn all(&self, path: &Path, plan: &Plan<Lista>, folder: &SweepFolder) -> anyhow::Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let gpu = self.device.gpu()?;
         let default_jobs = gpu.as_ref().map_or(cores, |gpu| gpu.concurrent_runs());

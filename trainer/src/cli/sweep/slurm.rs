@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::cli::{DataFlags, DeviceChoice, usage};
+use crate::lista::Lista;
 use crate::storage::write_atomic;
 use crate::sweep::Plan;
 use crate::sweep::slurm::Script;
@@ -62,7 +63,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let plan = Plan::read(&arguments.plan)?;
+    let plan = Plan::<Lista>::read(&arguments.plan)?;
     let runs = plan.entries().len();
     for (flag, value) in [
         ("--cpus", Some(arguments.cpus)),

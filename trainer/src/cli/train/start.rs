@@ -4,12 +4,12 @@ use sparsecode_formats::Variant;
 
 use super::Arguments;
 use crate::cli::usage;
-use crate::config::Config;
 use crate::data::{DataConfig, Splits};
-use crate::export::TrainedRun;
-use crate::inference::InferenceConfig;
-use crate::train::length::enough_epochs;
-use crate::train::{Checkpoint, RunFolder};
+use crate::deploy::TrainedRun;
+use crate::lista::inference::InferenceConfig;
+use crate::lista::remarks::enough_epochs;
+use crate::lista::{Config, Lista};
+use crate::run::{Checkpoint, RunFolder};
 
 /// Learning rate of an encoder for a dictionary that stays, and γ. On a dictionary of an ECG, whose codes by FISTA have an energy of 9.07,
 /// 800 steps came to 9.80; with a rate of 3e-3 to 10.11, with γ = 0 to 10.49 (and at 3e-4 to 11.55), from a random start to 10.50.
@@ -24,7 +24,9 @@ pub(super) fn in_units_of_dictionary(
 ) -> anyhow::Result<Splits> {
     let facts = match start {
         Some(run) => run.facts.clone(),
-        None => Checkpoint::read(&folder.checkpoint())?.data().clone(),
+        None => Checkpoint::read::<Lista>(&folder.checkpoint())?
+            .data()
+            .clone(),
     };
     let (shape, preprocessing) = facts.parse()?;
     let found = (splits.shape, splits.preprocessing.contrast);
@@ -57,22 +59,22 @@ impl Arguments {
             ));
         };
         let from = Config::read(&RunFolder::new(from).config())?;
-        if base.variant == Variant::Do {
+        if base.family.variant == Variant::Do {
             if self.preset.is_some() {
                 return Err(usage(
                     "--frozen-decoder: a DO preset has no encoder to learn; choose sdl",
                 ));
             }
-            base.variant = Variant::Sdl;
-            base.optimizer.encoder_learning_rate = FROZEN_RATE;
+            base.family.variant = Variant::Sdl;
+            base.family.optimizer.encoder_learning_rate = FROZEN_RATE;
         }
-        base.optimizer.frozen_decoder = true;
-        base.model.code_dim = from.model.code_dim;
-        base.model.hidden_dim = from.model.hidden_dim;
-        base.inference = InferenceConfig {
+        base.family.optimizer.frozen_decoder = true;
+        base.family.model.code_dim = from.family.model.code_dim;
+        base.family.model.hidden_dim = from.family.model.hidden_dim;
+        base.family.inference = InferenceConfig {
             variance_weight: 0.0,
             encoder_weight: FROZEN_ENCODER_WEIGHT,
-            ..from.inference
+            ..from.family.inference
         };
         Ok(base)
     }
@@ -84,7 +86,7 @@ impl Arguments {
             self.file_table()
                 .is_some_and(|table| table.contains_key(key))
         };
-        let is_fresh_encoder = config.optimizer.frozen_decoder && !self.resume;
+        let is_fresh_encoder = config.family.optimizer.frozen_decoder && !self.resume;
         let of_run = self.preset.is_none() && self.config.is_none() && !is_fresh_encoder;
         by_flag || self.set.iter().any(is_key) || in_file() || of_run
     }

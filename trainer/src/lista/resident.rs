@@ -1,0 +1,97 @@
+//! Backends, and runs that live on a device of their own.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::Result;
+
+use super::config::Config;
+use super::evaluate::Evaluation;
+use super::inference::{CpuEngine, Engine, PlainFista};
+use super::step::{BatchFigures, Stepper};
+use crate::data::Samples;
+use crate::run::Divergence;
+
+/// What an engine takes to its device.
+#[derive(Clone, Copy)]
+pub struct ResidentRun<'a> {
+    /// What the run is.
+    pub config: &'a Config,
+    /// What it learns from.
+    pub train: &'a Samples,
+    /// What it is validated on.
+    pub validation: &'a Samples,
+    /// Parameters and moments to begin with.
+    pub stepper: &'a Stepper,
+    /// Peak of the data in raw units.
+    pub peak: f64,
+}
+
+/// The constants of one step's updates: `1/√(1 − β₂ᵗ)` and `rate/(1 − β₁ᵗ)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Of the decoder's parameters.
+    pub decoder: (f64, f64),
+    /// Of the encoder's.
+    pub encoder: (f64, f64),
+}
+
+/// A run whose data, parameters and moments live on its engine's device from the first step to the last.
+pub trait Resident {
+    /// Says in which order an epoch takes the samples, and how its steps update.
+    ///
+    /// # Errors
+    ///
+    /// What the device says.
+    fn begin_epoch(&mut self, order: &[u32], updates: &[Update]) -> Result<()>;
+
+    /// Takes steps on these batches of the epoch, from the first on, as many as are done in a moment; at least one. Returns the
+    /// figures of each, and why the batch after them could not be taken, which leaves the parameters as they were before it.
+    ///
+    /// # Errors
+    ///
+    /// What the device says.
+    fn steps(&mut self, batches: Range<usize>) -> Result<(Vec<BatchFigures>, Option<Divergence>)>;
+
+    /// Measures the model as it stands on the validation set.
+    ///
+    /// # Errors
+    ///
+    /// What the device says.
+    fn evaluate(&mut self) -> Result<Evaluation>;
+
+    /// Brings parameters and moments back; `steps` have been taken since the run began.
+    ///
+    /// # Errors
+    ///
+    /// What the device says.
+    fn store(&mut self, learner: &mut Stepper, steps: u64) -> Result<()>;
+}
+
+/// An engine, and what hosts whole runs on a device of its own.
+pub trait Backend: Engine {
+    /// Takes a whole run to the engine's own device, if it has one that can do what the run asks for. What it learns there is what
+    /// [`Stepper::step`] would have, but for rounding.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot hold the run.
+    fn resident(&self, _run: &ResidentRun<'_>) -> Result<Option<Box<dyn Resident>>> {
+        Ok(None)
+    }
+
+    /// How many runs with a linear decoder this engine's device has room for at the same time, a thread each; at least 1.
+    fn concurrent_runs(&self) -> usize {
+        1
+    }
+
+    /// This engine where so many runs go at a time: each has its share of the device. Bits stay the same. `None` if there is
+    /// nothing to share.
+    fn shared_by(&self, _runs: usize) -> Option<Arc<dyn Backend>> {
+        None
+    }
+}
+
+impl Backend for CpuEngine {}
+
+impl Backend for PlainFista {}
