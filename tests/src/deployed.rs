@@ -5,10 +5,10 @@ use sparsecode_formats::{ModelFile, OwnedDecoder, OwnedModel};
 use sparsecode_runtime::{
     CodeBuffer, ModelView, Refine, Refinement, SparseCodeBuf, Start, WorkspaceBuf,
 };
-use sparsecode_trainer::inference::{
+use sparsecode_trainer::lista::inference::{
     Energy, Engine, Inference, InferenceConfig, StepRule, Stopping,
 };
-use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
+use sparsecode_trainer::lista::model::{Autoencoder, Decoder, Encoder};
 
 /// The model of a file in the trainer's orientation, scales applied.
 ///

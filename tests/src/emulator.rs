@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use sparsecode_trainer::cuda::{CudaEngine, Facts, Gpu, GpuError, Launch, Memory};
+use sparsecode_trainer::lista::cuda::{CudaEngine, Facts, Gpu, GpuError, Launch, Memory};
 
 use crate::{skipped, workspace};
 

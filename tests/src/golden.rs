@@ -14,7 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use sparsecode_formats::{AlignedBytes, ModelFile, WeightType};
 use sparsecode_runtime::Refine;
 use sparsecode_trainer::COMMIT;
-use sparsecode_trainer::inference::Engine;
+use sparsecode_trainer::lista::inference::Engine;
 use sparsecode_trainer::storage::write_atomic;
 
 use crate::deployed::{autoencoder, trainer_refine};

@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
-use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::inference::{
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Lista;
+use sparsecode_trainer::lista::inference::{
     Energy, Engine, Inference, InferenceConfig, PlainFista, StepRule,
 };
-use sparsecode_trainer::model::Decoder;
+use sparsecode_trainer::lista::model::Decoder;
 use sparsecode_trainer::rng::{Stream, generator};
-use sparsecode_trainer::train::{
+use sparsecode_trainer::run::{
     Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolder, TrainError, Trainer,
 };
 
@@ -266,7 +267,7 @@ pub fn train_on(
 ) -> std::result::Result<Trained, TrainError> {
     let mut trainer = Trainer::new(config.clone(), splits, engine)?;
     if folder.checkpoint().exists() {
-        trainer.restore(&Checkpoint::read(&folder.checkpoint())?)?;
+        trainer.restore(&Checkpoint::read::<Lista>(&folder.checkpoint())?)?;
     }
     let flag = AtomicBool::new(false);
     let mut watcher = Watcher {

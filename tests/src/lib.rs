@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use sparsecode_trainer::inference::{Engine, open_gpu};
+use sparsecode_trainer::lista::inference::Engine;
+use sparsecode_trainer::lista::open_gpu;
 
 /// The workspace's folder.
 pub fn workspace() -> &'static Path {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
-use sparsecode_trainer::config::Config;
-use sparsecode_trainer::inference::{Energy, Engine, Inference, InferenceConfig, PlainFista};
-use sparsecode_trainer::model::{Autoencoder, Decoder, Encoder};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::inference::{
+    Energy, Engine, Inference, InferenceConfig, PlainFista,
+};
+use sparsecode_trainer::lista::model::{Autoencoder, Decoder, Encoder};
 
 use crate::shared;
 

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::export::TrainedRun;
-use sparsecode_trainer::inference::{Engine, PlainFista};
+use sparsecode_trainer::deploy::TrainedRun;
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::inference::{Engine, PlainFista};
+use sparsecode_trainer::run::{RunFolder, Silent, Trainer};
 use sparsecode_trainer::storage::write_atomic;
-use sparsecode_trainer::train::{RunFolder, Silent, Trainer};
 
 /// One epoch of a few batches on built-in data.
 pub const FEW_STEPS: [&str; 5] = [

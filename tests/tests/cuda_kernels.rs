@@ -9,15 +9,16 @@ use sparsecode_tests::kernels::{
     Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, uniform,
     values,
 };
-use sparsecode_trainer::config::Config;
-use sparsecode_trainer::cuda::CudaEngine;
 use sparsecode_trainer::data::{Dataset, Named, Restore};
-use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Lista;
+use sparsecode_trainer::lista::cuda::CudaEngine;
+use sparsecode_trainer::lista::inference::{CpuEngine, Engine, Stopping};
 use sparsecode_trainer::report::progress::ProgressMode;
+use sparsecode_trainer::run::{Checkpoint, Ending, RunFolder, TrainError};
 use sparsecode_trainer::sweep::supervise::Supervisor;
 use sparsecode_trainer::sweep::workers::Workers;
 use sparsecode_trainer::sweep::{Grid, Outcome, SweepFolder};
-use sparsecode_trainer::train::{Checkpoint, Ending, RunFolder, TrainError};
 
 fn emulated() -> CudaEngine {
     Emulator::new(Order::Forward).engine()
@@ -335,7 +336,7 @@ fn the_last_epoch_is_saved() {
         let trained = train(&emulated(), &config, &folder, None).unwrap();
         assert_eq!(trained.ending, ending);
         let last = trained.epochs.last().unwrap().epoch;
-        let checkpoint = Checkpoint::read(&folder.checkpoint()).unwrap();
+        let checkpoint = Checkpoint::read::<Lista>(&folder.checkpoint()).unwrap();
         assert_eq!(checkpoint.position().epoch(), last, "{ending:?}");
     }
 }

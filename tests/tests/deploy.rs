@@ -12,14 +12,16 @@ use sparsecode_runtime::{Refine, Stop, ram_bytes};
 use sparsecode_tests::deployed::{Runner, inference_config, trainer_refine};
 use sparsecode_tests::papers::{Golden, flat};
 use sparsecode_tests::{max_difference, runs, shared};
-use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::DataFacts;
+use sparsecode_trainer::data::Samples;
 use sparsecode_trainer::data::{DataConfig, MnistConfig};
-use sparsecode_trainer::evaluate::deployed::measure;
-use sparsecode_trainer::evaluate::{self, CodeSource, Samples};
-use sparsecode_trainer::export::{HostModel, TrainedRun};
-use sparsecode_trainer::inference::{Energy, PlainFista};
-use sparsecode_trainer::model::{Decoder, Encoder};
-use sparsecode_trainer::train::{DataFacts, RunFolder};
+use sparsecode_trainer::deploy::measure::measure;
+use sparsecode_trainer::deploy::{HostModel, TrainedRun};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::evaluate::{self, CodeSource};
+use sparsecode_trainer::lista::inference::{Energy, PlainFista};
+use sparsecode_trainer::lista::model::{Decoder, Encoder};
+use sparsecode_trainer::run::RunFolder;
 
 /// What f32 sums in another order may differ by, in preprocessed units.
 const ROUNDING: f32 = 1e-5;

@@ -17,11 +17,11 @@ use sparsecode_formats::{
 use sparsecode_tests::papers::Golden;
 use sparsecode_tests::shared;
 use sparsecode_tests::tools::{ready, xtask};
-use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::DataFacts;
 use sparsecode_trainer::data::npy::write_npy_f32;
 use sparsecode_trainer::data::{DataConfig, MnistConfig};
-use sparsecode_trainer::export::TrainedRun;
-use sparsecode_trainer::train::DataFacts;
+use sparsecode_trainer::deploy::TrainedRun;
+use sparsecode_trainer::lista::Config;
 
 /// What a developer command prints as JSON; it must succeed.
 fn report(arguments: &[&str]) -> Value {

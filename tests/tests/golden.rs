@@ -4,8 +4,8 @@
 use candle_core::{Device, Tensor};
 use sparsecode_tests::max_difference;
 use sparsecode_tests::papers::{Golden, Start, flat};
-use sparsecode_trainer::inference::{Energy, Engine, InferenceConfig, PlainFista, Stopping};
-use sparsecode_trainer::train::Learner;
+use sparsecode_trainer::lista::Stepper;
+use sparsecode_trainer::lista::inference::{Energy, Engine, InferenceConfig, PlainFista, Stopping};
 
 const MODELS: [(&str, &str, &str); 3] = [
     ("reference.safetensors", "vdl", "mnist/vdl"),
@@ -192,7 +192,7 @@ fn a_training_step_agrees() {
             return;
         };
         let config = golden.config(prefix, preset);
-        let mut learner = Learner::new(golden.model(prefix), &config).unwrap();
+        let mut learner = Stepper::new(golden.model(prefix), &config).unwrap();
         let outcome = learner
             .step(&golden.inputs, 0, &config, &PlainFista)
             .unwrap();

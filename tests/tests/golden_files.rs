@@ -5,7 +5,7 @@ use sparsecode_runtime::Start;
 use sparsecode_tests::deployed::Runner;
 use sparsecode_tests::golden::{self, MODELS, Tensors, WEIGHTS};
 use sparsecode_tests::{max_difference, workspace};
-use sparsecode_trainer::inference::PlainFista;
+use sparsecode_trainer::lista::inference::PlainFista;
 use std::path::PathBuf;
 
 /// What codes and reconstructions may differ by: other orders of summation in f32.

@@ -4,8 +4,8 @@ use sparsecode_tests::gpu;
 use sparsecode_tests::kernels::{
     Problem, SIZES, VARIANTS, compare, distance, short_run, train, values,
 };
-use sparsecode_trainer::inference::{CpuEngine, Engine};
-use sparsecode_trainer::train::RunFolder;
+use sparsecode_trainer::lista::inference::{CpuEngine, Engine};
+use sparsecode_trainer::run::RunFolder;
 
 #[test]
 fn codes_are_the_references() {

@@ -6,9 +6,9 @@ use sparsecode_runtime::{
 };
 use sparsecode_tests::runs;
 use sparsecode_trainer::data::Dataset;
-use sparsecode_trainer::evaluate::deployed::measure;
-use sparsecode_trainer::export::{Calibration, HostModel, HostRefine, TrainedRun};
-use sparsecode_trainer::inference::CpuEngine;
+use sparsecode_trainer::deploy::measure::measure;
+use sparsecode_trainer::deploy::{Calibration, HostModel, HostRefine, TrainedRun};
+use sparsecode_trainer::lista::inference::CpuEngine;
 
 /// Runs with each kind of patch: images, windows of signals, with and without a contrast of their own.
 fn trained() -> Vec<(&'static str, TrainedRun, Dataset, Dataset)> {

@@ -10,12 +10,13 @@ use sparsecode_formats::{Activations, AlignedBytes, OwnedModel, WeightType};
 use sparsecode_runtime::{ModelView, SparseCodeBuf, WorkspaceBuf};
 use sparsecode_tests::golden::{Tensors, write_tensors};
 use sparsecode_tests::runs;
-use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::npy::{read_npy_f32, write_npy_f32};
-use sparsecode_trainer::export::{Calibration, HostModel, TrainedRun, import_torch};
-use sparsecode_trainer::model::Autoencoder;
+use sparsecode_trainer::deploy::{Calibration, HostModel, TrainedRun, import_torch};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Lista;
+use sparsecode_trainer::lista::model::Autoencoder;
 use sparsecode_trainer::rng::{Stream, generator};
-use sparsecode_trainer::train::{Checkpoint, RunFolder};
+use sparsecode_trainer::run::{Checkpoint, RunFolder};
 use tempfile::TempDir;
 
 /// Mutations of each file.
@@ -265,7 +266,7 @@ fn damaged_files_of_a_run_work_or_say_what_is_wrong() {
                     .map(|run| drop(run.export(WeightType::I8)))
                     .map_err(|e| e.to_string())
             } else {
-                Checkpoint::read(&target)
+                Checkpoint::read::<Lista>(&target)
                     .map(drop)
                     .map_err(|e| e.to_string())
             };

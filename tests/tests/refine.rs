@@ -12,7 +12,7 @@ use sparsecode_runtime::{
 use sparsecode_tests::golden::{Tensors, read_tensors};
 use sparsecode_tests::{runs, workspace};
 use sparsecode_trainer::data::Dataset;
-use sparsecode_trainer::export::{Calibration, HostModel, HostRefine, TrainedRun};
+use sparsecode_trainer::deploy::{Calibration, HostModel, HostRefine, TrainedRun};
 
 /// A model of every kind of encoder and decoder, and samples of its data.
 fn trained() -> Vec<(&'static str, TrainedRun, Dataset)> {

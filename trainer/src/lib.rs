@@ -10,7 +10,7 @@ pub mod cli;
 pub mod data;
 pub mod deploy;
 pub mod lista;
-mod optim;
+pub mod optim;
 pub mod report;
 pub mod rng;
 pub mod run;

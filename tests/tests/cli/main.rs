@@ -30,11 +30,11 @@ use sparsecode_formats::{AlignedBytes, Contrast, ModelFile};
 use sparsecode_tests::golden::{Tensors, read_tensors, write_tensors};
 use sparsecode_tests::papers::flat;
 use sparsecode_tests::{max_difference, program, runs, shared, skipped};
-use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::npy::{read_npy_f32, write_npy_f32};
 use sparsecode_trainer::data::{dead_leaves_image, ecg_signal};
-use sparsecode_trainer::export::{HostModel, TrainedRun};
-use sparsecode_trainer::train::{Checkpoint, RunFolder, Weights};
+use sparsecode_trainer::deploy::{HostModel, TrainedRun};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::run::{Checkpoint, RunFolder, Weights};
 use tempfile::TempDir;
 
 const COMMANDS: [&[&str]; 19] = [

@@ -1,6 +1,7 @@
 //! `train`: runs, resume, interruptions.
 
-use sparsecode_trainer::inference::CpuEngine;
+use sparsecode_trainer::lista::Lista;
+use sparsecode_trainer::lista::inference::CpuEngine;
 
 use super::*;
 
@@ -104,7 +105,7 @@ fn same_state(a: &Path, b: &Path) {
         assert!(bits(values) == bits(&theirs[name].1), "{name} differs");
     }
     let position = |folder: &RunFolder| {
-        let checkpoint = Checkpoint::read(&folder.checkpoint()).unwrap();
+        let checkpoint = Checkpoint::read::<Lista>(&folder.checkpoint()).unwrap();
         (checkpoint.position().epoch(), checkpoint.position().best())
     };
     assert_eq!(position(&a), position(&b));
@@ -151,7 +152,7 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut message).unwrap();
     // So that nothing which `&&` puts behind it takes half a model for a whole one.
     assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
-    let checkpoint = Checkpoint::read(&RunFolder::new(&out).checkpoint()).unwrap();
+    let checkpoint = Checkpoint::read::<Lista>(&RunFolder::new(&out).checkpoint()).unwrap();
     assert!(
         checkpoint.position().epoch() < EPOCHS,
         "the run was over before it was interrupted"
@@ -235,14 +236,14 @@ fn a_kill_leaves_whole_files() {
         child.kill().unwrap();
         child.wait().unwrap();
         if delay >= 45 || files.checkpoint().exists() {
-            Checkpoint::read(&files.checkpoint()).unwrap();
+            Checkpoint::read::<Lista>(&files.checkpoint()).unwrap();
         }
         if files.best().exists() {
             Weights::read(&files.best()).unwrap();
         }
         Config::read(&files.config()).unwrap();
         // What was saved goes on.
-        if let Ok(checkpoint) = Checkpoint::read(&files.checkpoint()) {
+        if let Ok(checkpoint) = Checkpoint::read::<Lista>(&files.checkpoint()) {
             let epochs = checkpoint.position().epoch() + 1;
             let output = train("dead-leaves/vdl", &out, epochs, &["--resume"]);
             assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

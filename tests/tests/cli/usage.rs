@@ -228,7 +228,7 @@ fn runs_and_model_files_are_told_apart() {
 #[cfg(feature = "cuda")]
 #[test]
 fn without_a_driver_it_says_so_or_uses_the_processor() {
-    use sparsecode_trainer::cuda::{CudaEngine, GpuError};
+    use sparsecode_trainer::lista::cuda::{CudaEngine, GpuError};
 
     // With a driver but no GPU, the reason is an error of the driver's.
     let is_absent = |error: GpuError| match error {

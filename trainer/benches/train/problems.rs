@@ -6,13 +6,13 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::Samples;
 use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::evaluate::Samples;
-use sparsecode_trainer::inference::{CpuEngine, Engine, Inference, InferenceConfig};
-use sparsecode_trainer::inference::{Energy, StepRule, Stopping};
-use sparsecode_trainer::model::{Autoencoder, Decoder};
-use sparsecode_trainer::train::Learner;
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Stepper;
+use sparsecode_trainer::lista::inference::{CpuEngine, Engine, Inference, InferenceConfig};
+use sparsecode_trainer::lista::inference::{Energy, StepRule, Stopping};
+use sparsecode_trainer::lista::model::{Autoencoder, Decoder};
 
 use crate::measure::Effort;
 
@@ -27,7 +27,7 @@ pub(crate) struct Models {
 pub(crate) struct Trained {
     pub(crate) name: String,
     pub(crate) config: Config,
-    pub(crate) learner: Learner,
+    pub(crate) learner: Stepper,
     pub(crate) samples: Samples,
 }
 
@@ -105,7 +105,7 @@ impl Models {
         let config = Config::preset(&format!("{}/{model}", sizes.name()))?;
         let samples = Samples::new(self.splits.train.clone())?;
         let autoencoder = Autoencoder::init(
-            &config.model,
+            &config.family.model,
             samples.inputs.dim(1)?,
             config.has_encoder(),
             31,
@@ -114,7 +114,7 @@ impl Models {
         )?;
         let mut trained = Trained {
             name: format!("{} {}", sizes.name(), model),
-            learner: Learner::new(autoencoder, &config)?,
+            learner: Stepper::new(autoencoder, &config)?,
             config,
             samples,
         };
@@ -155,8 +155,8 @@ impl Trained {
         let start = match &codes {
             Some(codes) => codes.clone(),
             None => Tensor::full(
-                self.config.inference.initial_code as f32,
-                (inputs.dim(0)?, self.config.model.code_dim),
+                self.config.family.inference.initial_code as f32,
+                (inputs.dim(0)?, self.config.family.model.code_dim),
                 &Device::Cpu,
             )?,
         };
@@ -164,7 +164,7 @@ impl Trained {
             &model.decoder,
             &inputs,
             codes.as_ref(),
-            &self.config.inference,
+            &self.config.family.inference,
         );
         // G and c, once for all engines.
         energy.gradient(&start)?;

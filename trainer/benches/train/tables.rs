@@ -1,9 +1,9 @@
 //! The tables.
 
 use candle_core::{DType, Device, Tensor};
-use sparsecode_trainer::inference::{CpuEngine, Engine, PlainFista};
-use sparsecode_trainer::model::Decoder;
-use sparsecode_trainer::train::{EpochRecord, LogError, Observer, RunFolder, Trainer};
+use sparsecode_trainer::lista::inference::{CpuEngine, Engine, PlainFista};
+use sparsecode_trainer::lista::model::Decoder;
+use sparsecode_trainer::run::{EpochRecord, LogError, Observer, RunFolder, Trainer};
 
 use crate::measure::{Effort, fastest, thread_counts, with_threads};
 use crate::problems::{Dimensions, MadeUp, Models, Sizes};

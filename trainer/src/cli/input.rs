@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use sparsecode_formats::InputFacts;
 
 use super::usage;
-use crate::data::recording::Hints;
+use crate::data::Hints;
 use crate::data::{Column, DataError, Decimal};
 use crate::deploy::given::{ArrayKind, Given, GivenError, Said};
 use crate::deploy::units::{Asked, Fit, InputUnit, Known, Stored, Unit};

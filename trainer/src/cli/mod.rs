@@ -44,7 +44,7 @@ use clap::{
 use sparsecode_formats::{NumberType, WeightType};
 
 use crate::data::DataFacts;
-use crate::data::recording::Hints;
+use crate::data::Hints;
 use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
 use crate::deploy::units::{Fit, Known};
 use crate::deploy::{ExportError, TrainedRun};

@@ -13,6 +13,7 @@
 //! | `dead-leaves`, `vibration`, `ecg` | generated: [`generate`] |
 
 pub mod array;
+mod channel;
 mod contrast;
 mod dialect;
 mod error;
@@ -43,9 +44,10 @@ pub use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Prepr
 
 use crate::rng::{Stream, generator};
 pub use array::NpyConfig;
+pub use channel::{Channel, Hints};
 pub use contrast::{LocalContrast, local_contrast};
 pub use dialect::Decimal;
-pub use error::DataError;
+pub use error::{DataError, PlaceError};
 pub use facts::DataFacts;
 pub use generate::{
     DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
@@ -56,7 +58,7 @@ pub use look::{Column, Look};
 pub use mnist::MnistConfig;
 pub use paths::Paths;
 pub(crate) use paths::has_extension;
-pub use place::{Named, PlaceError};
+pub use place::Named;
 pub use recording::Recording;
 pub use samples::Samples;
 pub use signal::{Normalisation, SignalConfig};

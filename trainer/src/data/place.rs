@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::PlaceError;
 use super::paths::{Paths, has_extension};
 use super::{
     DataConfig, DeadLeavesConfig, GeneratedSignalConfig, ImagesConfig, NpyConfig, SignalConfig,
@@ -27,73 +28,6 @@ impl Named {
             flag: Some(path.into()),
             environment: None,
         }
-    }
-}
-
-/// Why a place cannot be used. Every message names the place and what would do.
-#[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
-    /// The place that the command line or the environment names does not exist.
-    #[error("{said} {}: there is no such file or folder", .path.display())]
-    Missing {
-        /// `--data` or `SPARSECODE_DATA`.
-        said: &'static str,
-        /// The place.
-        path: PathBuf,
-    },
-    /// The place in the configuration does not exist (any more).
-    #[error("{field} is {}, which does not exist; if the data have moved, name their place with --data", .path.display())]
-    Gone {
-        /// `data.path` or `data.folder`.
-        field: &'static str,
-        /// The place, absolute.
-        path: PathBuf,
-    },
-    /// A file where a folder is needed, or a file that the source does not read.
-    #[error("{said} {}: {problem}; {remedy}", .path.display())]
-    Unfit {
-        /// `--data`, `SPARSECODE_DATA`, `data.path` or `data.folder`.
-        said: &'static str,
-        /// The place.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-        /// What would do.
-        remedy: String,
-    },
-    /// A place for data that are generated.
-    #[error(
-        "--data {}: data.source={generated} generates its samples and reads no files; leave --data out, or add --set data.source={instead}",
-        .path.display()
-    )]
-    Generated {
-        /// The place.
-        path: PathBuf,
-        /// The source.
-        generated: &'static str,
-        /// The source that reads such a place.
-        instead: &'static str,
-    },
-    /// A path that `config.toml` cannot hold.
-    #[error("{}: a run's config.toml holds paths in UTF-8; rename the file or folder", .0.display())]
-    NotText(PathBuf),
-    /// The working directory is not known.
-    #[error("{}: {reason}; name it with an absolute path", .path.display())]
-    NoWorkingFolder {
-        /// The place, relative.
-        path: PathBuf,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-}
-
-impl PlaceError {
-    /// Whether the command line is at fault, and not what happened to files.
-    pub(crate) fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Unfit { .. } | Self::Generated { .. } | Self::NotText(_)
-        )
     }
 }
 

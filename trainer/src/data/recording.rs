@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sparsecode_formats::NumberType;
 
-use super::dialect::Decimal;
+use super::channel::{Channel, Hints};
 use super::error::DataError;
 use super::look::{Column, Look, direction, is_time};
 use super::npy::{Stored, write_npy_f32};
@@ -19,43 +19,10 @@ const TABLES: [&str; 2] = ["csv", "tsv"];
 /// Endings of the files that a folder of recordings is searched for.
 pub const EXTENSIONS: [&str; 4] = ["npy", "csv", "tsv", "wav"];
 
-/// What a person says about a file that the file does not say itself.
-///
-/// ```
-/// use sparsecode_trainer::data::recording::Hints;
-/// use sparsecode_trainer::data::{Column, Decimal};
-///
-/// let hints = Hints { column: Some(Column::from("accel")), decimal: Some(Decimal::Comma), ..Hints::default() };
-/// assert_eq!(hints.header, None);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Hints {
-    /// The column of a table, or the channel of a `.wav` or of an array N×channels.
-    pub column: Option<Column>,
-    /// The decimal sign of a table; found from its lines by default.
-    pub decimal: Option<Decimal>,
-    /// Whether the first line of a table holds names; found from its lines by default.
-    pub header: Option<bool>,
-}
-
-/// One column of a table, or one channel of sound or of an array.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Channel {
-    /// Its name in the first line of a table.
-    pub name: Option<String>,
-    /// One value a sample, in the file's unit; integers of a `.wav` are scaled to ±1. What is
-    /// missing is NaN. Empty where `look` is [`Look::Text`] or [`Look::Stamps`].
-    pub values: Vec<f32>,
-    /// What the values look like.
-    pub look: Look,
-    /// The first place without a number, in words, and what stands there.
-    pub(super) gap: Option<String>,
-}
-
 /// A signal file with all its channels.
 ///
 /// ```
-/// use sparsecode_trainer::data::recording::{Hints, Recording};
+/// use sparsecode_trainer::data::{Hints, Recording};
 /// use sparsecode_trainer::data::Column;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

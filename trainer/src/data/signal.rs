@@ -6,11 +6,12 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::channel::Hints;
 use super::dialect::Decimal;
 use super::error::DataError;
 use super::look::{Column, short};
 use super::paths::{Paths, chosen_files, display_name};
-use super::recording::{EXTENSIONS, Hints, Recording};
+use super::recording::{EXTENSIONS, Recording};
 use super::{
     Contrast, Dataset, InputFacts, InputShape, NumberType, Preprocessing, Restore, Splits,
     checked_counts, checked_shape, extent, globally_normalised, mean_and_deviation, range,

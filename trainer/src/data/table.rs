@@ -4,13 +4,13 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::channel::{Channel, Hints};
 use super::dialect::{
     Cell, Decimal, Delimiter, Dialect, Record, Scan, Unclear, cell, dialect, drop_last_delimiters,
     head_length, number, scan, usual_count,
 };
 use super::error::DataError;
 use super::look::{Column, Look, seconds_per_unit};
-use super::recording::{Channel, Hints};
 
 /// A table's text, and what is needed to write it again with other numbers.
 #[derive(Clone, Debug)]

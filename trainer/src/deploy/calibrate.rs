@@ -26,7 +26,7 @@ impl Calibration {
     /// The largest value to represent with `levels` steps above 0. Values are magnitudes; 0 if all of them are.
     ///
     /// ```
-    /// use sparsecode_trainer::export::Calibration;
+    /// use sparsecode_trainer::deploy::Calibration;
     ///
     /// let mut values: Vec<f32> = (0..=1000).map(|i| i as f32 / 1000.0).collect();
     /// values.push(50.0);

@@ -6,8 +6,8 @@ use sparsecode_formats::{Contrast, ModelSpec, NumberType};
 
 use crate::data::npy::{Array, Stored as StoredArray};
 use crate::data::picture::{self, Pixels};
-use crate::data::recording::{Hints, Recording};
 use crate::data::{Column, DataError, has_extension, short};
+use crate::data::{Hints, Recording};
 use crate::deploy::denoise::Layout;
 use crate::deploy::units::{Stored, range_of};
 use crate::storage::{StorageError, write_atomic};

@@ -25,7 +25,7 @@ use sparsecode_formats::{
 
 use crate::data::{DataFacts, Dataset};
 use crate::lista::model::{Autoencoder, Decoder};
-use crate::lista::{Config, Lista};
+use crate::lista::{Config, Lista, autoencoder_of};
 use crate::run::ConfigError;
 use crate::run::{Checkpoint, CheckpointError, Differences, RunFolder, Weights, without_place};
 
@@ -111,11 +111,7 @@ impl TrainedRun {
                 });
             }
         }
-        let (shape, _) = weights.data().parse()?;
-        let (sizes, has_encoder) = (&config.family.model, config.has_encoder());
-        let tensors = weights.tensors();
-        let model = Autoencoder::of_tensors(sizes, shape.input_dim(), has_encoder, tensors)
-            .map_err(|error| CheckpointError::of_state("weights", &error))?;
+        let model = autoencoder_of(&weights, &config)?;
         Ok(Self {
             config,
             model,

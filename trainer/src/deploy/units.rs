@@ -27,7 +27,7 @@ impl Unit {
     /// The unit in which the ends of `stored` are those of `raw`; `stored` is not empty.
     ///
     /// ```
-    /// use sparsecode_trainer::units::Unit;
+    /// use sparsecode_trainer::deploy::units::Unit;
     ///
     /// let unit = Unit::between([0.0, 255.0], [-1.0, 1.0]);
     /// let mut pixels = [0.0, 127.5, 255.0];

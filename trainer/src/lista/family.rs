@@ -4,12 +4,13 @@ use candle_core::Result;
 use serde_json::{Map, Value};
 use toml::Table;
 
-use super::config::{Config, Lista, preset, preset_names, validate};
+use super::config::{Config, Lista, validate};
 use super::learner::ListaLearner;
+use super::presets::{preset, preset_names};
 use super::resident::Backend;
 use super::upgrade::upgrade_checkpoint;
 use crate::data::DataFacts;
-use crate::run::{Column, ConfigError, Family, Figures, Tensors, Unit};
+use crate::run::{Column, ConfigError, Family, Figures, Settings, Tensors, Unit};
 
 const fn column(figure: &'static str, heading: &'static str, unit: Unit) -> Column {
     Column {
@@ -22,38 +23,12 @@ const fn column(figure: &'static str, heading: &'static str, unit: Unit) -> Colu
 const PSNR: Column = column("psnr", "PSNR", Unit::Decibels);
 const ZEROS: Column = column("sparsity", "zeros", Unit::Fraction);
 
-impl Family for Lista {
+impl Settings for Lista {
     const NAME: &'static str = "lista";
     const IS_DEFAULT: bool = true;
     const KEYS: &'static [&'static str] = &["variant", "model", "inference", "optimizer"];
     const NAMED_KEYS: &'static [&'static str] = &["variant"];
     const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[("inference.lambda", "λ")];
-    const OBJECTIVE: &'static str = "energy";
-    const TRAIN_COLUMNS: &'static [Column] =
-        &[PSNR, ZEROS, column("fista_steps", "steps", Unit::Number(1))];
-    const VALIDATION_COLUMNS: &'static [Column] = &[
-        PSNR,
-        ZEROS,
-        column("energy", "energy", Unit::Compact),
-        column("dead_atoms", "dead", Unit::Number(0)),
-    ];
-    const CLEAN_COLUMNS: &'static [Column] = &[
-        PSNR,
-        ZEROS,
-        column("code_l1", "ℓ1", Unit::Number(3)),
-        column("energy", "energy", Unit::Number(3)),
-        column("dead_atoms", "dead atoms", Unit::Number(0)),
-    ];
-    const NOISY_COLUMNS: &'static [Column] = &[
-        column("psnr_input", "noisy", Unit::Decibels),
-        ZEROS,
-        column("psnr", "denoised", Unit::Decibels),
-    ];
-    const LEGEND: &'static str =
-        "steps: FISTA iterations of a sample, mean; dead: atoms that no sample uses";
-
-    type Backend = dyn Backend;
-    type Learner<'a> = ListaLearner<'a>;
 
     fn preset(name: &str) -> std::result::Result<Config, ConfigError> {
         preset(name)
@@ -86,6 +61,35 @@ impl Family for Lista {
     fn model_name(&self) -> &'static str {
         self.variant.model_name(self.model.hidden_dim > 0)
     }
+}
+
+impl Family for Lista {
+    const OBJECTIVE: &'static str = "energy";
+    const TRAIN_COLUMNS: &'static [Column] =
+        &[PSNR, ZEROS, column("fista_steps", "steps", Unit::Number(1))];
+    const VALIDATION_COLUMNS: &'static [Column] = &[
+        PSNR,
+        ZEROS,
+        column("energy", "energy", Unit::Compact),
+        column("dead_atoms", "dead", Unit::Number(0)),
+    ];
+    const CLEAN_COLUMNS: &'static [Column] = &[
+        PSNR,
+        ZEROS,
+        column("code_l1", "ℓ1", Unit::Number(3)),
+        column("energy", "energy", Unit::Number(3)),
+        column("dead_atoms", "dead atoms", Unit::Number(0)),
+    ];
+    const NOISY_COLUMNS: &'static [Column] = &[
+        column("psnr_input", "noisy", Unit::Decibels),
+        ZEROS,
+        column("psnr", "denoised", Unit::Decibels),
+    ];
+    const LEGEND: &'static str =
+        "steps: FISTA iterations of a sample, mean; dead: atoms that no sample uses";
+
+    type Backend = dyn Backend;
+    type Learner<'a> = ListaLearner<'a>;
 
     fn learner<'a>(
         config: &Config,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result};
 
-use super::config::Config;
+use super::config::{Config, Lista};
 use super::evaluate::{CodeSource, Evaluation, count_zeros, evaluate, psnr_sum};
 use super::guard::VALIDATION_REMEDY;
 use super::inference::safe_step;
@@ -12,8 +12,8 @@ use super::step::{BatchFigures, Stepper};
 use crate::data::{DataFacts, Samples};
 use crate::optim::corrections;
 use crate::run::{
-    Advance, At, Batch, Epoch, Figures, Learner, Share, State, StateError, StepError, StepFigures,
-    Tensors,
+    Advance, At, Batch, CheckpointError, Epoch, Figures, Learner, Share, State, StateError,
+    StepError, StepFigures, Tensors, Trainer, Weights,
 };
 
 /// The counts of [`State`]: steps that the optimisers have taken.
@@ -118,6 +118,34 @@ impl<'a> ListaLearner<'a> {
             })
             .collect()
     }
+}
+
+impl Trainer<'_, Lista> {
+    /// The autoencoder as it stands.
+    pub fn model(&self) -> &Autoencoder {
+        self.learner().autoencoder()
+    }
+}
+
+/// The autoencoder of `best.safetensors`, which `config` made.
+///
+/// # Errors
+///
+/// Names a tensor that is missing or of another shape.
+pub fn autoencoder_of(
+    weights: &Weights,
+    config: &Config,
+) -> std::result::Result<Autoencoder, CheckpointError> {
+    let of_state = |error: &StateError| CheckpointError::of_state("weights", error);
+    let (shape, _) = weights.data().parse().map_err(|error| {
+        of_state(&StateError {
+            name: "data".to_owned(),
+            problem: error.to_string(),
+        })
+    })?;
+    let (sizes, has_encoder) = (&config.family.model, config.has_encoder());
+    Autoencoder::of_tensors(sizes, shape.input_dim(), has_encoder, weights.tensors())
+        .map_err(|error| of_state(&error))
 }
 
 impl Learner for ListaLearner<'_> {

@@ -22,7 +22,8 @@ mod step;
 mod upgrade;
 
 pub use backend::open_gpu;
-pub use config::{Config, Lista, OptimizerConfig, preset_names};
-pub use learner::ListaLearner;
+pub use config::{Config, Lista, OptimizerConfig};
+pub use learner::{ListaLearner, autoencoder_of};
+pub use presets::preset_names;
 pub use resident::{Backend, Resident, ResidentRun, Update};
 pub use step::{BatchFigures, StepOutcome, Stepper};

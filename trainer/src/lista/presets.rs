@@ -1,4 +1,4 @@
-//! The rows of the hyperparameter table.
+//! Presets: every row of the paper's hyperparameter table.
 
 use sparsecode_formats::Variant;
 
@@ -6,6 +6,125 @@ use super::config::{Config, Lista, OptimizerConfig};
 use super::inference::{InferenceConfig, StepRule, Stopping};
 use super::model::ModelConfig;
 use crate::data::DataConfig;
+use crate::run::ConfigError;
+
+/// The data sets that presets exist for.
+const DATA_SETS: [&str; 5] = ["mnist", "patches", "dead-leaves", "vibration", "ecg"];
+
+/// The names of all presets, `data/variant`.
+pub fn preset_names() -> Vec<String> {
+    DATA_SETS
+        .iter()
+        .flat_map(|data| {
+            Variant::ALL.iter().flat_map(move |variant| {
+                [false, true].map(|one_hidden| format!("{data}/{}", variant.model_name(one_hidden)))
+            })
+        })
+        .collect()
+}
+
+/// The variants as presets name them.
+fn model_names() -> Vec<&'static str> {
+    let names = Variant::ALL.iter();
+    names.map(|variant| variant.model_name(false)).collect()
+}
+
+/// `a, b or c`.
+fn listed<T: AsRef<str>>(items: &[T], last: &str) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
+    }
+}
+
+/// Asks for the presets that may have been meant by a name that none has.
+fn guess(name: &str) -> String {
+    let (name, presets) = (name.to_ascii_lowercase(), preset_names());
+    let parts = |preset: &str| -> (String, String) {
+        let (data, model) = preset.split_once('/').unwrap_or(("", preset));
+        (data.to_owned(), model.to_owned())
+    };
+    let is_part = |preset: &&String| {
+        let (data, model) = parts(preset);
+        model == name || (data == name && !model.ends_with("-nl"))
+    };
+    let mut found: Vec<&String> = presets.iter().filter(is_part).collect();
+    if found.is_empty() {
+        // Slips of the keyboard: at most two, and one in the model's few letters.
+        let slips = |preset: &str| {
+            let (data, model) = parts(preset);
+            let likely = match name.split_once('/') {
+                Some((d, m)) => {
+                    strsim::osa_distance(&data, d) <= 2 && strsim::osa_distance(&model, m) <= 1
+                }
+                None => true,
+            };
+            let slips = strsim::osa_distance(preset, &name);
+            (likely && slips <= 2).then_some(slips)
+        };
+        let fewest = presets.iter().filter_map(|preset| slips(preset)).min();
+        let is_likely = |preset: &&String| fewest.is_some() && slips(preset) == fewest;
+        found = presets.iter().filter(is_likely).collect();
+    }
+    match found.is_empty() {
+        true => String::new(),
+        false => format!(": did you mean {}?", listed(&found, "or")),
+    }
+}
+
+impl Config {
+    /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and patches are the paper's
+    /// Table 3, λ as in its figures; DO and WDL take the SDL row, as do the built-in sets with sizes of their own.
+    ///
+    /// ```
+    /// let config = sparsecode_trainer::lista::Config::preset("mnist/vdl")?;
+    /// assert_eq!(config.family.inference.lambda, 0.02);
+    /// assert_eq!(config.family.inference.variance_weight, 10.0);
+    /// # Ok::<(), sparsecode_trainer::run::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::UnknownPreset`] names similar ones, and says what the names are made of.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        preset(name)
+    }
+}
+
+/// See [`Config::preset`].
+pub(super) fn preset(name: &str) -> Result<Config, ConfigError> {
+    let unknown = || ConfigError::UnknownPreset {
+        name: name.to_owned(),
+        guess: guess(name),
+        form: form(),
+    };
+    let (data, model) = name.split_once('/').ok_or_else(unknown)?;
+    let (variant, one_hidden) = match model.strip_suffix("-nl") {
+        Some(variant) => (variant, true),
+        None => (model, false),
+    };
+    let variant: Variant = variant.parse().map_err(|_| unknown())?;
+    let row = Row::of(variant, one_hidden);
+    let preset = match data {
+        "mnist" => row.mnist(),
+        "patches" => row.patches(),
+        "dead-leaves" | "vibration" | "ecg" => row.built_in(data),
+        _ => return Err(unknown()),
+    };
+    preset.validate()?;
+    Ok(preset)
+}
+
+/// What names of presets are made of.
+fn form() -> String {
+    format!(
+        "a preset is DATA/MODEL: {} with {}, each also as -nl (one-hidden-layer decoder); for example mnist/vdl or patches/vdl-nl",
+        listed(&DATA_SETS, "or"),
+        listed(&model_names(), "or")
+    )
+}
 
 /// A row of the hyperparameter table, to be filled for a data set.
 pub(super) struct Row {

@@ -10,7 +10,8 @@ use std::fmt::{self, Write as _};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::config::{Config, preset_names};
+use super::config::Config;
+use super::presets::preset_names;
 
 /// One key of `config.toml`.
 #[derive(Clone, Debug, PartialEq)]

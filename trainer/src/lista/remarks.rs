@@ -11,7 +11,7 @@ pub const ENOUGH_STEPS: usize = 1500;
 /// The epochs in which so many samples make [`ENOUGH_STEPS`] steps with batches of `batch_size`; at least `least`.
 ///
 /// ```
-/// use sparsecode_trainer::train::length::{ENOUGH_STEPS, enough_epochs};
+/// use sparsecode_trainer::lista::remarks::{ENOUGH_STEPS, enough_epochs};
 ///
 /// // 12 batches an epoch.
 /// assert_eq!(enough_epochs(3047, 250, 16) as usize, ENOUGH_STEPS.div_ceil(12));

@@ -1,4 +1,4 @@
-use candle_core::{Error, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::config::Config;
 use super::guard;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Error, Result, Shape, Tensor};
 
-use crate::tensor::Named;
+pub use crate::tensor::Named;
 use crate::tensor::adam::AdamUpdate;
 
 const BETA_1: f64 = 0.9;

@@ -4,15 +4,61 @@
 //! flags that are short for it). The result is saved with the run as `config.toml`; the hash of that text names it.
 
 use std::borrow::Cow;
+use std::fmt::Debug;
 use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use super::family::Family;
 use crate::data::DataConfig;
+
+/// The settings of a family of models: those keys of `config.toml` that not every run has.
+pub trait Settings:
+    Clone + Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
+    /// The value of `family` in `config.toml`.
+    const NAME: &'static str;
+    /// Whether `config.toml` leaves `family` out, as all files did when there was one family.
+    const IS_DEFAULT: bool = false;
+    /// The top-level keys of the settings, in the order of `config.toml`.
+    const KEYS: &'static [&'static str];
+    /// Those of [`Settings::KEYS`] that the model's name says already.
+    const NAMED_KEYS: &'static [&'static str] = &[];
+    /// Settings that tables of runs always show: the dotted key and its heading.
+    const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[];
+
+    /// The preset of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::UnknownPreset`] says what there is.
+    fn preset(name: &str) -> Result<Config<Self>, ConfigError>;
+
+    /// The names of all presets.
+    fn presets() -> Vec<String>;
+
+    /// What a preset changes where other settings are laid over it; `resolved` is the preset with them.
+    #[must_use]
+    fn following(preset: Config<Self>, _resolved: &Config<Self>) -> Config<Self> {
+        preset
+    }
+
+    /// Completes `settings`, which choose a person's own signal or array where `config.toml` had another source.
+    fn complete_for_own_data(_settings: &mut toml::Table) {}
+
+    /// Checks the family's settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OutOfRange`] names the key and its range.
+    fn validate(config: &Config<Self>) -> Result<(), ConfigError>;
+
+    /// The name of the model, as in the preset's name.
+    fn model_name(&self) -> &'static str;
+}
 
 /// Everything that decides what a run computes: the keys that every run has, and its family's settings.
 ///
@@ -72,7 +118,7 @@ struct Common {
     data: DataConfig,
 }
 
-impl<F: Family> Serialize for Config<F> {
+impl<F: Settings> Serialize for Config<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = Written {
             family: (!F::IS_DEFAULT).then_some(F::NAME),
@@ -87,7 +133,7 @@ impl<F: Family> Serialize for Config<F> {
     }
 }
 
-impl<'de, F: Family> Deserialize<'de> for Config<F> {
+impl<'de, F: Settings> Deserialize<'de> for Config<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
 
@@ -137,7 +183,7 @@ impl<'de, F: Family> Deserialize<'de> for Config<F> {
     }
 }
 
-impl<F: Family> JsonSchema for Config<F> {
+impl<F: Settings> JsonSchema for Config<F> {
     fn schema_name() -> Cow<'static, str> {
         "Config".into()
     }
@@ -181,7 +227,7 @@ pub enum ConfigError {
     Io(String, std::io::Error),
 }
 
-impl<F: Family> Config<F> {
+impl<F: Settings> Config<F> {
     /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the preset changes with these
     /// settings, wherever they stand.
     ///
@@ -251,7 +297,7 @@ impl<F: Family> Config<F> {
     /// let table = "epochs = 3\ninference.lambda = 0.01".parse().unwrap();
     /// let config = Config::preset("ecg/vdl")?.with_table(table)?;
     /// assert_eq!((config.epochs, config.family.inference.lambda), (3, 0.01));
-    /// # Ok::<(), sparsecode_trainer::config::ConfigError>(())
+    /// # Ok::<(), sparsecode_trainer::run::ConfigError>(())
     /// ```
     ///
     /// # Errors
@@ -360,7 +406,7 @@ fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
 }
 
 /// The configuration in a table, which came from the file `name` or, if that is empty, from settings.
-fn parse_config<F: Family>(table: Table, name: &str) -> Result<Config<F>, ConfigError> {
+fn parse_config<F: Settings>(table: Table, name: &str) -> Result<Config<F>, ConfigError> {
     table.try_into().map_err(|e: toml::de::Error| {
         let place = if name.is_empty() {
             String::new()
@@ -394,7 +440,7 @@ fn parse_setting(setting: &str) -> Result<Table, ConfigError> {
 }
 
 /// [`merge`] of settings with a configuration. Where they choose a person's own signal or array, the family completes them.
-fn lay_over<F: Family>(lower: &mut Table, mut upper: Table) {
+fn lay_over<F: Settings>(lower: &mut Table, mut upper: Table) {
     let source = |table: &Table| {
         let data = table.get("data").and_then(Value::as_table);
         data.and_then(|data| data.get("source")).cloned()

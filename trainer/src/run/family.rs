@@ -1,14 +1,9 @@
 //! A family of models: what a run is made for.
 
-use std::fmt::Debug;
-
 use candle_core::Result;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::config::{Config, ConfigError};
+use super::config::{Config, Settings};
 use super::figures::Figures;
 use super::learner::{Learner, Tensors};
 use crate::data::DataFacts;
@@ -37,23 +32,11 @@ pub struct Column {
     pub unit: Unit,
 }
 
-/// A family of models. The value holds the family's own settings: those keys of `config.toml` that not every run has.
+/// A family of models. The value holds the family's own [`Settings`].
 ///
 /// The run (configuration, folder, position, checkpoint, logs, early stopping, sweeps, tables) is written once, for any family. A family
 /// brings its settings with their presets, a [`Learner`], and which figures people are shown.
-pub trait Family:
-    Clone + Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
-{
-    /// The value of `family` in `config.toml`.
-    const NAME: &'static str;
-    /// Whether `config.toml` leaves `family` out, as all files did when there was one family.
-    const IS_DEFAULT: bool = false;
-    /// The top-level keys of the settings, in the order of `config.toml`.
-    const KEYS: &'static [&'static str];
-    /// Those of [`Family::KEYS`] that the model's name says already.
-    const NAMED_KEYS: &'static [&'static str] = &[];
-    /// Settings that tables of runs always show: the dotted key and its heading.
-    const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[];
+pub trait Family: Settings {
     /// The figure on the validation set that the best model has the lowest of.
     const OBJECTIVE: &'static str;
     /// What progress shows of the training figures.
@@ -71,35 +54,6 @@ pub trait Family:
     type Backend: ?Sized + Send + Sync;
     /// What learns.
     type Learner<'a>: Learner;
-
-    /// The preset of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::UnknownPreset`] says what there is.
-    fn preset(name: &str) -> std::result::Result<Config<Self>, ConfigError>;
-
-    /// The names of all presets.
-    fn presets() -> Vec<String>;
-
-    /// What a preset changes where other settings are laid over it; `resolved` is the preset with them.
-    #[must_use]
-    fn following(preset: Config<Self>, _resolved: &Config<Self>) -> Config<Self> {
-        preset
-    }
-
-    /// Completes `settings`, which choose a person's own signal or array where `config.toml` had another source.
-    fn complete_for_own_data(_settings: &mut toml::Table) {}
-
-    /// Checks the family's settings.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::OutOfRange`] names the key and its range.
-    fn validate(config: &Config<Self>) -> std::result::Result<(), ConfigError>;
-
-    /// The name of the model, as in the preset's name.
-    fn model_name(&self) -> &'static str;
 
     /// A learner at its first step.
     ///

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape};
 use pulp::Arch;
 
-use super::elementwise::{slice, threads_for};
+use super::host::{slice, threads_for};
 use super::team::{UNIT, divide, row_parts};
 use super::uninit::written;
 

@@ -7,22 +7,12 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 
+use super::host::{is_host, slice, threads_for};
 use super::matmul::product;
 use super::team::{UNIT, divide, row_parts};
 
 /// Numbers that are summed in f32.
 const CHUNK: usize = 1 << 15;
-
-/// Below this many numbers one thread does them alone: some ten microseconds.
-const PARALLEL_FROM: usize = 1 << 16;
-
-/// Threads for a pass over `count` numbers.
-pub(super) fn threads_for(count: usize) -> usize {
-    match count {
-        0..PARALLEL_FROM => 1,
-        _ => rayon::current_num_threads(),
-    }
-}
 
 /// Fills `out` part by part, of whole rows: `work` gets where a part begins, and the part.
 fn fill(out: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32]) + Send + Sync) {
@@ -30,11 +20,6 @@ fn fill(out: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32]) + Send + S
     divide(row_parts(out, row, threads, UNIT), |(rows, out)| {
         Arch::new().dispatch(|| work(rows.start * row, out));
     });
-}
-
-/// Whether the fused form is there for this tensor.
-pub(super) fn is_host(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
 /// `a − b`, element by element.
@@ -259,16 +244,6 @@ impl CustomOp1 for UnitColumns {
             }
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
-    }
-}
-
-/// The numbers of a contiguous f32 tensor.
-pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((first, end))) => Ok(&values[first..end]),
-        _ => Err(Error::Msg(
-            "a fused pass takes contiguous f32 tensors".into(),
-        )),
     }
 }
 

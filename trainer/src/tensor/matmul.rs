@@ -6,7 +6,7 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor};
 use gemm::Parallelism;
 
-use super::elementwise::{is_host, slice, threads_for};
+use super::host::{is_host, slice, threads_for};
 use super::team::{UNIT, divide, row_parts};
 use super::uninit::written;
 

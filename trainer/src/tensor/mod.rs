@@ -8,6 +8,7 @@ pub(crate) mod adam;
 pub(crate) mod awake;
 pub(crate) mod elementwise;
 pub(crate) mod fista;
+mod host;
 pub(crate) mod matmul;
 pub(crate) mod team;
 mod uninit;

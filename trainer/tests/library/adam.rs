@@ -1,7 +1,7 @@
 //! Adam against its scalar recurrence in f64.
 
 use candle_core::{DType, Tensor};
-use sparsecode_trainer::train::Adam;
+use sparsecode_trainer::optim::Adam;
 
 use crate::reference::{Matrix, rng, vector};
 
@@ -140,7 +140,7 @@ fn restored_moments_continue_bit_for_bit() {
     let (_, m, v) = first.moments().unwrap()[0].clone();
     let (m, v) = (m.clone(), v.clone());
     let mut second = new();
-    let restored = second.restore::<candle_core::Error>(first.steps(), |asked| {
+    let restored = second.restore::<candle_core::Error>(first.steps(), |asked, _| {
         assert_eq!(asked, name);
         Ok((m.clone(), v.clone()))
     });
@@ -156,7 +156,7 @@ fn restored_moments_continue_bit_for_bit() {
     let mut unfit = new();
     let small = vector(&[0.0], DType::F32);
     let refused = unfit
-        .restore::<candle_core::Error>(3, |_| Ok((small.clone(), small.clone())))
+        .restore::<candle_core::Error>(3, |_, _| Ok((small.clone(), small.clone())))
         .unwrap_err()
         .to_string();
     assert!(refused.contains(name), "{refused}");

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use sparsecode_formats::Variant;
-use sparsecode_trainer::config::{Config, ConfigError, preset_names};
 use sparsecode_trainer::data::DataConfig;
-use sparsecode_trainer::inference::{StepRule, Stopping};
+use sparsecode_trainer::lista::inference::{StepRule, Stopping};
+use sparsecode_trainer::lista::{Config, preset_names};
+use sparsecode_trainer::run::ConfigError;
 
 fn preset(name: &str) -> Config {
     Config::preset(name).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -26,9 +27,12 @@ fn every_preset_resolves() {
         assert_eq!(config.model_name(), model);
         let source = if data == "patches" { "images" } else { data };
         assert_eq!(config.data.source(), source);
-        assert_eq!(config.has_encoder(), config.variant != Variant::Do);
-        assert_eq!((config.batch_size, config.model.lista_iterations), (250, 3));
-        let inference = &config.inference;
+        assert_eq!(config.has_encoder(), config.family.variant != Variant::Do);
+        assert_eq!(
+            (config.batch_size, config.family.model.lista_iterations),
+            (250, 3)
+        );
+        let inference = &config.family.inference;
         assert_eq!((inference.max_iterations, inference.tolerance), (200, 1e-3));
         assert_eq!(inference.stopping, Stopping::Sliding);
         // Only a one-hidden decoder without an encoder cannot start at 0.
@@ -174,7 +178,7 @@ const ROWS: [Row; 8] = [
 
 impl Row {
     fn check(&self, config: &Config, name: &str) {
-        let (inference, optimizer) = (&config.inference, &config.optimizer);
+        let (inference, optimizer) = (&config.family.inference, &config.family.optimizer);
         let (linear, patches) = (!name.ends_with("-nl"), name.starts_with("patches"));
         assert_eq!(config.epochs, self.epochs, "{name}");
         assert!(
@@ -208,7 +212,7 @@ impl Row {
             (true, false) => (256, 2048),
         };
         assert_eq!(
-            (config.model.code_dim, config.model.hidden_dim),
+            (config.family.model.code_dim, config.family.model.hidden_dim),
             sizes,
             "{name}"
         );
@@ -224,7 +228,11 @@ fn presets_are_the_published_table() {
     for row in &ROWS {
         let config = preset(row.name);
         row.check(&config, row.name);
-        assert_eq!(config.inference.encoder_weight, row.gamma, "{}", row.name);
+        assert_eq!(
+            config.family.inference.encoder_weight, row.gamma,
+            "{}",
+            row.name
+        );
         assert_eq!(decoder_decay(&config), [0.0; 3]);
         assert_eq!(
             config.normalizes_columns(),
@@ -242,21 +250,21 @@ fn other_variants_take_the_row_of_sdl() {
         let wdl = row.name.replace("sdl", "wdl");
         let config = preset(&wdl);
         row.check(&config, &wdl);
-        assert_eq!(config.inference.encoder_weight, row.gamma);
+        assert_eq!(config.family.inference.encoder_weight, row.gamma);
         assert_eq!(decoder_decay(&config), [5e-4; 3]);
         assert!(!config.normalizes_columns());
 
         let plain = row.name.replace("sdl", "none");
         let config = preset(&plain);
         row.check(&config, &plain);
-        assert_eq!(config.inference.encoder_weight, row.gamma);
+        assert_eq!(config.family.inference.encoder_weight, row.gamma);
         assert_eq!(decoder_decay(&config), [0.0; 3]);
         assert!(!config.normalizes_columns());
 
         let without_encoder = row.name.replace("sdl", "do");
         let config = preset(&without_encoder);
         row.check(&config, &without_encoder);
-        assert_eq!(config.inference.encoder_weight, 0.0);
+        assert_eq!(config.family.inference.encoder_weight, 0.0);
         assert_eq!(decoder_decay(&config), [0.0; 3]);
         assert!(config.normalizes_columns() && !config.has_encoder());
     }
@@ -273,15 +281,15 @@ fn another_lambda_brings_its_encoder_weight() {
         (2e-2, 40.0),
     ] {
         let config = patches.clone().at_lambda(lambda);
-        assert_eq!(config.inference.lambda, lambda);
-        assert_eq!(config.inference.encoder_weight, gamma, "{lambda}");
+        assert_eq!(config.family.inference.lambda, lambda);
+        assert_eq!(config.family.inference.encoder_weight, gamma, "{lambda}");
     }
     for name in ["mnist/vdl-nl", "patches/vdl", "patches/sdl-nl"] {
         let config = preset(name).at_lambda(2e-2);
-        assert_eq!(config.inference.lambda, 2e-2);
+        assert_eq!(config.family.inference.lambda, 2e-2);
         assert_eq!(
-            config.inference.encoder_weight,
-            preset(name).inference.encoder_weight
+            config.family.inference.encoder_weight,
+            preset(name).family.inference.encoder_weight
         );
     }
 }
@@ -318,10 +326,10 @@ fn layers_lie_over_one_another() {
     let config = base.with_overrides(Some(&file), &settings).unwrap();
     let mut expected = base.clone();
     expected.epochs = 7;
-    expected.inference.lambda = 1.0;
-    expected.inference.tolerance = 0.0;
-    expected.model.code_dim = 9;
-    expected.model.hidden_dim = 12;
+    expected.family.inference.lambda = 1.0;
+    expected.family.inference.tolerance = 0.0;
+    expected.family.model.code_dim = 9;
+    expected.family.model.hidden_dim = 12;
     assert_eq!(config, expected);
     assert_eq!(config.model_name(), "vdl-nl");
     assert_eq!(base.with_overrides(None, &[]).unwrap(), base);
@@ -336,7 +344,7 @@ fn layers_lie_over_one_another() {
     // Text needs no quotes.
     let config = with(&base, &["variant=do", "inference.stopping=freeze"]).unwrap();
     assert_eq!(
-        (config.variant, config.inference.stopping),
+        (config.family.variant, config.family.inference.stopping),
         (Variant::Do, Stopping::Freeze)
     );
 }
@@ -608,7 +616,7 @@ fn the_step_is_bounded_where_nothing_is_repeated() {
         } else {
             StepRule::Bounded
         };
-        assert_eq!(config.inference.step_rule, rule, "{name}");
+        assert_eq!(config.family.inference.step_rule, rule, "{name}");
         assert_eq!(config.to_toml().contains("step_rule"), !repeats, "{name}");
     }
     assert_eq!(preset("mnist/vdl").hash(), "dfd80f832113d022");
@@ -620,7 +628,7 @@ fn the_step_is_bounded_where_nothing_is_repeated() {
 fn own_signals_have_a_bounded_step() {
     let rule = |base: &str, settings: &[&str]| {
         let config = with(&preset(base), settings).unwrap();
-        config.inference.step_rule
+        config.family.inference.step_rule
     };
     for base in ["mnist/vdl", "patches/sdl", "ecg/do"] {
         assert_eq!(rule(base, &["data.source=signal"]), StepRule::Bounded);
@@ -632,7 +640,7 @@ fn own_signals_have_a_bounded_step() {
     assert_eq!(rule("patches/sdl", &["data.source=mnist"]), StepRule::Fixed);
     let table = "data.source = 'npy'".parse().unwrap();
     let config = preset("mnist/vdl").with_table(table).unwrap();
-    assert_eq!(config.inference.step_rule, StepRule::Bounded);
+    assert_eq!(config.family.inference.step_rule, StepRule::Bounded);
 
     // A whole configuration, as an older run's, means what it says, also over a preset that says more.
     let folder = tempfile::tempdir().unwrap();
@@ -652,5 +660,5 @@ fn own_signals_have_a_bounded_step() {
     let read = preset("mnist/vdl")
         .with_overrides(Some(&file), &[])
         .unwrap();
-    assert_eq!(read.inference.step_rule, StepRule::Bounded);
+    assert_eq!(read.family.inference.step_rule, StepRule::Bounded);
 }

@@ -1,10 +1,10 @@
 //! The processor's engine, held to the plain one.
 
 use candle_core::{DType, Device, Tensor};
-use sparsecode_trainer::inference::{
+use sparsecode_trainer::lista::inference::{
     CpuEngine, Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
 };
-use sparsecode_trainer::model;
+use sparsecode_trainer::lista::model;
 
 use crate::reference::{Decoder, Encoder, Matrix, inference_config, rng};
 

@@ -2,10 +2,10 @@
 //! same in every batch.
 
 use candle_core::{DType, Device, Tensor};
-use sparsecode_trainer::inference::{
+use sparsecode_trainer::lista::inference::{
     CpuEngine, Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
 };
-use sparsecode_trainer::model;
+use sparsecode_trainer::lista::model;
 
 use crate::reference::{Matrix, rng};
 

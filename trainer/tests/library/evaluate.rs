@@ -1,12 +1,13 @@
 //! Measures on data whose figures are known beforehand.
 
 use candle_core::{DType, Device, Tensor};
-use sparsecode_trainer::config::Config;
 use sparsecode_trainer::data::Restore;
-use sparsecode_trainer::evaluate::features::{atoms, encoder_rows, largest_codes};
-use sparsecode_trainer::evaluate::{CodeSource, Evaluation, Samples, evaluate, psnr};
-use sparsecode_trainer::inference::PlainFista;
-use sparsecode_trainer::model::Autoencoder;
+use sparsecode_trainer::data::Samples;
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::evaluate::{CodeSource, Evaluation, evaluate, psnr};
+use sparsecode_trainer::lista::features::{atoms, encoder_rows, largest_codes};
+use sparsecode_trainer::lista::inference::PlainFista;
+use sparsecode_trainer::lista::model::Autoencoder;
 
 use crate::reference::{Decoder, Encoder, Matrix, Problem, rng};
 
@@ -176,7 +177,7 @@ fn energy_has_the_hinge() {
         decoder: &decoder,
         inputs: &inputs,
         encoder_codes: None,
-        config: &config.inference,
+        config: &config.family.inference,
     };
     let expected = problem.energy(&inputs);
     assert!(expected[1] > 5.0);

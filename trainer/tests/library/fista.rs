@@ -1,7 +1,7 @@
 //! FISTA: its iterates, where it ends, and what it finds.
 
 use candle_core::DType;
-use sparsecode_trainer::inference::{
+use sparsecode_trainer::lista::inference::{
     Energy, Engine, Inference, InferenceConfig, PlainFista, Stopping,
 };
 

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Tensor};
-use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::Samples;
 use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::evaluate::{CodeSource, Samples, codes_of};
-use sparsecode_trainer::inference::{CpuEngine, PlainFista};
-use sparsecode_trainer::model::{Autoencoder, Encoder};
-use sparsecode_trainer::train::{
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Lista;
+use sparsecode_trainer::lista::evaluate::{CodeSource, codes_of};
+use sparsecode_trainer::lista::inference::{CpuEngine, PlainFista};
+use sparsecode_trainer::lista::model::{Autoencoder, Encoder};
+use sparsecode_trainer::run::{
     Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolder, Trainer,
 };
 
@@ -36,7 +38,7 @@ fn config(variant: &str, is_frozen: bool) -> Config {
 /// A decoder without an encoder, atoms of other norms than 1.
 fn dictionary(config: &Config) -> Autoencoder {
     let cpu = Device::Cpu;
-    Autoencoder::init(&config.model, 64, false, 7, DType::F32, &cpu).unwrap()
+    Autoencoder::init(&config.family.model, 64, false, 7, DType::F32, &cpu).unwrap()
 }
 
 fn splits(config: &Config) -> Splits {
@@ -68,13 +70,13 @@ impl Observer for Stopper<'_> {
         }
     }
     fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
-        self.losses.push(record.train.encoder_loss);
+        self.losses.push(record.train["encoder_loss"]);
         Ok(())
     }
 }
 
 /// Trains for so many batches at most; how it ended, and the encoder's loss in each epoch.
-fn run(trainer: &mut Trainer<'_>, folder: &Path, batches: usize) -> (Ending, Vec<f64>) {
+fn run(trainer: &mut Trainer<'_, Lista>, folder: &Path, batches: usize) -> (Ending, Vec<f64>) {
     let stop = AtomicBool::new(false);
     let mut stopper = Stopper {
         left: batches,
@@ -108,7 +110,7 @@ fn the_decoder_stays_and_the_encoder_learns() {
         let splits = splits(&config);
         let validation = Samples::new(splits.validation.clone()).unwrap();
         let mut trainer = Trainer::new(config.clone(), splits.clone(), &engine).unwrap();
-        trainer.start_from(&given).unwrap();
+        trainer.start_from(&given.tensors()).unwrap();
         let before = trainer.model().clone();
         let (ending, losses) = run(&mut trainer, folder.path(), usize::MAX);
         assert_eq!(ending, Ending::Finished);
@@ -128,7 +130,7 @@ fn the_decoder_stays_and_the_encoder_learns() {
         let unfrozen = self::config(variant, false);
         let elsewhere = tempfile::tempdir().unwrap();
         let mut trainer = Trainer::new(unfrozen, splits, &engine).unwrap();
-        trainer.start_from(&given).unwrap();
+        trainer.start_from(&given.tensors()).unwrap();
         run(&mut trainer, elsewhere.path(), 1);
         assert_ne!(bits(trainer.model(), "decoder"), bits(&given, "decoder"));
     }
@@ -142,7 +144,7 @@ fn a_frozen_run_resumes_to_the_same_bits() {
     let given = dictionary(&config);
     let begin = || {
         let mut trainer = Trainer::new(config.clone(), splits(&config), &engine).unwrap();
-        trainer.start_from(&given).unwrap();
+        trainer.start_from(&given.tensors()).unwrap();
         trainer
     };
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
@@ -155,7 +157,7 @@ fn a_frozen_run_resumes_to_the_same_bits() {
     let mut resumed = Trainer::new(config.clone(), splits(&config), &engine).unwrap();
     let checkpoint = RunFolder::new(folders[1].path()).checkpoint();
     resumed
-        .restore(&Checkpoint::read(&checkpoint).unwrap())
+        .restore(&Checkpoint::read::<Lista>(&checkpoint).unwrap())
         .unwrap();
     assert_eq!(
         run(&mut resumed, folders[1].path(), usize::MAX).0,

@@ -1,8 +1,8 @@
 //! Networks, energy and all closed-form gradients, in f64.
 
 use candle_core::{DType, Tensor, Var};
-use sparsecode_trainer::inference::{Energy, InferenceConfig};
-use sparsecode_trainer::model::Named;
+use sparsecode_trainer::lista::inference::{Energy, InferenceConfig};
+use sparsecode_trainer::optim::Named;
 
 use crate::reference::{
     Decoder, Encoder, Matrix, Problem, column_statistics, finite_differences, inference_config,

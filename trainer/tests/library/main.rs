@@ -8,6 +8,7 @@ mod evaluate;
 mod fista;
 mod frozen;
 mod gradients;
+mod pinned;
 mod quantized;
 mod reading;
 mod reference;

@@ -2,11 +2,12 @@
 
 use candle_core::{Device, Tensor};
 use sparsecode_formats::{AlignedBytes, IntegerFile};
-use sparsecode_trainer::config::Config;
-use sparsecode_trainer::export::{Calibration, TrainedRun};
-use sparsecode_trainer::inference::PlainFista;
-use sparsecode_trainer::model::{Autoencoder, Decoder, QuantizeAware};
-use sparsecode_trainer::train::{Learner, RunFolder, Silent, Trainer};
+use sparsecode_trainer::deploy::{Calibration, TrainedRun};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Stepper;
+use sparsecode_trainer::lista::inference::PlainFista;
+use sparsecode_trainer::lista::model::{Autoencoder, Decoder, QuantizeAware};
+use sparsecode_trainer::run::{RunFolder, Silent, Trainer};
 use std::sync::atomic::AtomicBool;
 
 fn config(preset: &str, settings: &[&str]) -> Config {
@@ -38,7 +39,10 @@ fn rounded_weights_are_those_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = RunFolder::new(folder.path());
     let config = config("dead-leaves/vdl", &["optimizer.quantize_aware=i8"]);
-    assert_eq!(config.optimizer.quantize_aware, Some(QuantizeAware::I8));
+    assert_eq!(
+        config.family.optimizer.quantize_aware,
+        Some(QuantizeAware::I8)
+    );
     assert!(config.to_toml().contains("quantize_aware = \"i8\""));
     let splits = config.data.load(None, config.seed).unwrap();
     let samples = splits.validation.clone();
@@ -114,7 +118,7 @@ fn gradients_are_those_at_the_rounded_weights() {
         let inputs = Tensor::from_slice(&splits.train.samples[..50 * 64], (50, 64), &Device::Cpu);
         let inputs = inputs.unwrap();
         let start = Autoencoder::init(
-            &plain.model,
+            &plain.family.model,
             64,
             plain.has_encoder(),
             3,
@@ -122,10 +126,10 @@ fn gradients_are_those_at_the_rounded_weights() {
             &Device::Cpu,
         )
         .unwrap();
-        let mut learner = Learner::new(start, &aware).unwrap();
+        let mut learner = Stepper::new(start, &aware).unwrap();
         let before = learner.model.clone();
         let rounded = before.quantized(QuantizeAware::I8).unwrap();
-        let mut other = Learner::new(rounded.clone(), &plain).unwrap();
+        let mut other = Stepper::new(rounded.clone(), &plain).unwrap();
         // `new` may have normalised the columns of the rounded model again.
         other.model = rounded.clone();
         let energy = learner
@@ -165,7 +169,7 @@ fn a_run_starts_from_anothers_weights() {
     let engine = PlainFista;
     let mut trainer = Trainer::new(plain.clone(), splits.clone(), &engine).unwrap();
     let other = Autoencoder::init(
-        &plain.model,
+        &plain.family.model,
         64,
         true,
         99,
@@ -173,13 +177,16 @@ fn a_run_starts_from_anothers_weights() {
         &Device::Cpu,
     )
     .unwrap();
-    trainer.start_from(&other).unwrap();
+    trainer.start_from(&other.tensors()).unwrap();
     for ((name, a), (_, b)) in trainer.model().parameters().iter().zip(other.parameters()) {
         assert_eq!(values(a), values(b), "{name}");
     }
     let wider = config("dead-leaves/vdl", &["model.code_dim=25"]);
     let mut trainer = Trainer::new(wider, splits, &engine).unwrap();
-    let error = trainer.start_from(&other).unwrap_err().to_string();
+    let error = trainer
+        .start_from(&other.tensors())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("encoder.input") && error.contains("the run to start from"),
         "{error}"

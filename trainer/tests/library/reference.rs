@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sparsecode_trainer::inference::{InferenceConfig, StepRule, Stopping};
-use sparsecode_trainer::model;
+use sparsecode_trainer::lista::inference::{InferenceConfig, StepRule, Stopping};
+use sparsecode_trainer::lista::model;
 
 /// A row-major matrix.
 #[derive(Clone, Debug, PartialEq)]

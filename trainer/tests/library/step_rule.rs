@@ -4,11 +4,11 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Tensor};
 use rand::Rng;
-use sparsecode_trainer::config::Config;
-use sparsecode_trainer::inference::{
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::inference::{
     CpuEngine, Energy, Engine, InferenceConfig, PlainFista, StepRule,
 };
-use sparsecode_trainer::train::{EpochRecord, LogError, Observer, RunFolder, TrainError, Trainer};
+use sparsecode_trainer::run::{EpochRecord, LogError, Observer, RunFolder, TrainError, Trainer};
 
 use crate::reference::{Decoder, Matrix, Problem, inference_config, rng};
 
@@ -304,8 +304,11 @@ fn a_growing_dictionary_does_not_diverge() {
         assert!(error.to_string().contains("step_rule=bounded"), "{error}");
         let records = run(&growing(variant, "bounded")).unwrap();
         assert_eq!(records.len(), 5);
-        assert!(records.iter().all(|r| r.validation.energy.is_finite()));
-        let held: Vec<f64> = records.iter().filter_map(|r| r.held_step_size).collect();
+        assert!(records.iter().all(|r| r.validation["energy"].is_finite()));
+        let held: Vec<f64> = records
+            .iter()
+            .filter_map(|r| r.train.get("held_step_size"))
+            .collect();
         assert!(!held.is_empty());
         assert!(
             held.iter().all(|step| (1e-4..0.5).contains(step)),
@@ -328,8 +331,8 @@ fn a_safe_step_is_left_alone() {
         run(&gentle("bounded")).unwrap(),
     );
     for (fixed, bounded) in fixed.iter().zip(&bounded) {
-        assert_eq!(fixed.held_step_size, None);
-        assert_eq!(bounded.held_step_size, None);
+        assert_eq!(fixed.train.get("held_step_size"), None);
+        assert_eq!(bounded.train.get("held_step_size"), None);
         assert_eq!(fixed.validation, bounded.validation);
         let text = serde_json::to_string(bounded).unwrap();
         assert!(!text.contains("held_step_size"), "{text}");

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use candle_core::{Result, Tensor};
 use sparsecode_trainer::data::Named;
-use sparsecode_trainer::inference::{CpuEngine, Energy, Engine, Inference};
+use sparsecode_trainer::lista::inference::{CpuEngine, Energy, Engine, Inference};
+use sparsecode_trainer::lista::{Backend, Lista};
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::sweep::supervise::{Supervisor, Tally};
 use sparsecode_trainer::sweep::workers::Workers;
@@ -32,7 +33,7 @@ inference.max_iterations = 20
 
 /// A plan, and a folder for each way to work through it.
 struct Sweep {
-    plan: Plan,
+    plan: Plan<Lista>,
     folder: TempDir,
 }
 
@@ -48,7 +49,7 @@ impl Sweep {
     }
 
     /// Works through it, two runs at a time with a thread each.
-    fn run(&self, name: &str, workers: Workers<'_>, stop: &AtomicBool) -> Tally {
+    fn run(&self, name: &str, workers: Workers<'_, Lista>, stop: &AtomicBool) -> Tally {
         let supervisor = Supervisor {
             plan: &self.plan,
             folder: &self.folder(name),
@@ -62,7 +63,7 @@ impl Sweep {
         supervisor.run(stop).unwrap()
     }
 
-    fn in_threads(&self, name: &str, engine: &dyn Engine) -> Tally {
+    fn in_threads(&self, name: &str, engine: &(dyn Backend + 'static)) -> Tally {
         self.run(name, Workers::Threads(engine), &AtomicBool::new(false))
     }
 
@@ -101,6 +102,11 @@ fn finished(runs: usize) -> Tally {
     }
 }
 
+/// What an engine of a test may refer to: a backend lives as long as the program.
+fn leaked<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
 /// The processor's engine on the caller's thread, with something else before each batch.
 struct Disturbed<F> {
     engine: CpuEngine,
@@ -115,6 +121,8 @@ impl<F: Fn(&Energy<'_>) + Send + Sync> Disturbed<F> {
         }
     }
 }
+
+impl<F: Fn(&Energy<'_>) + Send + Sync> Backend for Disturbed<F> {}
 
 impl<F: Fn(&Energy<'_>) + Send + Sync> Engine for Disturbed<F> {
     fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
@@ -144,9 +152,9 @@ fn threads_do_what_processes_do() {
 #[test]
 fn as_many_runs_are_at_work_as_there_are_jobs() {
     let sweep = Sweep::of(GRID);
-    let (met, both) = (Mutex::new(HashSet::<ThreadId>::new()), Condvar::new());
-    let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let engine = Disturbed::new(|_: &Energy<'_>| {
+    let (met, both) = leaked((Mutex::new(HashSet::<ThreadId>::new()), Condvar::new()));
+    let (inside, most) = leaked((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let engine = Disturbed::new(move |_: &Energy<'_>| {
         most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let mut threads = met.lock().unwrap();
         threads.insert(std::thread::current().id());
@@ -160,8 +168,8 @@ fn as_many_runs_are_at_work_as_there_are_jobs() {
         inside.fetch_sub(1, Ordering::SeqCst);
     });
     assert_eq!(sweep.in_threads("out", &engine), finished(4));
-    assert_eq!(most.into_inner(), 2);
-    assert_eq!(met.into_inner().unwrap().len(), 4, "a thread a run");
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    assert_eq!(met.lock().unwrap().len(), 4, "a thread a run");
 }
 
 #[test]
@@ -197,9 +205,9 @@ fn a_run_that_panics_has_failed_and_leaves_the_others() {
     assert_eq!((tally.finished, tally.failed.len(), tally.left), (4, 4, 0));
     for (entry, status) in sweep.plan.entries().iter().zip(sweep.statuses("out")) {
         match status {
-            Status::Finished(_) => assert_eq!(entry.config.inference.lambda, 0.01),
+            Status::Finished(_) => assert_eq!(entry.config.family.inference.lambda, 0.01),
             Status::Failed(failure) => {
-                assert_eq!(entry.config.inference.lambda, 0.02);
+                assert_eq!(entry.config.family.inference.lambda, 0.02);
                 assert_eq!(failure.message, "the run panicked: the engine broke");
                 assert_eq!(tally.failed[&entry.index], failure.message);
                 assert!(!failure.repeats, "the run is not at fault");
@@ -223,16 +231,16 @@ fn a_stop_saves_and_the_next_sitting_ends_where_an_undisturbed_one_does() {
         let log = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
         log.lines().count()
     };
-    let (stop, batches) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (stop, batches) = leaked((AtomicBool::new(false), AtomicUsize::new(0)));
     // Within the second epoch of the first two runs, or about: 8 batches an epoch.
-    let stopper = Disturbed::new(|_: &Energy<'_>| {
+    let stopper = Disturbed::new(move |_: &Energy<'_>| {
         if batches.fetch_add(1, Ordering::SeqCst) >= 24 {
             stop.store(true, Ordering::SeqCst);
             // Time for the supervisor to hear of it, which looks now and then.
             std::thread::sleep(Duration::from_millis(200));
         }
     });
-    let tally = sweep.run("out", Workers::Threads(&stopper), &stop);
+    let tally = sweep.run("out", Workers::Threads(&stopper), stop);
     assert!(tally.failed.is_empty() && tally.left > 0, "{tally:?}");
     assert_eq!(tally.finished + tally.left, 4);
     let interrupted: Vec<usize> = sweep

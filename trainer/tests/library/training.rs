@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Tensor};
-use sparsecode_trainer::config::Config;
+use sparsecode_trainer::data::DataFacts;
+use sparsecode_trainer::data::Samples;
 use sparsecode_trainer::data::{Dataset, Splits};
-use sparsecode_trainer::evaluate::{self, CodeSource, Samples};
-use sparsecode_trainer::inference::{CpuEngine, PlainFista};
-use sparsecode_trainer::model::{Autoencoder, Decoder};
-use sparsecode_trainer::train::{
-    Checkpoint, DataFacts, Ending, EpochRecord, Learner, LogError, Observer, RunFolder, Silent,
-    StepError, TrainError, Trainer, Weights,
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::Stepper;
+use sparsecode_trainer::lista::evaluate::{self, CodeSource};
+use sparsecode_trainer::lista::inference::{CpuEngine, PlainFista};
+use sparsecode_trainer::lista::model::{Autoencoder, Decoder};
+use sparsecode_trainer::lista::{Lista, autoencoder_of};
+use sparsecode_trainer::run::{
+    Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolder, Silent, StepError, TrainError,
+    Trainer, Weights,
 };
 
 const CPU: Device = Device::Cpu;
@@ -43,7 +47,7 @@ fn load(config: &Config) -> Splits {
 }
 
 /// With the engine that `train` uses, on two threads of its own: other tests may be at work on the shared ones.
-fn trainer(config: &Config) -> Trainer<'static> {
+fn trainer(config: &Config) -> Trainer<'static, Lista> {
     let engine = Box::leak(Box::new(CpuEngine::new(2)));
     Trainer::new(config.clone(), load(config), engine).unwrap()
 }
@@ -81,7 +85,11 @@ impl Observer for Borrowed<'_> {
 }
 
 impl Recorder {
-    fn run(&mut self, trainer: &mut Trainer<'_>, folder: &Path) -> Result<Ending, TrainError> {
+    fn run(
+        &mut self,
+        trainer: &mut Trainer<'_, Lista>,
+        folder: &Path,
+    ) -> Result<Ending, TrainError> {
         let mut observer = Borrowed {
             records: &mut self.records,
             batches: &mut self.batches,
@@ -156,28 +164,28 @@ fn every_variant_trains() {
             let (model, records) = train(&config);
             let (first, last) = (&records[0], &records[2]);
             assert!(
-                last.train.energy < first.train.energy,
+                last.train["energy"] < first.train["energy"],
                 "{name}: {records:?}"
             );
             assert!(
-                last.validation.energy < first.validation.energy,
+                last.validation["energy"] < first.validation["energy"],
                 "{name}: {records:?}"
             );
             assert!(
-                last.validation.psnr > first.validation.psnr,
+                last.validation["psnr"] > first.validation["psnr"],
                 "{name}: {records:?}"
             );
             for record in &records {
-                assert_eq!(record.validation.samples, 70);
+                assert_eq!(record.validation["samples"], 70.0);
                 for figure in [
-                    record.train.psnr,
-                    record.train.sparsity,
-                    record.validation.energy,
+                    record.train["psnr"],
+                    record.train["sparsity"],
+                    record.validation["energy"],
                 ] {
                     assert!(figure.is_finite(), "{name}: {record:?}");
                 }
-                assert!((0.0..=1.0).contains(&record.train.sparsity));
-                assert!(record.train.fista_steps <= record.train.fista_iterations);
+                assert!((0.0..=1.0).contains(&record.train["sparsity"]));
+                assert!(record.train["fista_steps"] <= record.train["fista_iterations"]);
             }
             for (parameter, tensor) in model.parameters() {
                 let values = values(tensor);
@@ -197,13 +205,13 @@ fn every_variant_trains() {
     }
 }
 
-fn learner(config: &Config) -> (Learner, Tensor) {
+fn learner(config: &Config) -> (Stepper, Tensor) {
     let splits = load(config);
     let dim = splits.train.dim;
     let batch = splits.train.samples[..config.batch_size * dim].to_vec();
     let inputs = Tensor::from_vec(batch, (config.batch_size, dim), &CPU).unwrap();
     let model = Autoencoder::init(
-        &config.model,
+        &config.family.model,
         dim,
         config.has_encoder(),
         config.seed,
@@ -214,7 +222,7 @@ fn learner(config: &Config) -> (Learner, Tensor) {
     if let Decoder::OneHidden { hidden_bias, .. } = &mut model.decoder {
         *hidden_bias = (hidden_bias.ones_like().unwrap() * 0.75).unwrap();
     }
-    (Learner::new(model, config).unwrap(), inputs)
+    (Stepper::new(model, config).unwrap(), inputs)
 }
 
 fn hidden_bias(decoder: &Decoder) -> Vec<f32> {
@@ -232,7 +240,7 @@ fn normalisation_leaves_the_hidden_bias_alone() {
         let moving = small(variant, &["optimizer.decoder_learning_rate=0.05"]);
         for config in [still, moving] {
             let (mut learner, inputs) = learner(&config);
-            let unit = |learner: &Learner| {
+            let unit = |learner: &Stepper| {
                 for matrix in matrices(&learner.model.decoder) {
                     for norm in column_norms(matrix) {
                         assert!((norm - 1.0).abs() < 1e-5, "{variant}: {norm}");
@@ -244,7 +252,7 @@ fn normalisation_leaves_the_hidden_bias_alone() {
             assert!(bias.iter().all(|&b| b == 0.75));
             learner.step(&inputs, 0, &config, &PlainFista).unwrap();
             unit(&learner);
-            let rate = config.optimizer.decoder_learning_rate as f32;
+            let rate = config.family.optimizer.decoder_learning_rate as f32;
             for b in hidden_bias(&learner.model.decoder) {
                 // Adam's first step is the rate, whatever the gradient.
                 let expected = b == 0.75 || ((b - 0.75).abs() - rate).abs() < 1e-3;
@@ -277,7 +285,7 @@ fn decoder_rate_is_halved_every_thirty_epochs() {
         )
     };
     let (first, last, halved, quartered) = (step(0), step(29), step(30), step(60));
-    let rate = config.optimizer.decoder_learning_rate;
+    let rate = config.family.optimizer.decoder_learning_rate;
     for (found, expected) in [(first, 1.0), (last, 1.0), (halved, 0.5), (quartered, 0.25)] {
         assert!(
             (found.0 / (rate * expected) - 1.0).abs() < 1e-2,
@@ -292,9 +300,9 @@ fn weight_decay_shrinks_the_decoder() {
     for suffix in ["", "-nl"] {
         let wdl = small(&format!("wdl{suffix}"), &[]);
         let plain = small(&format!("none{suffix}"), &[]);
-        assert_eq!(wdl.optimizer.decoder_weight_decay, 5e-4);
-        assert_eq!(plain.optimizer.decoder_weight_decay, 0.0);
-        assert_eq!(wdl.inference, plain.inference);
+        assert_eq!(wdl.family.optimizer.decoder_weight_decay, 5e-4);
+        assert_eq!(plain.family.optimizer.decoder_weight_decay, 0.0);
+        assert_eq!(wdl.family.inference, plain.family.inference);
         let ((decayed, _), (free, _)) = (train(&wdl), train(&plain));
         assert_ne!(bits(&decayed), bits(&free));
         let strong = small(
@@ -336,8 +344,18 @@ fn the_ablation_collapses_and_the_hinge_prevents_it() {
         train(&small(variant, &settings)).1
     };
     let (free, hinged) = (run("none"), run("vdl"));
-    let l1 = |records: &[EpochRecord]| records.iter().map(|r| r.train.code_l1).collect::<Vec<_>>();
-    let norm = |records: &[EpochRecord]| records.iter().map(|r| r.decoder_norm).collect::<Vec<_>>();
+    let l1 = |records: &[EpochRecord]| {
+        records
+            .iter()
+            .map(|r| r.train["code_l1"])
+            .collect::<Vec<_>>()
+    };
+    let norm = |records: &[EpochRecord]| {
+        records
+            .iter()
+            .map(|r| r.learner["decoder_norm"])
+            .collect::<Vec<_>>()
+    };
     let (free_l1, free_norm) = (l1(&free), norm(&free));
     let (hinged_l1, hinged_norm) = (l1(&hinged), norm(&hinged));
     assert!(free_l1[24] < 0.2 * free_l1[0], "{free_l1:?}");
@@ -442,7 +460,7 @@ fn a_resumed_run_ends_where_an_uninterrupted_one_ends() {
 
             let mut second = trainer(&config);
             second
-                .restore(&Checkpoint::read(&files.checkpoint()).unwrap())
+                .restore(&Checkpoint::read::<Lista>(&files.checkpoint()).unwrap())
                 .unwrap();
             assert_eq!(second.batches_done(), stop_after);
             let mut rest = Recorder::default();
@@ -478,7 +496,8 @@ fn more_epochs_continue_the_same_run() {
     Recorder::default()
         .run(&mut trainer(&short), folder.path())
         .unwrap();
-    let checkpoint = Checkpoint::read(&RunFolder::new(folder.path()).checkpoint()).unwrap();
+    let checkpoint =
+        Checkpoint::read::<Lista>(&RunFolder::new(folder.path()).checkpoint()).unwrap();
     let mut same = trainer(&short);
     same.restore(&checkpoint).unwrap();
     let mut recorder = Recorder::default();
@@ -510,7 +529,7 @@ fn another_configuration_or_other_data_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint_file(folder.path(), &config);
     let path = RunFolder::new(folder.path()).checkpoint();
-    let checkpoint = Checkpoint::read(&path).unwrap();
+    let checkpoint = Checkpoint::read::<Lista>(&path).unwrap();
     for change in [
         "inference.lambda=0.011",
         "seed=32",
@@ -561,7 +580,7 @@ fn damaged_checkpoints_are_refused_by_name() {
     let path = folder.path().join("damaged.safetensors");
     let read = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        Checkpoint::read(&path)
+        Checkpoint::read::<Lista>(&path)
     };
     let refusal = |bytes: &[u8]| match read(bytes) {
         Ok(_) => panic!("read a damaged file"),
@@ -622,7 +641,10 @@ fn damaged_checkpoints_are_refused_by_name() {
     }
 
     let missing = folder.path().join("absent.safetensors");
-    let error = Checkpoint::read(&missing).err().unwrap().to_string();
+    let error = Checkpoint::read::<Lista>(&missing)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("absent.safetensors"), "{error}");
 }
 
@@ -645,7 +667,7 @@ fn divergence_is_named() {
             let error = failure(&config, load(&config));
             let message = error.to_string();
             let TrainError::Diverged {
-                variant: name,
+                model: name,
                 epoch,
                 batch,
                 divergence,
@@ -682,7 +704,7 @@ fn data_that_are_not_finite_are_named() {
         let error = failure(&config, splits);
         let message = error.to_string();
         assert!(
-            matches!(&error, TrainError::Diverged { variant: "wdl", epoch: 1, divergence, .. }
+            matches!(&error, TrainError::Diverged { model: "wdl", epoch: 1, divergence, .. }
                 if divergence.tensor == "inputs"),
             "{message}"
         );
@@ -693,7 +715,7 @@ fn data_that_are_not_finite_are_named() {
         let error = failure(&config, splits);
         let message = error.to_string();
         assert!(
-            matches!(&error, TrainError::Diverged { variant: "wdl", epoch: 1, divergence, .. }
+            matches!(&error, TrainError::Diverged { model: "wdl", epoch: 1, divergence, .. }
                 if divergence.tensor.contains("validation")),
             "{message}"
         );
@@ -736,7 +758,8 @@ fn stops_early_when_validation_stops_improving() {
     let best: Vec<bool> = recorder.records.iter().map(|record| record.best).collect();
     assert_eq!(best, [true, false, false]);
 
-    let checkpoint = Checkpoint::read(&RunFolder::new(folder.path()).checkpoint()).unwrap();
+    let checkpoint =
+        Checkpoint::read::<Lista>(&RunFolder::new(folder.path()).checkpoint()).unwrap();
     let mut again = trainer(&config);
     again.restore(&checkpoint).unwrap();
     let mut recorder = Recorder::default();
@@ -765,7 +788,7 @@ fn best_weights_are_those_of_the_lowest_energy() {
     let energies: Vec<f64> = recorder
         .records
         .iter()
-        .map(|r| r.validation.energy)
+        .map(|r| r.validation["energy"])
         .collect();
     let lowest = (0..6)
         .min_by(|&a, &b| energies[a].total_cmp(&energies[b]))
@@ -780,11 +803,11 @@ fn best_weights_are_those_of_the_lowest_energy() {
     assert_eq!(*best.data(), DataFacts::of(&splits));
     let position = run.position().best().unwrap();
     assert_eq!(
-        (position.epoch as usize, position.energy),
+        (position.epoch as usize, position.objective),
         (lowest + 1, energies[lowest])
     );
 
-    let model = best.model(&config).unwrap();
+    let model = autoencoder_of(&best, &config).unwrap();
     assert_ne!(bits(&model), bits(run.model()));
     let peak = f64::from(splits.peak);
     let samples = Samples::new(splits.validation).unwrap();
@@ -799,10 +822,8 @@ fn best_weights_are_those_of_the_lowest_energy() {
     );
     assert_eq!(evaluation.unwrap().energy, energies[lowest]);
     // Weights of another size are refused by the name of the tensor.
-    let error = best
-        .model(&small("sdl", &["model.code_dim=16"]))
-        .unwrap_err()
-        .to_string();
+    let other = small("sdl", &["model.code_dim=16"]);
+    let error = autoencoder_of(&best, &other).unwrap_err().to_string();
     assert!(
         error.contains("encoder.input") && error.contains("32"),
         "{error}"
@@ -876,7 +897,7 @@ fn a_log_that_cannot_be_written_stops_the_run() {
     assert!(error.to_string().contains("disc full"), "{error}");
     // The epoch itself is safe.
     let mut rest = trainer(&config);
-    rest.restore(&Checkpoint::read(&files.checkpoint()).unwrap())
+    rest.restore(&Checkpoint::read::<Lista>(&files.checkpoint()).unwrap())
         .unwrap();
     assert_eq!(rest.position().epoch(), 1);
     assert_eq!(

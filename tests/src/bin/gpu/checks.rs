@@ -5,10 +5,10 @@ use std::thread;
 use sparsecode_tests::kernels::{
     Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, values,
 };
-use sparsecode_trainer::config::Config;
-use sparsecode_trainer::inference::{CpuEngine, Engine, Stopping};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::inference::{CpuEngine, Engine, Stopping};
 use sparsecode_trainer::report::table::Table;
-use sparsecode_trainer::train::{RunFolder, TrainError};
+use sparsecode_trainer::run::{RunFolder, TrainError};
 
 use crate::page::Page;
 use crate::{Clock, Mnist};

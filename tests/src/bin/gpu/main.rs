@@ -14,10 +14,11 @@ use anyhow::Context;
 use clap::Parser;
 use sparsecode_tests::emulator::{Emulator, Order};
 use sparsecode_tests::golden;
-use sparsecode_trainer::config::Config;
-use sparsecode_trainer::cuda::let_runs_overlap;
 use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::inference::{Engine, open_gpu};
+use sparsecode_trainer::lista::Config;
+use sparsecode_trainer::lista::cuda::let_runs_overlap;
+use sparsecode_trainer::lista::inference::Engine;
+use sparsecode_trainer::lista::open_gpu;
 
 use page::Page;
 

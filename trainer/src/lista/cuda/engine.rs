@@ -18,9 +18,9 @@ use crate::lista::resident::{Backend, Resident, ResidentRun};
 /// ```no_run
 /// # #[cfg(feature = "cuda")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use sparsecode_trainer::config::Config;
-/// use sparsecode_trainer::cuda::CudaEngine;
-/// use sparsecode_trainer::train::{RunFolder, Silent, Trainer};
+/// use sparsecode_trainer::lista::Config;
+/// use sparsecode_trainer::lista::cuda::CudaEngine;
+/// use sparsecode_trainer::run::{RunFolder, Silent, Trainer};
 ///
 /// let engine = CudaEngine::open(0)?;
 /// let config = Config::preset("ecg/vdl")?;

@@ -1,6 +1,6 @@
 use sparsecode_formats::NumberType;
 use sparsecode_trainer::data::npy::{read_npy, read_npy_f32, write_npy_f32};
-use sparsecode_trainer::data::recording::{Hints, Recording};
+use sparsecode_trainer::data::{Hints, Recording};
 
 use super::{File, column, load, read, refused, wave};
 

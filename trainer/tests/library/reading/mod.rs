@@ -13,8 +13,8 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
-use sparsecode_trainer::data::recording::{Hints, Recording};
 use sparsecode_trainer::data::{Column, DataConfig, DataError, Splits};
+use sparsecode_trainer::data::{Hints, Recording};
 
 /// x = sin(2π·5·t) + 0.3 sin(2π·40·t) at 500 samples per second.
 fn wave(count: usize) -> Vec<f32> {

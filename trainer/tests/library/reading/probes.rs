@@ -1,7 +1,7 @@
 use sparsecode_formats::NumberType;
 use sparsecode_trainer::data::Decimal;
 use sparsecode_trainer::data::picture::Pixels;
-use sparsecode_trainer::data::recording::{Hints, Recording};
+use sparsecode_trainer::data::{Hints, Recording};
 
 use super::{column, deviation, load, probes, read, refused, wave};
 

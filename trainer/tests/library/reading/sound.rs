@@ -1,5 +1,5 @@
 use sparsecode_formats::NumberType;
-use sparsecode_trainer::data::recording::{Hints, Recording};
+use sparsecode_trainer::data::{Hints, Recording};
 
 use super::{File, column, read, refused};
 

@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
-use sparsecode_trainer::data::recording::{Hints, Recording};
 use sparsecode_trainer::data::{Decimal, Look};
+use sparsecode_trainer::data::{Hints, Recording};
 
 use super::{File, column, deviation, open, read, refused, wave};
 

@@ -15,7 +15,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use candle_core::{Result, Tensor};
 use pulp::Arch;
 
-use super::{HostMatrix, matrix};
+use super::matrix::{HostMatrix, matrix};
 use crate::tensor::elementwise::positive_part;
 use crate::tensor::matmul::{Matrix, matmul};
 use crate::tensor::team::{Barrier, UNIT, part};

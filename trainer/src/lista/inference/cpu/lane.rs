@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLockReadGuard};
 
 use super::hidden::Scratch;
-use super::{Constants, Gradient, Problem, TILE};
+use super::problem::{Constants, Gradient, Problem, Report, TILE};
+use crate::lista::inference::config::Stopping;
 use crate::tensor::fista::{
     DENSE_FROM, GramProduct, Hinge, Iteration, JoinMoments, Moments, Outcome, Sample, Support,
     TileMoments, UpdateTile, stride,
@@ -35,25 +36,6 @@ struct Tile {
     first: usize,
     at: usize,
     rows: usize,
-}
-
-/// What a thread tells the others after an iteration.
-#[derive(Default)]
-pub(super) struct Report {
-    found: Outcome,
-    /// For each of its tiles, by component: the mean and the squared deviations of x.
-    means: Vec<f32>,
-    squares: Vec<f32>,
-}
-
-impl Report {
-    pub(super) fn new(tiles: usize, stride: usize) -> Self {
-        Self {
-            means: vec![0.0; tiles * stride],
-            squares: vec![0.0; tiles * stride],
-            ..Self::default()
-        }
-    }
 }
 
 impl Lane {
@@ -147,7 +129,7 @@ impl Lane {
                 momentum: ((t - 1.0) / t_next) as f32,
                 pull: problem.pull,
                 tolerance_squared: config.tolerance * config.tolerance,
-                freeze: config.stopping == crate::lista::inference::Stopping::Freeze,
+                freeze: config.stopping == Stopping::Freeze,
             };
             t = t_next;
             let found = match &problem.gradient {

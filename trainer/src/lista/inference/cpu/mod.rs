@@ -6,21 +6,21 @@
 
 mod hidden;
 mod lane;
+mod matrix;
+mod problem;
 
-use std::ops::Deref;
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::energy::{Energy, Reconstruction};
 use super::engine::{Engine, Inference};
 use crate::tensor::fista::stride;
-use crate::tensor::team::{Team, UNIT, part};
+use crate::tensor::team::{Team, part};
 use hidden::OneHidden;
-use lane::{Lane, Report};
-
-/// Samples that are worked on together. Fixed, so that sums have the same order whatever the number of threads.
-const TILE: usize = UNIT;
+use lane::Lane;
+use matrix::{HostMatrix, matrix};
+use problem::{Constants, Gradient, Problem, Report, TILE};
 
 /// The engine for f32 tensors in main memory.
 ///
@@ -31,9 +31,9 @@ const TILE: usize = UNIT;
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use sparsecode_trainer::config::Config;
-/// use sparsecode_trainer::inference::{CpuEngine, Energy, Engine, PlainFista};
-/// use sparsecode_trainer::model::Decoder;
+/// use sparsecode_trainer::lista::Config;
+/// use sparsecode_trainer::lista::inference::{CpuEngine, Energy, Engine, PlainFista};
+/// use sparsecode_trainer::lista::model::Decoder;
 ///
 /// let dictionary = Tensor::new(&[[1f32, 0.], [0., 1.], [0.5, 0.5]], &Device::Cpu)?;
 /// let decoder = Decoder::Linear { dictionary };
@@ -68,30 +68,6 @@ impl Default for CpuEngine {
     fn default() -> Self {
         Self { team: Team::Shared }
     }
-}
-
-/// The decoder's part of the gradient.
-enum Gradient<'a> {
-    /// G, rows padded.
-    Linear { gram: Vec<f32> },
-    /// Both layers.
-    OneHidden(OneHidden<'a>),
-}
-
-/// What all threads read.
-struct Problem<'a> {
-    energy: &'a Energy<'a>,
-    /// η, or what the energy allows.
-    step_size: f64,
-    gradient: Gradient<'a>,
-    /// n.
-    batch: usize,
-    /// Whether the variance hinge acts.
-    has_hinge: bool,
-    /// `2γ/l`, 0 without the encoder's term.
-    pull: f32,
-    /// What the threads tell each other: one report each, of this iteration and of the last one.
-    reports: [Vec<RwLock<Report>>; 2],
 }
 
 impl Engine for CpuEngine {
@@ -201,69 +177,4 @@ impl Engine for CpuEngine {
             step_size,
         })
     }
-}
-
-/// What the gradient's constant part `c + (2γ/l) E(y)` is made of, `batch × code_dim` each.
-struct Constants<'a> {
-    correlation: Option<&'a [f32]>,
-    encoder_codes: Option<&'a [f32]>,
-    /// `2γ/l`.
-    pull: f32,
-}
-
-/// The numbers of a contiguous f32 tensor in main memory, where they lie.
-struct HostMatrix<'a> {
-    /// Candle's read guard, whose type it does not name.
-    storage: Box<dyn Deref<Target = Storage> + Sync + 'a>,
-    first: usize,
-    count: usize,
-}
-
-impl<'a> HostMatrix<'a> {
-    fn of(tensor: &'a Tensor) -> Result<Self> {
-        let (storage, layout) = tensor.storage_and_layout();
-        let range = layout.contiguous_offsets();
-        match (&*storage, range) {
-            (Storage::Cpu(CpuStorage::F32(_)), Some((first, end))) => Ok(Self {
-                storage: Box::new(storage),
-                first,
-                count: end - first,
-            }),
-            (_, None) => Err(Error::Msg(
-                "the processor's engine takes contiguous tensors: call contiguous()".into(),
-            )),
-            _ => Err(Error::Msg(format!(
-                "the processor's engine takes f32 tensors in main memory, not {:?} on {:?}: PlainFista takes any",
-                tensor.dtype(),
-                tensor.device().location()
-            ))),
-        }
-    }
-}
-
-impl Deref for HostMatrix<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match &**self.storage {
-            Storage::Cpu(CpuStorage::F32(values)) => &values[self.first..][..self.count],
-            _ => &[],
-        }
-    }
-}
-
-/// A tensor of this shape, or an error that names it.
-fn matrix<'a>(
-    tensor: &'a Tensor,
-    rows: usize,
-    columns: usize,
-    name: &str,
-) -> Result<HostMatrix<'a>> {
-    if tensor.dims() != [rows, columns] {
-        return Err(Error::Msg(format!(
-            "{name}: shape {:?}, expected [{rows}, {columns}]",
-            tensor.dims()
-        )));
-    }
-    HostMatrix::of(tensor)
 }
