@@ -5,6 +5,7 @@ mod config;
 mod cpu_engine;
 mod edges;
 mod evaluate;
+mod family;
 mod fista;
 mod frozen;
 mod gradients;
