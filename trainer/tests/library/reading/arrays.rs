@@ -91,7 +91,7 @@ fn shapes_that_are_no_signal_are_refused_with_what_would_be() {
         error.contains("looks transposed") && error.contains("array.T"),
         "{error}"
     );
-    assert!(error.contains("data.column = 0 to 1"), "{error}");
+    assert!(error.contains("--set data.column=0 to 1"), "{error}");
     // Also where a channel is named: nobody knows in which order.
     assert!(
         refused(&shaped(&[2, 1500]).path, &column("1"))

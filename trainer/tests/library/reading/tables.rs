@@ -189,7 +189,6 @@ fn several_columns_and_none_named_is_an_error_that_lists_them() {
     for needle in [
         "bearing.csv has 5 columns",
         "--set data.column=accel",
-        "--column accel",
         "0 \"time\" (rises evenly by 8.333e-5: looks like time)",
         "1 \"n\" (counts 0, 1, 2, …: looks like an index)",
         "2 \"accel\" (-1.2",
@@ -306,7 +305,7 @@ fn a_header_is_not_a_sample() {
     let (recording, _) = open(&file.path, &Hints::default()).unwrap();
     assert_eq!(recording.len(), 6);
     assert!(
-        recording.notes[0].contains("data.header = true"),
+        recording.notes[0].contains("--set data.header=true"),
         "{:?}",
         recording.notes
     );
