@@ -4,6 +4,8 @@
 //! Nothing in a line is replaced: `DIR`, `IMAGES`, `bearing.csv` and the other names are files and
 //! folders of those names, made up here. What is too long for a test is recognised, and checked in
 //! another way. A line that the test does not know fails it.
+//!
+//! The links between the pages, and the names that docs/method.md gives the paper's symbols.
 #![cfg(unix)]
 
 use std::fs;
@@ -105,6 +107,127 @@ fn every_command_of_the_pages_does_what_it_says() {
                 &folder.path().join("runs/bearing"),
                 &folder.path().join("RUN"),
             );
+        }
+    }
+}
+
+/// Every Markdown file of the repository but those of other people's code.
+fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_other = matches!(name.to_str(), Some("target" | "shared"));
+        if path.is_dir() && !is_other && !name.to_string_lossy().starts_with('.') {
+            documents(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+/// A page without its blocks of code.
+fn prose(page: &str) -> String {
+    page.split("\n```").step_by(2).collect()
+}
+
+/// The anchors of a page's headings, as GitHub names them.
+fn anchors(page: &str) -> Vec<String> {
+    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let text = prose(page);
+    let headings = text.lines().filter_map(|line| {
+        let title = line.trim_start_matches('#');
+        title.strip_prefix(' ').filter(|_| title != line)
+    });
+    headings
+        .map(|title| title.to_lowercase().chars().filter(is_kept).collect())
+        .map(|title: String| title.replace(' ', "-"))
+        .collect()
+}
+
+/// The links of a page that name a file or an anchor of this repository and lead nowhere.
+fn lost_links(path: &Path) -> Vec<String> {
+    let page = fs::read_to_string(path).unwrap();
+    let targets = page
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let leads_nowhere = |target: &&str| {
+        let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+        let file = match file {
+            "" => path.to_owned(),
+            _ => path.parent().unwrap().join(file),
+        };
+        let has_anchor = || {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            anchors(&text).iter().any(|known| known == anchor)
+        };
+        !file.exists() || (!anchor.is_empty() && !has_anchor())
+    };
+    targets
+        .filter(|target| !target.contains("://") && !target.contains(char::is_whitespace))
+        .filter(leads_nowhere)
+        .map(|target| format!("{}: {target}", path.display()))
+        .collect()
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let mut pages = Vec::new();
+    documents(workspace(), &mut pages);
+    assert!(pages.len() > 10, "{pages:?}");
+    let lost: Vec<String> = pages.iter().flat_map(|page| lost_links(page)).collect();
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.md");
+    let page = "# One: λ, two\n```\n# Code\n```\n[a](#one-λ-two) [b](a.md#one-λ-two)\n\
+                [c](https://x.y#z) [d](#code) [e](b.md) [f](a.md#two)\n";
+    fs::write(&path, page).unwrap();
+    let lost: Vec<String> = ["#code", "b.md", "a.md#two"]
+        .iter()
+        .map(|target| format!("{}: {target}", path.display()))
+        .collect();
+    assert_eq!(lost_links(&path), lost);
+}
+
+/// All Rust sources below a folder, in one piece.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let text = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(extension) if extension == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    };
+    entries.map(|entry| text(entry.path())).collect()
+}
+
+/// The names of a table's second column.
+fn names(table: &str) -> Vec<&str> {
+    let columns = table.lines().filter_map(|line| line.split('|').nth(2));
+    columns
+        .flat_map(|column| column.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn names_of_the_papers_symbols_are_those_of_the_source() {
+    let page = fs::read_to_string(workspace().join("docs/method.md")).unwrap();
+    let (_, rest) = page.split_once("\n## Names\n").expect("a table of names");
+    let names = names(rest.split("\n## ").next().unwrap());
+    assert!(names.len() > 20, "{names:?}");
+    let trainer = sources(&workspace().join("trainer/src"));
+    let formats = sources(&workspace().join("formats/src"));
+    for name in names {
+        if name.contains('.') {
+            // A tensor, in runs and in model files.
+            let quoted = format!("\"{name}\"");
+            assert!(trainer.contains(&quoted), "{name} in trainer/src");
+            assert!(formats.contains(&quoted), "{name} in formats/src");
+        } else {
+            // A field or an argument.
+            assert!(trainer.contains(&format!("{name}: ")), "{name}");
         }
     }
 }

@@ -402,7 +402,7 @@ fn short_recordings_take_enough_steps() {
         let config = Config::read(&RunFolder::new(&out).config()).unwrap();
         assert_eq!(config.epochs, 2);
         let said = stderr(&output);
-        assert!(!said.contains("is not given"), "{said}");
+        assert!(!said.contains("names another number"), "{said}");
         assert!(
             said.contains("this run is short") && said.contains("--epochs 750` goes on"),
             "{said}"

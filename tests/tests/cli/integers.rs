@@ -228,7 +228,7 @@ fn levels_of_normalised_contrast_are_named_rightly() {
         "{output:?}"
     );
     assert!(
-        stderr(&output).contains("local contrast is not normalised in integers"),
+        stderr(&output).contains("a device normalises local contrast in f32"),
         "{output:?}"
     );
     let inspected = done(&["inspect", text(&model)]);

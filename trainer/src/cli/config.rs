@@ -19,8 +19,8 @@ pub(super) struct Arguments {
     /// Keys, tables or parts of their names: inference.lambda, data, lambda [default: all]
     #[arg(value_name = "KEY", conflicts_with_all = ["preset", "markdown"])]
     keys: Vec<String>,
-    /// Print the configuration of this preset (DATA/MODEL, as mnist/vdl), with the meaning of each
-    /// key
+    /// Print the configuration of this preset (DATA/MODEL, such as mnist/vdl), with the meaning of
+    /// each key
     #[arg(long, value_name = "PRESET")]
     preset: Option<String>,
     /// TOML file laid over the preset

@@ -10,8 +10,9 @@ use crate::deploy::{HostModel, read_model};
 
 /// Reconstruct samples (.npy, N×d) from codes (.npy, N×l)
 ///
-/// The mean and deviation of the data set are undone. What was normalised patch by patch (its own mean or contrast) cannot be
-/// known from a code and stays normalised.
+/// The samples are in raw units: the mean and deviation of the data set are undone. A code does not
+/// know what was normalised patch by patch (the patch's own mean or contrast); that stays
+/// normalised.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  sparsecode decode model.safetensors --input Z.npy --output Y.npy"
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
     /// Samples to write, in raw units
     #[arg(long, value_name = "Y.npy")]
     output: PathBuf,
-    /// Let the output take the place of the input
+    /// Allow the output to replace the input
     #[arg(long)]
     overwrite: bool,
 }

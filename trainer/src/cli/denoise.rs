@@ -16,9 +16,10 @@ use crate::report::table::{Table, decibels};
 
 /// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy) with a model file
 ///
-/// Pictures and signals are cut into overlapping windows that are averaged where they overlap. The output has the number type, the other
-/// columns and the sample rate of the input if it is a file of the same kind. A model takes one channel: several columns, stereo and
-/// colours are cleaned each alone; opacity stays as it is.
+/// Pictures and signals are cut into overlapping windows. Where windows overlap, the results are
+/// averaged. An output of the same kind as the input keeps the input's number type, other columns
+/// and sample rate. A model takes one channel: columns, stereo channels and colours are cleaned one
+/// by one; opacity stays as it is.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode denoise model.safetensors --input noisy.png --output clean.png --refine 50 --sigma 0.1
@@ -27,16 +28,16 @@ use crate::report::table::{Table, decibels};
 pub(super) struct Arguments {
     /// Model file
     file: PathBuf,
-    /// What to clean
+    /// File to clean
     #[arg(long)]
     input: PathBuf,
-    /// Where to write it: the same kind of file as the input; a recording as any of .csv, .wav and .npy
+    /// File to write, of the same kind as the input; a recording may be any of .csv, .wav and .npy
     #[arg(long)]
     output: PathBuf,
-    /// Let the output take the place of the input
+    /// Allow the output to replace the input
     #[arg(long)]
     overwrite: bool,
-    /// The same without noise: print PSNR and SNR before and after, and what was gained
+    /// The input without noise: print PSNR and SNR before and after, and the gain
     #[arg(long, value_name = "CLEAN")]
     reference: Option<PathBuf>,
     #[command(flatten)]
@@ -155,7 +156,7 @@ impl Arguments {
         };
         if shape(&reference) != shape(given) {
             return Err(usage(format!(
-                "--reference {}: is not the size of the input: {}; the input is {}",
+                "--reference {}: the size differs from the input's: {}; the input is {}",
                 path.display(),
                 reference.summary,
                 given.summary

@@ -14,9 +14,9 @@ use crate::report::table::percent;
 
 /// Encode raw samples (.npy, N×d or N×h×w) into codes (.npy, N×l)
 ///
-/// The preprocessing recorded in the model file is applied. Models with local contrast normalisation take crops with their
-/// surroundings, N×52×52 for patches of 28×28 and a window of 13. Models without an encoder are encoded
-/// by FISTA.
+/// The samples are preprocessed as the model file says. Models with local contrast normalisation
+/// take patches with their surroundings: N×52×52 for patches of 28×28 and a window of 13. Models
+/// without an encoder find codes by FISTA.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  sparsecode encode model.safetensors --input X.npy --output Z.npy --refine 20"
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// Codes to write
     #[arg(long, value_name = "Z.npy")]
     output: PathBuf,
-    /// Let the output take the place of the input
+    /// Allow the output to replace the input
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]

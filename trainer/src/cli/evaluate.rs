@@ -10,12 +10,14 @@ use crate::report::table::{Table, decibels, percent};
 
 /// Measure a run's best model, or a model file on a recording: sparsity, PSNR, energy, dead atoms, denoising
 ///
-/// A model file is run as a device runs it, over all of --data: a recording, a picture, an array, or a folder of them. PSNR then compares what
-/// comes out, windows averaged where they overlap, with what was given; the energy is that of a window.
+/// A model file: the file is run as a device runs it, over all of --data: a recording, a picture,
+/// an array, or a folder of them. PSNR compares the output, averaged where windows overlap, with
+/// the input. The energy is that of a window.
 ///
-/// Of a run, PSNR is the mean over samples, in the raw units of the data. Noise is added to preprocessed samples; the codes of noisy samples are
-/// compared with the clean ones. Models without an encoder (DO) are encoded by FISTA. The energy is
-/// that of training, with the variance hinge; FISTA here minimises the energy without the hinge.
+/// A run: PSNR is the mean over samples, in the raw units of the data. Noise is added to
+/// preprocessed samples; reconstructions of noisy samples are compared with the clean samples.
+/// Models without an encoder (DO) find codes by FISTA. The energy is that of training, with the
+/// variance hinge; FISTA here minimises the energy without the hinge.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR
@@ -27,7 +29,7 @@ pub(super) struct Arguments {
     /// Standard deviations of noise, in preprocessed units: 1 is the deviation of the training data
     #[arg(long, value_delimiter = ',', value_name = "SIGMA")]
     noise: Vec<f64>,
-    /// Measure the codes of FISTA too, from the encoder's code with λ as trained
+    /// Also measure FISTA's codes, which start from the encoder's code, with λ as trained
     #[arg(long)]
     fista: bool,
     /// Which samples of a run [default: test]
@@ -66,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !is_weights && (arguments.run.is_file() || evaluate_file::is_model(&arguments.run)) {
         if arguments.fista {
             return Err(super::usage(
-                "--fista: a model file has --refine ITERATIONS instead",
+                "--fista: only for runs; give --refine ITERATIONS for a model file",
             ));
         }
         for (flag, is_given) in [
@@ -75,7 +77,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ] {
             if is_given {
                 return Err(super::usage(format!(
-                    "{flag}: takes a run; a model file is run by the processor on all of --data: leave it out"
+                    "{flag}: only for runs; the processor runs a model file on all of --data; \
+                     leave {flag} out"
                 )));
             }
         }
@@ -84,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if let Some(flag) = arguments.file.given() {
         return Err(super::usage(format!(
-            "{flag}: takes a model file in place of a run: sparsecode export writes one"
+            "{flag}: only for model files, and this is a run; sparsecode export writes a model file"
         )));
     }
     let engine = arguments.device.unwrap_or(DeviceChoice::Cpu).open()?;

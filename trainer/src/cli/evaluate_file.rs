@@ -21,10 +21,11 @@ use crate::storage::write_atomic;
 /// Flags of `evaluate` for a model file.
 #[derive(Args)]
 pub(super) struct Flags {
-    /// Of a model file: write what is found in each window as a table, such as a maintenance engineer plots
+    /// For a model file: write a table with a row for each window, to plot over time
     ///
-    /// Columns: file, channel, where the window starts, residual_rms (root mean square of what the reconstruction leaves, in raw units), energy,
-    /// active_atoms, zeros_percent. The windows are those of the data without added noise.
+    /// Columns: file, channel, start of the window, residual_rms (root mean square of input minus
+    /// reconstruction, in raw units), energy, active_atoms, zeros_percent. The windows are those of
+    /// the data without added noise.
     #[arg(long, value_name = "OUT.csv", help_heading = "Model files")]
     windows: Option<PathBuf>,
     #[command(flatten)]
@@ -80,7 +81,8 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let Some(data) = data else {
         return Err(usage(format!(
-            "{}: a model file does not say where data are: name a recording, a picture or an array with --data FILE",
+            "{}: a model file names no data; name a recording, a picture or an array with --data \
+             FILE",
             file.display()
         )));
     };

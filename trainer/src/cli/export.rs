@@ -19,8 +19,9 @@ const SAMPLES: usize = 1000;
 
 /// Write a run's best model as the file that the device runs
 ///
-/// Prints what the chosen weights cost: bytes, error of each tensor, and PSNR and sparsity on the validation set of the file run by
-/// the device's code, beside the run's own. The same run gives the same bytes.
+/// Prints what the chosen weights cost: bytes and the error of each tensor, and PSNR and sparsity
+/// on the validation set beside those of the run. The device's code runs the file for these
+/// figures. The same run gives the same bytes.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors\n  sparsecode export runs/vdl --activations i16 --input-scale 0.00392157 --output integer.safetensors\n  sparsecode export runs/vdl --activations i16 --weights i4 --output small.safetensors"
@@ -34,11 +35,11 @@ pub(super) struct Arguments {
     /// Arithmetic of the device: f32, or i16 or i8 for integers only (with --weights i8 or i4)
     #[arg(long, value_enum, default_value = "f32")]
     activations: Activations,
-    /// How to choose the range of integer activations from the values in the validation set [default: max]
+    /// How to choose the range of integer activations from the validation set [default: max]
     #[arg(long, value_enum)]
     calibration: Option<CalibrationFlag>,
-    /// What one level of the sensor's integers is in the data's unit, such as 0.00392157 (1/255) for 8-bit pixels in [0, 1] [default: found
-    /// from the data]
+    /// Size of one level of the sensor's integers in the data's unit, such as 0.00392157 (1/255)
+    /// for 8-bit pixels in [0, 1] [default: found from the data]
     #[arg(long, value_name = "UNITS")]
     input_scale: Option<f32>,
     /// Model file to write
@@ -74,11 +75,11 @@ impl Activations {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CalibrationFlag {
-    /// The largest that occurs, and a quarter more.
+    /// The largest value that occurs, and a quarter more.
     Max,
-    /// One that 99.99 % do not exceed.
+    /// A value that 99.99 % of the values do not exceed.
     Percentile,
-    /// The one with the least squared error.
+    /// The range with the least squared error.
     Mse,
 }
 
@@ -192,7 +193,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let is_local = matches!(preprocessing.contrast, Contrast::Local { .. });
     if integer.is_some() && is_local {
         eprintln!(
-            "note: local contrast is not normalised in integers: a device normalises patches in f32, and hands the model levels of the normalised samples"
+            "note: a device normalises local contrast in f32, and gives the model levels of the \
+             normalised samples"
         );
     }
     let written = match integer {

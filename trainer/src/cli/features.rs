@@ -10,8 +10,8 @@ use crate::report::image::{GalleryOptions, Scaling, gallery};
 
 /// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
 ///
-/// Zero is mid-grey. Atoms of a one-hidden-layer decoder are D(a·e) − D(0), a being the largest value that the component takes on
-/// the validation set.
+/// Zero is mid-grey. Atoms of a one-hidden-layer decoder are D(a·e) − D(0), where a is the largest
+/// value of the component on the validation set.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sparsecode features runs/vdl --output atoms.png")]
 pub(super) struct Arguments {

@@ -13,13 +13,15 @@ use crate::run::RunFolder;
 
 /// Make a run of a dictionary or of weights made elsewhere
 ///
-/// --dictionary takes a matrix of atoms, of scikit-learn for example, in a .npy file, and makes a run of variant DO: codes are found by
-/// FISTA. Nothing is rescaled. Codes are non-negative: to a dictionary for codes of both signs add the atoms' negatives, [D; -D].
-/// `train --from RUN --frozen-decoder` learns an encoder for it.
+/// --dictionary FILE is a matrix of atoms (.npy), for example from scikit-learn. It becomes a run
+/// of variant DO, whose codes are found by FISTA. Nothing is rescaled. Codes are non-negative: for
+/// codes of both signs add the negative atoms, [D; -D]. `train --from RUN --frozen-decoder` learns
+/// an encoder for the dictionary.
 ///
-/// FILE.safetensors holds weights trained by the papers' PyTorch code under the state dict's names: encoder.W.weight, encoder.W.bias,
-/// encoder.S.weight, and decoder.decoder.weight or decoder.layer1.weight, decoder.layer1.bias, decoder.layer2.weight. Sizes come from
-/// the tensors, everything else from preset and settings.
+/// FILE.safetensors holds weights of the papers' PyTorch code under the state dict's names:
+/// encoder.W.weight, encoder.W.bias, encoder.S.weight, and decoder.decoder.weight or
+/// decoder.layer1.weight, decoder.layer1.bias, decoder.layer2.weight. Sizes come from the tensors,
+/// everything else from preset and settings.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode import --dictionary components.npy --atoms rows --input-shape 8x8 --lambda 0.03 --output runs/imported
@@ -35,7 +37,7 @@ pub(super) struct Arguments {
     /// A dictionary, as .npy
     #[arg(long, value_name = "FILE")]
     dictionary: Option<PathBuf>,
-    /// Where the dictionary has its atoms; can be left out where only one of them is as long as a sample
+    /// Whether atoms are rows or columns; needed only if both are as long as a sample
     #[arg(long, value_enum, requires = "dictionary")]
     atoms: Option<AtomsFlag>,
     /// Shape of a sample: numbers, or HEIGHTxWIDTH [default: the length of an atom]
@@ -47,7 +49,8 @@ pub(super) struct Arguments {
     /// Deviation that raw samples are divided by [default: 1, or that of the data]
     #[arg(long)]
     deviation: Option<f32>,
-    /// What follows, sample by sample: none, remove-mean, standardize:FLOOR [default: none, or that of the data]
+    /// Contrast normalisation of each sample, after mean and deviation: none, remove-mean,
+    /// standardize:FLOOR [default: none, or that of the data]
     #[arg(long)]
     contrast: Option<String>,
     /// Range of raw samples, for PSNR [default: 1, or that of the data]
@@ -56,14 +59,14 @@ pub(super) struct Arguments {
     /// λ that goes with the atoms (inference.lambda); scikit-learn's alpha is λ = 2 alpha / d
     #[arg(long)]
     lambda: Option<f64>,
-    /// What weights were trained as: DATA/MODEL, as mnist/vdl
+    /// Preset with which the weights were trained: DATA/MODEL, such as mnist/vdl
     #[arg(
         long,
         required_unless_present = "dictionary",
         conflicts_with = "dictionary"
     )]
     preset: Option<String>,
-    /// TOML file laid over the preset, or over what a dictionary is taken for
+    /// TOML file laid over the preset, or over the configuration of a dictionary
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One value laid over preset and file: table.key=value; may be repeated
@@ -301,7 +304,10 @@ impl Arguments {
         let mut lines = Vec::new();
         if !measured && self.mean.is_none() && self.deviation.is_none() && self.contrast.is_none() {
             lines.push(
-                "raw samples are taken as they are; if the dictionary was learnt on normalised ones, say how with --mean, --deviation and --contrast, or have --data measured".to_owned(),
+                "raw samples are taken as they are; if the dictionary was learnt on normalised \
+                 samples, give --mean, --deviation and --contrast, or --data to measure \
+                 them"
+                    .to_owned(),
             );
         }
         if !measured && self.peak.is_none() {

@@ -16,12 +16,15 @@ use crate::deploy::{HostError, HostModel};
 /// What the numbers of the input are.
 #[derive(Args)]
 pub(super) struct UnitFlags {
-    /// Which numbers of the input are the ends of the model's range, such as 0,255 for 8-bit pixels and a model of [0, 1]
+    /// The input's numbers for the two ends of the model's range, such as 0,255 for 8-bit pixels
+    /// and a model of [0, 1]
     ///
-    /// The ends are 0 and full scale where the model's raw values are fractions of full scale (peak 1, none outside [0, 1]) or levels of
-    /// unsigned integers (255, with 16 bits 65535). Otherwise they are the smallest and the largest raw value in training; inspect prints them.
-    /// Pictures count by their levels: 0 to 255, with 16 bits 0 to 65535. The output goes back into the input's unit. Without this flag
-    /// numbers are in the model's unit, and black and white of a picture are those of the model's samples.
+    /// The ends are 0 and 1 if the model's raw values are fractions of full scale (peak 1, none
+    /// outside [0, 1]). They are 0 and 255 (with 16 bits 65535) if the raw values are levels of
+    /// unsigned integers. Otherwise they are the smallest and the largest raw value in training,
+    /// which inspect prints. Pictures count by their levels: 0 to 255, with 16 bits 0 to 65535. The
+    /// output is in the input's unit. Without this flag numbers are in the model's unit, and black
+    /// and white of a picture are those of the model's samples.
     #[arg(
         long,
         value_name = "LOW,HIGH",
@@ -32,11 +35,11 @@ pub(super) struct UnitFlags {
     input_range: Option<[f32; 2]>,
     /// Take the numbers of the input as raw units, or as levels of the device's integers
     ///
-    /// Without this flag, integers of an array (.npy) are levels for a model in integers, unless they have the number type and the range of its
-    /// training data.
+    /// Without this flag, integers of an array (.npy) are levels for a model in integers, unless
+    /// they have the number type and the range of its training data.
     #[arg(long, value_enum, help_heading = "Units")]
     input_unit: Option<UnitChoice>,
-    /// Go on, with a warning, if range or sample rate of the input are not the model's
+    /// Warn instead of refusing if range or sample rate of the input differ from the model's
     #[arg(long, help_heading = "Units")]
     pub(super) allow_mismatch: bool,
 }
@@ -54,11 +57,13 @@ enum UnitChoice {
 pub(super) struct FileFlags {
     /// Columns of a table, channels of a .wav or an array: a name, a number from 0, several with commas, or all
     ///
-    /// Each is taken alone. A file with one column needs no flag; with several and none named the error lists them. All leaves out columns
-    /// that look like a time or a counter.
+    /// Each column is taken alone. A file with one column needs no flag. If there are several and
+    /// none is named, the error lists them. `all` leaves out columns that look like a time or a
+    /// counter.
     #[arg(long, help_heading = "Reading")]
     column: Option<String>,
-    /// What an array (.npy) of several axes is [default: samples, if N×d or N×h×w fit the model]
+    /// What an array (.npy) with several axes holds [default: samples, if N×d or N×h×w fit the
+    /// model]
     #[arg(long = "as", value_enum, help_heading = "Reading")]
     kind: Option<KindChoice>,
     /// Decimal sign of a table [default: found from its lines]

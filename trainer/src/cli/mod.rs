@@ -211,7 +211,7 @@ impl DeviceChoice {
     fn gpu(self) -> anyhow::Result<Option<Arc<dyn Backend>>> {
         match self {
             Self::Cuda if !cfg!(feature = "cuda") => Err(usage(
-                "--device cuda: this program was built without it; build with --features cuda",
+                "--device cuda: this program was built without CUDA; build with --features cuda",
             )),
             Self::Cuda => open_gpu().map(Some).context("--device cuda"),
             Self::Auto if cfg!(feature = "cuda") => Ok(open_gpu()
@@ -233,10 +233,11 @@ fn tell(splits: &Splits) {
 /// Flags of commands that load data.
 #[derive(Args)]
 struct DataFlags {
-    /// Where the data are: a folder, or a file of a signal or an array; generated data need none
+    /// Where the data are: a folder, or a file with a signal or an array; generated data need none
     ///
-    /// The place goes over data.path and data.folder. A run remembers where its data were. Without this flag and these keys, the
-    /// environment variable SPARSECODE_DATA names the place; generated data take no notice of the variable.
+    /// This flag overrides data.path and data.folder. A run remembers where its data were. Without
+    /// the flag and the keys, the environment variable SPARSECODE_DATA names the place; generated
+    /// data ignore the variable.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 }
@@ -280,7 +281,7 @@ impl OtherData {
             }
             (other, Some(flag)) => {
                 return Err(usage(format!(
-                    "{flag}: the run's data are data.source={}, which is no signal; leave {flag} out",
+                    "{flag}: the run's data are no signal but data.source={}; leave {flag} out",
                     other.source()
                 )));
             }

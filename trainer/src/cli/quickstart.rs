@@ -40,9 +40,10 @@ const REFINE: u32 = 50;
 
 /// Train a small model on built-in data, export it, and denoise held-out patches with the exported file
 ///
-/// The whole path in about a minute, without any data: a VDL model (LISTA encoder, linear decoder), 8-bit weights, and the code that
-/// runs on a microcontroller. Writes the run, the model file for f32 arithmetic and for integers,
-/// pictures, and patches (a signal, too) for the firmware example.
+/// Shows the whole path in about a minute, without any data of yours: a VDL model (LISTA encoder,
+/// linear decoder), 8-bit weights, and the code that runs on a microcontroller. Writes the run, the
+/// model file for f32 arithmetic and for integers, pictures, and patches (and a signal) for the
+/// firmware example.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode quickstart
@@ -68,7 +69,7 @@ pub(super) struct Arguments {
     /// Seed of all random numbers
     #[arg(long, default_value_t = 31)]
     seed: u64,
-    /// No progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
     /// Print JSON

@@ -9,11 +9,11 @@ use crate::deploy::{HostModel, HostRefine};
 /// as numbers.
 #[derive(Args)]
 pub(super) struct RefineFlags {
-    /// Refine each code with at most so many iterations
+    /// Refine each code with at most this many iterations
     ///
     /// Refinement starts at the code that the model infers without this flag, and keeps that code
-    /// where no better one was found. With the default --tolerance refinement ends long before
-    /// codes converge; for convergence add --tolerance 0.
+    /// if it finds no better one. With the default --tolerance, refinement ends long before codes
+    /// converge; for convergence add --tolerance 0.
     #[arg(
         long,
         value_name = "ITERATIONS",
@@ -118,7 +118,8 @@ impl RefineFlags {
         }
         if refine.method == Method::CoordinateDescent && !spec.is_linear() {
             return Err(usage(format!(
-                "--method descent: takes a linear decoder, and the model's has a hidden layer of {} units; use --method fista",
+                "--method descent: needs a linear decoder, but the model's has a hidden layer of \
+                 {} units; use --method fista",
                 spec.hidden_dim()
             )));
         }
@@ -134,7 +135,8 @@ impl RefineFlags {
                 Contrast::Standardize { .. } | Contrast::Local { .. }
             ) {
                 return Err(usage(
-                    "--sigma: this model normalises each patch's contrast, so that noise of one strength has many there; give --lambda, or leave both out",
+                    "--sigma: this model normalises each patch's contrast, so the noise differs \
+                     from patch to patch; give --lambda, or leave both out",
                 ));
             }
             let sigma = sigma / spec.preprocessing.deviation;

@@ -40,7 +40,8 @@ pub(super) fn checked(path: &Path) -> anyhow::Result<RunFolder> {
     }
     if !folder.best().exists() {
         anyhow::bail!(
-            "{name} holds no model yet: none of its epochs has ended; `sparsecode train --resume --out {name}` goes on with it"
+            "{name} holds no model yet: no epoch has ended; `sparsecode train --resume --out \
+             {name}` continues the run"
         );
     }
     Ok(folder)

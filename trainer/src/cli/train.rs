@@ -22,8 +22,9 @@ const BASE: &str = "dead-leaves/vdl";
 
 /// Train a sparse autoencoder
 ///
-/// With --data, a preset of generated data (ecg, vibration, dead-leaves) learns from that recording, folder of pictures or array
-/// instead. Writes into the run's folder: config.toml, checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
+/// With --data, a preset of generated data (ecg, vibration, dead-leaves) learns from your
+/// recording, folder of pictures or array. Writes into the run's folder: config.toml,
+/// checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
 /// best.safetensors (lowest validation energy), metrics.jsonl and TensorBoard events.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -42,19 +43,22 @@ docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all k
 
 Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted: the state is saved, and --resume goes on.")]
 pub(super) struct Arguments {
-    /// Hyperparameters to start from: DATA/MODEL, as mnist/vdl
+    /// Hyperparameters to start from: DATA/MODEL, such as mnist/vdl
     #[arg(long)]
     preset: Option<String>,
-    /// TOML file laid over the preset; alone if it names its data, as a run's config.toml does
+    /// TOML file laid over the preset; needs no preset if it names its data, as a run's config.toml
+    /// does
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One value laid over preset and file: table.key=value; may be repeated. `sparsecode config` explains all keys
+    /// One value laid over preset and file: table.key=value; may be repeated. `sparsecode config`
+    /// explains all keys
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// λ, the weight of the codes' ℓ1 norm (inference.lambda)
     #[arg(long)]
     lambda: Option<f64>,
-    /// Passes over the training set; not given: the preset's, or on data of your own as many as take enough steps
+    /// Passes over the training set [default: the preset's; on your own data, as many as take
+    /// enough steps]
     #[arg(long)]
     epochs: Option<u32>,
     /// Seed of all random numbers
@@ -63,7 +67,7 @@ pub(super) struct Arguments {
     /// Samples in a mini-batch
     #[arg(long)]
     batch_size: Option<usize>,
-    /// Stop after so many epochs without a better validation energy; 0 never does
+    /// Stop after this many epochs without a better validation energy; 0 never stops early
     #[arg(long)]
     patience: Option<u32>,
     /// Components of a code (model.code_dim)
@@ -81,16 +85,18 @@ pub(super) struct Arguments {
     /// γ, the weight of the distance to the encoder's code (inference.encoder_weight)
     #[arg(long)]
     encoder_weight: Option<f64>,
-    /// Learn at the weights that an export for integers (--activations i16) will round to
+    /// Train with weights rounded as an export for integers (--activations i16) rounds them
     #[arg(long, value_enum, value_name = "WEIGHTS")]
     quantize_aware: Option<QuantizeFlag>,
     /// Learn an encoder for the decoder of --from, which stays as it is, bit for bit
     ///
-    /// The encoder learns FISTA's codes: λ, sizes, mean and deviation are those of --from, and there is no hinge, unless settings say
-    /// otherwise. On a GPU such a run takes its steps on the processor.
+    /// The encoder learns FISTA's codes. Unless settings say otherwise, λ, sizes, mean and
+    /// deviation are those of --from, and there is no hinge. On a GPU such a run takes its steps on
+    /// the processor.
     #[arg(long)]
     frozen_decoder: bool,
-    /// Start from the best weights of another run, and, without --preset or --config, from its configuration
+    /// Start from the best weights of another run, and from its configuration unless --preset or
+    /// --config is given
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     #[command(flatten)]
@@ -101,10 +107,10 @@ pub(super) struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceChoice,
-    /// Continue from the run's checkpoint; ends where an uninterrupted run would
+    /// Continue from the run's checkpoint; the result is that of an uninterrupted run
     #[arg(long)]
     resume: bool,
-    /// No progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
     /// Print the last epoch's figures as JSON
@@ -159,7 +165,7 @@ impl Arguments {
             resolved.map_err(|error| match own == generated {
                 true => anyhow::Error::from(error),
                 false => anyhow::Error::from(error).context(format!(
-                    "--data has the preset read data.source={}",
+                    "because of --data the preset reads data.source={}",
                     own.source()
                 )),
             })
@@ -213,7 +219,8 @@ impl Arguments {
         model.remove("data");
         if !covers(&table, &model) {
             eprintln!(
-                "note: --config {} without --preset: what the file leaves out is as in {BASE}",
+                "note: --config {} without --preset: values that the file leaves out are those of \
+                 {BASE}",
                 path.display()
             );
         }
@@ -276,7 +283,8 @@ fn covers(table: &toml::Table, keys: &toml::Table) -> bool {
 fn crowded(threads: usize, cores: usize) -> Option<String> {
     (threads > cores).then(|| {
         format!(
-            "note: RAYON_NUM_THREADS={threads}, but there are {cores} cores: threads wait for each other, and fewer are much faster"
+            "note: RAYON_NUM_THREADS={threads}, but there are {cores} cores: threads wait for each \
+             other; fewer are much faster"
         )
     })
 }
@@ -320,7 +328,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         if !arguments.quiet {
             eprintln!(
-                "note: mini-batches of {batch_size} instead of {}, as --batch-size is not given: there are {samples} training samples",
+                "note: mini-batches of {batch_size} instead of {}, because there are {samples} \
+                 training samples; --batch-size names another size",
                 config.batch_size
             );
         }
@@ -331,14 +340,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         config.epochs = epochs;
         if !arguments.quiet {
             eprintln!(
-                "note: {epochs} epochs, {} steps, as --epochs is not given: {batches} batches of {} in an epoch",
+                "note: {epochs} epochs, {} steps: {batches} batches of {} in an epoch; --epochs \
+                 names another number",
                 epochs as usize * batches,
                 config.batch_size
             );
         }
     }
     if is_gpu && let Some(why) = config.steps_on_processor() {
-        eprintln!("note: steps are taken on the processor, and only codes on the GPU: {why}");
+        eprintln!("note: the processor takes the steps, the GPU only finds codes: {why}");
     }
     if let Some(note) = crowded(
         rayon::current_num_threads(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 /// Steps after which training on a recording of one's own gains little more: VDL on an ECG and on a bearing came within 1 % of the
-/// lowest validation energy, which took up to 2200 steps, where 256 and 288 steps were 12 % above it (`docs/method.md`).
+/// lowest validation energy, which took up to 2200 steps, where 256 and 288 steps were 12 % above it (`docs/decisions.md`).
 pub const ENOUGH_STEPS: usize = 1500;
 
 /// The epochs in which so many samples make [`ENOUGH_STEPS`] steps with batches of `batch_size`; at least `least`.

@@ -10,8 +10,8 @@ use crate::sweep::{Plan, SweepFolder};
 
 /// Make the table of a sweep: a row a run, and means over seeds
 ///
-/// Runs that failed, are missing or not finished have their rows too, and are listed; the exit status is then 1. The same results give
-/// the same bytes.
+/// Every run has a row. Runs that failed, are missing or not finished are also listed, and the exit
+/// status is then 1. The same results give the same bytes.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode sweep collect plan.jsonl --out sweep
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("{line}");
     }
     anyhow::bail!(
-        "{} of {} runs are not finished; `sweep run` goes on with them",
+        "{} of {} runs are not finished; `sweep run` continues them",
         unfinished.len(),
         collected.rows.len()
     )

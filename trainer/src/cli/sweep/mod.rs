@@ -9,8 +9,9 @@ use clap::{Args, Subcommand};
 
 /// Do many runs from one file, here or on a cluster, and make one table of them
 ///
-/// A grid file (TOML) lists presets, settings and values to combine; a plan has each resulting configuration on a line, named by its
-/// hash; each run has its folder OUT/ID. Whatever is interrupted or killed is resumed, and nothing is done twice.
+/// A grid file (TOML) lists presets, settings and values to combine. A plan has one line for each
+/// resulting configuration, named by its hash. Each run has its folder OUT/ID. Interrupted and
+/// killed runs are resumed, and nothing is done twice.
 #[derive(Args)]
 #[command(after_help = "Example:
   sparsecode sweep plan grid.toml --output plan.jsonl

@@ -8,8 +8,8 @@ use crate::sweep::Grid;
 
 /// Write each run of a grid with its whole configuration
 ///
-/// A list in the grid is an axis; all combinations are planned, equal ones once. Seeds vary slowest, so that the whole grid is there
-/// first.
+/// A list in the grid is an axis. All combinations are planned, equal ones once. Seeds vary
+/// slowest, so the first seed's whole grid comes first.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode sweep plan grid.toml --output plan.jsonl

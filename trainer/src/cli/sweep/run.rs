@@ -21,10 +21,12 @@ use crate::sweep::{Entry, Plan, SweepFolder};
 
 /// Work through a plan on this machine, or do one run of it
 ///
-/// Each run is a process of its own, several at a time; on a GPU a thread of this process, as the runs of one process share a GPU and
-/// processes would take turns on it. What is finished is passed over, what was interrupted goes on from its checkpoint, and a run that
-/// another runner (here or on a cluster) works on is left to it. Ctrl-C saves all and ends. A run that fails does not stop the others;
-/// one that diverged is tried again only with --retry-failed.
+/// Several runs go at a time, each in its own process. On a GPU each run is a thread of this
+/// process, because runs of one process share a GPU and processes take turns on it. Finished runs
+/// are passed over, interrupted runs continue from their checkpoints, and runs that another runner
+/// works on (here or on a cluster) are left to that runner. Ctrl-C saves all runs and ends. A run
+/// that fails does not stop the others; a run that diverged is tried again only with
+/// --retry-failed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode sweep run plan.jsonl --out sweep --data DIR
@@ -37,16 +39,17 @@ pub(super) struct Arguments {
     /// Plan, as `sweep plan` wrote it
     #[arg(required_unless_present = "entry")]
     plan: Option<PathBuf>,
-    /// Folder of the sweep: each run's is OUT/ID
+    /// Folder of the sweep; each run has the folder OUT/ID
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Do this run of the plan alone (from 0), in this process
     #[arg(long, value_name = "N")]
     index: Option<usize>,
-    /// Do the run that the environment variable HQ_ENTRY holds: HyperQueue's way to hand it over
+    /// Do the run in the environment variable HQ_ENTRY, which HyperQueue sets
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
-    /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many linear ones as it has room for]
+    /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many runs with a
+    /// linear decoder as it has room for]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
     /// Threads of each run on the processor, at most the number of cores [default: cores / jobs]
@@ -54,7 +57,7 @@ pub(super) struct Arguments {
     threads: Option<usize>,
     /// Seconds to wait for a run that another process has, with --index or --entry
     ///
-    /// After the loss of a node its lock may linger for a while.
+    /// A lock may linger for a while after the loss of a node.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait: u32,
     /// Also try again the runs that diverged, or whose settings do not fit their data
@@ -65,7 +68,7 @@ pub(super) struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceChoice,
-    /// No progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
     /// Tell progress on standard output, and stop when standard input ends

@@ -11,8 +11,9 @@ use crate::sweep::slurm::Script;
 
 /// Write a batch script that does a plan as a Slurm job array
 ///
-/// Before its time limit a task saves its state and queues itself again; a task that is killed goes on from its checkpoint when it is
-/// queued again. The script may be submitted as often as one likes: what is finished is passed over.
+/// Before its time limit a task saves its state and queues itself again. A killed task continues
+/// from its checkpoint when it is queued again. You may submit the script again at any time:
+/// finished runs are passed over.
 #[derive(Args)]
 #[command(after_help = "Example:
   sparsecode sweep slurm plan.jsonl --out sweep --time 4:00:00 --cpus 2 --script sweep.sbatch
@@ -52,7 +53,7 @@ pub(super) struct Arguments {
     /// Seconds before the time limit (1 to 65535) at which a task saves and queues itself again
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     warning: u32,
-    /// A further option of sbatch, as --sbatch=--account=lab; may be repeated
+    /// A further option of sbatch, such as --sbatch=--account=lab; may be repeated
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     sbatch: Vec<String>,
     #[command(flatten)]

@@ -55,7 +55,8 @@ impl Arguments {
         }
         let Some(from) = &self.from else {
             return Err(usage(
-                "--frozen-decoder: name the run whose decoder stays with --from RUN; `sparsecode import --dictionary` makes one of an array",
+                "--frozen-decoder: name the run whose decoder stays with --from RUN; `sparsecode \
+                 import --dictionary` makes such a run from an array",
             ));
         };
         let from = Config::read(&RunFolder::new(from).config())?;

@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    /// What docs/method.md says of shared memory.
+    /// What docs/engines.md says of shared memory.
     #[test]
     fn teams_of_the_published_sizes() {
         let mnist = sizes(128, 0).team(&HOPPER, 1).unwrap();
