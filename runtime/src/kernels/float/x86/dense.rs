@@ -1,110 +1,16 @@
-//! Float kernels for x86-64 with AVX2, and what the processor has.
-//!
-//! Every sum is added up in the order of [`portable`]: its eight partial sums are the lanes of a register, products and sums are rounded
-//! one by one. Several rows at a time hide the latency of an addition.
-//!
-//! What is not written out here is the portable kernel, compiled for AVX2.
+//! Products with dense vectors. Several rows at a time hide the latency of an addition.
 
 #![allow(unsafe_code)]
 
 use core::arch::asm;
 use core::arch::x86_64::*;
-use core::mem::MaybeUninit;
 
-use super::level::{BASELINE, level};
-use super::portable::{self, Weight};
+use super::lanes::{Eight, LANES, Lanes, WIDE, below};
+use crate::kernels::float::portable;
+use crate::kernels::level::{Avx2, Avx512Vnni};
 
-const AVX2: u8 = 2;
-const AVX512_VNNI: u8 = 3;
-
-/// Without `std` the processor is not asked: what the compiler was told it has, counts.
-pub(super) fn detect() -> u8 {
-    #[cfg(any(feature = "std", test))]
-    macro_rules! has {
-        ($($feature:tt),+) => { $(std::is_x86_feature_detected!($feature))&&+ };
-    }
-    #[cfg(not(any(feature = "std", test)))]
-    macro_rules! has {
-        ($($feature:tt),+) => { $(cfg!(target_feature = $feature))&&+ };
-    }
-    if !has!("avx2", "popcnt") {
-        BASELINE
-    } else if has!("avx512f", "avx512bw", "avx512vl", "avx512vnni") {
-        AVX512_VNNI
-    } else {
-        AVX2
-    }
-}
-
-/// The processor has AVX2 and POPCNT.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
-
-impl Avx2 {
-    #[inline(always)]
-    pub(crate) fn new() -> Option<Self> {
-        (level() >= AVX2).then_some(Self(()))
-    }
-}
-
-/// The processor has AVX-512 with F, BW, VL and VNNI, and what [`Avx2`] says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512Vnni(());
-
-impl Avx512Vnni {
-    #[inline(always)]
-    pub(crate) fn new() -> Option<Self> {
-        (level() >= AVX512_VNNI).then_some(Self(()))
-    }
-}
-
-/// Lanes of a register, from one to before another.
-#[derive(Clone, Copy)]
-pub(crate) struct Lanes {
-    from: usize,
-    to: usize,
-}
-
-impl Lanes {
-    /// -1 in these lanes, 0 in the others.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn mask(self) -> __m256i {
-        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        let before = _mm256_cmpgt_epi32(_mm256_set1_epi32(self.from as i32), lane);
-        let within = _mm256_cmpgt_epi32(_mm256_set1_epi32(self.to as i32), lane);
-        _mm256_andnot_si256(before, within)
-    }
-}
-
-/// Weights that can be read eight at a time.
-pub(crate) trait Eight: Weight {
-    /// Eight weights, without their scale.
-    ///
-    /// # Safety
-    ///
-    /// The processor has AVX2, and there are eight weights.
-    unsafe fn load(weights: *const Self) -> __m256;
-
-    /// The weights in some lanes of eight, and 0 in the others.
-    ///
-    /// # Safety
-    ///
-    /// The processor has AVX2, and the weights of these lanes are there.
-    unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256;
-
-    /// Sixteen weights, of which those that the mask leaves out are 0 and not read, without their scale.
-    ///
-    /// # Safety
-    ///
-    /// The processor has AVX-512, and the weights that the mask sets are there.
-    #[cfg(feature = "std")]
-    unsafe fn load_wide(weights: *const Self, mask: __mmask16) -> __m512;
-
-    /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every second load from two lines of the
-    /// cache costs a third of the time of a product.
-    fn phase(rows: *const Self, columns: usize) -> usize;
-
+/// Weights whose dense products may have a kernel of their own.
+pub(crate) trait DenseWeight: Eight {
     /// [`dot_rows_wide`], if it is there: returns how many rows are done.
     #[inline(always)]
     fn dot_rows_wide(
@@ -115,43 +21,9 @@ pub(crate) trait Eight: Weight {
     ) -> usize {
         0
     }
-
-    /// [`add_code`], if it is there.
-    #[inline(always)]
-    fn add_code(_: &[Self], _: usize, _: (&[u16], &[f32]), _: &[f32], _: &mut [f32]) -> bool {
-        false
-    }
 }
 
-impl Eight for f32 {
-    #[inline(always)]
-    unsafe fn load(weights: *const Self) -> __m256 {
-        // SAFETY: what is asked of the caller.
-        unsafe { _mm256_loadu_ps(weights) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256 {
-        // SAFETY: what is asked of the caller; the others are not read.
-        unsafe { _mm256_maskload_ps(weights, lanes.mask()) }
-    }
-
-    #[cfg(feature = "std")]
-    #[inline(always)]
-    unsafe fn load_wide(weights: *const Self, mask: __mmask16) -> __m512 {
-        // SAFETY: what is asked of the caller.
-        unsafe { _mm512_maskz_loadu_ps(mask, weights) }
-    }
-
-    #[inline(always)]
-    fn phase(rows: *const Self, columns: usize) -> usize {
-        if columns.is_multiple_of(LANES) {
-            (rows.addr() >> const { size_of::<Self>().trailing_zeros() }) % LANES
-        } else {
-            0
-        }
-    }
-
+impl DenseWeight for f32 {
     #[inline(always)]
     fn dot_rows_wide(
         weights: &[Self],
@@ -165,72 +37,11 @@ impl Eight for f32 {
             None => 0,
         }
     }
-
-    #[inline(always)]
-    fn add_code(
-        weights: &[Self],
-        columns: usize,
-        code: (&[u16], &[f32]),
-        drive: &[f32],
-        output: &mut [f32],
-    ) -> bool {
-        // SAFETY: the token.
-        Avx512Vnni::new().is_some()
-            && unsafe { add_code_wide(weights, columns, code, drive, output) }
-    }
 }
 
-/// Conversion takes longer than the loads.
-macro_rules! converted {
-    ($type:ty, |$weights:ident| $eight:expr, |$wide:ident, $mask:ident| $sixteen:expr) => {
-        impl Eight for $type {
-            #[inline(always)]
-            unsafe fn load($weights: *const Self) -> __m256 {
-                // SAFETY: what is asked of the caller.
-                unsafe { _mm256_cvtepi32_ps($eight) }
-            }
+impl DenseWeight for i16 {}
 
-            #[inline(always)]
-            unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256 {
-                let mut eight = [0; LANES];
-                for (lane, to) in eight.iter_mut().enumerate() {
-                    if lanes.from <= lane && lane < lanes.to {
-                        // SAFETY: what is asked of the caller.
-                        *to = unsafe { weights.wrapping_add(lane).read() };
-                    }
-                }
-                // SAFETY: eight weights.
-                unsafe { Self::load(eight.as_ptr()) }
-            }
-
-            #[cfg(feature = "std")]
-            #[inline(always)]
-            unsafe fn load_wide($wide: *const Self, $mask: __mmask16) -> __m512 {
-                // SAFETY: what is asked of the caller.
-                unsafe { _mm512_cvtepi32_ps($sixteen) }
-            }
-
-            #[inline(always)]
-            fn phase(_: *const Self, _: usize) -> usize {
-                0
-            }
-        }
-    };
-}
-
-converted!(
-    i16,
-    |weights| _mm256_cvtepi16_epi32(_mm_loadu_si128(weights.cast())),
-    |weights, mask| _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, weights))
-);
-converted!(
-    i8,
-    |weights| _mm256_cvtepi8_epi32(_mm_loadl_epi64(weights.cast())),
-    |weights, mask| _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, weights))
-);
-
-/// Partial sums of a row, and rows at a time.
-const LANES: usize = 8;
+impl DenseWeight for i8 {}
 
 /// See [`portable::dot_rows`], for rows from number `index` on.
 #[inline]
@@ -489,7 +300,7 @@ fn trees([a, b, c, d, e, f, g, h]: [__m256; LANES]) -> [f32; LANES] {
 
 /// See [`portable::dot_rows`]: `each` gets adjacent products. `false` if nothing was done.
 #[inline]
-pub(crate) fn dot_rows<W: Eight>(
+pub(crate) fn dot_rows<W: DenseWeight>(
     weights: &[W],
     columns: usize,
     x: &[f32],
@@ -507,7 +318,7 @@ pub(crate) fn dot_rows<W: Eight>(
     true
 }
 
-/// See [`multiply_dense_each`](super::multiply_dense_each), without the scales. `false` if nothing was done.
+/// See [`multiply_dense_each`](crate::kernels::float::multiply_dense_each), without the scales. `false` if nothing was done.
 ///
 /// Groups of patches that stay in the nearest cache meet all weights, four rows at a time. They are copied so that both are read from
 /// whole lines of the cache; which lane an element meets does not depend on where the weights lie.
@@ -667,293 +478,4 @@ unsafe fn multiply_add<W: Eight, const N: usize>(
             }
         }
     }
-}
-
-/// Compiles a portable kernel for AVX2 as well: one pass over independent sums, which the compiler vectorises in their order.
-macro_rules! vectorised {
-    ($(#[$documentation:meta])* $name:ident, $inner:ident, ($($argument:ident: $type:ty),*), $body:expr $(, $weight:ident)?) => {
-        $(#[$documentation])*
-        #[inline]
-        pub(crate) fn $name$(<$weight: Weight>)?($($argument: $type),*) -> bool {
-            #[target_feature(enable = "avx2")]
-            fn $inner$(<$weight: Weight>)?($($argument: $type),*) {
-                $body
-            }
-            if Avx2::new().is_none() {
-                return false;
-            }
-            // SAFETY: the token.
-            unsafe { $inner($($argument),*) };
-            true
-        }
-    };
-}
-
-vectorised!(
-    /// See [`portable::add_rows`]. `false` if nothing was done.
-    add_rows, inner,
-    (weights: &[W], columns: usize, entries: &mut dyn Iterator<Item = (usize, f32)>, sum: &mut [f32]),
-    portable::add_rows(weights, columns, entries, sum),
-    W
-);
-vectorised!(
-    /// See [`portable::add_row`]. `false` if nothing was done.
-    add_row, inner,
-    (row: &[f32], value: f32, sum: &mut [f32]),
-    portable::add_row(row, value, sum)
-);
-vectorised!(
-    /// See [`portable::multiply_symmetric`]. `false` if nothing was done.
-    multiply_symmetric, inner,
-    (matrix: &[f32], x: &[f32], support: &[u16], product: &mut [f32]),
-    portable::multiply_symmetric_tiled::<64>(matrix, x, support, product)
-);
-
-/// See [`add_code`](super::add_code). `false` if nothing was done.
-pub(crate) fn add_code<W: Eight>(
-    weights: &[W],
-    columns: usize,
-    code: (&[u16], &[f32]),
-    drive: &[f32],
-    output: &mut [f32],
-) -> bool {
-    W::add_code(weights, columns, code, drive, output)
-}
-
-/// Columns whose sums are kept in registers.
-const TILE: usize = 128;
-
-/// Lanes of a wide register.
-const WIDE: usize = 2 * LANES;
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add_code_wide(
-    weights: &[f32],
-    columns: usize,
-    code: (&[u16], &[f32]),
-    drive: &[f32],
-    output: &mut [f32],
-) -> bool {
-    let count = columns.min(drive.len()).min(output.len());
-    let shape = (weights.len().checked_div(columns).unwrap_or(0), columns);
-    let mut first = 0_usize;
-    while first < count {
-        let used = count.wrapping_sub(first).min(TILE);
-        // SAFETY: as many columns of the rows, of the drive and of the output.
-        unsafe {
-            let weights = weights.as_ptr().wrapping_add(first);
-            let (drive, output) = (drive.as_ptr().add(first), output.as_mut_ptr().add(first));
-            if used == TILE {
-                add_tile::<{ TILE / WIDE }>(weights, shape, code, drive, output, __mmask16::MAX);
-            } else {
-                for lane in (0..used).step_by(WIDE) {
-                    let mask = below(used.wrapping_sub(lane).min(WIDE)) as __mmask16;
-                    let (drive, output) = (drive.add(lane), output.add(lane));
-                    add_tile::<1>(weights.wrapping_add(lane), shape, code, drive, output, mask);
-                }
-            }
-        }
-        first = first.wrapping_add(TILE);
-    }
-    true
-}
-
-/// The lowest lanes.
-#[inline(always)]
-fn below(lane: usize) -> u32 {
-    (1_u32 << lane).wrapping_sub(1)
-}
-
-/// `output = drive + Σ value · row` for `N` registers of columns, of which the mask says what is there.
-///
-/// # Safety
-///
-/// The processor has AVX-512. `weights`: as many numbers in each of the rows, `columns` from one to the next; as many in `drive` and
-/// `output`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn add_tile<const N: usize>(
-    weights: *const f32,
-    (rows, columns): (usize, usize),
-    (indices, values): (&[u16], &[f32]),
-    drive: *const f32,
-    output: *mut f32,
-    mask: __mmask16,
-) {
-    let mut sums = [_mm512_setzero_ps(); N];
-    for (&k, &value) in indices.iter().zip(values) {
-        let k = usize::from(k);
-        if k >= rows {
-            continue;
-        }
-        let value = _mm512_set1_ps(value);
-        let row = weights.wrapping_add(k.wrapping_mul(columns));
-        for (i, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: what is asked of the caller.
-            let row = unsafe { _mm512_maskz_loadu_ps(mask, row.add(i.wrapping_mul(WIDE))) };
-            *sum = _mm512_add_ps(*sum, _mm512_mul_ps(value, row));
-        }
-    }
-    for (i, sum) in sums.into_iter().enumerate() {
-        // SAFETY: what is asked of the caller.
-        unsafe {
-            let drive = _mm512_maskz_loadu_ps(mask, drive.add(i.wrapping_mul(WIDE)));
-            let sum = _mm512_add_ps(sum, drive);
-            _mm512_mask_storeu_ps(output.add(i.wrapping_mul(WIDE)), mask, sum);
-        }
-    }
-}
-
-/// Components that [`positive`] takes at a time.
-pub(crate) const PART: usize = 128;
-
-/// The components of a part that are greater than 0.
-pub(crate) struct Positive {
-    // Room for more: whole registers are stored.
-    indices: [MaybeUninit<u16>; PART + WIDE],
-    values: [MaybeUninit<f32>; PART + WIDE],
-    /// How many of both are there.
-    count: usize,
-}
-
-impl Positive {
-    pub(crate) const EMPTY: Self = Self {
-        indices: [MaybeUninit::uninit(); PART + WIDE],
-        values: [MaybeUninit::uninit(); PART + WIDE],
-        count: 0,
-    };
-
-    pub(crate) fn indices(&self) -> &[u16] {
-        let found = self.indices.get(..self.count).unwrap_or(&[]);
-        // SAFETY: so many were written.
-        unsafe { core::slice::from_raw_parts(found.as_ptr().cast(), found.len()) }
-    }
-
-    pub(crate) fn values(&self) -> &[f32] {
-        let found = self.values.get(..self.count).unwrap_or(&[]);
-        // SAFETY: so many were written.
-        unsafe { core::slice::from_raw_parts(found.as_ptr().cast(), found.len()) }
-    }
-}
-
-/// Finds the components of `dense`, at most [`PART`] of which the first is number `first`, that are greater than 0: without a branch for
-/// each. `false` if nothing was done.
-#[inline]
-pub(crate) fn positive(dense: &[f32], first: u16, found: &mut Positive) -> bool {
-    if Avx512Vnni::new().is_some() {
-        // SAFETY: the token.
-        unsafe { positive_avx512(dense, first, found) };
-    } else if Avx2::new().is_some() {
-        // SAFETY: the token.
-        unsafe { positive_avx2(dense, first, found) };
-    } else {
-        return false;
-    }
-    true
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,popcnt")]
-fn positive_avx512(dense: &[f32], first: u16, found: &mut Positive) {
-    found.count = 0;
-    let mut index = _mm512_add_epi32(
-        _mm512_set1_epi32(first.into()),
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-    );
-    for some in dense.chunks(WIDE) {
-        // SAFETY: as many numbers; others are 0.
-        let values =
-            unsafe { _mm512_maskz_loadu_ps(below(some.len()) as __mmask16, some.as_ptr()) };
-        let active = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(values, _mm512_setzero_ps());
-        let free = (
-            found.indices.get_mut(found.count..),
-            found.values.get_mut(found.count..),
-        );
-        if let (Some(to_indices), Some(to_values)) = free
-            && let Some(to_indices) = to_indices.first_chunk_mut::<WIDE>()
-            && let Some(to_values) = to_values.first_chunk_mut::<WIDE>()
-        {
-            let indices = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(active, index));
-            // SAFETY: 16 numbers of 16 bits, and 16 of 32.
-            unsafe {
-                _mm256_storeu_si256(to_indices.as_mut_ptr().cast(), indices);
-                _mm512_storeu_ps(
-                    to_values.as_mut_ptr().cast(),
-                    _mm512_maskz_compress_ps(active, values),
-                );
-            }
-            found.count = found.count.wrapping_add(active.count_ones() as usize);
-        }
-        index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
-    }
-}
-
-#[target_feature(enable = "avx2,popcnt")]
-fn positive_avx2(dense: &[f32], first: u16, found: &mut Positive) {
-    found.count = 0;
-    let (eights, rest) = dense.as_chunks::<LANES>();
-    let mut index = _mm256_add_epi32(
-        _mm256_set1_epi32(first.into()),
-        _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-    );
-    let mut last = [0.0; LANES];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    for eight in eights.iter().chain((!rest.is_empty()).then_some(&last)) {
-        // SAFETY: eight numbers.
-        let values = unsafe { _mm256_loadu_ps(eight.as_ptr()) };
-        let active = _mm256_cmp_ps::<_CMP_GT_OQ>(values, _mm256_setzero_ps());
-        let set = _mm256_movemask_ps(active) as usize & 0xff;
-        let order = to_front(set);
-        let values = _mm256_permutevar8x32_ps(values, order);
-        let indices = _mm256_permutevar8x32_epi32(index, order);
-        let indices = _mm_packus_epi32(
-            _mm256_castsi256_si128(indices),
-            _mm256_extracti128_si256::<1>(indices),
-        );
-        let free = (
-            found.indices.get_mut(found.count..),
-            found.values.get_mut(found.count..),
-        );
-        if let (Some(to_indices), Some(to_values)) = free
-            && let Some(to_indices) = to_indices.first_chunk_mut::<LANES>()
-            && let Some(to_values) = to_values.first_chunk_mut::<LANES>()
-        {
-            // SAFETY: eight numbers of 16 bits, and eight of 32.
-            unsafe {
-                _mm_storeu_si128(to_indices.as_mut_ptr().cast(), indices);
-                _mm256_storeu_ps(to_values.as_mut_ptr().cast(), values);
-            }
-            found.count = found.count.wrapping_add(set.count_ones() as usize);
-        }
-        index = _mm256_add_epi32(index, _mm256_set1_epi32(8));
-    }
-}
-
-/// For each set of lanes the order that brings them to the front.
-#[allow(clippy::indexing_slicing, reason = "when this crate is compiled")]
-pub(crate) static TO_FRONT: [[u8; LANES]; 256] = {
-    let mut table = [[0; LANES]; 256];
-    let mut set = 0;
-    while set < 256 {
-        let (mut lane, mut count) = (0, 0);
-        while lane < LANES {
-            if set >> lane & 1 == 1 {
-                table[set][count] = lane as u8;
-                count += 1;
-            }
-            lane += 1;
-        }
-        set += 1;
-    }
-    table
-};
-
-/// The order of lanes that brings those of `set`, below 256, to the front.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn to_front(set: usize) -> __m256i {
-    let order = TO_FRONT.get(set).unwrap_or(&[0; LANES]);
-    // SAFETY: eight bytes.
-    _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(order.as_ptr().cast()) })
 }
