@@ -232,7 +232,8 @@ proptest! {
                     let terms = x.iter().enumerate().map(|(i, x)| f64::from(*x) * f64::from(matrix.weight(k, i).unwrap()));
                     let exact: f64 = terms.clone().sum();
                     let size: f64 = terms.map(f64::abs).sum();
-                    // Fused or not; and the scale, whose product is rounded in the weight here as well.
+                    // Fused or not; and the scale, whose product is rounded in the weight here as
+                    // well.
                     let roundings = (cols as f64 / 16.0 + 5.0).max(cols as f64 / 8.0 + 4.0) + 2.0;
                     let bound = roundings / f64::from(1 << 24) * size * 1.001;
                     prop_assert!((f64::from(*product) - exact).abs() <= bound, "{product} is not within {bound:e} of {exact}");
@@ -430,7 +431,8 @@ proptest! {
                 prop_assert_eq!(*found, expected.wrapping_add(i32::MAX));
             }
         }
-        // An entry whose row is not there is left out by the portable kernel; the others do not touch it.
+        // An entry whose row is not there is left out by the portable kernel; the others do not
+        // touch it.
         let beyond = [Entry::new::<i16>(rows, 5)];
         for found in everywhere(|| {
             let mut found = std::vec![1; cols];

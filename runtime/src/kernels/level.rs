@@ -15,7 +15,8 @@ use x86::detect;
 static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 const UNKNOWN: u8 = 0;
-/// Nothing beyond what the portable kernels are compiled for; those above it are the architecture's.
+/// Nothing beyond what the portable kernels are compiled for; those above it are the
+/// architecture's.
 const BASELINE: u8 = 1;
 
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! Products with stored matrices in floats, whatever the number type of the matrix.
 //!
-//! A quantised weight is `q·scale` with one scale per output channel. Sums run over `q·x`; the scale is applied once:
-//! to each row's sum where rows are outputs (the encoder's input matrix), to the whole sum where columns are (all
-//! others), and to the residual before the transposed product.
+//! A quantised weight is `q·scale` with one scale per output channel. Sums run over `q·x`; the
+//! scale is applied once: to each row's sum where rows are outputs (the encoder's input matrix), to
+//! the whole sum where columns are (all others), and to the residual before the transposed product.
 //!
 //! As in [`kernels`](super), none of these functions is generic or inlined.
 
@@ -44,7 +44,8 @@ use host::DenseWeight as Stored;
 #[cfg(not(sparsecode_host))]
 use portable::Weight as Stored;
 
-/// Calls `each(i, [row_i · x, row_{i+1} · x, …])` for all rows, some at a time, by the fastest kernel that there is.
+/// Calls `each(i, [row_i · x, row_{i+1} · x, …])` for all rows, some at a time, by the fastest
+/// kernel that there is.
 #[inline(always)]
 fn dot_rows<W: Stored>(
     weights: &[W],
@@ -77,10 +78,11 @@ pub(crate) fn multiply_dense(matrix: &MatrixRef<'_>, x: &[f32], output: &mut [f3
     portable::multiply(output, matrix.scale());
 }
 
-/// [`multiply_dense`] for each of several `x`, one after the other in `inputs`; `outputs` holds as many numbers for each as there are
-/// rows.
+/// [`multiply_dense`] for each of several `x`, one after the other in `inputs`; `outputs` holds as
+/// many numbers for each as there are rows.
 ///
-/// Sums of x86-64 with AVX-512 are fused and in another order: off by at most `(n/16 + 5)·2⁻²⁴·Σ|w·x|` for rows of `n`.
+/// Sums of x86-64 with AVX-512 are fused and in another order: off by at most
+/// `(n/16 + 5)·2⁻²⁴·Σ|w·x|` for rows of `n`.
 #[cfg(feature = "std")]
 #[inline(never)]
 pub(crate) fn multiply_dense_each(matrix: &MatrixRef<'_>, inputs: &[f32], outputs: &mut [f32]) {
@@ -99,7 +101,8 @@ pub(crate) fn multiply_dense_each(matrix: &MatrixRef<'_>, inputs: &[f32], output
     }
 }
 
-/// `output = Mᵀ z` for the non-zero components `entries` of `z` and a matrix whose columns are the outputs.
+/// `output = Mᵀ z` for the non-zero components `entries` of `z` and a matrix whose columns are the
+/// outputs.
 ///
 /// Cost: `entries · cols` multiply-adds.
 #[inline(never)]
@@ -168,7 +171,8 @@ pub(crate) fn dot_scaled_rows(matrix: &MatrixRef<'_>, x: &[f32], each: &mut dyn 
     });
 }
 
-/// Replaces every positive `units[k]` by `row_k · x` and all others by 0, where `x` already carries the scales.
+/// Replaces every positive `units[k]` by `row_k · x` and all others by 0, where `x` already carries
+/// the scales.
 ///
 /// Cost: `active · cols` multiply-adds.
 #[inline(never)]
@@ -184,7 +188,8 @@ pub(crate) fn dot_active_rows(matrix: &MatrixRef<'_>, x: &[f32], units: &mut [f3
     });
 }
 
-/// `product = G x` for a symmetric `G` as wide as `x` and the components of `x` that `support` names, ascending.
+/// `product = G x` for a symmetric `G` as wide as `x` and the components of `x` that `support`
+/// names, ascending.
 ///
 /// Cost: `support · l` multiply-adds.
 #[inline(never)]

@@ -6,8 +6,8 @@ use sparsecode_formats::LANES;
 #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
 use sparsecode_formats::Packed;
 
-/// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
-/// in the lower half its value.
+/// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of
+/// its row within a block, in bytes; in the lower half its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Entry(pub(super) u32);

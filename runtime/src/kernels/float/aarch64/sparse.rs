@@ -3,7 +3,8 @@
 use crate::kernels::float::portable;
 use crate::kernels::level::neon;
 
-/// See [`portable::multiply_symmetric`], with as many sums at a time as half of the registers hold. `false` if nothing was done.
+/// See [`portable::multiply_symmetric`], with as many sums at a time as half of the registers hold.
+/// `false` if nothing was done.
 #[inline]
 pub(crate) fn multiply_symmetric(
     matrix: &[f32],

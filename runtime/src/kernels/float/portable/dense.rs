@@ -2,8 +2,8 @@
 
 use super::weights::{LANES, Weight};
 
-/// `Σ row[i]·x[i]`: element `i` goes to partial sum `i mod 8`, in ascending order; the eight are then added as
-/// `((s0+s4) + (s2+s6)) + ((s1+s5) + (s3+s7))`.
+/// `Σ row[i]·x[i]`: element `i` goes to partial sum `i mod 8`, in ascending order; the eight are
+/// then added as `((s0+s4) + (s2+s6)) + ((s1+s5) + (s3+s7))`.
 ///
 /// Cost: `n` multiply-adds.
 #[inline(always)]

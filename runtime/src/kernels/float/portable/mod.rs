@@ -1,11 +1,11 @@
 //! Slice kernels in plain Rust, the same on every target.
 //!
-//! Weights are `f32`, `i16` or `i8` and are converted one by one; all sums are in `f32`, without fused multiply-add.
-//! The order of every sum is fixed and part of the documented arithmetic, so that a host and a microcontroller give
-//! the same bits for the same file.
+//! Weights are `f32`, `i16` or `i8` and are converted one by one; all sums are in `f32`, without
+//! fused multiply-add. The order of every sum is fixed and part of the documented arithmetic, so
+//! that a host and a microcontroller give the same bits for the same file.
 //!
-//! Errors, in the usual model of rounding with `u = 2⁻²⁴` (Higham, *Accuracy and Stability of Numerical Algorithms*,
-//! §4.2) and to first order in `u`:
+//! Errors, in the usual model of rounding with `u = 2⁻²⁴` (Higham, *Accuracy and Stability of
+//! Numerical Algorithms*, §4.2) and to first order in `u`:
 //!
 //! - [`dot`] of `n` elements: at most `(n/8 + 4)·u·Σ|w·x|`;
 //! - [`add_rows`] of `n` rows: at most `(n + 1)·u·Σ|w·v|` for each element.

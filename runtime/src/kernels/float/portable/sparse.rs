@@ -2,9 +2,11 @@
 
 use super::weights::{Weight, row};
 
-/// `sum[j] += Σ_k value_k · weights[k][j]` over the entries `(k, value_k)`, in the order in which they come.
+/// `sum[j] += Σ_k value_k · weights[k][j]` over the entries `(k, value_k)`, in the order in which
+/// they come.
 ///
-/// Four rows are added at a time, which saves loads and stores of the sums and leaves the order of each as it is.
+/// Four rows are added at a time, which saves loads and stores of the sums and leaves the order of
+/// each as it is.
 ///
 /// Cost: `entries · columns` multiply-adds: rows without an entry are never read.
 #[inline(always)]
@@ -46,8 +48,9 @@ pub(crate) fn add_row<W: Weight>(row: &[W], value: f32, sum: &mut [f32]) {
 /// Sums of [`multiply_symmetric`] that are kept in registers: half of a Cortex-M4F's.
 const TILE: usize = 16;
 
-/// `product = M x` for a symmetric `M` as wide as `product` and the components of `x` that `support` names, ascending: sixteen
-/// sums at a time run over the support, so that none is loaded or stored in between.
+/// `product = M x` for a symmetric `M` as wide as `product` and the components of `x` that
+/// `support` names, ascending: sixteen sums at a time run over the support, so that none is loaded
+/// or stored in between.
 ///
 /// Cost: `support · width` multiply-adds.
 #[inline]
@@ -55,7 +58,8 @@ pub(crate) fn multiply_symmetric(matrix: &[f32], x: &[f32], support: &[u16], pro
     multiply_symmetric_tiled::<TILE>(matrix, x, support, product);
 }
 
-/// The same with as many sums at a time as there are registers for; their number does not change the order of any.
+/// The same with as many sums at a time as there are registers for; their number does not change
+/// the order of any.
 #[inline(always)]
 pub(crate) fn multiply_symmetric_tiled<const TILE: usize>(
     matrix: &[f32],

@@ -60,7 +60,8 @@ fn dot_rows_avx2<W: Eight>(
     let groups = weights.chunks_exact(columns.saturating_mul(LANES));
     let rest = groups.remainder();
     for rows in groups {
-        // SAFETY: eight rows of `columns` weights, of which the first `used` meet as many elements of `x`.
+        // SAFETY: eight rows of `columns` weights, of which the first `used` meet as many elements
+        // of `x`.
         let sums = unsafe { dot_eight(rows.as_ptr(), columns, x.as_ptr(), used) };
         each(index, &sums);
         index = index.wrapping_add(LANES);
@@ -71,8 +72,8 @@ fn dot_rows_avx2<W: Eight>(
     }
 }
 
-/// Hides how rows lie to each other, so that each keeps its register: computed from one another in a loop, they take ports from the
-/// additions.
+/// Hides how rows lie to each other, so that each keeps its register: computed from one another in
+/// a loop, they take ports from the additions.
 #[inline(always)]
 fn hide<T>(rows: &mut [*const T]) {
     for row in rows {
@@ -89,11 +90,13 @@ fn hide<T>(rows: &mut [*const T]) {
 
 /// The products of eight rows, in the order of [`portable::dot`].
 ///
-/// Lane `i` holds the partial sum of elements `i − phase` modulo 8, so that the weights are read from whole lines of the cache.
+/// Lane `i` holds the partial sum of elements `i − phase` modulo 8, so that the weights are read
+/// from whole lines of the cache.
 ///
 /// # Safety
 ///
-/// The processor has AVX2. `rows`: eight rows of `columns` weights; `used`, not above `columns`, elements in `x`.
+/// The processor has AVX2. `rows`: eight rows of `columns` weights; `used`, not above `columns`,
+/// elements in `x`.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn dot_eight<W: Eight>(
@@ -163,8 +166,8 @@ fn add_wide(sum: __m512, even: __m512, odd: __m512) -> __m512 {
     _mm512_add_ps(_mm512_add_ps(sum, first), second)
 }
 
-/// Adds the products of up to 16 elements from `at` on with eight rows. Elements that the mask leaves out count as 0, whose products leave
-/// a sum as it is: none is ever -0.
+/// Adds the products of up to 16 elements from `at` on with eight rows. Elements that the mask
+/// leaves out count as 0, whose products leave a sum as it is: none is ever -0.
 ///
 /// # Safety
 ///
@@ -191,8 +194,8 @@ unsafe fn add_products(
     }
 }
 
-/// Eight rows of `f32` at a time, as many as there are, from whole lines of the cache: 16 weights at a time, whose products are added in
-/// two steps. Returns how many rows are done.
+/// Eight rows of `f32` at a time, as many as there are, from whole lines of the cache: 16 weights
+/// at a time, whose products are added in two steps. Returns how many rows are done.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn dot_rows_wide(
     weights: &[f32],
@@ -209,7 +212,8 @@ fn dot_rows_wide(
     } else {
         0
     };
-    // Elements are counted from `phase` before the row. Those of the first register, and of the last one.
+    // Elements are counted from `phase` before the row. Those of the first register, and of the
+    // last one.
     let end = used.wrapping_add(phase);
     let last = end & (WIDE - 1);
     let first = below(end.min(WIDE)) & !below(phase);
@@ -318,10 +322,12 @@ pub(crate) fn dot_rows<W: DenseWeight>(
     true
 }
 
-/// See [`multiply_dense_each`](crate::kernels::float::multiply_dense_each), without the scales. `false` if nothing was done.
+/// See [`multiply_dense_each`](crate::kernels::float::multiply_dense_each), without the scales.
+/// `false` if nothing was done.
 ///
-/// Groups of patches that stay in the nearest cache meet all weights, four rows at a time. They are copied so that both are read from
-/// whole lines of the cache; which lane an element meets does not depend on where the weights lie.
+/// Groups of patches that stay in the nearest cache meet all weights, four rows at a time. They are
+/// copied so that both are read from whole lines of the cache; which lane an element meets does not
+/// depend on where the weights lie.
 #[cfg(feature = "std")]
 pub(crate) fn multiply_each<W: Eight>(
     weights: &[W],
@@ -358,7 +364,8 @@ pub(crate) fn multiply_each<W: Eight>(
                     }
                 }
                 let shape = (columns, phase, stride);
-                // SAFETY: the token; `rows` by `columns` weights, as many products for each patch, and patches as they have to be.
+                // SAFETY: the token; `rows` by `columns` weights, as many products for each patch,
+                // and patches as they have to be.
                 unsafe { multiply_group::<W, { $patches }>(weights, shape, near, products) };
                 (inputs, outputs) = (rest, free);
             }
@@ -372,12 +379,14 @@ pub(crate) fn multiply_each<W: Eight>(
 #[cfg(feature = "std")]
 const FOUR: usize = 4;
 
-/// The products of all rows with `N` patches, by fused multiply-adds: element `i` goes to partial sum `i mod 16`.
+/// The products of all rows with `N` patches, by fused multiply-adds: element `i` goes to partial
+/// sum `i mod 16`.
 ///
 /// # Safety
 ///
-/// The processor has AVX-512. `weights`: rows of `columns`; `inputs`: patches of so many elements, `stride`, a multiple of 16, from one
-/// to the next, each from `phase`, below 16, on, and 0 around it; `outputs`: as many products for each patch as there are rows.
+/// The processor has AVX-512. `weights`: rows of `columns`; `inputs`: patches of so many elements,
+/// `stride`, a multiple of 16, from one to the next, each from `phase`, below 16, on, and 0 around
+/// it; `outputs`: as many products for each patch as there are rows.
 #[cfg(feature = "std")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn multiply_group<W: Eight, const N: usize>(
@@ -388,7 +397,8 @@ unsafe fn multiply_group<W: Eight, const N: usize>(
 ) {
     let all = outputs.len().checked_div(N).unwrap_or(0);
     let end = columns.wrapping_add(phase);
-    // Partial sums of two rows, turned by the phase: those of even quarters, then of odd ones, the rows by turns.
+    // Partial sums of two rows, turned by the phase: those of even quarters, then of odd ones, the
+    // rows by turns.
     let lane = _mm512_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13);
     let row = _mm512_setr_epi32(0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16, 0, 16);
     let lower = _mm512_add_epi32(lane, _mm512_set1_epi32(phase as i32));
@@ -457,7 +467,8 @@ unsafe fn multiply_group<W: Eight, const N: usize>(
 
 /// # Safety
 ///
-/// The processor has AVX-512; the weights from `at` on that the mask sets are there, and 16 elements of each patch.
+/// The processor has AVX-512; the weights from `at` on that the mask sets are there, and 16
+/// elements of each patch.
 #[cfg(feature = "std")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

@@ -41,8 +41,8 @@ impl Positive {
     }
 }
 
-/// Finds the components of `dense`, at most [`PART`] of which the first is number `first`, that are greater than 0: without a branch for
-/// each. `false` if nothing was done.
+/// Finds the components of `dense`, at most [`PART`] of which the first is number `first`, that are
+/// greater than 0: without a branch for each. `false` if nothing was done.
 #[inline]
 pub(crate) fn positive(dense: &[f32], first: u16, found: &mut Positive) -> bool {
     if Avx512Vnni::new().is_some() {

@@ -41,7 +41,8 @@ pub(crate) trait Eight: Weight {
     /// The processor has AVX2, and the weights of these lanes are there.
     unsafe fn load_some(weights: *const Self, lanes: Lanes) -> __m256;
 
-    /// Sixteen weights, of which those that the mask leaves out are 0 and not read, without their scale.
+    /// Sixteen weights, of which those that the mask leaves out are 0 and not read, without their
+    /// scale.
     ///
     /// # Safety
     ///
@@ -49,8 +50,8 @@ pub(crate) trait Eight: Weight {
     #[cfg(feature = "std")]
     unsafe fn load_wide(weights: *const Self, mask: __mmask16) -> __m512;
 
-    /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every second load from two lines of the
-    /// cache costs a third of the time of a product.
+    /// How many weights `rows` lies behind a boundary of 32 bytes, if that is worth knowing: every
+    /// second load from two lines of the cache costs a third of the time of a product.
     fn phase(rows: *const Self, columns: usize) -> usize;
 }
 

@@ -1,7 +1,7 @@
 //! Float kernels for x86-64 with AVX2.
 //!
-//! Every sum is added up in the order of [`portable`](super::portable): its eight partial sums are the lanes of a register, products and sums are rounded
-//! one by one.
+//! Every sum is added up in the order of [`portable`](super::portable): its eight partial sums are
+//! the lanes of a register, products and sums are rounded one by one.
 //!
 //! What is not written out here is the portable kernel, compiled for AVX2.
 

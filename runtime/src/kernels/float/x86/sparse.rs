@@ -36,7 +36,8 @@ impl SparseWeight for i16 {}
 
 impl SparseWeight for i8 {}
 
-/// Compiles a portable kernel for AVX2 as well: one pass over independent sums, which the compiler vectorises in their order.
+/// Compiles a portable kernel for AVX2 as well: one pass over independent sums, which the compiler
+/// vectorises in their order.
 macro_rules! vectorised {
     ($(#[$documentation:meta])* $name:ident, $inner:ident, ($($argument:ident: $type:ty),*), $body:expr $(, $weight:ident)?) => {
         $(#[$documentation])*
@@ -122,12 +123,13 @@ fn add_code_wide(
     true
 }
 
-/// `output = drive + Σ value · row` for `N` registers of columns, of which the mask says what is there.
+/// `output = drive + Σ value · row` for `N` registers of columns, of which the mask says what is
+/// there.
 ///
 /// # Safety
 ///
-/// The processor has AVX-512. `weights`: as many numbers in each of the rows, `columns` from one to the next; as many in `drive` and
-/// `output`.
+/// The processor has AVX-512. `weights`: as many numbers in each of the rows, `columns` from one to
+/// the next; as many in `drive` and `output`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn add_tile<const N: usize>(

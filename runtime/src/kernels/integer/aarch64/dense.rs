@@ -11,7 +11,8 @@ use super::lanes::load_levels;
 use crate::kernels::integer::portable;
 use crate::kernels::level::{dotprod, neon};
 
-/// Blocks of a matrix that are multiplied before their sums leave the registers: those of 1024 columns.
+/// Blocks of a matrix that are multiplied before their sums leave the registers: those of 1024
+/// columns.
 const SLAB: usize = 128;
 
 /// Adjacent blocks of a matrix, each of `rows` eights, and an eight of inputs for each.
@@ -98,7 +99,8 @@ impl<'s> Slab<'s> {
         add_totals(totals.map(|[even, odd]| vpaddq_s32(even, odd)), sums);
     }
 
-    /// The same, digit by digit of the inputs, from the highest. Sums wrap, and so do their multiples.
+    /// The same, digit by digit of the inputs, from the highest. Sums wrap, and so do their
+    /// multiples.
     #[target_feature(enable = "neon,dotprod")]
     fn add_dotprod<const N: usize>(&self, row: usize, sums: &mut [i32]) {
         // Two sums for each of two rows.
@@ -164,7 +166,8 @@ fn load_weights(two_rows: &[i8; 2 * LANES]) -> int8x16_t {
     unsafe { vld1q_s8(two_rows.as_ptr()) }
 }
 
-/// See [`dot_rows`](crate::kernels::integer::dot_rows): adds to the sums. A vector in eights, of which the last may be apart. `false` if nothing was done.
+/// See [`dot_rows`](crate::kernels::integer::dot_rows): adds to the sums. A vector in eights, of
+/// which the last may be apart. `false` if nothing was done.
 pub(crate) fn dot_rows(
     matrix: &Blocks<'_, i8>,
     eights: &[[i16; LANES]],

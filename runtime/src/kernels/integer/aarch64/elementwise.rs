@@ -15,7 +15,8 @@ use crate::kernels::level::neon;
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn rescale_eight(sums: Eight, multipliers: Eight, high: High) -> Eight {
-    // The product doubled, of which the upper half is left, so that there is one bit more to round off.
+    // The product doubled, of which the upper half is left, so that there is one bit more to round
+    // off.
     let down = vdupq_n_s32(high.shift.wrapping_add(1).cast_signed().wrapping_neg());
     let one = |sums, multipliers| vrshlq_s32(vqdmulhq_s32(sums, multipliers), down);
     [one(sums[0], multipliers[0]), one(sums[1], multipliers[1])]

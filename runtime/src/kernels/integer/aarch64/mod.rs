@@ -1,7 +1,8 @@
-//! Integer kernels for AArch64: dense products with dot products of 8-bit numbers where the processor has them, everything else with
-//! NEON, which all have.
+//! Integer kernels for AArch64: dense products with dot products of 8-bit numbers where the
+//! processor has them, everything else with NEON, which all have.
 //!
-//! Where a drive becomes a level, eight components are passed over at once unless one of them is active.
+//! Where a drive becomes a level, eight components are passed over at once unless one of them is
+//! active.
 
 mod dense;
 mod elementwise;

@@ -42,7 +42,8 @@ impl Row for i16 {
 ///
 /// # Safety
 ///
-/// `block`: the first of `N` blocks, `stride` numbers from one to the next, that hold the rows of all entries.
+/// `block`: the first of `N` blocks, `stride` numbers from one to the next, that hold the rows of
+/// all entries.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn add_blocks<T: Row, const N: usize>(
@@ -67,8 +68,8 @@ unsafe fn add_blocks<T: Row, const N: usize>(
     sums
 }
 
-/// Calls `each(b, Σ_k value_k · row_k of block b)` for all blocks, which are read eight at a time and then one by one. `false`, and nothing
-/// is done, if entries do not lie within the matrix.
+/// Calls `each(b, Σ_k value_k · row_k of block b)` for all blocks, which are read eight at a time
+/// and then one by one. `false`, and nothing is done, if entries do not lie within the matrix.
 #[inline(always)]
 fn for_blocks<T: Row>(
     matrix: &Blocks<'_, T>,

@@ -8,7 +8,8 @@ use sparsecode_formats::{Blocks, LANES, Nibbles};
 
 use super::lanes::{EXCESS, instructions, is_aligned};
 
-/// See [`dot_rows`](crate::kernels::integer::dot_rows). `false` if the matrix is nothing for it, and nothing was done.
+/// See [`dot_rows`](crate::kernels::integer::dot_rows). `false` if the matrix is nothing for it,
+/// and nothing was done.
 #[inline(always)]
 pub(crate) fn dot_rows(
     matrix: &Blocks<'_, i8>,
@@ -20,7 +21,8 @@ pub(crate) fn dot_rows(
         return false;
     }
     for (block, x) in matrix.blocks().zip(eights.iter().chain(last)) {
-        // SAFETY: a block holds `rows` rows of eight bytes, at a multiple of 4, `x` eight numbers, and `sums` at least `rows`.
+        // SAFETY: a block holds `rows` rows of eight bytes, at a multiple of 4, `x` eight numbers,
+        // and `sums` at least `rows`.
         unsafe { dot_block_dsp(block.as_ptr(), matrix.rows(), x, sums.as_mut_ptr()) }
     }
     true
@@ -39,7 +41,8 @@ pub(crate) fn dot_narrow_rows(
     }
     let mut total = 0_i32;
     for (block, x) in matrix.blocks().zip(eights.iter().chain(last)) {
-        // SAFETY: a block holds `rows` rows of four bytes, at a multiple of 4, `x` eight numbers, and `sums` at least `rows`.
+        // SAFETY: a block holds `rows` rows of four bytes, at a multiple of 4, `x` eight numbers,
+        // and `sums` at least `rows`.
         let inputs =
             unsafe { dot_narrow_block_dsp(block.as_ptr(), matrix.rows(), x, sums.as_mut_ptr()) };
         total = total.wrapping_add(inputs);
@@ -51,7 +54,8 @@ pub(crate) fn dot_narrow_rows(
     true
 }
 
-/// One row of eight weights into a sum: `r0` walks the weights, `r8` to `r11` hold the inputs 0 2, 1 3, 4 6, 5 7.
+/// One row of eight weights into a sum: `r0` walks the weights, `r8` to `r11` hold the inputs 0 2,
+/// 1 3, 4 6, 5 7.
 macro_rules! row_into {
     ($sum:literal) => {
         concat!(
@@ -109,7 +113,8 @@ macro_rules! half_row_into {
     };
 }
 
-/// The first half of a row of eight 4-bit weights, in `r2`, into a sum; `r12` is the mask, `r8` holds the inputs 0 2, `r9` 1 3.
+/// The first half of a row of eight 4-bit weights, in `r2`, into a sum; `r12` is the mask, `r8`
+/// holds the inputs 0 2, `r9` 1 3.
 macro_rules! first_nibbles_into {
     ($sum:literal) => {
         concat!(
@@ -171,7 +176,8 @@ macro_rules! last_half_into {
     };
 }
 
-/// Eight rows; the blocks where four adjacent inputs are 0 are common at the borders of what an image shows.
+/// Eight rows; the blocks where four adjacent inputs are 0 are common at the borders of what an
+/// image shows.
 macro_rules! eight_rows {
     ($row:ident $(, $even:literal, $odd:literal)?) => {
         concat!(
@@ -192,7 +198,8 @@ macro_rules! eight_rows {
     };
 }
 
-/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0. Returns at once if all of them are.
+/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0. Returns at once if all of
+/// them are.
 ///
 /// # Safety
 ///
@@ -262,7 +269,8 @@ unsafe extern "C" fn dot_block_dsp(
     )
 }
 
-/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0. Returns the sum of the inputs; at once if all of them are 0.
+/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0. Returns the sum of the
+/// inputs; at once if all of them are 0.
 ///
 /// # Safety
 ///
@@ -295,7 +303,8 @@ unsafe extern "C" fn dot_narrow_block_dsp(
         "pkhtb r9, r5, r4, asr #16",
         "pkhbt r10, r6, r7, lsl #16",
         "pkhtb r11, r7, r6, asr #16",
-        // r1: the end of the eights of rows; the rest, and the sum of the inputs, wait on the stack.
+        // r1: the end of the eights of rows; the rest, and the sum of the inputs, wait on the
+        // stack.
         "and r4, r1, #7",
         "bic r1, r1, #7",
         "push {{r4, lr}}",

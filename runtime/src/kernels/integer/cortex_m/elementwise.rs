@@ -20,7 +20,8 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
             let [first, second] = *two;
             let mut pair =
                 u32::from(second.cast_unsigned()) << 16 | u32::from(first.cast_unsigned());
-            // SAFETY: registers only. `SSUB16` sets a flag for each half that is not below the other, and `SEL` chooses by it.
+            // SAFETY: registers only. `SSUB16` sets a flag for each half that is not below the
+            // other, and `SEL` chooses by it.
             unsafe {
                 asm!(
                     "ssub16 {scratch}, {pair}, {low}",

@@ -9,7 +9,8 @@ use sparsecode_formats::{Blocks, LANES, Nibbles};
 use super::lanes::{EXCESS, instructions, is_aligned};
 use crate::kernels::integer::entry::{Entry, lie_within};
 
-/// See [`add_rows`](crate::kernels::integer::add_rows). `false` if the matrix or the entries are nothing for it, and nothing was done.
+/// See [`add_rows`](crate::kernels::integer::add_rows). `false` if the matrix or the entries are
+/// nothing for it, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_rows(
     matrix: &Blocks<'_, i8>,
@@ -29,8 +30,8 @@ pub(crate) fn add_rows(
     true
 }
 
-/// See [`add_weight_rows`](crate::kernels::integer::add_weight_rows), with 4-bit weights. `false` if the matrix or the entries are nothing for it, and nothing
-/// was done.
+/// See [`add_weight_rows`](crate::kernels::integer::add_weight_rows), with 4-bit weights. `false`
+/// if the matrix or the entries are nothing for it, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_narrow_rows(
     matrix: &Blocks<'_, Nibbles>,
@@ -46,14 +47,16 @@ pub(crate) fn add_narrow_rows(
     let excess = values.fold(0, i32::wrapping_add).wrapping_mul(EXCESS);
     for (index, block) in matrix.blocks().enumerate() {
         let mut sums = [excess.wrapping_neg(); LANES];
-        // SAFETY: every entry's row lies within each of the blocks, which are a multiple of 4 bytes apart.
+        // SAFETY: every entry's row lies within each of the blocks, which are a multiple of 4 bytes
+        // apart.
         unsafe { add_narrow_rows_dsp(block.as_ptr(), start, end, &mut sums) };
         each(index, &sums);
     }
     true
 }
 
-/// See [`add_wide_rows`](crate::kernels::integer::add_wide_rows). `false` if the matrix or the entries are nothing for it, and nothing was done.
+/// See [`add_wide_rows`](crate::kernels::integer::add_wide_rows). `false` if the matrix or the
+/// entries are nothing for it, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) -> bool {
     if !(is_aligned(matrix.values()) && lie_within(entries, matrix)) {
@@ -72,7 +75,8 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     true
 }
 
-/// See [`add_wide_row`](crate::kernels::integer::add_wide_row). `false` if the matrix, the row or the sums are nothing for it, and nothing was done.
+/// See [`add_wide_row`](crate::kernels::integer::add_wide_row). `false` if the matrix, the row or
+/// the sums are nothing for it, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_wide_row(
     matrix: &Blocks<'_, i16>,
@@ -88,7 +92,8 @@ pub(crate) fn add_wide_row(
     let stride = matrix
         .rows()
         .wrapping_mul(const { LANES * size_of::<i16>() });
-    // SAFETY: every block has a row `k`, of sixteen bytes, a multiple of 4 from the matrix's start, and `sums` has eight numbers for each.
+    // SAFETY: every block has a row `k`, of sixteen bytes, a multiple of 4 from the matrix's start,
+    // and `sums` has eight numbers for each.
     unsafe { add_wide_row_dsp(row, stride, matrix.count(), value.into(), sums.as_mut_ptr()) };
     true
 }
@@ -116,7 +121,8 @@ macro_rules! entry_into {
     };
 }
 
-/// One entry's row of eight 4-bit weights into `r4` to `r11`; `lr` is the mask. Its offset is that of a row of 8-bit ones.
+/// One entry's row of eight 4-bit weights into `r4` to `r11`; `lr` is the mask. Its offset is that
+/// of a row of 8-bit ones.
 macro_rules! narrow_entry_into {
     () => {
         concat!(
@@ -159,7 +165,8 @@ macro_rules! wide_entry_into {
     };
 }
 
-/// Walks a list, four entries at a time and then one by one: the ends of both wait on the stack, because every register is taken.
+/// Walks a list, four entries at a time and then one by one: the ends of both wait on the stack,
+/// because every register is taken.
 macro_rules! walk {
     ($entry:ident, $($start:literal),+) => {
         naked_asm!(
@@ -261,8 +268,8 @@ unsafe extern "C" fn add_wide_rows_dsp(
 ///
 /// # Safety
 ///
-/// `row`: eight numbers at a multiple of 4, and again every `stride` bytes, a multiple of 4, `count` times, at least once; `sums`: `8 · count`
-/// numbers.
+/// `row`: eight numbers at a multiple of 4, and again every `stride` bytes, a multiple of 4,
+/// `count` times, at least once; `sums`: `8 · count` numbers.
 #[unsafe(naked)]
 unsafe extern "C" fn add_wide_row_dsp(
     row: *const i16,

@@ -6,7 +6,8 @@ use core::arch::naked_asm;
 
 use sparsecode_formats::{Blocks, LANES};
 
-/// See [`dot_rows`](crate::kernels::integer::dot_rows). `false` if the matrix is nothing for it, and nothing was done.
+/// See [`dot_rows`](crate::kernels::integer::dot_rows). `false` if the matrix is nothing for it,
+/// and nothing was done.
 #[inline(always)]
 pub(crate) fn dot_rows(
     matrix: &Blocks<'_, i8>,
@@ -30,7 +31,8 @@ pub(crate) fn dot_rows(
     true
 }
 
-/// Eight weights of a row, from `$at`, by the inputs in `$x` into a sum; in turn through two registers.
+/// Eight weights of a row, from `$at`, by the inputs in `$x` into a sum; in turn through two
+/// registers.
 macro_rules! row {
     ($sum:literal, $at:literal, $x:literal, $weights:literal) => {
         concat!(
@@ -72,8 +74,8 @@ macro_rules! four_rows_twice {
     };
 }
 
-/// Adds the products of `count` blocks to the sums: 37 instructions for 128 multiply-adds, as blocks whose inputs are not all 0 are
-/// taken two by two; 7 for every other.
+/// Adds the products of `count` blocks to the sums: 37 instructions for 128 multiply-adds, as
+/// blocks whose inputs are not all 0 are taken two by two; 7 for every other.
 ///
 /// # Safety
 ///

@@ -23,7 +23,8 @@ pub(crate) fn clear(sums: &mut [i32]) {
     unsafe { clear_mve(sums.as_mut_ptr(), sums.len()) }
 }
 
-/// See [`rescale`](crate::kernels::integer::rescale). `false` if a sum is too large for the shift, and nothing was done.
+/// See [`rescale`](crate::kernels::integer::rescale). `false` if a sum is too large for the shift,
+/// and nothing was done.
 #[inline(always)]
 pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mut [i32]) -> bool {
     // Shifts below 33 become 33, and what they lack is added to the sums.
@@ -183,8 +184,8 @@ macro_rules! append {
     };
 }
 
-/// Lists the levels of `count` drives, a multiple of four, and returns how many there are: 6 instructions for four that are all 0. The list
-/// may begin where the drives do.
+/// Lists the levels of `count` drives, a multiple of four, and returns how many there are: 6
+/// instructions for four that are all 0. The list may begin where the drives do.
 ///
 /// # Safety
 ///

@@ -1,4 +1,5 @@
-//! The kernels for Cortex-M with Helium (M55, M85): eight 16-bit or four 32-bit products an instruction.
+//! The kernels for Cortex-M with Helium (M55, M85): eight 16-bit or four 32-bit products an
+//! instruction.
 //!
 //! Loads widen 8-bit weights as they come.
 

@@ -1,4 +1,5 @@
-//! Products with the entries of a sparse vector, and what is done to their sums at once. Sums of columns stay in vectors.
+//! Products with the entries of a sparse vector, and what is done to their sums at once. Sums of
+//! columns stay in vectors.
 
 #![allow(unsafe_code)]
 
@@ -10,7 +11,8 @@ use super::elementwise::{list_levels_mve, rescale_mve};
 use crate::kernels::integer::entry::{Entry, lie_within};
 use crate::kernels::integer::rounding::{High, Threshold};
 
-/// See [`add_rows`](crate::kernels::integer::add_rows). `false` if the entries are nothing for the matrix, and nothing was done.
+/// See [`add_rows`](crate::kernels::integer::add_rows). `false` if the entries are nothing for the
+/// matrix, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_rows(
     matrix: &Blocks<'_, i8>,
@@ -69,7 +71,8 @@ fn next_block(matrix: &Blocks<'_, i8>, block: usize) -> usize {
     }
 }
 
-/// See [`list_next_levels`](crate::kernels::integer::list_next_levels). Sums and drives lie where the list comes to lie, which is never behind them.
+/// See [`list_next_levels`](crate::kernels::integer::list_next_levels). Sums and drives lie where
+/// the list comes to lie, which is never behind them.
 #[inline(always)]
 pub(crate) fn list_next_levels(
     matrix: &Blocks<'_, i8>,
@@ -95,7 +98,8 @@ pub(crate) fn list_next_levels(
     let sums = list.as_mut_ptr().cast::<i32>();
     let pairs = matrix.count() >> 1;
     let blocks = matrix.values().as_ptr();
-    // SAFETY: the entries lie in every block, and for each there are eight multipliers, drives, and places on the list.
+    // SAFETY: the entries lie in every block, and for each there are eight multipliers, drives, and
+    // places on the list.
     unsafe { add_rows_to_drives_mve(blocks, from, active, stride, sums, pairs, &mut to_drives) };
     if !matrix.count().is_multiple_of(2) {
         let mut last = [[0; LANES]; 2];
@@ -112,7 +116,8 @@ pub(crate) fn list_next_levels(
             rescale_mve(last[0].as_ptr(), multipliers, drive, to, LANES, 0, shift);
         }
     }
-    // SAFETY: the list is `count` long. An entry is written when the four numbers at its place have been read, or those behind it.
+    // SAFETY: the list is `count` long. An entry is written when the four numbers at its place have
+    // been read, or those behind it.
     Some(unsafe {
         list_levels_mve(
             sums,
@@ -190,7 +195,8 @@ struct ToLevel {
     offset: i32,
 }
 
-/// See [`add_wide_rows`](crate::kernels::integer::add_wide_rows). `false` if the entries are nothing for the matrix, and nothing was done.
+/// See [`add_wide_rows`](crate::kernels::integer::add_wide_rows). `false` if the entries are
+/// nothing for the matrix, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) -> bool {
     let whole = sums.len() == matrix.count().wrapping_mul(LANES);
@@ -204,7 +210,8 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     true
 }
 
-/// See [`add_wide_row`](crate::kernels::integer::add_wide_row). `false` if the row or the sums are nothing for the matrix, and nothing was done.
+/// See [`add_wide_row`](crate::kernels::integer::add_wide_row). `false` if the row or the sums are
+/// nothing for the matrix, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_wide_row(
     matrix: &Blocks<'_, i16>,
@@ -225,8 +232,8 @@ pub(crate) fn add_wide_row(
     true
 }
 
-/// The sums of 16 columns in `q0` to `q3`: 13 instructions for 16 multiply-adds. The row of every entry within the block at `r0`, and
-/// again `r3` bytes further on.
+/// The sums of 16 columns in `q0` to `q3`: 13 instructions for 16 multiply-adds. The row of every
+/// entry within the block at `r0`, and again `r3` bytes further on.
 macro_rules! sums_of_two {
     () => {
         concat!(
@@ -259,8 +266,8 @@ macro_rules! sums_of_two {
 ///
 /// # Safety
 ///
-/// The row of every one of `count` entries within `block`, and again `stride` bytes further on, and again for every pair; `sums`:
-/// 16 numbers for each pair.
+/// The row of every one of `count` entries within `block`, and again `stride` bytes further on, and
+/// again for every pair; `sums`: 16 numbers for each pair.
 #[unsafe(naked)]
 unsafe extern "C" fn add_rows_mve(
     block: *const i8,
@@ -442,7 +449,8 @@ unsafe extern "C" fn add_wide_rows_mve(
 ///
 /// # Safety
 ///
-/// `row`: eight numbers, and again every `stride` bytes, `count` times; `sums`: `8 · count` numbers.
+/// `row`: eight numbers, and again every `stride` bytes, `count` times; `sums`: `8 · count`
+/// numbers.
 #[unsafe(naked)]
 unsafe extern "C" fn add_wide_row_mve(
     row: *const i16,

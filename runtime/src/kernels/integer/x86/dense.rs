@@ -10,7 +10,8 @@ use crate::kernels::compact::TO_FRONT;
 use crate::kernels::integer::portable;
 use crate::kernels::level::{Avx2, Avx512Vnni};
 
-/// Blocks of a matrix that are multiplied before their sums leave the registers: those of 1024 columns.
+/// Blocks of a matrix that are multiplied before their sums leave the registers: those of 1024
+/// columns.
 const SLAB: usize = 128;
 
 /// The blocks of a slab whose eight inputs are not all 0.
@@ -89,7 +90,8 @@ fn load_eight(eight: &[i16; LANES]) -> __m128i {
     unsafe { _mm_loadu_si128(eight.as_ptr().cast()) }
 }
 
-/// See [`dot_rows`](crate::kernels::integer::dot_rows): adds to the sums. `false` if nothing was done.
+/// See [`dot_rows`](crate::kernels::integer::dot_rows): adds to the sums. `false` if nothing was
+/// done.
 pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) -> bool {
     let Some(simd) = Avx2::new() else {
         return false;
@@ -104,8 +106,8 @@ pub(crate) fn dot_rows(matrix: &Blocks<'_, i8>, x: &[i16], sums: &mut [i32]) -> 
     true
 }
 
-/// Blocks that stay in the nearest cache while patch after patch meets them, from the start of a line on: numbers read across two lines
-/// take twice as long.
+/// Blocks that stay in the nearest cache while patch after patch meets them, from the start of a
+/// line on: numbers read across two lines take twice as long.
 #[cfg(feature = "std")]
 #[repr(align(64))]
 struct Near([i8; NEAR]);
@@ -113,7 +115,8 @@ struct Near([i8; NEAR]);
 #[cfg(feature = "std")]
 const NEAR: usize = 36 << 10;
 
-/// See [`dot_rows_of_each`](crate::kernels::integer::dot_rows_of_each): adds to the sums. `false` if nothing was done.
+/// See [`dot_rows_of_each`](crate::kernels::integer::dot_rows_of_each): adds to the sums. `false`
+/// if nothing was done.
 #[cfg(feature = "std")]
 pub(crate) fn dot_rows_of_each(matrix: &Blocks<'_, i8>, patches: &[i16], sums: &mut [i32]) -> bool {
     let mut near = Near([0; NEAR]);
@@ -182,8 +185,8 @@ struct Slab<'s> {
     x: &'s [[i16; LANES]],
 }
 
-/// A pass over a slab for as many rows as there are registers for their sums, then for fewer, and so on; returns the first row that none of
-/// these numbers fits.
+/// A pass over a slab for as many rows as there are registers for their sums, then for fewer, and
+/// so on; returns the first row that none of these numbers fits.
 macro_rules! passes {
     ($name:ident, $simd:ty, $group:ident, [$($accumulators:literal),+], $rows:literal) => {
         fn $name(self, _: $simd, busy: &Busy, sums: &mut [i32]) -> usize {
@@ -193,8 +196,9 @@ macro_rules! passes {
                     .get_mut(row..self.rows)
                     .and_then(<[i32]>::first_chunk_mut::<{ $accumulators * $rows }>)
                 {
-                    // SAFETY: the token says that the processor has the instructions; each of the blocks holds the eights of
-                    // `group.len()` rows from `row` on; `busy` numbers blocks, and eights of `x`.
+                    // SAFETY: the token says that the processor has the instructions; each of the
+                    // blocks holds the eights of `group.len()` rows from `row` on; `busy` numbers
+                    // blocks, and eights of `x`.
                     unsafe {
                         $group::<$accumulators>(
                             self.blocks.as_ptr().add(row.wrapping_mul(LANES)),
@@ -286,8 +290,8 @@ unsafe fn add_to_sums(sums: *mut i32, more: __m512i) {
 ///
 /// # Safety
 ///
-/// The processor has the instructions. `blocks`: eights of `4·N` rows, `stride` numbers from block to block. `busy`: numbers of blocks
-/// that are there, and of eights in `x`. `sums`: `4·N` numbers.
+/// The processor has the instructions. `blocks`: eights of `4·N` rows, `stride` numbers from block
+/// to block. `busy`: numbers of blocks that are there, and of eights in `x`. `sums`: `4·N` numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn dot_group_vnni<const N: usize>(
     blocks: *const i8,

@@ -123,7 +123,8 @@ impl Levels<'_> {
         let end = self.count.wrapping_add(set.count_ones() as usize);
         let free = self.list.get_mut(self.count..).unwrap_or_default();
         if let Some(eight) = free.first_chunk_mut::<LANES>() {
-            // SAFETY: eight entries, which are numbers of 32 bits; those after the active ones are free.
+            // SAFETY: eight entries, which are numbers of 32 bits; those after the active ones are
+            // free.
             unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), entries) };
         } else {
             for (entry, new) in free.iter_mut().zip(to_array(entries)) {
@@ -156,7 +157,8 @@ impl Levels<'_> {
         let free = self.list.get_mut(self.count..).unwrap_or_default();
         let count = count.min(free.len());
         let places = (1_u32 << free.len().min(16)).wrapping_sub(1) as __mmask16;
-        // SAFETY: entries are numbers of 32 bits; those after the active ones are free, and what is not there is not written.
+        // SAFETY: entries are numbers of 32 bits; those after the active ones are free, and what is
+        // not there is not written.
         unsafe { _mm512_mask_storeu_epi32(free.as_mut_ptr().cast(), places, entries) };
         self.count = self.count.wrapping_add(count);
     }

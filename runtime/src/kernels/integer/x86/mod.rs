@@ -1,7 +1,8 @@
 //! Integer kernels for x86-64: dense products with AVX-512 VNNI or AVX2, everything else with AVX2.
 //!
-//! Two 16-bit products an instruction and lane, as in the kernels of Cortex-M. Where a drive becomes a level, the levels above 0 are
-//! gathered by a permutation instead of a branch each: which of them are active is what a processor cannot predict.
+//! Two 16-bit products an instruction and lane, as in the kernels of Cortex-M. Where a drive
+//! becomes a level, the levels above 0 are gathered by a permutation instead of a branch each:
+//! which of them are active is what a processor cannot predict.
 
 mod dense;
 mod elementwise;

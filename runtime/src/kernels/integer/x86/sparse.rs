@@ -55,7 +55,8 @@ fn lie_within<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     most.is_none_or(|most| most.wrapping_add(row) <= length)
 }
 
-/// Says that the processor has AVX2, and that every entry's row lies within each block of the matrix.
+/// Says that the processor has AVX2, and that every entry's row lies within each block of the
+/// matrix.
 #[inline]
 fn available<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> Option<Avx2> {
     // SAFETY: the token.
@@ -66,7 +67,8 @@ fn available<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> Option<Avx
 ///
 /// # Safety
 ///
-/// The processor has AVX2. `block`: the first of `N` blocks, `stride` numbers from one to the next, that hold the rows of all entries.
+/// The processor has AVX2. `block`: the first of `N` blocks, `stride` numbers from one to the next,
+/// that hold the rows of all entries.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn add_blocks<T: Row, const N: usize>(
@@ -97,16 +99,21 @@ unsafe fn add_blocks<T: Row, const N: usize>(
     sums
 }
 
-/// Calls `$each(b, sums)` for the blocks of `$matrix` from number `$first` on, eight at a time and then one by one.
+/// Calls `$each(b, sums)` for the blocks of `$matrix` from number `$first` on, eight at a time and
+/// then one by one.
 macro_rules! for_blocks {
     ($first:expr, $matrix:expr, $entries:expr, |$index:ident, $sums:ident| $each:expr) => {{
         let matrix = $matrix;
         let stride = matrix.rows().wrapping_mul(LANES);
         let count = matrix.count();
         let mut first: usize = $first;
-        let mut block = matrix.values().as_ptr().wrapping_add(first.wrapping_mul(stride));
+        let mut block = matrix
+            .values()
+            .as_ptr()
+            .wrapping_add(first.wrapping_mul(stride));
         while first.wrapping_add(8) <= count {
-            // SAFETY: AVX2 is there in a function that has it enabled; the caller held the entries to the matrix.
+            // SAFETY: AVX2 is there in a function that has it enabled; the caller held the entries
+            // to the matrix.
             let eight = unsafe { add_blocks::<_, 8>(block, stride, $entries) };
             for (lane, $sums) in eight.into_iter().enumerate() {
                 let $index = first.wrapping_add(lane);
