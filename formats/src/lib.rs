@@ -73,6 +73,7 @@ mod align;
 mod checksum;
 mod decimal;
 mod error;
+mod format;
 mod header;
 mod input;
 mod integer;
@@ -92,6 +93,7 @@ mod write;
 pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
 pub use error::{Dims, Name, ReadError, SpecError};
+pub use format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
 pub use integer::{
@@ -111,12 +113,3 @@ pub use write::{
     OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, TensorReport, WriteError,
     Written, write, write_file, write_with_report,
 };
-
-/// The version of files for arithmetic in `f32`: those of [`ModelFile`].
-pub const FORMAT_VERSION: u32 = 1;
-
-/// The version of files for arithmetic in integers: those of [`IntegerFile`].
-pub const INTEGER_FORMAT_VERSION: u32 = 2;
-
-/// The longest safetensors header that is accepted, in bytes (a version 1 file needs about 2000).
-pub const MAX_HEADER_LEN: usize = 1 << 16;

@@ -12,9 +12,10 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-use crate::AlignedBytes;
+use crate::align::AlignedBytes;
 use crate::checksum::crc32;
 use crate::error::{ReadError, SpecError};
+use crate::format::{FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::input::InputFacts;
 use crate::integer::Overflow;
 use crate::quant::{
@@ -22,7 +23,6 @@ use crate::quant::{
 };
 use crate::read::{Decoder, ModelFile, NOT_FOR_FLOATS, ScaleAxis};
 use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
-use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
 /// Where a model comes from; see [`Provenance`] for what each field may hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

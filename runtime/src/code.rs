@@ -1,6 +1,6 @@
 //! Sparse codes: the positive components only, in fixed memory.
 
-use crate::kernels::portable;
+use crate::kernels::float::portable;
 
 /// Why a code could not be built from given components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ pub trait CodeBuffer: sealed::Storage {
 /// Appends the components of `dense` that are greater than 0 to an empty code. `false` if nothing was done.
 #[cfg(target_arch = "x86_64")]
 fn append_positive<C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
-    use crate::kernels::x86::{PART, Positive, positive};
+    use crate::kernels::float::x86::{PART, Positive, positive};
     let mut found = Positive::EMPTY;
     let firsts = (0..=u16::MAX).step_by(PART);
     for (first, part) in firsts.zip(dense.chunks(PART)) {

@@ -18,7 +18,7 @@ use sparsecode_formats::{Decoder, ModelSpec};
 
 use crate::code::CodeBuffer;
 use crate::decoder::{self, non_zero};
-use crate::kernels::portable;
+use crate::kernels::float::portable;
 use crate::quality::mean_square;
 use crate::workspace::Scratch;
 

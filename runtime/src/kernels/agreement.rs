@@ -7,8 +7,8 @@ use sparsecode_formats::{
     Blocks, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
 };
 
+use super::float::{self, portable};
 use super::integer::{self, Entry, GradientStep, High, Threshold, saturate};
-use super::portable;
 
 /// What `run` gives with every implementation, the portable one first where there is a choice.
 fn everywhere<T>(run: impl Fn() -> T) -> Vec<T> {
@@ -77,7 +77,7 @@ fn check_float(
     let expected: Vec<f32> = (0..rows).map(row).collect();
     for found in everywhere(|| {
         let mut found = Vec::new();
-        super::dot_scaled_rows(&matrix, x, &mut |index, sum| {
+        float::dot_scaled_rows(&matrix, x, &mut |index, sum| {
             assert_eq!(index, found.len());
             found.push(sum);
         });
@@ -92,7 +92,7 @@ fn check_float(
     };
     for found in everywhere(|| {
         let mut found = std::vec![7.0; rows];
-        super::multiply_dense(&matrix, x, &mut found);
+        float::multiply_dense(&matrix, x, &mut found);
         found
     }) {
         prop_assert_eq!(bits(&found), bits(&expected));
@@ -117,7 +117,7 @@ fn check_sparse(
         let mut entries = (0..rows)
             .zip(z.iter().copied())
             .filter(|entry| entry.1 != 0.0);
-        super::multiply_sparse(&matrix, &mut entries, &mut sum);
+        float::multiply_sparse(&matrix, &mut entries, &mut sum);
         bits(&sum)
     });
     for result in &results {
@@ -216,14 +216,14 @@ proptest! {
         let x: Vec<f32> = (0..patches * cols).map(|i| seed[place(i * 3 + 7)].0).collect();
         for found in everywhere(|| {
             let mut all = std::vec![f32::NAN; rows * patches];
-            super::multiply_dense_each(&matrix, &x, &mut all);
+            float::multiply_dense_each(&matrix, &x, &mut all);
             let mut alone = all.clone();
             for (x, products) in x.chunks(cols).zip(alone.chunks_mut(rows)) {
                 products.fill(f32::NAN);
-                super::multiply_dense_each(&matrix, x, products);
+                float::multiply_dense_each(&matrix, x, products);
             }
             assert_eq!(bits(&all), bits(&alone), "a product depends on the patches beside it");
-            super::multiply_dense_each(&moved, &x, &mut alone);
+            float::multiply_dense_each(&moved, &x, &mut alone);
             assert_eq!(bits(&all), bits(&alone), "a product depends on where the weights lie");
             all
         }) {
@@ -232,7 +232,8 @@ proptest! {
                     let terms = x.iter().enumerate().map(|(i, x)| f64::from(*x) * f64::from(matrix.weight(k, i).unwrap()));
                     let exact: f64 = terms.clone().sum();
                     let size: f64 = terms.map(f64::abs).sum();
-                    // Fused or not; and the scale, whose product is rounded in the weight here as well.
+                    // Fused or not; and the scale, whose product is rounded in the weight here as
+                    // well.
                     let roundings = (cols as f64 / 16.0 + 5.0).max(cols as f64 / 8.0 + 4.0) + 2.0;
                     let bound = roundings / f64::from(1 << 24) * size * 1.001;
                     prop_assert!((f64::from(*product) - exact).abs() <= bound, "{product} is not within {bound:e} of {exact}");
@@ -266,7 +267,7 @@ proptest! {
         let drive = &seed[500..500 + cols];
         let results = everywhere(|| {
             let mut output = std::vec![7.0; cols];
-            super::add_code(&matrix, &code, drive, &mut output);
+            float::add_code(&matrix, &code, drive, &mut output);
             bits(&output)
         });
         for result in &results {
@@ -293,9 +294,9 @@ proptest! {
         let x = &seed[..width];
         let results = everywhere(|| {
             let mut product = std::vec![3.0; width];
-            super::multiply_symmetric(&matrix, x, &support, &mut product);
+            float::multiply_symmetric(&matrix, x, &support, &mut product);
             for &k in &support {
-                super::add_row(&matrix, usize::from(k), x[usize::from(k)], &mut product);
+                float::add_row(&matrix, usize::from(k), x[usize::from(k)], &mut product);
             }
             bits(&product)
         });
@@ -430,7 +431,8 @@ proptest! {
                 prop_assert_eq!(*found, expected.wrapping_add(i32::MAX));
             }
         }
-        // An entry whose row is not there is left out by the portable kernel; the others do not touch it.
+        // An entry whose row is not there is left out by the portable kernel; the others do not
+        // touch it.
         let beyond = [Entry::new::<i16>(rows, 5)];
         for found in everywhere(|| {
             let mut found = std::vec![1; cols];
