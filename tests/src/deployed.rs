@@ -5,6 +5,7 @@ use sparsecode_formats::{ModelFile, OwnedDecoder, OwnedModel};
 use sparsecode_runtime::{
     CodeBuffer, ModelView, Refine, Refinement, SparseCodeBuf, Start, WorkspaceBuf,
 };
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::inference::{
     Energy, Engine, Inference, InferenceConfig, StepRule, Stopping,
 };
@@ -78,7 +79,7 @@ pub fn inference_config(refine: &Refine) -> InferenceConfig {
 ///
 /// Fails if shapes disagree.
 pub fn trainer_refine(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     model: &Autoencoder,
     inputs: &Tensor,
     refine: &Refine,

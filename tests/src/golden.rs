@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use sparsecode_formats::{AlignedBytes, ModelFile, WeightType};
 use sparsecode_runtime::Refine;
 use sparsecode_trainer::COMMIT;
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::inference::Engine;
 use sparsecode_trainer::storage::write_atomic;
 
@@ -73,7 +74,7 @@ pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 pub fn expected(
     file: &ModelFile<'_>,
     inputs: &(Vec<usize>, Vec<f32>),
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
 ) -> anyhow::Result<Tensors> {
     let model = autoencoder(file)?;
     let inputs = Tensor::from_slice(&inputs.1, inputs.0.as_slice(), &Device::Cpu)?;
@@ -106,7 +107,7 @@ pub fn expected(
 /// What the trainer or the file system says.
 pub fn write(
     folder: &Path,
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     device: &str,
     command: &str,
 ) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
 use sparsecode_trainer::data::Splits;
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::Lista;
 use sparsecode_trainer::lista::inference::{
@@ -71,7 +72,7 @@ impl Problem {
             }
         };
         let start = uniform(&[n, l], -1.0, 0.5, 4).relu().expect("relu");
-        let inference = Config::preset(preset).expect("a preset").inference;
+        let inference = Config::preset(preset).expect("a preset").family.inference;
         Self {
             decoder,
             inputs: uniform(&[n, d], -1.0, 1.0, 5),
@@ -240,7 +241,7 @@ impl Observer for Watcher<'_> {
 ///
 /// If the built-in data cannot be made.
 pub fn train(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     config: &Config,
     folder: &RunFolder,
     stop: Option<(u32, usize)>,
@@ -259,7 +260,7 @@ pub fn train(
 ///
 /// If the files cannot be read.
 pub fn train_on(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     config: &Config,
     splits: Splits,
     folder: &RunFolder,
@@ -328,21 +329,21 @@ pub fn compare(ours: &Trained, theirs: &Trained) -> Apart {
 fn figures(record: &EpochRecord) -> Vec<f64> {
     let (train, validation) = (&record.train, &record.validation);
     vec![
-        train.psnr,
-        train.sparsity,
-        train.code_l1,
-        train.energy,
-        train.encoder_loss,
-        train.fista_steps,
-        train.fista_iterations,
-        validation.psnr,
-        validation.sparsity,
-        validation.code_l1,
-        validation.energy,
-        validation.dead_atoms as f64,
-        validation.samples as f64,
-        record.decoder_norm,
-        record.decoder_learning_rate,
+        train["psnr"],
+        train["sparsity"],
+        train["code_l1"],
+        train["energy"],
+        train["encoder_loss"],
+        train["fista_steps"],
+        train["fista_iterations"],
+        validation["psnr"],
+        validation["sparsity"],
+        validation["code_l1"],
+        validation["energy"],
+        validation["dead_atoms"] as f64,
+        validation["samples"] as f64,
+        record.learner["decoder_norm"],
+        record.learner["decoder_learning_rate"],
         f64::from(u8::from(record.best)),
     ]
 }

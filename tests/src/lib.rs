@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::inference::Engine;
 use sparsecode_trainer::lista::open_gpu;
 
@@ -47,7 +48,7 @@ pub fn skipped(reason: &str) {
 }
 
 /// The GPU's engine. Says plainly that the tests of it are skipped where there is none.
-pub fn gpu() -> Option<Arc<dyn Engine>> {
+pub fn gpu() -> Option<Arc<dyn Backend>> {
     open_gpu()
         .inspect_err(|error| {
             skipped(&format!(

@@ -150,15 +150,24 @@ impl Golden {
                 .unwrap_or_else(|| panic!("{key} is a number"))
         };
         let mut config = Config::preset(preset).unwrap();
-        config.inference.lambda = number("lam");
-        config.inference.encoder_weight = number("gamma");
+        config.family.inference.lambda = number("lam");
+        config.family.inference.encoder_weight = number("gamma");
         // The rest of the row must be the preset's own: the preset is under test too.
-        assert_eq!(config.inference.variance_weight, number("beta"));
-        assert_eq!(config.inference.variance_threshold, number("hinge"));
-        assert_eq!(config.inference.step_size, number("lrt_Z"));
-        assert_eq!(config.optimizer.decoder_learning_rate, number("lrt_D"));
-        assert_eq!(config.optimizer.encoder_learning_rate, number("lrt_E"));
-        assert_eq!(config.optimizer.hidden_bias_weight_decay, number("wd_b1"));
+        assert_eq!(config.family.inference.variance_weight, number("beta"));
+        assert_eq!(config.family.inference.variance_threshold, number("hinge"));
+        assert_eq!(config.family.inference.step_size, number("lrt_Z"));
+        assert_eq!(
+            config.family.optimizer.decoder_learning_rate,
+            number("lrt_D")
+        );
+        assert_eq!(
+            config.family.optimizer.encoder_learning_rate,
+            number("lrt_E")
+        );
+        assert_eq!(
+            config.family.optimizer.hidden_bias_weight_decay,
+            number("wd_b1")
+        );
         config
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::deploy::TrainedRun;
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::inference::{Engine, PlainFista};
 use sparsecode_trainer::run::{RunFolder, Silent, Trainer};
@@ -40,7 +41,7 @@ pub fn train(
 ///
 /// What the trainer says.
 pub fn train_with(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     preset: &str,
     settings: &[&str],
     folder: &Path,

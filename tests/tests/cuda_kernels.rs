@@ -10,6 +10,7 @@ use sparsecode_tests::kernels::{
     values,
 };
 use sparsecode_trainer::data::{Dataset, Named, Restore};
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::Lista;
 use sparsecode_trainer::lista::cuda::CudaEngine;
@@ -149,7 +150,7 @@ fn bits_of_codes_depend_on_nothing_else() {
 }
 
 /// A short run in a folder of its own.
-fn run(engine: &dyn Engine, config: &Config) -> Trained {
+fn run(engine: &(dyn Backend + 'static), config: &Config) -> Trained {
     let folder = tempfile::tempdir().unwrap();
     train(engine, config, &RunFolder::new(folder.path()), None).unwrap()
 }
@@ -231,7 +232,10 @@ fn whole_runs_with_other_settings_are_the_processors() {
         // A step of 50 is held, on the device as on the processor.
         let is_held = settings.contains(&"inference.step_size=50");
         for trained in [&ours, &theirs] {
-            assert_eq!(trained.epochs[0].held_step_size.is_some(), is_held);
+            assert_eq!(
+                trained.epochs[0].train.get("held_step_size").is_some(),
+                is_held
+            );
         }
     }
 }
@@ -258,7 +262,7 @@ fn errors_are_measured_in_raw_units() {
         splits.train.restore = restore(&splits.train);
         splits.validation.restore = restore(&splits.validation);
         splits.peak = 3.0;
-        let run = |engine: &dyn Engine| {
+        let run = |engine: &(dyn Backend + 'static)| {
             let folder = tempfile::tempdir().unwrap();
             let folder = RunFolder::new(folder.path());
             train_on(engine, &config, splits.clone(), &folder, None).unwrap()
@@ -360,7 +364,10 @@ fn a_sweep_packs_its_runs() {
         inference.max_iterations = 10
         inference.step_rule = "fixed"
     "#;
-    let plan = Grid::parse(grid, "grid.toml").unwrap().plan().unwrap();
+    let plan = Grid::parse(grid, "grid.toml")
+        .unwrap()
+        .plan::<Lista>()
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let results = |name: &str, jobs: usize| -> Vec<(Outcome, Vec<u8>)> {
         let folder = SweepFolder::new(folder.path().join(name));
@@ -406,7 +413,7 @@ fn divergence_is_told_alike() {
         ),
     ] {
         let config = short_run(preset, &settings);
-        let told = |engine: &dyn Engine| {
+        let told = |engine: &(dyn Backend + 'static)| {
             let folder = tempfile::tempdir().unwrap();
             match train(engine, &config, &RunFolder::new(folder.path()), None) {
                 Err(TrainError::Diverged {

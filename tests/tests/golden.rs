@@ -53,8 +53,11 @@ fn training_inference_agrees() {
             return;
         };
         let config = golden.config(prefix, preset);
-        let (inference, energy) =
-            golden.infer(&golden.model(prefix), Start::Encoder, &config.inference);
+        let (inference, energy) = golden.infer(
+            &golden.model(prefix),
+            Start::Encoder,
+            &config.family.inference,
+        );
         let name = format!("{prefix}.ista.vr");
         let difference = max_difference(
             &flat(&inference.codes),
@@ -92,7 +95,7 @@ fn plain_inference_agrees() {
         let Some(golden) = Golden::load(file) else {
             return;
         };
-        let config = golden.config(prefix, preset).inference;
+        let config = golden.config(prefix, preset).family.inference;
         let plain = InferenceConfig {
             variance_weight: 0.0,
             encoder_weight: 0.0,
@@ -154,7 +157,7 @@ fn freeze_keeps_the_first_iterate_that_meets_the_criterion() {
     let Some(golden) = Golden::load("reference.safetensors") else {
         return;
     };
-    let config = golden.config("vdl", "mnist/vdl").inference;
+    let config = golden.config("vdl", "mnist/vdl").family.inference;
     let plain = InferenceConfig {
         variance_weight: 0.0,
         encoder_weight: 0.0,
@@ -215,13 +218,13 @@ fn a_training_step_agrees() {
         let mut compared = 0;
         for (name, parameter) in learner.model.parameters() {
             let (short, rate) = match name {
-                "encoder.input" => ("enc.U", config.optimizer.encoder_learning_rate),
-                "encoder.bias" => ("enc.b", config.optimizer.encoder_learning_rate),
-                "encoder.recurrent" => ("enc.S", config.optimizer.encoder_learning_rate),
-                "decoder.dictionary" => ("dec.W", config.optimizer.decoder_learning_rate),
-                "decoder.hidden" => ("dec.W1", config.optimizer.decoder_learning_rate),
-                "decoder.hidden_bias" => ("dec.b1", config.optimizer.decoder_learning_rate),
-                _ => ("dec.W2", config.optimizer.decoder_learning_rate),
+                "encoder.input" => ("enc.U", config.family.optimizer.encoder_learning_rate),
+                "encoder.bias" => ("enc.b", config.family.optimizer.encoder_learning_rate),
+                "encoder.recurrent" => ("enc.S", config.family.optimizer.encoder_learning_rate),
+                "decoder.dictionary" => ("dec.W", config.family.optimizer.decoder_learning_rate),
+                "decoder.hidden" => ("dec.W1", config.family.optimizer.decoder_learning_rate),
+                "decoder.hidden_bias" => ("dec.b1", config.family.optimizer.decoder_learning_rate),
+                _ => ("dec.W2", config.family.optimizer.decoder_learning_rate),
             };
             let whole = format!("{prefix}.train.after.{short}");
             let sampled = format!("{prefix}.train.after_s16_s8.{short}");

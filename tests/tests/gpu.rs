@@ -4,6 +4,7 @@ use sparsecode_tests::gpu;
 use sparsecode_tests::kernels::{
     Problem, SIZES, VARIANTS, compare, distance, short_run, train, values,
 };
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::inference::{CpuEngine, Engine};
 use sparsecode_trainer::run::RunFolder;
 
@@ -28,7 +29,7 @@ fn whole_runs_are_the_processors() {
     };
     for preset in VARIANTS {
         let config = short_run(preset, &[]);
-        let run = |engine: &dyn Engine| {
+        let run = |engine: &(dyn Backend + 'static)| {
             let folder = tempfile::tempdir().unwrap();
             train(engine, &config, &RunFolder::new(folder.path()), None).unwrap()
         };

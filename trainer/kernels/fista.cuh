@@ -35,7 +35,7 @@ DEVICE float component(const float4& v, int s) { return s == 0 ? v.x : s == 1 ? 
 // Floats of a mailbox: two of them are used in turn, so that a block that is ahead does not overwrite what others still read.
 DEVICE int box_floats(const Run& run) { return BOX_HEAD + run.block_tiles * 2 * run.padded; }
 
-// What a block has of the loop. `trainer/src/cuda/layout.rs` plans the same sizes.
+// What a block has of the loop. `trainer/src/lista/cuda/layout.rs` plans the same sizes.
 struct Block {
   // State, `float4` a component, `padded` of them a quad: x, z, what is constant in the gradient (negated), its product.
   float4 *points, *codes, *constants, *products;

@@ -1,4 +1,4 @@
-// What the host tells a kernel of a run. `trainer/src/cuda/run.rs` has the same structure, field by field.
+// What the host tells a kernel of a run. `trainer/src/lista/cuda/run.rs` has the same structure, field by field.
 #pragma once
 
 // A place in the arena, the run's one piece of device memory, in floats from its start; a multiple of 32.
@@ -118,4 +118,4 @@ struct Run {
   int block_tiles;
 };
 
-static_assert(sizeof(Run) == 560, "trainer/src/cuda/run.rs says so too");
+static_assert(sizeof(Run) == 560, "trainer/src/lista/cuda/run.rs says so too");

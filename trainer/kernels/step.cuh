@@ -9,7 +9,7 @@ enum SampleFigure { ROW_ERROR = 0, ROW_PSNR = 1, ROW_ZEROS = 2, ROW_L1 = 3, ROW_
 // How the scales that turn an error into raw units are given.
 enum ScaleKind { ONE_SCALE = 0, SCALE_PER_SAMPLE = 1, SCALE_PER_VALUE = 2 };
 
-// The numbers of `trainer/src/evaluate`, `train/guard.rs` and `train/adam.rs`.
+// The numbers of `lista/evaluate.rs`, `lista/guard.rs` and `optim/mod.rs` in `trainer/src`.
 // PSNR counted for an exact reconstruction, where the formula has no value.
 constexpr double EXACT_PSNR = 40.0;
 // An error this many times the input's own power is taken for divergence.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
 use sparsecode_tests::{golden, workspace};
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::inference::{Engine, PlainFista};
 use sparsecode_trainer::lista::open_gpu;
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn write(arguments: &Arguments) -> anyhow::Result<PathBuf> {
-    let (name, engine): (_, Arc<dyn Engine>) = match arguments.device {
+    let (name, engine): (_, Arc<dyn Backend>) = match arguments.device {
         Choice::Cpu => ("cpu", Arc::new(PlainFista)),
         Choice::Cuda => ("cuda", open_gpu()?),
     };

@@ -309,7 +309,7 @@ fn an_encoder_is_learnt_for_a_dictionary() {
     let learnt = TrainedRun::open(&RunFolder::new(&encoder)).unwrap();
     assert_eq!((learnt.facts.mean, learnt.facts.deviation), (1.5, 2.0));
     assert_eq!(learnt.config.model_name(), "sdl");
-    assert!(learnt.config.optimizer.frozen_decoder && learnt.model.encoder.is_some());
+    assert!(learnt.config.family.optimizer.frozen_decoder && learnt.model.encoder.is_some());
     assert_eq!(dictionary_of_encoder(&learnt), by_columns(&atoms()));
     let more = [&train[..], &["--resume", "--epochs", "4"]].concat();
     let more: Vec<&str> = {

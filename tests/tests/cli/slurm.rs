@@ -186,7 +186,9 @@ fn an_array_survives_requeues_and_a_kill_in_mid_epoch() {
         .map(|id| sweep.run_folder("out", id))
         .collect();
     let epochs = |index: usize| {
-        let checkpoint = Checkpoint::read::<Lista>(&files[index].checkpoint()).unwrap();
+        let checkpoint =
+            Checkpoint::read::<sparsecode_trainer::lista::Lista>(&files[index].checkpoint())
+                .unwrap();
         checkpoint.position().epoch()
     };
     let log = |index: usize| {

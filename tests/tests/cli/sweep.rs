@@ -582,7 +582,7 @@ fn terms_that_come_twice_save_the_state() {
     let config = |out: &str| sweep.run_folder(out, &sweep.ids()[0]).config();
     let saved = |out: &str| {
         let checkpoint = sweep.run_folder(out, &sweep.ids()[0]).checkpoint();
-        let checkpoint = Checkpoint::read::<Lista>(&checkpoint).unwrap();
+        let checkpoint = Checkpoint::read::<sparsecode_trainer::lista::Lista>(&checkpoint).unwrap();
         assert!(checkpoint.position().epoch() < 8, "it was over before");
     };
 

@@ -42,7 +42,7 @@ fn a_run_is_trained_and_continued() {
     assert!(has_events, "no TensorBoard events");
     // Resolved: every key is there, with what was asked for.
     let config = Config::read(&files.config()).unwrap();
-    assert_eq!((config.inference.lambda, config.epochs), (0.015, 2));
+    assert_eq!((config.family.inference.lambda, config.epochs), (0.015, 2));
     assert_eq!((config.batch_size, config.seed), (50, 31));
 
     let again = train("dead-leaves/vdl", &out, 2, &[]);

@@ -118,6 +118,7 @@ fn epoch_line<F: Family>(record: &EpochRecord) -> String {
 mod tests {
     use super::*;
     use crate::lista::Lista;
+    use crate::run::Settings;
 
     fn record(energy: f64) -> EpochRecord {
         EpochRecord {

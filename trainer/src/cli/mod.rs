@@ -48,8 +48,8 @@ use crate::data::Hints;
 use crate::data::{DataConfig, DataError, Named, PlaceError, Splits};
 use crate::deploy::units::{Fit, Known};
 use crate::deploy::{ExportError, TrainedRun};
-use crate::lista::inference::CpuEngine;
-use crate::lista::{Backend, open_gpu};
+use crate::lista::inference::{CpuEngine, PlainFista};
+use crate::lista::{Backend, open_gpu, open_plain_gpu};
 use crate::run::ConfigError;
 use crate::run::TrainError;
 use crate::storage::StorageError;
@@ -179,7 +179,16 @@ fn is_usage(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Where training computes.
+/// How training computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineChoice {
+    /// Kernels of this program's own.
+    Fused,
+    /// One tensor operation of candle after the other: slow, and what the kernels are held to.
+    Plain,
+}
+
+/// Where to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DeviceChoice {
     /// This processor.
@@ -197,6 +206,22 @@ impl DeviceChoice {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",
             Self::Auto => "auto",
+        }
+    }
+
+    /// What computes there: the plain engine on candle's tensors, or what is fastest.
+    fn open_engine(self, engine: EngineChoice) -> anyhow::Result<Option<Arc<dyn Backend>>> {
+        match (engine, self) {
+            (EngineChoice::Fused, _) => self.gpu(),
+            (EngineChoice::Plain, Self::Cpu) => Ok(Some(Arc::new(PlainFista))),
+            (EngineChoice::Plain, Self::Cuda | Self::Auto) if !cfg!(feature = "candle-cuda") => {
+                Err(usage(
+                    "--engine plain: this program was built without candle's CUDA; build with --features candle-cuda, or add --device cpu",
+                ))
+            }
+            (EngineChoice::Plain, Self::Cuda | Self::Auto) => {
+                open_plain_gpu().map(Some).context("--device cuda")
+            }
         }
     }
 

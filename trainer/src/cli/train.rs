@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::console::Console;
-use super::{DataFlags, DeviceChoice, INTERRUPTED, exit_with, print_json, tell, usage};
+use super::{
+    DataFlags, DeviceChoice, EngineChoice, INTERRUPTED, exit_with, print_json, tell, usage,
+};
 use crate::lista::inference::CpuEngine;
 use crate::lista::remarks::{held, undertrained};
 use crate::lista::{Backend, Config};
@@ -107,6 +109,9 @@ pub(super) struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceChoice,
+    /// How to compute: the plain engine is slow, and what the others are held to
+    #[arg(long, value_enum, default_value = "fused")]
+    engine: EngineChoice,
     /// Continue from the run's checkpoint; the result is that of an uninterrupted run
     #[arg(long)]
     resume: bool,
@@ -305,9 +310,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         )));
     }
     let mut config = arguments.resolve(&folder)?;
-    let gpu = arguments.device.gpu()?;
-    let is_gpu = gpu.is_some();
-    let backend: Arc<dyn Backend> = gpu.unwrap_or_else(|| Arc::new(CpuEngine::default()));
+    let chosen = arguments.device.open_engine(arguments.engine)?;
+    let is_gpu = chosen.is_some() && arguments.engine == EngineChoice::Fused;
+    let backend: Arc<dyn Backend> = chosen.unwrap_or_else(|| Arc::new(CpuEngine::default()));
     // The place is resolved already.
     let mut splits = config.data.load(None, config.seed)?;
     // What it starts from, where it does not go on.

@@ -1,4 +1,4 @@
-//! Opens the GPU's backend.
+//! Opens the backends of a GPU.
 
 use std::sync::Arc;
 
@@ -24,4 +24,14 @@ pub fn open_gpu() -> Result<Arc<dyn Backend>> {
 #[cfg(not(feature = "cuda"))]
 pub fn open_gpu() -> Result<Arc<dyn Backend>> {
     Err(candle_core::Error::Msg("built without CUDA".into()))
+}
+
+/// candle's tensors on the first NVIDIA GPU, and the plain engine: slow, and the oracle for the kernels of [`open_gpu`].
+///
+/// # Errors
+///
+/// Says what is missing: the feature `candle-cuda` in this build, or a GPU.
+pub fn open_plain_gpu() -> Result<Arc<dyn Backend>> {
+    let device = candle_core::Device::new_cuda(0)?;
+    Ok(Arc::new(super::resident::PlainBackend::new(device)))
 }

@@ -98,6 +98,7 @@ pub fn evaluate(
         while start < samples.len() {
             let count = config.batch_size.min(samples.len() - start);
             let clean = samples.inputs.narrow(0, start, count)?;
+            let clean = clean.to_device(model.decoder.device())?;
             let inputs = match &mut rng {
                 Some((sigma, rng)) => {
                     let draws: Vec<f32> = (0..clean.elem_count())

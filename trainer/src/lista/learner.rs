@@ -1,6 +1,6 @@
 //! The family's learner: steps on the processor, or on a backend's own device.
 
-use candle_core::{DType, Device, Result};
+use candle_core::{DType, Result};
 
 use super::config::{Config, Lista};
 use super::evaluate::{CodeSource, Evaluation, count_zeros, evaluate, psnr_sum};
@@ -48,7 +48,7 @@ impl<'a> ListaLearner<'a> {
             config.has_encoder(),
             config.seed,
             DType::F32,
-            &Device::Cpu,
+            &backend.device(),
         )?;
         Ok(Self {
             stepper: Stepper::new(model, config)?,
@@ -172,9 +172,10 @@ impl Learner for ListaLearner<'_> {
         set: &Samples,
         at: At,
     ) -> std::result::Result<StepFigures, StepError> {
+        let inputs = batch.inputs.to_device(&self.backend.device())?;
         let outcome = self
             .stepper
-            .step(&batch.inputs, at.epoch, &self.config, self.backend)?;
+            .step(&inputs, at.epoch, &self.config, self.backend)?;
         let mut used = vec![false; self.config.family.model.code_dim];
         let (zeros, code_l1) = count_zeros(&outcome.inference.codes, &mut used)?;
         let places = batch.places.iter().map(|&place| place as usize);

@@ -21,9 +21,9 @@ mod resident;
 mod step;
 mod upgrade;
 
-pub use backend::open_gpu;
+pub use backend::{open_gpu, open_plain_gpu};
 pub use config::{Config, Lista, OptimizerConfig};
 pub use learner::{ListaLearner, autoencoder_of};
 pub use presets::preset_names;
-pub use resident::{Backend, Resident, ResidentRun, Update};
+pub use resident::{Backend, PlainBackend, Resident, ResidentRun, Update};
 pub use step::{BatchFigures, StepOutcome, Stepper};

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Result;
+use candle_core::{Device, Result, Tensor};
 
 use super::config::Config;
 use super::evaluate::Evaluation;
-use super::inference::{CpuEngine, Engine, PlainFista};
+use super::inference::{CpuEngine, Energy, Engine, Inference, PlainFista};
 use super::step::{BatchFigures, Stepper};
 use crate::data::Samples;
 use crate::run::Divergence;
@@ -70,6 +70,11 @@ pub trait Resident {
 
 /// An engine, and what hosts whole runs on a device of its own.
 pub trait Backend: Engine {
+    /// Where the tensors of steps and measures are.
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+
     /// Takes a whole run to the engine's own device, if it has one that can do what the run asks for. What it learns there is what
     /// [`Stepper::step`] would have, but for rounding.
     ///
@@ -95,3 +100,35 @@ pub trait Backend: Engine {
 impl Backend for CpuEngine {}
 
 impl Backend for PlainFista {}
+
+/// [`PlainFista`] on tensors of any device: the definition, and with feature `candle-cuda` the oracle for a GPU's kernels on that GPU.
+///
+/// ```
+/// use candle_core::Device;
+/// use sparsecode_trainer::lista::{Backend, PlainBackend};
+///
+/// assert!(PlainBackend::new(Device::Cpu).device().is_cpu());
+/// ```
+#[derive(Clone, Debug)]
+pub struct PlainBackend {
+    device: Device,
+}
+
+impl PlainBackend {
+    /// The backend of a device.
+    pub fn new(device: Device) -> Self {
+        Self { device }
+    }
+}
+
+impl Engine for PlainBackend {
+    fn infer(&self, energy: &Energy<'_>, start: &Tensor) -> Result<Inference> {
+        PlainFista.infer(energy, start)
+    }
+}
+
+impl Backend for PlainBackend {
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+}

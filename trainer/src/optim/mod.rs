@@ -151,7 +151,8 @@ impl Adam {
                     return Err(E::from(Error::Msg(message)));
                 }
             }
-            slot.moments = Tensor::stack(&[first.flatten_all()?, second.flatten_all()?], 0)?;
+            let moments = Tensor::stack(&[first.flatten_all()?, second.flatten_all()?], 0)?;
+            slot.moments = moments.to_device(slot.moments.device())?;
         }
         self.steps = steps;
         Ok(())

@@ -251,7 +251,10 @@ mod tests {
     #[test]
     fn nothing_of_the_plan_is_left_out() {
         let text = "preset = \"ecg/sdl\"\nseed = [1, 2, 3]";
-        let plan = Grid::parse(text, "grid.toml").unwrap().plan().unwrap();
+        let plan = Grid::parse(text, "grid.toml")
+            .unwrap()
+            .plan::<Lista>()
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let sweep = SweepFolder::new(folder.path());
         let run = sweep.run(&plan.entries()[1]);

@@ -333,14 +333,18 @@ fn noise_levels(value: &Value) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lista::Lista;
 
-    fn plan(text: &str) -> Plan {
-        Grid::parse(text, "grid.toml").unwrap().plan().unwrap()
+    fn plan(text: &str) -> Plan<Lista> {
+        Grid::parse(text, "grid.toml")
+            .unwrap()
+            .plan::<Lista>()
+            .unwrap()
     }
 
     /// The message of a grid that must be refused, at reading or at planning.
     fn refused(text: &str) -> String {
-        match Grid::parse(text, "grid.toml").and_then(|grid| grid.plan()) {
+        match Grid::parse(text, "grid.toml").and_then(|grid| grid.plan::<Lista>()) {
             Ok(plan) => panic!("{text}: {} runs", plan.entries().len()),
             Err(error) => {
                 assert!(error.is_usage(), "{error}");
@@ -367,7 +371,7 @@ mod tests {
             .iter()
             .map(|entry| {
                 let config = &entry.config;
-                let lambda = config.inference.lambda;
+                let lambda = config.family.inference.lambda;
                 (config.seed, config.model_name(), config.epochs, lambda)
             })
             .collect();
@@ -392,12 +396,12 @@ mod tests {
             &plan("preset = \"patches/vdl-nl\"\ninference.lambda = 0.02").entries()[0].clone();
         let expected = Config::preset("patches/vdl-nl").unwrap().at_lambda(0.02);
         assert_eq!(entry.config, expected);
-        assert_eq!(entry.config.inference.encoder_weight, 40.0);
+        assert_eq!(entry.config.family.inference.encoder_weight, 40.0);
         assert_eq!(entry.id, expected.hash());
         // What the file sets goes over what follows from λ.
         let set =
             plan("preset = \"patches/vdl-nl\"\ninference = { lambda = 0.02, encoder_weight = 7 }");
-        assert_eq!(set.entries()[0].config.inference.encoder_weight, 7.0);
+        assert_eq!(set.entries()[0].config.family.inference.encoder_weight, 7.0);
     }
 
     #[test]
@@ -406,7 +410,7 @@ mod tests {
             "preset = \"ecg/sdl\"\nseed = [1, 2, 1]\n[grid]\n\"inference.lambda\" = [0.01, 1e-2]";
         let grid = Grid::parse(text, "grid.toml").unwrap();
         assert_eq!(grid.combinations(), 6);
-        assert_eq!(grid.plan().unwrap().entries().len(), 2);
+        assert_eq!(grid.plan::<Lista>().unwrap().entries().len(), 2);
     }
 
     #[test]

@@ -256,7 +256,10 @@ mod tests {
     fn plan() -> Plan {
         let text =
             "preset = [\"patches/sdl\", \"mnist/vdl-nl\"]\ninference.lambda = [1e-4, 0.1, 0.3]";
-        Grid::parse(text, "grid.toml").unwrap().plan().unwrap()
+        Grid::parse(text, "grid.toml")
+            .unwrap()
+            .plan::<Lista>()
+            .unwrap()
     }
 
     #[test]

@@ -10,14 +10,16 @@ use candle_core::{DType, Device, Tensor};
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sparsecode_trainer::data::{DataConfig, DataFacts, GeneratedSignalConfig, Named, Samples, Splits};
+use sparsecode_trainer::data::{
+    DataConfig, DataFacts, GeneratedSignalConfig, Named, Samples, Splits,
+};
 use sparsecode_trainer::lista::Lista;
 use sparsecode_trainer::report::metrics;
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::rng::{Stream, generator};
 use sparsecode_trainer::run::{
-    At, Batch, Column, Config, ConfigError, Ending, EpochRecord, Family, Figures, Learner, LogError,
-    Observer, RunFolder, Session, Settings, Share, Silent, State, StateError, StepError,
+    At, Batch, Column, Config, ConfigError, Ending, EpochRecord, Family, Figures, Learner,
+    LogError, Observer, RunFolder, Session, Settings, Share, Silent, State, StateError, StepError,
     StepFigures, Tensors, Unit, Weights, in_range,
 };
 use sparsecode_trainer::sweep::collect::Collected;
@@ -132,7 +134,9 @@ impl Components {
     /// The mean square of what the components leave of `inputs`, of each number.
     fn residual(&self, inputs: &Tensor, targets: &Tensor) -> candle_core::Result<(Tensor, f64)> {
         let codes = inputs.broadcast_sub(&self.mean)?.matmul(&self.weights)?;
-        let rebuilt = codes.matmul(&self.weights.t()?)?.broadcast_add(&self.mean)?;
+        let rebuilt = codes
+            .matmul(&self.weights.t()?)?
+            .broadcast_add(&self.mean)?;
         let error = (rebuilt - targets)?;
         let residual = error.sqr()?.mean_all()?.to_scalar::<f32>()?;
         Ok((error, f64::from(residual)))
@@ -144,12 +148,7 @@ impl Learner for Components {
         true
     }
 
-    fn step(
-        &mut self,
-        batch: &Batch<'_>,
-        _: &Samples,
-        at: At,
-    ) -> Result<StepFigures, StepError> {
+    fn step(&mut self, batch: &Batch<'_>, _: &Samples, at: At) -> Result<StepFigures, StepError> {
         let count = batch.inputs.dim(0)? as f64;
         // A little noise on the inputs, which the step decides.
         let mut rng = generator(self.config.seed ^ at.step, Stream::Noise { purpose: 1 });
@@ -357,7 +356,9 @@ fn the_configuration_names_its_family() {
     assert_eq!(toml::from_str::<Config<Lista>>(&named).unwrap(), first);
     // Keys are the family's own.
     let unknown = format!("variant = \"sdl\"\n{text}");
-    let error = toml::from_str::<Config<Pca>>(&unknown).unwrap_err().to_string();
+    let error = toml::from_str::<Config<Pca>>(&unknown)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("`variant`") && error.contains("`components`") && error.contains("`seed`"),
         "{error}"
@@ -417,6 +418,8 @@ fn a_sweep_collects_what_the_family_measures() {
         start: None,
     };
     let stop = AtomicBool::new(false);
-    session.run(splits(&entry.config), &mut Silent, &stop).unwrap();
+    session
+        .run(splits(&entry.config), &mut Silent, &stop)
+        .unwrap();
     assert_eq!(bytes(&alone.best()), bytes(&folder.run(entry).files.best()));
 }

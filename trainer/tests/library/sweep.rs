@@ -240,7 +240,7 @@ fn a_stop_saves_and_the_next_sitting_ends_where_an_undisturbed_one_does() {
             std::thread::sleep(Duration::from_millis(200));
         }
     });
-    let tally = sweep.run("out", Workers::Threads(&stopper), stop);
+    let tally = sweep.run("out", Workers::Threads(&stopper as &dyn Backend), stop);
     assert!(tally.failed.is_empty() && tally.left > 0, "{tally:?}");
     assert_eq!(tally.finished + tally.left, 4);
     let interrupted: Vec<usize> = sweep

@@ -5,6 +5,7 @@ use std::thread;
 use sparsecode_tests::kernels::{
     Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, values,
 };
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::inference::{CpuEngine, Engine, Stopping};
 use sparsecode_trainer::report::table::Table;
@@ -22,7 +23,7 @@ fn mark(holds: bool) -> String {
 
 /// Codes against the definition in f64; of the published sizes too, if asked.
 pub(crate) fn codes(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     published: bool,
     page: &mut Page,
 ) -> anyhow::Result<usize> {
@@ -76,13 +77,13 @@ pub(crate) fn codes(
     Ok(failures)
 }
 
-fn short(engine: &dyn Engine, config: &Config) -> anyhow::Result<Trained> {
+fn short(engine: &(dyn Backend + 'static), config: &Config) -> anyhow::Result<Trained> {
     let folder = tempfile::tempdir()?;
     Ok(train(engine, config, &RunFolder::new(folder.path()), None)?)
 }
 
 /// Short runs of every variant against the processor's, and against themselves.
-pub(crate) fn runs(engine: &dyn Engine, page: &mut Page) -> anyhow::Result<usize> {
+pub(crate) fn runs(engine: &(dyn Backend + 'static), page: &mut Page) -> anyhow::Result<usize> {
     page.part(
         "Short runs against the processor's",
         "Four steps and two validations on built-in data, by the device and by `CpuEngine`: the farthest parameter and the farthest \
@@ -116,7 +117,10 @@ pub(crate) fn runs(engine: &dyn Engine, page: &mut Page) -> anyhow::Result<usize
 }
 
 /// A run that is stopped and resumed, one that diverges, and a loop that leaves the floats.
-pub(crate) fn interruptions(engine: &dyn Engine, page: &mut Page) -> anyhow::Result<usize> {
+pub(crate) fn interruptions(
+    engine: &(dyn Backend + 'static),
+    page: &mut Page,
+) -> anyhow::Result<usize> {
     let config = short_run("dead-leaves/vdl", &["data.train=200"]);
     let whole = short(engine, &config)?;
     let folder = tempfile::tempdir()?;
@@ -125,18 +129,19 @@ pub(crate) fn interruptions(engine: &dyn Engine, page: &mut Page) -> anyhow::Res
     let resumes = train(engine, &config, &folder, None)?.parameters == whole.parameters;
 
     let wild = short_run("dead-leaves/vdl-nl", &["inference.step_size=3000"]);
-    let where_found = |engine: &dyn Engine| -> anyhow::Result<Option<(u32, usize, String)>> {
-        let folder = tempfile::tempdir()?;
-        match train(engine, &wild, &RunFolder::new(folder.path()), None) {
-            Err(TrainError::Diverged {
-                epoch,
-                batch,
-                divergence,
-                ..
-            }) => Ok(Some((epoch, batch, divergence.tensor))),
-            _ => Ok(None),
-        }
-    };
+    let where_found =
+        |engine: &(dyn Backend + 'static)| -> anyhow::Result<Option<(u32, usize, String)>> {
+            let folder = tempfile::tempdir()?;
+            match train(engine, &wild, &RunFolder::new(folder.path()), None) {
+                Err(TrainError::Diverged {
+                    epoch,
+                    batch,
+                    divergence,
+                    ..
+                }) => Ok(Some((epoch, batch, divergence.tensor))),
+                _ => Ok(None),
+            }
+        };
     let found = where_found(engine)?;
     let diverges = found.is_some() && found == where_found(&CpuEngine::new(1))?;
 
@@ -160,7 +165,10 @@ pub(crate) fn interruptions(engine: &dyn Engine, page: &mut Page) -> anyhow::Res
 }
 
 /// Runs side by side against the same runs alone.
-pub(crate) fn side_by_side(engine: &dyn Engine, page: &mut Page) -> anyhow::Result<usize> {
+pub(crate) fn side_by_side(
+    engine: &(dyn Backend + 'static),
+    page: &mut Page,
+) -> anyhow::Result<usize> {
     let configs: Vec<Config> = VARIANTS
         .into_iter()
         .map(|preset| short_run(preset, &["epochs=4"]))
@@ -195,7 +203,7 @@ pub(crate) fn side_by_side(engine: &dyn Engine, page: &mut Page) -> anyhow::Resu
 /// Three steps and a validation at MNIST's sizes by the device and by the processor. A one-hidden decoder's loop is cut short where
 /// `patient` is not set.
 pub(crate) fn published_steps(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     mnist: &Mnist,
     patient: bool,
     page: &mut Page,
@@ -226,7 +234,7 @@ pub(crate) fn published_steps(
         }
         let preset = format!("mnist/{preset}");
         let config = Config::preset(&preset)?.with_overrides(None, &settings)?;
-        let run = |engine: &dyn Engine| -> anyhow::Result<Trained> {
+        let run = |engine: &(dyn Backend + 'static)| -> anyhow::Result<Trained> {
             let folder = tempfile::tempdir()?;
             let run = RunFolder::new(folder.path());
             Ok(train_on(engine, &config, splits.clone(), &run, None)?)
@@ -235,7 +243,7 @@ pub(crate) fn published_steps(
         let apart = compare(&ours, &theirs);
         let holds = apart.parameters < TOLERANCE && apart.figures < TOLERANCE;
         failures += usize::from(!holds);
-        let iterations = |run: &Trained| format!("{:.1}", run.epochs[0].train.fista_iterations);
+        let iterations = |run: &Trained| format!("{:.1}", run.epochs[0].train["fista_iterations"]);
         table.push([
             preset.clone(),
             iterations(&ours),
@@ -251,7 +259,7 @@ pub(crate) fn published_steps(
 
 /// Epochs on MNIST by the device and by the processor.
 pub(crate) fn mnist_epochs(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     mnist: &Mnist,
     clock: &Clock,
     page: &mut Page,
@@ -280,14 +288,14 @@ pub(crate) fn mnist_epochs(
         if !clock.allows(preset, seconds, page) {
             continue;
         }
-        let last = |engine: &dyn Engine, seed: u64| -> anyhow::Result<(f64, f64)> {
+        let last = |engine: &(dyn Backend + 'static), seed: u64| -> anyhow::Result<(f64, f64)> {
             let settings = [format!("epochs={epochs}"), format!("seed={seed}")];
             let config = Config::preset(preset)?.with_overrides(None, &settings)?;
             let folder = tempfile::tempdir()?;
             let run = RunFolder::new(folder.path());
             let trained = train_on(engine, &config, mnist.splits.clone(), &run, None)?;
             let last = &trained.epochs[trained.epochs.len() - 1].validation;
-            Ok((last.psnr, 100.0 * last.sparsity))
+            Ok((last["psnr"], 100.0 * last["sparsity"]))
         };
         let processor = CpuEngine::default();
         let (ours, theirs) = (last(engine, 31)?, last(&processor, 31)?);

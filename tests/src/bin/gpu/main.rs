@@ -15,6 +15,7 @@ use clap::Parser;
 use sparsecode_tests::emulator::{Emulator, Order};
 use sparsecode_tests::golden;
 use sparsecode_trainer::data::Splits;
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::cuda::let_runs_overlap;
 use sparsecode_trainer::lista::inference::Engine;
@@ -96,7 +97,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
         began: Instant::now(),
         limit: Duration::from_secs(arguments.seconds),
     };
-    let engine: Arc<dyn Engine> = match arguments.emulate {
+    let engine: Arc<dyn Backend> = match arguments.emulate {
         true => Arc::new(Emulator::new(Order::Forward).engine()),
         false => open_gpu()?,
     };

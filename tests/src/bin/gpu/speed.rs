@@ -12,6 +12,7 @@ use sparsecode_tests::kernels::{Problem, train_on};
 use sparsecode_trainer::data::Samples;
 use sparsecode_trainer::data::npy::write_npy_f32;
 use sparsecode_trainer::deploy::TrainedRun;
+use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::evaluate::{CodeSource, evaluate};
 use sparsecode_trainer::lista::inference::{Energy, Engine};
@@ -27,7 +28,7 @@ const GRID: usize = 4 * 6 * 5;
 
 /// Trains on MNIST; returns the seconds of each epoch.
 fn epochs_of(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     mnist: &Mnist,
     preset: &str,
     epochs: usize,
@@ -43,7 +44,7 @@ fn epochs_of(
 
 /// An iteration of the loop: the slope between few and many, which leaves out all that is done once.
 pub(crate) fn iterations(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     clock: &Clock,
     page: &mut Page,
 ) -> anyhow::Result<()> {
@@ -105,7 +106,7 @@ pub(crate) fn iterations(
 
 /// The first epochs of each variant.
 pub(crate) fn epochs(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     mnist: &Mnist,
     clock: &Clock,
     page: &mut Page,
@@ -138,7 +139,7 @@ pub(crate) fn epochs(
 
 /// A published run from beginning to end.
 pub(crate) fn whole_run(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     mnist: &Mnist,
     clock: &Clock,
     page: &mut Page,
@@ -172,7 +173,7 @@ pub(crate) fn whole_run(
 
 /// Runs side by side.
 pub(crate) fn several(
-    engine: &Arc<dyn Engine>,
+    engine: &Arc<dyn Backend>,
     mnist: &Mnist,
     clock: &Clock,
     page: &mut Page,
@@ -227,7 +228,11 @@ pub(crate) fn several(
 }
 
 /// An iteration on MNIST after 60 steps of training, every sample moving: what `torch_bench.py` measures, too.
-fn trained_iteration(engine: &dyn Engine, mnist: &Mnist, variant: &str) -> anyhow::Result<f64> {
+fn trained_iteration(
+    engine: &(dyn Backend + 'static),
+    mnist: &Mnist,
+    variant: &str,
+) -> anyhow::Result<f64> {
     let lambda = if variant == "vdl" { 0.02 } else { 0.005 };
     let settings = ["epochs=1".to_owned(), format!("inference.lambda={lambda}")];
     let config = Config::preset(&format!("mnist/{variant}"))?.with_overrides(None, &settings)?;
@@ -249,12 +254,12 @@ fn trained_iteration(engine: &dyn Engine, mnist: &Mnist, variant: &str) -> anyho
     let start = match &codes {
         Some(codes) => codes.clone(),
         None => Tensor::zeros(
-            (config.batch_size, config.model.code_dim),
+            (config.batch_size, config.family.model.code_dim),
             DType::F32,
             &Device::Cpu,
         )?,
     };
-    let mut inference = config.inference.clone();
+    let mut inference = config.family.inference.clone();
     inference.tolerance = 0.0;
     let mut seconds = |iterations: usize| -> anyhow::Result<f64> {
         inference.max_iterations = iterations;
@@ -273,7 +278,7 @@ fn trained_iteration(engine: &dyn Engine, mnist: &Mnist, variant: &str) -> anyho
 }
 
 /// Our time beside PyTorch's, for each of its rows.
-fn beside(engine: &dyn Engine, mnist: &Mnist, page: &mut Page) -> anyhow::Result<()> {
+fn beside(engine: &(dyn Backend + 'static), mnist: &Mnist, page: &mut Page) -> anyhow::Result<()> {
     let text = std::fs::read(mnist.folder.join("torch.json"))?;
     let report: serde_json::Value = serde_json::from_slice(&text)?;
     let rows = report["rows"].as_array().context("rows in torch.json")?;
@@ -310,7 +315,7 @@ fn beside(engine: &dyn Engine, mnist: &Mnist, page: &mut Page) -> anyhow::Result
 
 /// The same loop and the same step in PyTorch.
 pub(crate) fn torch(
-    engine: &dyn Engine,
+    engine: &(dyn Backend + 'static),
     script: &Path,
     mnist: &Mnist,
     clock: &Clock,

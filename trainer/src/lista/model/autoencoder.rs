@@ -127,7 +127,7 @@ impl Autoencoder {
     /// Names a tensor that is missing or of another shape; those before it are taken.
     pub fn set(&mut self, tensors: &Tensors) -> std::result::Result<(), StateError> {
         for (name, parameter) in self.parameters_mut() {
-            *parameter = tensor(tensors, name, parameter.dims())?.clone();
+            *parameter = tensor(tensors, name, parameter.dims())?.to_device(parameter.device())?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-use candle_core::{Error, Result, Tensor};
+use candle_core::{Device, Error, Result, Tensor};
 
 use crate::tensor::Named;
 use crate::tensor::elementwise::{
@@ -146,6 +146,14 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        match self {
+            Self::Linear { dictionary } => dictionary.device(),
+            Self::OneHidden { output, .. } => output.device(),
+        }
     }
 
     /// `hidden_dim`, 0 for a linear decoder.
