@@ -170,8 +170,10 @@ impl<'de, F: Settings> Deserialize<'de> for Config<F> {
             .iter()
             .filter_map(|key| table.remove_entry(*key))
             .collect();
-        let family = F::deserialize(table).map_err(|e| D::Error::custom(e.message()))?;
-        let common = Common::deserialize(common).map_err(|e| D::Error::custom(e.message()))?;
+        // With the key at fault, which the error's text has and its message alone has not.
+        let told = |e: toml::de::Error| D::Error::custom(e.to_string().trim());
+        let family = F::deserialize(table).map_err(told)?;
+        let common = Common::deserialize(common).map_err(told)?;
         Ok(Self {
             family,
             seed: common.seed,

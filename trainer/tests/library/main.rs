@@ -16,3 +16,4 @@ mod reference;
 mod step_rule;
 mod sweep;
 mod training;
+mod version1;

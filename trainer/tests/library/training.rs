@@ -599,7 +599,7 @@ fn damaged_checkpoints_are_refused_by_name() {
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(refusal(&huge).contains("damaged.safetensors"));
 
-    let error = refusal(&patched(&bytes, "\\\"version\\\":1", "\\\"version\\\":9"));
+    let error = refusal(&patched(&bytes, "\\\"version\\\":2", "\\\"version\\\":9"));
     assert!(error.contains("version: 9"), "{error}");
     let error = refusal(&patched(&bytes, "\"sparsecode\"", "\"sqarsecode\""));
     assert!(error.contains("sparsecode: missing"), "{error}");
