@@ -15,7 +15,6 @@ use sparsecode_formats::{AlignedBytes, ModelFile, WeightType};
 use sparsecode_runtime::Refine;
 use sparsecode_trainer::COMMIT;
 use sparsecode_trainer::lista::Backend;
-use sparsecode_trainer::lista::inference::Engine;
 use sparsecode_trainer::storage::write_atomic;
 
 use crate::deployed::{autoencoder, trainer_refine};

@@ -13,7 +13,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use sparsecode_trainer::lista::Backend;
-use sparsecode_trainer::lista::inference::Engine;
 use sparsecode_trainer::lista::open_gpu;
 
 /// The workspace's folder.

@@ -8,7 +8,7 @@ use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::deploy::TrainedRun;
 use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
-use sparsecode_trainer::lista::inference::{Engine, PlainFista};
+use sparsecode_trainer::lista::inference::PlainFista;
 use sparsecode_trainer::run::{RunFolder, Silent, Trainer};
 use sparsecode_trainer::storage::write_atomic;
 

@@ -18,7 +18,10 @@ type Imports = BTreeMap<Module, BTreeMap<Module, BTreeSet<String>>>;
 
 /// The text without comments, texts and test modules.
 fn code_of(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
     let mut code = String::new();
     for line in text.lines() {
         let line = line.split("//").next().unwrap_or(line);
@@ -72,7 +75,9 @@ fn paths(tree: &str) -> Vec<String> {
     parts.push(&inside[start..]);
     let parts = parts.into_iter().filter(|part| !part.trim().is_empty());
     let prefix = &tree[..open];
-    parts.flat_map(|part| paths(&format!("{prefix}{}", part.trim()))).collect()
+    parts
+        .flat_map(|part| paths(&format!("{prefix}{}", part.trim())))
+        .collect()
 }
 
 /// The paths of all `use` in the code, and whether each is handed on.
@@ -84,12 +89,19 @@ fn uses(code: &str) -> Vec<(String, bool)> {
         let line = before.rsplit(['\n', ';', '}']).next().unwrap_or("").trim();
         let after = &rest[place + 4..];
         let end = after.find(';').unwrap_or(after.len());
-        let is_statement = line.is_empty() || line.starts_with("pub") || line.ends_with(']');
+        let begins = line.is_empty() || line.starts_with("pub") || line.ends_with(']');
+        let is_in_tree = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_:{},*".contains(c);
+        // What stands in a text is no statement.
+        let is_statement = begins && after[..end].chars().all(is_in_tree);
         if is_statement {
             let is_public = line.starts_with("pub") || line.contains("] pub");
-            found.extend(paths(&after[..end]).into_iter().map(|path| (path, is_public)));
+            found.extend(
+                paths(&after[..end])
+                    .into_iter()
+                    .map(|path| (path, is_public)),
+            );
         }
-        rest = &after[..];
+        rest = after;
     }
     found
 }
@@ -100,7 +112,9 @@ fn expressions(code: &str) -> Vec<String> {
     let words = code.split(|c: char| !is_part(c));
     let roots = ["crate::", "super::", "self::"];
     let paths = words.filter(|word| roots.iter().any(|root| word.starts_with(root)));
-    paths.map(|word| word.trim_end_matches(':').to_owned()).collect()
+    paths
+        .map(|word| word.trim_end_matches(':').to_owned())
+        .collect()
 }
 
 /// A path from the crate's root; `None` if it leads out of the crate.
@@ -192,12 +206,17 @@ fn circles(edges: &Imports) -> Vec<String> {
         }
         seen
     };
-    let reach: BTreeMap<&Module, BTreeSet<Module>> =
-        edges.keys().map(|module| (module, reachable(module))).collect();
+    let reach: BTreeMap<&Module, BTreeSet<Module>> = edges
+        .keys()
+        .map(|module| (module, reachable(module)))
+        .collect();
     let mut lines = Vec::new();
     for (module, targets) in edges {
         for (target, names) in targets {
-            if reach.get(target).is_some_and(|reached| reached.contains(module)) {
+            if reach
+                .get(target)
+                .is_some_and(|reached| reached.contains(module))
+            {
                 let (from, to) = (module.join("/"), target.join("/"));
                 lines.push(format!("{from} -> {to} by {names:?}"));
             }
@@ -230,14 +249,23 @@ fn a_circle_is_found() {
     write("lib.rs", "pub mod a;\npub mod b;\n");
     write("a/mod.rs", "mod inner;\npub use inner::Thing;\n");
     write("a/inner.rs", "pub struct Thing;\n// use crate::b::Other;\n");
-    write("b.rs", "use crate::{a::Thing as Other};\npub struct B(Other);\n");
+    write(
+        "b.rs",
+        "use crate::{a::Thing as Other};\npub struct B(Other);\n",
+    );
     assert_eq!(circles(&imports(folder.path())), [""; 0]);
     // What is handed on is where it is defined: the facade itself is no room.
     let edges = imports(folder.path());
     let b = &edges[&vec!["b".to_owned()]];
-    assert!(b.contains_key(&vec!["a".to_owned(), "inner".to_owned()]), "{b:?}");
+    assert!(
+        b.contains_key(&vec!["a".to_owned(), "inner".to_owned()]),
+        "{b:?}"
+    );
 
-    write("a/inner.rs", "pub struct Thing;\npub fn f() -> super::super::b::B { todo() }\n");
+    write(
+        "a/inner.rs",
+        "pub struct Thing;\npub fn f() -> super::super::b::B { todo() }\n",
+    );
     let found = circles(&imports(folder.path()));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("a/inner -> b by"), "{found:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Parser, ValueEnum};
 use sparsecode_tests::{golden, workspace};
 use sparsecode_trainer::lista::Backend;
-use sparsecode_trainer::lista::inference::{Engine, PlainFista};
+use sparsecode_trainer::lista::inference::PlainFista;
 use sparsecode_trainer::lista::open_gpu;
 
 /// Trains the golden models and writes them, with what the trainer computes from them.

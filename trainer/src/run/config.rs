@@ -84,7 +84,8 @@ pub struct Config<F> {
 const KEYS: [&str; 5] = ["seed", "epochs", "batch_size", "patience", "data"];
 const FAMILY: &str = "family";
 
-/// `config.toml` as it is written. Scalars of the family come first, its tables before `[data]`.
+// `config.toml` as it is written. Scalars of the family come first, its tables before `[data]`.
+/// Everything that decides what a run computes.
 #[derive(Serialize, JsonSchema)]
 struct Written<'a, F> {
     /// The family of models.

@@ -76,6 +76,8 @@ pub struct Trainer<'a, F: Family> {
     validation: Samples,
     learner: F::Learner<'a>,
     position: Position,
+    /// The best model, where it is newer than the folder's.
+    unsaved_best: Option<Weights>,
 }
 
 impl<'a, F: Family> Trainer<'a, F> {
@@ -115,6 +117,7 @@ impl<'a, F: Family> Trainer<'a, F> {
             validation,
             learner,
             position: Position::default(),
+            unsaved_best: None,
         })
     }
 
@@ -173,7 +176,7 @@ impl<'a, F: Family> Trainer<'a, F> {
     }
 
     /// Trains to the end, or until `stop` is raised. Writes the checkpoint after every epoch (every two seconds where epochs are
-    /// faster than files), on a stop and at the end, and the best model whenever there is a new one, into `folder`.
+    /// faster than files), on a stop and at the end, into `folder`; with it the best model, if there is a new one.
     ///
     /// # Errors
     ///
@@ -198,7 +201,7 @@ impl<'a, F: Family> Trainer<'a, F> {
                 self.save(folder)?;
                 return Ok(Ending::Interrupted);
             }
-            let record = self.finish_epoch(folder)?;
+            let record = self.finish_epoch()?;
             // The log before the checkpoint: a run killed between them does the epoch again, and its log is cut to the
             // checkpoint first. The other way round the epoch would be missing from the log. A log that cannot be written does
             // not cost the epoch.
@@ -272,8 +275,8 @@ impl<'a, F: Family> Trainer<'a, F> {
         order
     }
 
-    /// Validates and keeps the best.
-    fn finish_epoch(&mut self, folder: &RunFolder) -> Result<EpochRecord, TrainError> {
+    /// Validates, and keeps the best until it is saved.
+    fn finish_epoch(&mut self) -> Result<EpochRecord, TrainError> {
         let started = Instant::now();
         let validation = self.learner.validate(&self.validation)?;
         let name = F::OBJECTIVE;
@@ -299,9 +302,9 @@ impl<'a, F: Family> Trainer<'a, F> {
                 epoch: position.epoch,
             });
             position.stale_epochs = 0;
-            // The best before the checkpoint: if the second write fails, the epoch is done again and writes the same file.
-            Weights::new(self.learner.model(), &self.config, &self.facts, epoch + 1)
-                .write(&folder.best())?;
+            let model = self.learner.model();
+            let best = Weights::new(model, &self.config, &self.facts, epoch + 1);
+            self.unsaved_best = Some(best);
         }
         Ok(EpochRecord {
             epoch: epoch + 1,
@@ -313,7 +316,13 @@ impl<'a, F: Family> Trainer<'a, F> {
         })
     }
 
-    fn save(&self, folder: &RunFolder) -> Result<(), TrainError> {
+    /// Writes what is new. The best model comes before the checkpoint: a run that is killed between them does the epochs since the
+    /// last checkpoint again, and writes the same best model.
+    fn save(&mut self, folder: &RunFolder) -> Result<(), TrainError> {
+        if let Some(best) = &self.unsaved_best {
+            best.write(&folder.best())?;
+            self.unsaved_best = None;
+        }
         let state = self.learner.state()?;
         Checkpoint::new(state, &self.config, &self.facts, &self.position)
             .write(&folder.checkpoint())?;

@@ -210,10 +210,7 @@ fn thread<'scope, F: Family>(
     let name = format!("run {} {}", entry.index, entry.id);
     let work = move || {
         // Of its own, as a process has them: on shared ones a run would wait for parts of another's work.
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(assignment.threads)
-            .thread_name(move |_| name.clone())
-            .build()
+        let pool = crate::tensor::team::pool(assignment.threads, name)
             .map_err(|error| format!("cannot start its threads: {error}"))?;
         let worked = pool.install(|| {
             let worker = Worker {

@@ -2,13 +2,14 @@
 //!
 //! A part goes to the same thread in every piece of work, so that a thread finds the rows in its cache that it wrote before.
 
+use std::cell::Cell;
 use std::hint::spin_loop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::yield_now;
 
-use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuilder};
+use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// Turns of a waiting thread before it lets others run. An iteration takes tens of microseconds, a sleeping thread takes as long
 /// to wake.
@@ -69,8 +70,25 @@ pub(crate) enum Team {
     Own(Mutex<ThreadPool>),
 }
 
-/// Held by the crew that works on rayon's threads. Two crews there would wait for each other's members.
-static SHARED: Mutex<()> = Mutex::new(());
+/// Held by the crew that works on rayon's global threads. Two crews there would wait for each other's members.
+static GLOBAL: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// The lock of the pool that this thread belongs to, where [`pool`] made it.
+    static OF_POOL: Cell<Option<&'static Mutex<()>>> = const { Cell::new(None) };
+}
+
+/// A pool of rayon's threads for one run. A crew on its threads does not hinder a crew on another pool's.
+///
+/// The pool's lock, of some bytes, is never freed.
+pub(crate) fn pool(threads: usize, name: String) -> Result<ThreadPool, ThreadPoolBuildError> {
+    let lock: &'static Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |_| name.clone())
+        .start_handler(move |_| OF_POOL.set(Some(lock)))
+        .build()
+}
 
 impl Team {
     /// As many threads as asked for, of its own.
@@ -96,7 +114,7 @@ impl Team {
             },
             Self::Shared => {
                 let threads = rayon::current_num_threads();
-                match free(&SHARED) {
+                match free(OF_POOL.get().unwrap_or(&GLOBAL)) {
                     Some(free) if threads > 1 => (Pool::Shared(free), threads),
                     _ => (Pool::Caller, 1),
                 }
@@ -271,6 +289,19 @@ mod tests {
         });
         assert_eq!(wrong.into_inner(), 0);
         assert!(counters.iter().all(|c| c.load(Ordering::Relaxed) == 500));
+    }
+
+    #[test]
+    fn a_crew_hinders_those_of_its_own_pool_alone() {
+        let one = pool(2, "one".to_owned()).unwrap();
+        let other = pool(2, "other".to_owned()).unwrap();
+        one.install(|| {
+            let held = Team::Shared.gather(2);
+            assert_eq!(held.members(), 2);
+            assert_eq!(Team::Shared.gather(2).members(), 1, "its threads are taken");
+            assert_eq!(other.install(|| Team::Shared.gather(2).members()), 2);
+        });
+        assert_eq!(one.install(|| Team::Shared.gather(2).members()), 2);
     }
 
     #[test]

@@ -18,9 +18,9 @@ use sparsecode_trainer::report::metrics;
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::rng::{Stream, generator};
 use sparsecode_trainer::run::{
-    At, Batch, Column, Config, ConfigError, Ending, EpochRecord, Family, Figures, Learner,
-    LogError, Observer, RunFolder, Session, Settings, Share, Silent, State, StateError, StepError,
-    StepFigures, Tensors, Unit, Weights, in_range,
+    At, Batch, Checkpoint, Column, Config, ConfigError, Ending, EpochRecord, Family, Figures,
+    Learner, LogError, Observer, RunFolder, Session, Settings, Share, Silent, State, StateError,
+    StepError, StepFigures, Tensors, Trainer, Unit, Weights, in_range,
 };
 use sparsecode_trainer::sweep::collect::Collected;
 use sparsecode_trainer::sweep::supervise::Supervisor;
@@ -33,11 +33,14 @@ use sparsecode_trainer::sweep::{Grid, Plan, SweepFolder};
 struct Pca {
     components: usize,
     rate: f64,
+    /// Whether its epochs are faster than files are written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fast: bool,
 }
 
 impl Settings for Pca {
     const NAME: &'static str = "pca";
-    const KEYS: &'static [&'static str] = &["components", "rate"];
+    const KEYS: &'static [&'static str] = &["components", "rate", "fast"];
     const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[("components", "k")];
 
     fn preset(name: &str) -> Result<Config<Self>, ConfigError> {
@@ -58,6 +61,7 @@ impl Settings for Pca {
             family: Self {
                 components: 4,
                 rate: 0.01,
+                fast: false,
             },
             seed: 7,
             epochs: 3,
@@ -208,6 +212,10 @@ impl Learner for Components {
         Ok(())
     }
 
+    fn is_faster_than_files(&self) -> bool {
+        self.config.family.fast
+    }
+
     fn state(&self) -> candle_core::Result<State> {
         let mut tensors = self.model();
         tensors.insert("momentum".to_owned(), self.momentum.clone());
@@ -299,7 +307,7 @@ fn an_interrupted_run_ends_where_an_uninterrupted_one_ends() {
     assert_eq!(log(&whole).len(), 3);
     assert_eq!(bytes(&whole.best()), bytes(&parts.best()));
     let checkpoint = |folder: &RunFolder| {
-        let read = sparsecode_trainer::run::Checkpoint::read::<Pca>(&folder.checkpoint()).unwrap();
+        let read = Checkpoint::read::<Pca>(&folder.checkpoint()).unwrap();
         let state = read.learner();
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let tensors = state.tensors.iter();
@@ -336,6 +344,55 @@ fn an_interrupted_run_ends_where_an_uninterrupted_one_ends() {
     let measured = best.measure(&validation, None).unwrap()["residual"];
     let lowest = records.iter().map(residual).fold(f64::INFINITY, f64::min);
     assert_eq!(measured, lowest);
+}
+
+/// Looks at the run's files after every epoch; the log breaks down in the third.
+struct Watched<'a> {
+    folder: &'a RunFolder,
+    written: Vec<(bool, bool)>,
+}
+
+impl Observer for Watched<'_> {
+    fn batch(&mut self, _: u32, _: usize, _: usize) {}
+
+    fn epoch(&mut self, record: &EpochRecord) -> Result<(), LogError> {
+        let exists = |path: std::path::PathBuf| path.exists();
+        let files = (self.folder.best(), self.folder.checkpoint());
+        self.written.push((exists(files.0), exists(files.1)));
+        match record.epoch {
+            3 => Err("the disk is full".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_run_faster_than_its_files_writes_both_or_none() {
+    for (fast, expected) in [
+        (true, [(false, false); 3]),
+        (false, [(false, false), (true, true), (true, true)]),
+    ] {
+        let mut config = Pca::preset("ecg/pca").unwrap();
+        config.family.fast = fast;
+        config.epochs = 9;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(folder.path());
+        let mut trainer =
+            Trainer::<Pca>::new(config.clone(), splits(&config), &Device::Cpu).unwrap();
+        let mut watched = Watched {
+            folder: &folder,
+            written: Vec::new(),
+        };
+        let stop = AtomicBool::new(false);
+        let error = trainer.run(&folder, &mut watched, &stop).unwrap_err();
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+        assert_eq!(watched.written, expected, "fast: {fast}");
+        // What broke down was the log; nothing that was learned is lost, and the files are of one epoch.
+        let checkpoint = Checkpoint::read::<Pca>(&folder.checkpoint()).unwrap();
+        let best = Weights::read(&folder.best()).unwrap();
+        assert_eq!(checkpoint.position().epoch(), 3);
+        assert_eq!(checkpoint.position().best().unwrap().epoch, best.epoch());
+    }
 }
 
 #[test]

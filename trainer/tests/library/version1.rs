@@ -52,7 +52,10 @@ fn a_run_of_an_older_version_is_opened_and_goes_on() {
                 continue;
             };
             let distance = (value - expected).abs();
-            assert!(distance <= 1e-3 * expected.abs(), "{name}: {value}, {expected}");
+            assert!(
+                distance <= 1e-3 * expected.abs(),
+                "{name}: {value}, {expected}"
+            );
             compared += 1;
         }
         compared

@@ -18,7 +18,6 @@ use sparsecode_trainer::data::Splits;
 use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::cuda::let_runs_overlap;
-use sparsecode_trainer::lista::inference::Engine;
 use sparsecode_trainer::lista::open_gpu;
 
 use page::Page;

@@ -1,0 +1,268 @@
+use image::GrayImage;
+
+use super::super::contrast::tests::reference;
+use super::super::generate::dead_leaves_image;
+use super::super::tests::shared_data;
+use super::*;
+
+fn small() -> ImagesConfig {
+    ImagesConfig {
+        patch: 12,
+        window: 7,
+        sigma: 2.5,
+        train: 300,
+        validation: 200,
+        test: 100,
+        ..ImagesConfig::default()
+    }
+}
+
+/// Pictures of 300×256 in two formats, in a subfolder.
+fn pictures(folder: &Path, count: usize) {
+    for index in 0..count {
+        let pixels = dead_leaves_image(300, 256, index as u64);
+        let pixels = pixels.iter().map(|v| (v * 255.0).round() as u8).collect();
+        let image = GrayImage::from_raw(300, 256, pixels).unwrap();
+        let name = format!("deeper/{index}.{}", ["png", "PGM"][index % 2]);
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image.save(path).unwrap();
+    }
+}
+
+#[test]
+fn patches_equal_the_formula_in_f64() {
+    let config = small();
+    let side = config.crop();
+    let image: Vec<f32> = dead_leaves_image(40, 40, 3);
+    let image: Vec<u8> = image.iter().map(|v| (v * 255.0).round() as u8).collect();
+    let image = GrayImage::from_raw(40, 40, image).unwrap();
+    let kernel = gaussian(config.window, config.sigma);
+    let stream = Stream::TestData;
+    let batch = config.batch(
+        std::slice::from_ref(&Grey::Eight(image.clone())),
+        &kernel,
+        &mut part_generator(9, stream, 0),
+    );
+
+    // The same draws, as the documentation has them: picture, x, y.
+    let mut rng = part_generator(9, stream, 0);
+    let references: Vec<_> = (0..BATCH)
+        .map(|_| {
+            let _: usize = rng.random_range(0..1);
+            let x = rng.random_range(0..=40 - side);
+            let y = rng.random_range(0..=40 - side);
+            let crop: Vec<f64> = (0..side * side)
+                .map(|place| {
+                    let pixel = image.as_raw()[(y + place / side) * 40 + x + place % side];
+                    (f64::from(pixel) / 255.0 - 0.457) / 0.259
+                })
+                .collect();
+            reference(&crop, side, config.window, f64::from(config.sigma))
+        })
+        .collect();
+    let deviations = references.iter().flat_map(|[_, _, deviation]| deviation);
+    let floor = deviations.sum::<f64>() / (BATCH * 144) as f64;
+    assert!(
+        (f64::from(batch.floor) - floor).abs() < 1e-5,
+        "{} {floor}",
+        batch.floor
+    );
+    let (mut kept, mut raised) = (0, 0);
+    for [centred, mean, deviation] in &references {
+        let scale: Vec<f64> = deviation.iter().map(|d| d.max(floor)).collect();
+        raised += deviation.iter().filter(|d| **d < floor).count();
+        let patch: Vec<f64> = centred.iter().zip(&scale).map(|(v, d)| v / d).collect();
+        let level = patch.iter().sum::<f64>() / 144.0;
+        let variance = patch.iter().map(|v| (v - level).powi(2)).sum::<f64>() / 144.0;
+        if variance.sqrt() < 0.5 {
+            continue;
+        }
+        for (pixel, ((value, scale), mean)) in patch.iter().zip(scale).zip(mean).enumerate() {
+            let place = kept * 144 + pixel;
+            assert!((f64::from(batch.samples[place]) - value).abs() < 1e-4);
+            assert!((f64::from(batch.scale[place]) - scale * 0.259).abs() < 1e-5);
+            assert!((f64::from(batch.offset[place]) - (mean * 0.259 + 0.457)).abs() < 1e-5);
+        }
+        kept += 1;
+    }
+    assert_eq!(batch.samples.len(), kept * 144);
+    assert!(kept > 50 && raised > 1000, "{kept} kept, {raised} raised");
+}
+
+#[test]
+fn one_seed_gives_the_same_patches_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 4);
+    let load = |threads: usize, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| small().load(Some(folder.path()), seed))
+            .unwrap()
+    };
+    let (one, three, other) = (load(1, 7), load(3, 7), load(3, 8));
+    assert_eq!(
+        (one.train.len(), one.validation.len(), one.test.len()),
+        (300, 200, 100)
+    );
+    assert_eq!(one.train.samples, three.train.samples);
+    assert_eq!(one.test.samples, three.test.samples);
+    assert_eq!(one.preprocessing, three.preprocessing);
+    assert_ne!(one.train.samples, other.train.samples);
+    assert!(
+        one.description.contains("2/1/1 images"),
+        "{}",
+        one.description
+    );
+    for index in 0..one.test.len() {
+        let mut patch = one.test.sample(index).to_vec();
+        let (_, deviation) = super::super::mean_and_deviation(&patch).unwrap();
+        assert!(deviation >= MIN_DEVIATION);
+        one.test.restore.restore(index, &mut patch);
+        for value in patch {
+            let level = value * 255.0;
+            assert!(
+                (level - level.round()).abs() < 1e-2,
+                "{level} is not a pixel"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_image_is_in_two_parts() {
+    let files: Vec<PathBuf> = (0..95).map(|index| format!("{index}.png").into()).collect();
+    let split = |limit, seed| split_files(files.clone(), limit, Path::new("x"), seed).unwrap();
+    let parts = split(1000, 1);
+    assert_eq!(parts.each_ref().map(Vec::len), [77, 9, 9]);
+    let mut all = parts.concat();
+    all.sort();
+    let mut expected = files.clone();
+    expected.sort();
+    assert_eq!(all, expected);
+    assert_ne!(parts, split(1000, 2));
+    assert_eq!(split(3, 1).map(|part| part.len()), [1, 1, 1]);
+}
+
+#[test]
+fn colour_is_weighed_by_luma_and_large_images_are_resized() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("colour.png");
+    for (pixel, expected) in [
+        ([255, 0, 0], 76),
+        ([0, 255, 0], 150),
+        ([0, 0, 255], 29),
+        ([255, 255, 255], 255),
+    ] {
+        image::RgbImage::from_pixel(512, 1024, image::Rgb(pixel))
+            .save(&path)
+            .unwrap();
+        let (grey, side) = read_grey(&path).unwrap();
+        assert_eq!((grey.dimensions(), side), ((256, 512), 512));
+        let expected = expected as f32 / 255.0;
+        assert!(
+            grey.extent()
+                .iter()
+                .all(|v| (v - expected).abs() < 1.1 / 255.0),
+            "{expected}"
+        );
+    }
+}
+
+#[test]
+fn unusable_folders_images_and_fields_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |config: &ImagesConfig| config.load(Some(folder.path()), 1);
+    let error = load(&small()).unwrap_err().to_string();
+    assert!(
+        error.contains("there are no images in it") && error.contains("--data"),
+        "{error}"
+    );
+    pictures(folder.path(), 3);
+    assert!(load(&small()).is_ok());
+    let huge = ImagesConfig {
+        patch: 245,
+        ..small()
+    };
+    let even = ImagesConfig {
+        window: 12,
+        ..small()
+    };
+    let flat = ImagesConfig {
+        sigma: 0.0,
+        ..small()
+    };
+    let none = ImagesConfig {
+        train: 0,
+        ..small()
+    };
+    for (config, needle) in [
+        (huge, "data.patch"),
+        (even, "data.window"),
+        (flat, "data.sigma"),
+        (none, "data.train"),
+    ] {
+        let error = load(&config).unwrap_err().to_string();
+        assert!(error.contains(needle), "{error:?} lacks {needle:?}");
+    }
+    std::fs::write(
+        folder.path().join("broken.jpg"),
+        b"\xff\xd8\xff not an image",
+    )
+    .unwrap();
+    let error = load(&small()).unwrap_err().to_string();
+    assert!(
+        error.contains("broken.jpg") && error.contains("take it out"),
+        "{error}"
+    );
+
+    let blank = tempfile::tempdir().unwrap();
+    for index in 0..3 {
+        let path = blank.path().join(format!("{index}.png"));
+        GrayImage::from_pixel(256, 256, image::Luma([99]))
+            .save(path)
+            .unwrap();
+    }
+    let error = small().load(Some(blank.path()), 1).unwrap_err().to_string();
+    assert!(error.contains("almost blank"), "{error}");
+    let strip = folder.path().join("strip.png");
+    GrayImage::new(2, 400).save(&strip).unwrap();
+    assert!(
+        read_grey(&strip)
+            .unwrap_err()
+            .to_string()
+            .contains("narrow")
+    );
+}
+
+#[test]
+fn the_real_images() {
+    let Some(folder) = shared_data() else { return };
+    let config = ImagesConfig {
+        train: 20_000,
+        validation: 2000,
+        test: 2000,
+        ..ImagesConfig::default()
+    };
+    let start = std::time::Instant::now();
+    let splits = config.load(Some(&folder), 31).unwrap();
+    println!("{} in {:?}", splits.description, start.elapsed());
+    let Contrast::Local { floor, .. } = splits.preprocessing.contrast else {
+        panic!("not locally normalised");
+    };
+    let (mean, deviation) = super::super::mean_and_deviation(&splits.train.samples).unwrap();
+    let Restore::PerPixel { scale, .. } = &splits.train.restore else {
+        panic!("not restored pixel by pixel");
+    };
+    let local = scale.iter().map(|&v| f64::from(v)).sum::<f64>() / scale.len() as f64;
+    let local = local / f64::from(DEVIATION);
+    println!(
+        "patches: mean {mean:.4}, deviation {deviation:.4}, local deviation {local:.4}; floor {floor:.4}"
+    );
+    // What an independent implementation of the same pipeline found on the same 900 images.
+    assert!((deviation - 0.826).abs() < 0.01, "{deviation}");
+    assert!((mean + 0.003).abs() < 0.01, "{mean}");
+    assert!((local - 0.355).abs() < 0.015, "{local}");
+}
