@@ -7,7 +7,7 @@ use sparsecode_runtime::{
 };
 use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::inference::{
-    Energy, Engine, Inference, InferenceConfig, StepRule, Stopping,
+    Energy, Inference, InferenceConfig, StepRule, Stopping,
 };
 use sparsecode_trainer::lista::model::{Autoencoder, Decoder, Encoder};
 

@@ -14,7 +14,7 @@ use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::Lista;
 use sparsecode_trainer::lista::cuda::CudaEngine;
-use sparsecode_trainer::lista::inference::{CpuEngine, Engine, Stopping};
+use sparsecode_trainer::lista::inference::{CpuEngine, Stopping};
 use sparsecode_trainer::report::progress::ProgressMode;
 use sparsecode_trainer::run::{Checkpoint, Ending, RunFolder, TrainError};
 use sparsecode_trainer::sweep::supervise::Supervisor;

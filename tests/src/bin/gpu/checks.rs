@@ -7,7 +7,7 @@ use sparsecode_tests::kernels::{
 };
 use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
-use sparsecode_trainer::lista::inference::{CpuEngine, Engine, Stopping};
+use sparsecode_trainer::lista::inference::{CpuEngine, Stopping};
 use sparsecode_trainer::report::table::Table;
 use sparsecode_trainer::run::{RunFolder, TrainError};
 

@@ -15,7 +15,7 @@ use sparsecode_trainer::deploy::TrainedRun;
 use sparsecode_trainer::lista::Backend;
 use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::evaluate::{CodeSource, evaluate};
-use sparsecode_trainer::lista::inference::{Energy, Engine};
+use sparsecode_trainer::lista::inference::Energy;
 use sparsecode_trainer::report::table::Table;
 use sparsecode_trainer::run::RunFolder;
 use sparsecode_trainer::storage::write_atomic;
