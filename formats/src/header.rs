@@ -3,7 +3,7 @@
 use crate::decimal::{integer, real};
 use crate::error::{Dims, Name, ReadError};
 use crate::json::Scanner;
-use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance};
+use crate::spec::{CodeSign, InputShape, ModelSpec, Preprocessing, Provenance};
 use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
 /// What a version of the format may hold: `T` tensors and `K` metadata keys.
@@ -17,7 +17,7 @@ pub(crate) struct Schema<const T: usize, const K: usize> {
 }
 
 /// Models for arithmetic in `f32`.
-pub(crate) static FLOAT: Schema<12, 21> = Schema {
+pub(crate) static FLOAT: Schema<12, 22> = Schema {
     version: FORMAT_VERSION,
     tensors: [
         "encoder.input",
@@ -37,6 +37,7 @@ pub(crate) static FLOAT: Schema<12, 21> = Schema {
         "atom_norm",
         "checksum",
         "code_dim",
+        "codes",
         "commit",
         "config_hash",
         "contrast",
@@ -59,7 +60,7 @@ pub(crate) static FLOAT: Schema<12, 21> = Schema {
 };
 
 /// Models for arithmetic in integers.
-pub(crate) static INTEGER: Schema<10, 37> = Schema {
+pub(crate) static INTEGER: Schema<10, 38> = Schema {
     version: crate::INTEGER_FORMAT_VERSION,
     tensors: [
         "encoder.input",
@@ -79,6 +80,7 @@ pub(crate) static INTEGER: Schema<10, 37> = Schema {
         "checksum",
         "code_dim",
         "code_scale",
+        "codes",
         "commit",
         "config_hash",
         "contrast",
@@ -317,6 +319,7 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
             code_dim: dimension("code_dim")?,
             hidden_dim: dimension("hidden_dim")?,
             lista_iterations: self.value("lista_iterations", "none or 0 to 255", lista)?,
+            codes: self.codes()?,
             lambda: float("lambda")?,
             step_size: float("step_size")?,
             atom_norm: float("atom_norm")?,
@@ -337,6 +340,14 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         };
         spec.check()?;
         Ok(spec)
+    }
+
+    /// Which signs codes have; non-negative where the metadata does not say.
+    pub(crate) fn codes(&self) -> Result<CodeSign, ReadError> {
+        match self.text("codes") {
+            Ok(text) => Ok(text.parse()?),
+            Err(_) => Ok(CodeSign::NonNegative),
+        }
     }
 
     /// The CRC-32 that the metadata states.

@@ -1,4 +1,6 @@
-//! Sparse codes: the positive components only, in fixed memory.
+//! Sparse codes: the components that are not 0, in fixed memory.
+
+use sparsecode_formats::CodeSign;
 
 use crate::kernels::portable;
 
@@ -27,8 +29,13 @@ pub enum CodeError {
         /// Number of values.
         values: usize,
     },
-    /// The value is not a positive finite number.
+    /// The value is 0 or not finite (in integers: 0 or −32768).
     Value {
+        /// The index of the component with this value.
+        index: u16,
+    },
+    /// The value is negative, and the model's codes are not.
+    Negative {
         /// The index of the component with this value.
         index: u16,
     },
@@ -55,7 +62,13 @@ impl core::fmt::Display for CodeError {
             Self::Value { index } => {
                 write!(
                     f,
-                    "value at index {index} of the code is not positive and finite: leave zeros out"
+                    "value at index {index} of the code is zero or not finite: leave zeros out"
+                )
+            }
+            Self::Negative { index } => {
+                write!(
+                    f,
+                    "value at index {index} of the code is negative, but the model's codes are non-negative"
                 )
             }
         }
@@ -79,17 +92,20 @@ pub(crate) mod sealed {
     }
 }
 
-/// A non-negative sparse code (`z` in the papers) of at most [`capacity`](Self::capacity) components.
+/// A sparse code (`z` in the papers) of at most [`capacity`](Self::capacity) components.
 ///
-/// Holds the indices of the active components, ascending, and their values, all greater than 0.
+/// Holds the indices of the active components, ascending, and their values, which are finite and not
+/// 0. Whether values may be negative is a property of the model, its
+/// [`CodeSign`](crate::CodeSign); [`check`](Self::check) compares a code with it.
+///
 /// Implemented by [`SparseCode`] and, with feature `std`, by `SparseCodeBuf`; it cannot be implemented elsewhere.
 ///
 /// ```
 /// use sparsecode_runtime::{CodeBuffer, SparseCode};
 ///
 /// let mut code = SparseCode::<4>::new();
-/// code.from_dense(&[0.0, 0.5, 0.0, 2.0]);
-/// assert!(code.iter().eq([(1, 0.5), (3, 2.0)]));
+/// code.from_dense(&[0.0, 0.5, 0.0, -2.0]);
+/// assert!(code.iter().eq([(1, 0.5), (3, -2.0)]));
 /// assert_eq!(code.l1_norm(), 2.5);
 /// ```
 pub trait CodeBuffer: sealed::Storage {
@@ -99,7 +115,7 @@ pub trait CodeBuffer: sealed::Storage {
     /// Indices of the active components, ascending.
     fn indices(&self) -> &[u16];
 
-    /// Values of the active components, in the order of [`indices`](Self::indices); each is greater than 0.
+    /// Values of the active components, in the order of [`indices`](Self::indices); none is 0.
     fn values(&self) -> &[f32];
 
     /// Makes every component 0.
@@ -110,9 +126,24 @@ pub trait CodeBuffer: sealed::Storage {
         self.indices().len()
     }
 
-    /// `‖z‖₁`, which is the sum of the values.
+    /// `‖z‖₁`, the sum of the values' magnitudes.
     fn l1_norm(&self) -> f32 {
-        portable::sum(self.values())
+        portable::sum_of_magnitudes(self.values())
+    }
+
+    /// Whether a model whose codes have these signs may have this code.
+    ///
+    /// # Errors
+    ///
+    /// [`CodeError::Negative`] for the first component that is negative where none may be.
+    fn check(&self, codes: CodeSign) -> Result<(), CodeError> {
+        let mut negative = self.iter().filter(|(_, value)| *value < 0.0);
+        match negative.next() {
+            Some((index, _)) if codes == CodeSign::NonNegative => {
+                Err(CodeError::Negative { index })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The active components, in ascending order of their index.
@@ -132,32 +163,22 @@ pub trait CodeBuffer: sealed::Storage {
         }
     }
 
-    /// Takes the components of `dense` that are greater than 0; all others, NaN among them, become 0.
+    /// Takes the components of `dense` that are not 0, of either sign; NaN becomes 0.
     /// Elements beyond the [`capacity`](Self::capacity) are ignored.
     #[allow(
         clippy::wrong_self_convention,
         reason = "the buffer is reused, which is the point of it"
     )]
     fn from_dense(&mut self, dense: &[f32]) {
-        self.clear();
-        let capacity = self.capacity();
-        #[cfg(target_arch = "x86_64")]
-        if append_positive(self, dense.get(..capacity).unwrap_or(dense)) {
-            return;
-        }
-        for (index, &value) in (0..=u16::MAX).zip(dense).take(capacity) {
-            if value > 0.0 {
-                self.append(index, value);
-            }
-        }
+        take_dense::<true, _>(self, dense);
     }
 
     /// Appends one component, for codes that come from elsewhere (a radio packet, a file).
     ///
     /// # Errors
     ///
-    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if the value is not
-    /// positive and finite. The code is then as before.
+    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if the value is 0 or
+    /// not finite. The code is then as before.
     fn push(&mut self, index: u16, value: f32) -> Result<(), CodeError> {
         let code_dim = self.capacity();
         if usize::from(index) >= code_dim {
@@ -169,11 +190,27 @@ pub trait CodeBuffer: sealed::Storage {
         if self.indices().last().is_some_and(|&last| last >= index) {
             return Err(CodeError::Order { found: index });
         }
-        if !(value > 0.0 && value.is_finite()) {
+        if value == 0.0 || !value.is_finite() {
             return Err(CodeError::Value { index });
         }
         self.append(index, value);
         Ok(())
+    }
+}
+
+/// The code of a dense vector: of its components that are not 0, or, unless `SIGNED`, of those that
+/// are greater than 0.
+pub(crate) fn take_dense<const SIGNED: bool, C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) {
+    code.clear();
+    let capacity = code.capacity();
+    #[cfg(target_arch = "x86_64")]
+    if !SIGNED && append_positive(code, dense.get(..capacity).unwrap_or(dense)) {
+        return;
+    }
+    for (index, &value) in (0..=u16::MAX).zip(dense).take(capacity) {
+        if value > 0.0 || (SIGNED && value < 0.0) {
+            code.append(index, value);
+        }
     }
 }
 

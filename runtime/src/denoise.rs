@@ -35,9 +35,16 @@ pub(crate) fn encode<C: CodeBuffer>(
         }
         None => {
             let settings = Refine::for_inference(&file.spec);
-            fista::refine(&file.decoder, input, code, &settings, scratch, &mut || {
-                false
-            });
+            let codes = file.spec.codes;
+            fista::refine(
+                &file.decoder,
+                codes,
+                input,
+                code,
+                &settings,
+                scratch,
+                &mut || false,
+            );
         }
     }
 }
@@ -58,6 +65,7 @@ pub(crate) fn denoise<C: CodeBuffer>(
     let refinement = refine.map(|settings| {
         fista::refine(
             &file.decoder,
+            file.spec.codes,
             patch,
             code,
             settings,

@@ -5,7 +5,7 @@
 
 use sparsecode_formats::Encoder;
 
-use crate::code::CodeBuffer;
+use crate::code::{CodeBuffer, take_dense};
 use crate::kernels;
 use crate::workspace::Scratch;
 
@@ -33,10 +33,10 @@ pub(crate) fn infer<C: CodeBuffer>(
     for (u, bias) in drive.iter_mut().zip(encoder.bias) {
         *u += bias;
     }
-    // `from_dense` keeps positive components only: it is the relu.
-    code.from_dense(drive);
+    // Positive components only: the relu.
+    take_dense::<false, _>(code, drive);
     for _ in 0..iterations {
         kernels::add_code(&encoder.recurrent, code, drive, point);
-        code.from_dense(point);
+        take_dense::<false, _>(code, point);
     }
 }

@@ -3,7 +3,7 @@
 //! For a linear decoder `½ d ∇f(x) = G x − c` with `G = WᵀW`, made once for a model, and `c = Wᵀy`, once for a patch. The
 //! rows of `G` that belong to components of `x` that are 0 are not read.
 
-use sparsecode_formats::{Decoder, MatrixRef};
+use sparsecode_formats::{CodeSign, Decoder, MatrixRef};
 
 use crate::code::{CodeBuffer, SparseCode};
 use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
@@ -11,6 +11,7 @@ use crate::integer::Method;
 use crate::kernels::{self, portable};
 use crate::model::Model;
 use crate::quality::mean_square;
+use crate::shrink::shrink;
 use crate::view::ModelView;
 use crate::workspace::sealed::Parts as _;
 use crate::workspace::{Scratch, Workspace};
@@ -91,23 +92,9 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 /// ```
 /// use sparsecode_runtime::{GramBuffer, GramWorkspace, Model, Refine, SparseCode, Workspace};
 /// # use sparsecode_runtime::formats::{self, *};
-/// # let dictionary: Vec<f32> = (0..32).map(|i| if i / 8 <= i % 8 / 2 { 0.4 } else { 0.0 }).collect();
-/// # let trained = OwnedModel {
-/// #     spec: OwnedSpec {
-/// #         variant: Variant::Do,
-/// #         input_shape: InputShape::window(8),
-/// #         code_dim: 4,
-/// #         hidden_dim: 0,
-/// #         lista_iterations: None,
-/// #         lambda: 0.01,
-/// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
-/// #         peak: 1.0,
-/// #         input: InputFacts::default(),
-/// #         provenance: OwnedProvenance::default(),
-/// #     },
-/// #     encoder: None,
-/// #     decoder: OwnedDecoder::Linear { dictionary },
-/// # };
+/// # let dictionary = (0..32).map(|i| if i / 8 <= i % 8 / 2 { 0.4 } else { 0.0 }).collect();
+/// # let preprocessing = Preprocessing { mean: 0.1, ..Preprocessing::IDENTITY };
+/// # let trained = formats::example_decoder(InputShape::window(8), preprocessing, dictionary);
 /// # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
 /// # let bytes: &[u8] = &file;
 ///
@@ -181,7 +168,8 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
     }
 
     /// Refines by coordinate descent instead of FISTA: one component after the other is set to the value that is best
-    /// for it as the others stand, `z_k ← (z_k − (G_k·z − c_k + ½dλ)/G_kk)₊` (Friedman, Hastie & Tibshirani 2010).
+    /// for it as the others stand, `z_k ← shrink(z_k − (G_k·z − c_k)/G_kk, ½dλ/G_kk)` (Friedman, Hastie &
+    /// Tibshirani 2010), which is `(z_k − (G_k·z − c_k + ½dλ)/G_kk)₊` where codes are non-negative.
     ///
     /// An iteration is a pass over the components that are active, or, every second one, over all; it converges on one of the latter. The
     /// energy never rises (but for rounding), there is no step size (`settings.step_size` is not looked at), and a component that stays
@@ -349,9 +337,10 @@ struct GramRef<'g> {
     inverse_diagonal: &'g [f32],
 }
 
-/// A linear decoder.
+/// A linear decoder, and which codes it is for.
 #[derive(Clone, Copy, Debug)]
 struct Dictionary<'a> {
+    codes: CodeSign,
     decoder: Decoder<'a>,
     atoms: MatrixRef<'a>,
 }
@@ -380,7 +369,12 @@ impl<'a> Dictionary<'a> {
             // Does not happen: a `Model` without hidden units in its type has none in its file, and `GramView` looks.
             Decoder::OneHidden { hidden, .. } => hidden,
         };
-        Self { decoder, atoms }
+        let codes = model.spec().codes;
+        Self {
+            codes,
+            decoder,
+            atoms,
+        }
     }
 
     /// `matrix = WᵀW`, and 1 over its diagonal: NaN for an atom that is 0, or so small that its
@@ -435,7 +429,7 @@ impl<'a> Dictionary<'a> {
         scratch: GramScratch<'_>,
         deadline: &mut dyn FnMut() -> bool,
     ) -> Refinement {
-        fista::start(code, settings.start, parts.drive, parts.point);
+        fista::start(code, self.codes, settings.start, parts.drive, parts.point);
         let before = match method {
             Method::Fista if settings.max_iterations > 0 => {
                 let Scratch {
@@ -464,12 +458,13 @@ impl<'a> Dictionary<'a> {
             point: &mut *parts.point,
             scratch,
         };
-        let ended = match method {
-            Method::Fista => fista(gram.matrix, input.len(), settings, state, deadline),
-            Method::CoordinateDescent => {
-                coordinate_descent(gram, input.len(), settings, state, deadline)
-            }
+        let run = match (method, self.codes) {
+            (Method::Fista, CodeSign::NonNegative) => fista::<false>,
+            (Method::Fista, CodeSign::Signed) => fista::<true>,
+            (Method::CoordinateDescent, CodeSign::NonNegative) => coordinate_descent::<false>,
+            (Method::CoordinateDescent, CodeSign::Signed) => coordinate_descent::<true>,
         };
+        let ended = run(gram, input.len(), settings, state, deadline);
         let lambda = settings.lambda;
         fista::report(&self.decoder, input, code, lambda, parts, before, ended)
     }
@@ -477,8 +472,8 @@ impl<'a> Dictionary<'a> {
 
 /// FISTA with `G`.
 #[inline]
-fn fista(
-    matrix: &[f32],
+fn fista<const SIGNED: bool>(
+    gram: GramRef<'_>,
     input_dim: usize,
     settings: &Refine,
     state: State<'_>,
@@ -495,11 +490,11 @@ fn fista(
             return (done, Stop::Deadline);
         }
         let update = Update::new(settings, input_dim, momentum.next());
-        let _ = multiply(matrix, point, scratch.support, scratch.product);
+        let _ = multiply(gram.matrix, point, scratch.support, scratch.product);
         let mut change = Change::new();
         let gradients = scratch.product.iter().zip(scratch.correlation.iter());
         for ((x, z), (product, c)) in point.iter_mut().zip(iterate.iter_mut()).zip(gradients) {
-            update.apply(x, z, product - c, &mut change);
+            update.apply::<SIGNED>(x, z, product - c, &mut change);
         }
         if change.is_below(settings.tolerance) {
             return (done.saturating_add(1), Stop::Converged);
@@ -514,7 +509,7 @@ const RENEWAL: u32 = 32;
 
 /// Coordinate descent with `G` and 1 over its diagonal.
 #[inline]
-fn coordinate_descent(
+fn coordinate_descent<const SIGNED: bool>(
     gram: GramRef<'_>,
     input_dim: usize,
     settings: &Refine,
@@ -539,7 +534,10 @@ fn coordinate_descent(
     }
     let mut age = 0;
     let threshold = 0.5 * input_dim as f32 * settings.lambda;
-    let best = |z: f32, slope: f32, inverse: f32| portable::relu(z - (slope + threshold) * inverse);
+    let best = |z: f32, slope: f32, inverse: f32| {
+        let moved = |slope: f32| z - slope * inverse;
+        shrink::<SIGNED>(moved(slope + threshold), moved(slope - threshold))
+    };
     let mut all = active == 0;
     for done in 0..settings.max_iterations {
         if deadline() {

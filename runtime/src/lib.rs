@@ -8,24 +8,8 @@
 //! ```
 //! use sparsecode_runtime::{CodeBuffer, Model, Refine, SparseCode, Stop, Workspace};
 //! # use sparsecode_runtime::formats::{self, *};
-//! # // Windows of 8 samples, 4 atoms of two samples each. U is Wᵀ, as before training.
-//! # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-//! # let trained = OwnedModel {
-//! #     spec: OwnedSpec {
-//! #         variant: Variant::Sdl,
-//! #         input_shape: InputShape::window(8),
-//! #         code_dim: 4,
-//! #         hidden_dim: 0,
-//! #         lista_iterations: Some(1),
-//! #         lambda: 0.01,
-//! #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
-//! #         peak: 1.0,
-//! #         input: InputFacts::default(),
-//! #         provenance: OwnedProvenance::default(),
-//! #     },
-//! #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-//! #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-//! # };
+//! # let preprocessing = Preprocessing { mean: 0.1, ..Preprocessing::IDENTITY };
+//! # let trained = formats::example(preprocessing);
 //! # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
 //! # let bytes: &[u8] = &file;
 //!
@@ -147,13 +131,14 @@ mod kernels;
 mod model;
 mod preprocess;
 mod quality;
+mod shrink;
 pub mod stream;
 mod view;
 mod workspace;
 
 /// The model file's crate, whose types appear here.
 pub use sparsecode_formats as formats;
-pub use sparsecode_formats::{Aligned, ModelFile, ModelSpec, ReadError, include_model};
+pub use sparsecode_formats::{Aligned, CodeSign, ModelFile, ModelSpec, ReadError, include_model};
 
 #[cfg(feature = "std")]
 pub use code::SparseCodeBuf;

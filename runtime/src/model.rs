@@ -116,8 +116,9 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         denoise::encode(&self.file, input, code, workspace.parts());
     }
 
-    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`, `z ≥ 0`
-    /// (Beck & Teboulle 2009), for as long as there is time.
+    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`
+    /// (Beck & Teboulle 2009), for as long as there is time. Under `z ≥ 0`, unless the model's
+    /// [`codes`](sparsecode_formats::ModelSpec::codes) are signed.
     ///
     /// Ends at the first iterate that meets `settings.tolerance`, after `settings.max_iterations`,
     /// or when `deadline` returns `true`; it is asked before every iteration. Whatever ended it,
@@ -146,6 +147,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         let decoder = &self.file.decoder;
         fista::refine(
             decoder,
+            self.file.spec.codes,
             input,
             code,
             settings,

@@ -85,23 +85,7 @@ impl<'a> ModelView<'a> {
     /// ```
     /// use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
     /// # use sparsecode_runtime::formats::{self, *};
-    /// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-    /// # let trained = OwnedModel {
-    /// #     spec: OwnedSpec {
-    /// #         variant: Variant::Sdl,
-    /// #         input_shape: InputShape::window(8),
-    /// #         code_dim: 4,
-    /// #         hidden_dim: 0,
-    /// #         lista_iterations: Some(1),
-    /// #         lambda: 0.01,
-    /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
-    /// #         peak: 1.0,
-    /// #         input: InputFacts::default(),
-    /// #         provenance: OwnedProvenance::default(),
-    /// #     },
-    /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-    /// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-    /// # };
+    /// # let trained = formats::example(Preprocessing::IDENTITY);
     /// # let bytes = AlignedBytes::from_slice(&formats::write(&trained, WeightType::F32).unwrap());
     ///
     /// // 8 samples, 4 atoms.
@@ -176,6 +160,7 @@ impl<'a> ModelView<'a> {
         let decoder = &self.file.decoder;
         Ok(fista::refine(
             decoder,
+            self.file.spec.codes,
             input,
             code,
             settings,

@@ -12,7 +12,7 @@
 use core::ffi::{c_int, c_void};
 use core::slice;
 
-use sparsecode_formats::{IntegerFile, IntegerSpec};
+use sparsecode_formats::{CodeSign, IntegerFile};
 
 use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
 use super::model::is_late;
@@ -61,6 +61,8 @@ pub struct sparsecode_integer_model_info {
     pub code_dim: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,
+    /// Whether codes are signed. Otherwise no component of a code is negative.
+    pub has_signed_codes: u32,
     /// CRC-32 of the weights, as the file states it: a short identity of the model.
     pub checksum: u32,
     /// The smallest raw level; smaller ones are raised to it.
@@ -213,13 +215,13 @@ impl Integer {
         &self,
         header: &sparsecode_integer_code,
     ) -> Result<&'c [Entry], Status> {
-        let IntegerSpec { code_dim, .. } = self.model.spec;
-        if header.active > code_dim {
+        let spec = &self.model.spec;
+        if header.active > spec.code_dim {
             return Err(Status::InvalidCode);
         }
         // SAFETY: an entry is a `u32`; checked as far as that goes, and the caller's promise.
         let entries = unsafe { slice::from_raw_parts(header.entries.cast(), header.active.into()) };
-        if borrowed::is_code(entries, code_dim) {
+        if borrowed::is_code(entries, spec) {
             Ok(entries)
         } else {
             Err(Status::InvalidCode)
@@ -311,6 +313,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
             width: spec.input_shape.width.into(),
             code_dim: spec.code_dim.into(),
             has_encoder: file.encoder.is_some().into(),
+            has_signed_codes: (spec.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),
             input_min: spec.input_min,
             input_max: spec.input_max,
@@ -350,7 +353,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_scales(
     })
 }
 
-/// Writes the component of a code at `position`, below `active`: its index, and its level of 1 to 32767.
+/// Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
 ///
 /// # Safety
 ///
@@ -384,7 +387,8 @@ pub unsafe extern "C" fn sparsecode_integer_code_get(
     })
 }
 
-/// Appends a component to a code: its index, greater than those before it and below the capacity, and its level, above 0.
+/// Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
+/// not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
 ///
 /// # Safety
 ///
@@ -400,7 +404,10 @@ pub unsafe extern "C" fn sparsecode_integer_code_push(
         let mut header = unsafe { memory::read(code) }?;
         let entries = Region::new(header.entries, header.capacity.into())?;
         distinct(&[Region::new(code, 1)?, entries], &[])?;
-        if header.active >= header.capacity || index >= header.capacity.min(4095) || level <= 0 {
+        if header.active >= header.capacity
+            || index >= header.capacity.min(4095)
+            || !borrowed::is_level(level)
+        {
             return Err(Status::InvalidCode);
         }
         if let Some(last) = header.active.checked_sub(1) {

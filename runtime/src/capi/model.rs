@@ -12,6 +12,8 @@
 use core::ffi::{c_int, c_void};
 use core::slice;
 
+use sparsecode_formats::CodeSign;
+
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
 use crate::code::{CodeBuffer, sealed::Storage};
@@ -65,6 +67,8 @@ pub struct sparsecode_model_info {
     pub hidden_dim: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,
+    /// Whether codes are signed. Otherwise no component of a code is negative.
+    pub has_signed_codes: u32,
     /// CRC-32 of the weights, as the file states it: a short identity of the model.
     pub checksum: u32,
     /// Raw samples are normalised to `(x - mean) / deviation`.
@@ -86,7 +90,7 @@ pub struct sparsecode_model_info {
 pub struct sparsecode_code {
     /// Indices of the active components, ascending. Room for `capacity`.
     pub indices: *mut u16,
-    /// Their values, above 0. Room for `capacity`.
+    /// Their values, finite and not 0; not negative unless the model's codes are signed. Room for `capacity`.
     pub values: *mut f32,
     /// Elements of both arrays; at least the model's `code_dim`.
     pub capacity: u16,
@@ -149,7 +153,7 @@ pub struct sparsecode_refinement {
     pub stopped: sparsecode_stop,
     /// Mean squared residual of the code, in the unit of the preprocessed patch.
     pub residual: f32,
-    /// The residual and lambda times the sum of the code.
+    /// The residual and lambda times the sum of the code's magnitudes.
     pub energy: f32,
 }
 
@@ -342,8 +346,8 @@ struct Buffer<'c> {
 
 impl Buffer<'_> {
     /// Takes over a code that is in the arrays already.
-    fn keep(&mut self, active: u16) -> Result<(), Status> {
-        self.active = components(self.indices, self.values, active)?.0.len();
+    fn keep(&mut self, active: u16, codes: CodeSign) -> Result<(), Status> {
+        self.active = components(self.indices, self.values, active, codes)?.0.len();
         Ok(())
     }
 }
@@ -353,6 +357,7 @@ fn components<'c>(
     indices: &'c [u16],
     values: &'c [f32],
     active: u16,
+    codes: CodeSign,
 ) -> Result<(&'c [u16], &'c [f32]), Status> {
     let (code_dim, active) = (indices.len(), usize::from(active));
     let parts = indices.get(..active).zip(values.get(..active));
@@ -360,7 +365,7 @@ fn components<'c>(
     let mut least = 0;
     for (index, value) in indices.iter().zip(values) {
         let within = *index >= least && usize::from(*index) < code_dim;
-        if !(within && *value > 0.0 && value.is_finite()) {
+        if !(within && *value != 0.0 && codes.admits(*value)) {
             return Err(Status::InvalidCode);
         }
         // Below the code dimension, so below 65535.
@@ -511,6 +516,7 @@ pub unsafe extern "C" fn sparsecode_model_get_info(
             code_dim: spec.code_dim.into(),
             hidden_dim: spec.hidden_dim.into(),
             has_encoder: spec.has_encoder().into(),
+            has_signed_codes: (spec.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),
             mean: spec.preprocessing.mean,
             deviation: spec.preprocessing.deviation,
@@ -652,7 +658,7 @@ pub unsafe extern "C" fn sparsecode_refine(
         // SAFETY: checked, and apart from what else is in use.
         let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
         if refine.start == Start::Code {
-            buffer.keep(header.active)?;
+            buffer.keep(header.active, model.model.spec().codes)?;
         }
         let deadline = || is_late(settings.deadline, settings.context);
         let done = model
@@ -696,7 +702,8 @@ pub unsafe extern "C" fn sparsecode_decode(
         model.distinct(&written, &[Region::new(code, 1)?, indices, values])?;
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let (indices, values) = unsafe { arrays.slices() };
-        let (indices, values) = components(indices, values, header.active)?;
+        let codes = model.model.spec().codes;
+        let (indices, values) = components(indices, values, header.active, codes)?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.

@@ -29,7 +29,8 @@ pub enum sparsecode_status {
     TooSmall = 5,
     /// The handle holds no model.
     NotLoaded = 6,
-    /// The code is none of this model: indices are not ascending or not below `code_dim`, or a value is not positive and finite.
+    /// The code is none of this model: indices are not ascending or not below `code_dim`, or a value is 0, not finite, or negative
+    /// although the model's codes are not signed.
     InvalidCode = 7,
     /// A setting is none of its values, or outside its range.
     InvalidSetting = 8,
@@ -63,7 +64,7 @@ impl Status {
         (Self::NotLoaded, c"the handle holds no model"),
         (
             Self::InvalidCode,
-            c"indices of the code do not ascend or are out of range, or a value is not positive and finite",
+            c"indices of the code do not ascend or are out of range, or a value is 0, not finite, or of a sign that the model has not",
         ),
         (Self::InvalidSetting, c"a setting is none of its values, or outside its range"),
         (Self::NotAModel, c"no model file, or cut short"),

@@ -1,6 +1,8 @@
 //! The steps of integer inference on slices, all of the model's dimensions, whoever owns them: for the C API.
 
-pub(crate) use super::code::List;
+use sparsecode_formats::{CodeSign, IntegerSpec};
+
+pub(crate) use super::code::{List, is_level};
 pub(crate) use super::model::{run_decode as decode, run_denoise as denoise, run_encode as encode};
 pub(crate) use super::preprocess::{apply as preprocess, restore};
 pub(crate) use super::refine::refine;
@@ -18,13 +20,16 @@ pub(crate) const fn component(entry: Entry) -> (u16, i16) {
     (entry.index::<i8>() as u16, entry.value())
 }
 
-/// Whether entries are a code: indices ascend below `code_dim`, and levels are above 0.
-pub(crate) fn is_code(entries: &[Entry], code_dim: u16) -> bool {
+/// Whether entries are a code of a model: indices ascend below its dimension, and levels are not 0,
+/// nor negative unless its codes are signed.
+pub(crate) fn is_code(entries: &[Entry], spec: &IntegerSpec) -> bool {
+    let IntegerSpec { code_dim, codes, .. } = *spec;
     let mut least = 0;
     entries.iter().all(|found| {
         let (index, level) = component(*found);
         let sound =
-            index >= least && index < code_dim && level > 0 && *found == entry(index, level);
+            index >= least && index < code_dim && is_level(level) && *found == entry(index, level);
+        let sound = sound && (level > 0 || codes == CodeSign::Signed);
         least = index.wrapping_add(1);
         sound
     })

@@ -1,13 +1,16 @@
 //! Sparse codes of integer levels.
 
+use sparsecode_formats::CodeSign;
+
 use crate::code::CodeError;
 use crate::kernels::integer::Entry;
 
-/// A non-negative sparse code in levels of 16 bits, with room for all `CODE` components, without an allocator.
+/// A sparse code in levels of 16 bits, with room for all `CODE` components, without an allocator.
 ///
-/// Holds the active components only, in ascending order, each between 1 and 32767 (127 for a model of 8-bit activations, which takes
-/// larger ones for 127). A level is worth the `code_scale` of the model
-/// file ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
+/// Holds the active components only, in ascending order: levels of ±1 to ±32767. Models with 8-bit
+/// activations cut them to ±127. Whether levels may be negative is a property of the model, its
+/// [`CodeSign`](crate::CodeSign); [`check`](Self::check) compares a code with it. A level is worth the
+/// `code_scale` of the model file ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
 ///
 /// Memory: `4·CODE + 4` bytes (516 for 128 components). With feature `serde` it is written as the list of its components, index and
 /// level, which is checked when it is read.
@@ -17,8 +20,8 @@ use crate::kernels::integer::Entry;
 ///
 /// let mut code = IntegerCode::<4>::new();
 /// code.push(1, 500)?;
-/// code.push(3, 20)?;
-/// assert!(code.iter().eq([(1, 500), (3, 20)]));
+/// code.push(3, -20)?;
+/// assert!(code.iter().eq([(1, 500), (3, -20)]));
 /// assert!(code.push(2, 1).is_err(), "indices ascend");
 /// # Ok::<(), sparsecode_runtime::CodeError>(())
 /// ```
@@ -80,7 +83,7 @@ impl<const CODE: usize> IntegerCode<CODE> {
     ///
     /// # Errors
     ///
-    /// [`CodeError`] if the index is not below `CODE` or not greater than the last one, or if the level is not above 0. The
+    /// [`CodeError`] if the index is not below `CODE` or not greater than the last one, or if the level is 0 or −32768. The
     /// code is then as before.
     pub fn push(&mut self, index: u16, level: i16) -> Result<(), CodeError> {
         if usize::from(index) >= CODE {
@@ -92,11 +95,25 @@ impl<const CODE: usize> IntegerCode<CODE> {
         if self.iter().last().is_some_and(|(last, _)| last >= index) {
             return Err(CodeError::Order { found: index });
         }
-        if level <= 0 {
+        if !is_level(level) {
             return Err(CodeError::Value { index });
         }
         self.list().push(usize::from(index), level);
         Ok(())
+    }
+
+    /// Whether a model whose codes have these signs may have this code.
+    ///
+    /// # Errors
+    ///
+    /// [`CodeError::Negative`] for the first component that is negative where none may be.
+    pub fn check(&self, codes: CodeSign) -> Result<(), CodeError> {
+        match self.iter().find(|(_, level)| *level < 0) {
+            Some((index, _)) if codes == CodeSign::NonNegative => {
+                Err(CodeError::Negative { index })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes every component to `dense`, zeros included. Components beyond `dense` are left out, and elements beyond the code
@@ -166,6 +183,11 @@ mod stored {
             Ok(code)
         }
     }
+}
+
+/// Whether a component of a code may have this level.
+pub(crate) const fn is_level(level: i16) -> bool {
+    level != 0 && level != i16::MIN
 }
 
 pub(crate) fn pairs(entries: &[Entry]) -> impl Iterator<Item = (u16, i16)> + '_ {

@@ -22,23 +22,8 @@ use crate::kernels::integer::Entry;
 /// ```
 /// use sparsecode_runtime::{IntegerCode, IntegerModel, IntegerRefine, IntegerWorkspace};
 /// # use sparsecode_runtime::formats::{self, *};
-/// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-/// # let trained = OwnedModel {
-/// #     spec: OwnedSpec {
-/// #         variant: Variant::Sdl,
-/// #         input_shape: InputShape::window(8),
-/// #         code_dim: 4,
-/// #         hidden_dim: 0,
-/// #         lista_iterations: Some(1),
-/// #         lambda: 0.01,
-/// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
-/// #         peak: 1.0,
-/// #         input: InputFacts::default(),
-/// #         provenance: OwnedProvenance::default(),
-/// #     },
-/// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-/// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-/// # };
+/// # let preprocessing = Preprocessing { mean: 0.1, ..Preprocessing::IDENTITY };
+/// # let trained = formats::example(preprocessing);
 /// # let ranges = ActivationRanges { input_scale: 0.01, input_min: -300, input_max: 300, code_max: 4.0 };
 /// # let file = AlignedBytes::from_slice(&formats::write_integer(&trained, &ranges).unwrap().bytes);
 /// # let bytes: &[u8] = &file;
@@ -132,7 +117,8 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
 
     /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged, for as many iterations as `settings`
     /// allow, or until `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last
-    /// iterate, or the start if its energy, `½ zᵀĜz − (ĉ − θ)ᵀz`, is lower.
+    /// iterate, or the start if its energy, `½ zᵀĜz − ĉᵀz + θ‖z‖₁`, is lower. A model whose codes are non-negative starts at 0 in place
+    /// of a negative component.
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the start, and for each iteration `b·l`, where
     /// `b` is the number of components that changed (FISTA: or of active ones if that is smaller); of coordinate descent also `b` divisions.
@@ -280,17 +266,19 @@ impl<'a> IntegerView<'a> {
         super::code::pairs(self.code.entries())
     }
 
-    /// Replaces the code: components and levels, of which those that are not positive, out of the code or out of order are left out, and
-    /// those beyond the largest level cut to it.
+    /// Replaces the code: components and levels, of which those that are 0, out of the code or out of order are left out, and
+    /// those beyond the largest or smallest level of the model's codes cut to it.
     pub fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
         let code_dim = self.file.spec.code_dim;
         let limit = self.file.spec.activations.code_limit();
+        let least = refine::least_level(self.file.spec.codes, limit);
         let mut code = self.code.list();
         code.clear();
         let mut next = 0;
         for (index, level) in levels {
-            if index >= next && index < code_dim && level > 0 {
-                code.push(usize::from(index), level.min(limit));
+            let level = level.min(limit).max(least);
+            if index >= next && index < code_dim && level != 0 {
+                code.push(usize::from(index), level);
                 next = index.saturating_add(1);
             }
         }
@@ -341,23 +329,7 @@ impl<'a> IntegerView<'a> {
     /// ```
     /// use sparsecode_runtime::{IntegerView, formats::IntegerFile};
     /// # use sparsecode_runtime::formats::{self, *};
-    /// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-    /// # let trained = OwnedModel {
-    /// #     spec: OwnedSpec {
-    /// #         variant: Variant::Sdl,
-    /// #         input_shape: InputShape::window(8),
-    /// #         code_dim: 4,
-    /// #         hidden_dim: 0,
-    /// #         lista_iterations: Some(1),
-    /// #         lambda: 0.01,
-    /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
-    /// #         peak: 1.0,
-    /// #         input: InputFacts::default(),
-    /// #         provenance: OwnedProvenance::default(),
-    /// #     },
-    /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-    /// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-    /// # };
+    /// # let trained = formats::example(Preprocessing::IDENTITY);
     /// # let ranges = ActivationRanges { input_scale: 0.01, input_min: -300, input_max: 300, code_max: 4.0 };
     /// # let bytes = AlignedBytes::from_slice(&formats::write_integer(&trained, &ranges).unwrap().bytes);
     ///

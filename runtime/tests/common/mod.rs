@@ -6,7 +6,7 @@
 pub(crate) mod exact;
 
 use sparsecode_formats::{
-    AlignedBytes, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
+    AlignedBytes, CodeSign, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
     OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
     write,
 };
@@ -60,6 +60,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> OwnedModel {
             code_dim: code as u16,
             hidden_dim: hidden as u16,
             lista_iterations: lista,
+            codes: CodeSign::NonNegative,
             lambda: 0.01,
             preprocessing: Preprocessing {
                 mean: 0.4,

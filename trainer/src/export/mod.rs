@@ -14,9 +14,9 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use sparsecode_formats::{
-    ActivationRanges, Activations, IntegerWritten, OwnedDecoder, OwnedEncoder, OwnedModel,
-    OwnedProvenance, OwnedSpec, SpecError, WeightType, WriteError, Written, write_integer_as,
-    write_with_report,
+    ActivationRanges, Activations, CodeSign, IntegerWritten, OwnedDecoder, OwnedEncoder,
+    OwnedModel, OwnedProvenance, OwnedSpec, SpecError, WeightType, WriteError, Written,
+    write_integer_as, write_with_report,
 };
 
 use crate::config::{Config, ConfigError};
@@ -189,6 +189,7 @@ impl TrainedRun {
                 .encoder
                 .as_ref()
                 .map(|e| u8::try_from(e.iterations).unwrap_or(u8::MAX)),
+            codes: CodeSign::NonNegative,
             lambda: self.config.inference.lambda as f32,
             preprocessing,
             peak: self.facts.peak,

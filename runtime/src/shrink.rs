@@ -1,0 +1,145 @@
+//! Shrinkage: what a proximal step of `λ‖z‖₁` leaves of a component, in `f32` and in integers.
+//!
+//! A model's [`CodeSign`](sparsecode_formats::CodeSign) chooses it: `max(z − t, 0)` where codes are
+//! non-negative (`SIGNED` is `false`), `sign(z)·max(|z| − t, 0)` where they have either sign. It is a
+//! parameter of the functions, so that the loops over components ask for it once and not each time.
+
+use sparsecode_formats::IntegerRefiner;
+
+use crate::kernels::integer::Threshold;
+
+/// The shrunken value of a component `z`, of which `less` is `z − t` and `more` is `z + t`, `t ≥ 0`.
+///
+/// Handed both because callers have the threshold in sums of their own. NaN becomes 0, so that a
+/// code never contains one.
+#[inline(always)]
+pub(crate) fn shrink<const SIGNED: bool>(less: f32, more: f32) -> f32 {
+    if less > 0.0 {
+        less
+    } else if SIGNED && more < 0.0 {
+        more
+    } else {
+        0.0
+    }
+}
+
+/// From a point of integer FISTA to the next level of its component: shrunken by the threshold, and
+/// rounded to the nearest level, halves away from 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Proximal {
+    round: Threshold,
+    /// In points, not negative.
+    threshold: i32,
+    /// A point of a smaller magnitude becomes 0; above 0.
+    pub(crate) least: i32,
+}
+
+impl Proximal {
+    #[inline(always)]
+    pub(crate) fn new(refiner: &IntegerRefiner<'_>, threshold: i32) -> Self {
+        let round = Threshold::new(refiner.point_fraction);
+        Self {
+            round,
+            threshold,
+            least: threshold.saturating_add(round.least()),
+        }
+    }
+
+    /// Whether a component that is 0 stays 0 at this point.
+    #[inline(always)]
+    pub(crate) const fn is_idle<const SIGNED: bool>(&self, point: i32) -> bool {
+        point < self.least && (!SIGNED || point > self.least.wrapping_neg())
+    }
+
+    #[inline(always)]
+    pub(crate) fn level<const SIGNED: bool>(&self, point: i32) -> i16 {
+        let level = self.magnitude(point);
+        if SIGNED && level == 0 {
+            self.magnitude(point.saturating_neg()).wrapping_neg()
+        } else {
+            level
+        }
+    }
+
+    #[inline(always)]
+    fn magnitude(&self, point: i32) -> i16 {
+        let level = self.round.level(point.saturating_sub(self.threshold));
+        level.unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sparsecode_formats::{Blocks, Rescales};
+
+    use super::*;
+
+    /// `argmin ½(z − x)² + t|z|`, of either sign or not negative, in `f64`.
+    fn exact(x: f64, t: f64, signed: bool) -> f64 {
+        if x < 0.0 {
+            if signed { -exact(-x, t, signed) } else { 0.0 }
+        } else {
+            (x - t).max(0.0)
+        }
+    }
+
+    fn shrunken<const SIGNED: bool>(x: f32, t: f32) -> f32 {
+        shrink::<SIGNED>(x - t, x + t)
+    }
+
+    fn proximal(point_fraction: u8, threshold: i32) -> Proximal {
+        let rescales = Rescales {
+            multipliers: &[],
+            shift: 1,
+        };
+        let refiner = IntegerRefiner {
+            gram: Blocks::new(0, 0, &[]).unwrap(),
+            gram_fraction: point_fraction,
+            point_fraction,
+            correlation: rescales,
+            bias: &[],
+            threshold,
+        };
+        Proximal::new(&refiner, threshold)
+    }
+
+    proptest! {
+        #[test]
+        fn floats_are_shrunken(x in -4.0_f32..4.0, t in prop_oneof![Just(0.0), 0.0_f32..3.0]) {
+            for (found, signed) in [(shrunken::<true>(x, t), true), (shrunken::<false>(x, t), false)] {
+                let expected = exact(x.into(), t.into(), signed);
+                let error = (f64::from(found) - expected).abs();
+                prop_assert!(error <= f64::from(x.abs() + t) * 2_f64.powi(-24), "{found} for {expected}");
+            }
+            prop_assert_eq!(shrunken::<true>(-x, t), -shrunken::<true>(x, t));
+        }
+
+        #[test]
+        fn points_are_shrunken_and_rounded(
+            point in prop_oneof![any::<i32>(), -9000..9000_i32, Just(i32::MIN), Just(i32::MAX)],
+            threshold in prop_oneof![0..5000_i32, 0..=i32::MAX],
+            fraction in 1..=13_u8,
+        ) {
+            let prox = proximal(fraction, threshold);
+            let unit = f64::from(1 << fraction);
+            let rounded = |x: f64| (x.abs() / unit + 0.5).floor().min(32767.0).copysign(x);
+            let expected = |signed| rounded(exact(point.into(), threshold.into(), signed));
+            // -2³¹ is taken for -(2³¹ - 1).
+            let near = |level: i16, exact: f64| {
+                let slack = if point == i32::MIN { 1.0 } else { 0.0 };
+                (f64::from(level) - exact).abs() <= slack
+            };
+            prop_assert!(near(prox.level::<true>(point), expected(true)));
+            prop_assert_eq!(f64::from(prox.level::<false>(point)), expected(false));
+            prop_assert_eq!(prox.is_idle::<true>(point), prox.level::<true>(point) == 0);
+            prop_assert_eq!(prox.is_idle::<false>(point), prox.level::<false>(point) == 0);
+        }
+    }
+
+    #[test]
+    fn nan_is_zero() {
+        assert_eq!(shrink::<true>(f32::NAN, f32::NAN), 0.0);
+        assert_eq!(shrink::<false>(f32::NAN, f32::NAN), 0.0);
+    }
+}
