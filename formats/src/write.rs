@@ -17,11 +17,11 @@ use crate::checksum::crc32;
 use crate::error::SpecError;
 use crate::input::InputFacts;
 use crate::integer::Overflow;
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
 use crate::quant::{
     OwnedMatrix, QuantError, QuantReport, atom_norm, check, lipschitz_bound, quantize,
 };
 use crate::read::{Decoder, ModelFile, NOT_FOR_FLOATS, ScaleAxis};
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
 use crate::spec::{ModelSpec, Provenance, WeightType};
 use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
@@ -510,11 +510,7 @@ mod tests {
 
     #[test]
     fn reading_back_compares_bits() {
-        let model = example_decoder(
-            InputShape::window(1),
-            Preprocessing::IDENTITY,
-            vec![1.0],
-        );
+        let model = example_decoder(InputShape::window(1), Preprocessing::IDENTITY, vec![1.0]);
         let bytes = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
         let spec = ModelFile::read(&bytes).unwrap().spec;
         let none = InputFacts::default();

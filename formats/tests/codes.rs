@@ -80,7 +80,10 @@ fn malformed_values_are_errors_that_name_the_key() {
         ] {
             let named = matches!(error, ReadError::InvalidMetadata { key: "codes", .. });
             assert!(named, "{value}: {error:?}");
-            assert!(error.to_string().contains("non-negative, signed"), "{error}");
+            assert!(
+                error.to_string().contains("non-negative, signed"),
+                "{error}"
+            );
         }
     }
     let twice = |parts: Parts| parts.replace("\"codes\":", "\"codes\":\"signed\",\"codes\":");
@@ -92,7 +95,8 @@ fn malformed_values_are_errors_that_name_the_key() {
 #[test]
 fn an_encoder_has_no_signed_codes() {
     let mut model = small(Variant::Vdl, false);
-    let says_so = |error: String| assert!(error.contains("codes: expected non-negative"), "{error}");
+    let says_so =
+        |error: String| assert!(error.contains("codes: expected non-negative"), "{error}");
     let parts = float_parts(&model).metadata("codes", "signed");
     says_so(ModelFile::read(&parts.bytes()).unwrap_err().to_string());
     let parts = integer_parts(&model).metadata("codes", "signed");
@@ -158,8 +162,14 @@ fn the_proof_counts_both_signs() {
         });
         parts.bytes()
     };
-    IntegerFile::read(&poked("non-negative")).unwrap().prove().unwrap();
-    let overflow = IntegerFile::read(&poked("signed")).unwrap().prove().unwrap_err();
+    IntegerFile::read(&poked("non-negative"))
+        .unwrap()
+        .prove()
+        .unwrap();
+    let overflow = IntegerFile::read(&poked("signed"))
+        .unwrap()
+        .prove()
+        .unwrap_err();
     assert_eq!(overflow.tensor, "refiner.gram");
     assert_eq!(overflow.bound, 2 * up * scale * i64::from(CODE_LIMIT));
 }

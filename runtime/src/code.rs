@@ -2,7 +2,7 @@
 
 use sparsecode_formats::CodeSign;
 
-use crate::kernels::portable;
+use crate::kernels::float::portable;
 
 /// Why a code could not be built from given components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +204,7 @@ pub(crate) fn take_dense<const SIGNED: bool, C: CodeBuffer + ?Sized>(code: &mut 
     code.clear();
     let capacity = code.capacity();
     #[cfg(target_arch = "x86_64")]
-    if !SIGNED && append_positive(code, dense.get(..capacity).unwrap_or(dense)) {
+    if append_active::<SIGNED, _>(code, dense.get(..capacity).unwrap_or(dense)) {
         return;
     }
     for (index, &value) in (0..=u16::MAX).zip(dense).take(capacity) {
@@ -214,14 +214,14 @@ pub(crate) fn take_dense<const SIGNED: bool, C: CodeBuffer + ?Sized>(code: &mut 
     }
 }
 
-/// Appends the components of `dense` that are greater than 0 to an empty code. `false` if nothing was done.
+/// [`take_dense`] for an empty code. `false` if nothing was done.
 #[cfg(target_arch = "x86_64")]
-fn append_positive<C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
-    use crate::kernels::x86::{PART, Positive, positive};
-    let mut found = Positive::EMPTY;
+fn append_active<const SIGNED: bool, C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
+    use crate::kernels::float::x86::{Active, PART, active};
+    let mut found = Active::EMPTY;
     let firsts = (0..=u16::MAX).step_by(PART);
     for (first, part) in firsts.zip(dense.chunks(PART)) {
-        if !positive(part, first, &mut found) {
+        if !active::<SIGNED>(part, first, &mut found) {
             return false;
         }
         code.append_all(found.indices(), found.values());

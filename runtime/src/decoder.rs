@@ -2,7 +2,7 @@
 
 use sparsecode_formats::Decoder;
 
-use crate::kernels::{self, portable};
+use crate::kernels::float::{self as kernels, portable};
 
 /// The non-zero elements of a dense vector with their indices, ascending.
 pub(crate) fn non_zero(dense: &[f32]) -> impl Iterator<Item = (usize, f32)> + '_ {

@@ -6,7 +6,7 @@
 use sparsecode_formats::Encoder;
 
 use crate::code::{CodeBuffer, take_dense};
-use crate::kernels;
+use crate::kernels::float as kernels;
 use crate::workspace::Scratch;
 
 /// Writes the code of `input` after `iterations` steps. All slices have the dimensions of the encoder.

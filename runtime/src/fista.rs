@@ -21,7 +21,7 @@ use sparsecode_formats::{CodeSign, Decoder, ModelSpec};
 
 use crate::code::{CodeBuffer, take_dense};
 use crate::decoder::{self, non_zero};
-use crate::kernels::portable;
+use crate::kernels::float::portable;
 use crate::quality::mean_square;
 use crate::shrink::shrink;
 use crate::workspace::Scratch;

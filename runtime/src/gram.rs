@@ -8,7 +8,7 @@ use sparsecode_formats::{CodeSign, Decoder, MatrixRef};
 use crate::code::{CodeBuffer, SparseCode};
 use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
 use crate::integer::Method;
-use crate::kernels::{self, portable};
+use crate::kernels::float::{self as kernels, portable};
 use crate::model::Model;
 use crate::quality::mean_square;
 use crate::shrink::shrink;

@@ -2,7 +2,7 @@
 
 use sparsecode_formats::{Contrast, Preprocessing};
 
-use crate::kernels::portable;
+use crate::kernels::float::portable;
 
 /// What [`preprocess`](crate::Model::preprocess) did to one patch, which [`restore`](crate::Model::restore) undoes.
 #[derive(Clone, Copy, Debug, PartialEq)]

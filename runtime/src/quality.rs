@@ -1,6 +1,6 @@
 //! How close two patches are: for logs and tests on the device.
 
-use crate::kernels::portable;
+use crate::kernels::float::portable;
 
 /// Mean squared error between two patches, `(1/d)·‖a − b‖²`; 0 for empty ones. The shorter length counts.
 ///

@@ -130,7 +130,7 @@ impl<'a> ModelView<'a> {
         let mut index = 0_usize;
         for inputs in inputs.chunks(BATCH.saturating_mul(input_dim).max(1)) {
             let count = inputs.chunks_exact(input_dim.max(1)).len();
-            kernels::multiply_dense_each(&encoder.input, inputs, &mut batch);
+            kernels::float::multiply_dense_each(&encoder.input, inputs, &mut batch);
             for drive in batch.chunks_exact_mut(code_dim.max(1)).take(count) {
                 let point = self.scratch(code, workspace)?.point;
                 encoder::infer(encoder, iterations, code, drive, point);

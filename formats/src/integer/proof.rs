@@ -175,7 +175,13 @@ fn columns<T: Packed>(
         }
         for (lane, (up, down)) in up.into_iter().zip(down).enumerate() {
             let limit = i64::from(i32::MAX);
-            check(reach(codes, up, down), limit, tensor, block * LANES + lane, false)?;
+            check(
+                reach(codes, up, down),
+                limit,
+                tensor,
+                block * LANES + lane,
+                false,
+            )?;
         }
     }
     Ok(())

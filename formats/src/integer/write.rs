@@ -421,8 +421,9 @@ impl Plan {
             let sum = |row: &[f64], sign: f64| -> i64 {
                 row.iter().map(|g| (sign * g).max(0.0) as i64).sum()
             };
-            let reach =
-                |row: &[f64]| reach(self.codes, sum(row, 1.0), sum(row, -1.0)) * i64::from(CODE_LIMIT);
+            let reach = |row: &[f64]| {
+                reach(self.codes, sum(row, 1.0), sum(row, -1.0)) * i64::from(CODE_LIMIT)
+            };
             let fits = levels.iter().all(|g| g.abs() <= f64::from(i16::MAX))
                 && levels
                     .chunks(codes)

@@ -347,7 +347,9 @@ struct Buffer<'c> {
 impl Buffer<'_> {
     /// Takes over a code that is in the arrays already.
     fn keep(&mut self, active: u16, codes: CodeSign) -> Result<(), Status> {
-        self.active = components(self.indices, self.values, active, codes)?.0.len();
+        self.active = components(self.indices, self.values, active, codes)?
+            .0
+            .len();
         Ok(())
     }
 }

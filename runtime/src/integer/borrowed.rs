@@ -23,7 +23,9 @@ pub(crate) const fn component(entry: Entry) -> (u16, i16) {
 /// Whether entries are a code of a model: indices ascend below its dimension, and levels are not 0,
 /// nor negative unless its codes are signed.
 pub(crate) fn is_code(entries: &[Entry], spec: &IntegerSpec) -> bool {
-    let IntegerSpec { code_dim, codes, .. } = *spec;
+    let IntegerSpec {
+        code_dim, codes, ..
+    } = *spec;
     let mut least = 0;
     entries.iter().all(|found| {
         let (index, level) = component(*found);

@@ -497,8 +497,7 @@ impl State<'_> {
         threshold: i32,
     ) -> Step {
         #[cfg(sparsecode_host)]
-        if !SIGNED
-            && let Some(step) = self.step_by_kernel(refiner, correlation, momentum, threshold)
+        if let Some(step) = self.step_by_kernel::<SIGNED>(refiner, correlation, momentum, threshold)
         {
             return step;
         }
@@ -519,7 +518,7 @@ impl State<'_> {
 
     /// [`step`](Self::step) by a kernel; `None` if there is none.
     #[cfg(sparsecode_host)]
-    fn step_by_kernel(
+    fn step_by_kernel<const SIGNED: bool>(
         &mut self,
         refiner: &IntegerRefiner<'_>,
         correlation: &[i32],
@@ -528,14 +527,14 @@ impl State<'_> {
     ) -> Option<Step> {
         let prox = Proximal::new(refiner, threshold);
         let mut step = Step::none();
-        let done = kernels::gradient_steps(
+        let done = kernels::gradient_steps::<SIGNED>(
             gradient_step(refiner, momentum),
             prox.least,
             self.iterate,
             (self.product, correlation),
             self.previous,
             &mut |index, next, z| {
-                step.take::<false>(index, prox.level::<false>(next), z, self.entries);
+                step.take::<SIGNED>(index, prox.level::<SIGNED>(next), z, self.entries);
             },
         );
         done.then_some(step)
@@ -553,7 +552,11 @@ impl State<'_> {
             // Most are 0.
             if z != 0 {
                 let (z, product) = (i64::from(z), i64::from(product));
-                let threshold = if z < 0 { threshold.wrapping_neg() } else { threshold };
+                let threshold = if z < 0 {
+                    threshold.wrapping_neg()
+                } else {
+                    threshold
+                };
                 let slope = i64::from(correlation).wrapping_sub(threshold.into());
                 energy.square = energy.square.wrapping_add(z.wrapping_mul(product));
                 energy.linear = energy.linear.wrapping_add(z.wrapping_mul(slope));

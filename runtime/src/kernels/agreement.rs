@@ -7,8 +7,8 @@ use sparsecode_formats::{
     Blocks, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
 };
 
+use super::float::{self, portable};
 use super::integer::{self, Entry, GradientStep, High, Threshold, saturate};
-use super::portable;
 
 /// What `run` gives with every implementation, the portable one first where there is a choice.
 fn everywhere<T>(run: impl Fn() -> T) -> Vec<T> {
@@ -77,7 +77,7 @@ fn check_float(
     let expected: Vec<f32> = (0..rows).map(row).collect();
     for found in everywhere(|| {
         let mut found = Vec::new();
-        super::dot_scaled_rows(&matrix, x, &mut |index, sum| {
+        float::dot_scaled_rows(&matrix, x, &mut |index, sum| {
             assert_eq!(index, found.len());
             found.push(sum);
         });
@@ -92,7 +92,7 @@ fn check_float(
     };
     for found in everywhere(|| {
         let mut found = std::vec![7.0; rows];
-        super::multiply_dense(&matrix, x, &mut found);
+        float::multiply_dense(&matrix, x, &mut found);
         found
     }) {
         prop_assert_eq!(bits(&found), bits(&expected));
@@ -117,7 +117,7 @@ fn check_sparse(
         let mut entries = (0..rows)
             .zip(z.iter().copied())
             .filter(|entry| entry.1 != 0.0);
-        super::multiply_sparse(&matrix, &mut entries, &mut sum);
+        float::multiply_sparse(&matrix, &mut entries, &mut sum);
         bits(&sum)
     });
     for result in &results {
@@ -159,6 +159,50 @@ fn sums_of<T: Packed>(
         all.extend(sums);
     }
     all
+}
+
+/// Every implementation passes over the same components: terms are a level, of `Ĝz`, of `ĉ`, and the
+/// step before.
+fn check_gradient_steps<const SIGNED: bool>(
+    step: GradientStep,
+    least: i32,
+    terms: &[(i16, i32, i32, i32)],
+) -> Result<(), TestCaseError> {
+    let mut before: Vec<i32> = terms.iter().map(|one| one.3).collect();
+    let mut expected = Vec::new();
+    for (k, (&(z, product, correlation, _), before)) in terms.iter().zip(&mut before).enumerate() {
+        let next = step.apply(z.into(), product, correlation, before);
+        if z != 0 || next >= least || (SIGNED && next <= -least) {
+            expected.push((k, next, z));
+        }
+    }
+    let product: Vec<i32> = terms.iter().map(|one| one.1).collect();
+    let correlation: Vec<i32> = terms.iter().map(|one| one.2).collect();
+    for (found, previous, code) in everywhere(|| {
+        let mut code: Vec<i16> = terms.iter().map(|one| one.0).collect();
+        let mut previous: Vec<i32> = terms.iter().map(|one| one.3).collect();
+        let mut found = Vec::new();
+        let done = integer::gradient_steps::<SIGNED>(
+            step,
+            least,
+            &mut code,
+            (&product, &correlation),
+            &mut previous,
+            &mut |k, next, z: &mut i16| {
+                found.push((k, next, *z));
+                *z = i16::MIN;
+            },
+        );
+        done.then_some((found, previous, code))
+    })
+    .into_iter()
+    .flatten()
+    {
+        prop_assert!(found.iter().all(|(k, ..)| code[*k] == i16::MIN));
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(&previous, &before);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -216,14 +260,14 @@ proptest! {
         let x: Vec<f32> = (0..patches * cols).map(|i| seed[place(i * 3 + 7)].0).collect();
         for found in everywhere(|| {
             let mut all = std::vec![f32::NAN; rows * patches];
-            super::multiply_dense_each(&matrix, &x, &mut all);
+            float::multiply_dense_each(&matrix, &x, &mut all);
             let mut alone = all.clone();
             for (x, products) in x.chunks(cols).zip(alone.chunks_mut(rows)) {
                 products.fill(f32::NAN);
-                super::multiply_dense_each(&matrix, x, products);
+                float::multiply_dense_each(&matrix, x, products);
             }
             assert_eq!(bits(&all), bits(&alone), "a product depends on the patches beside it");
-            super::multiply_dense_each(&moved, &x, &mut alone);
+            float::multiply_dense_each(&moved, &x, &mut alone);
             assert_eq!(bits(&all), bits(&alone), "a product depends on where the weights lie");
             all
         }) {
@@ -232,7 +276,8 @@ proptest! {
                     let terms = x.iter().enumerate().map(|(i, x)| f64::from(*x) * f64::from(matrix.weight(k, i).unwrap()));
                     let exact: f64 = terms.clone().sum();
                     let size: f64 = terms.map(f64::abs).sum();
-                    // Fused or not; and the scale, whose product is rounded in the weight here as well.
+                    // Fused or not; and the scale, whose product is rounded in the weight here as
+                    // well.
                     let roundings = (cols as f64 / 16.0 + 5.0).max(cols as f64 / 8.0 + 4.0) + 2.0;
                     let bound = roundings / f64::from(1 << 24) * size * 1.001;
                     prop_assert!((f64::from(*product) - exact).abs() <= bound, "{product} is not within {bound:e} of {exact}");
@@ -266,7 +311,7 @@ proptest! {
         let drive = &seed[500..500 + cols];
         let results = everywhere(|| {
             let mut output = std::vec![7.0; cols];
-            super::add_code(&matrix, &code, drive, &mut output);
+            float::add_code(&matrix, &code, drive, &mut output);
             bits(&output)
         });
         for result in &results {
@@ -293,9 +338,9 @@ proptest! {
         let x = &seed[..width];
         let results = everywhere(|| {
             let mut product = std::vec![3.0; width];
-            super::multiply_symmetric(&matrix, x, &support, &mut product);
+            float::multiply_symmetric(&matrix, x, &support, &mut product);
             for &k in &support {
-                super::add_row(&matrix, usize::from(k), x[usize::from(k)], &mut product);
+                float::add_row(&matrix, usize::from(k), x[usize::from(k)], &mut product);
             }
             bits(&product)
         });
@@ -305,17 +350,28 @@ proptest! {
     }
 
     #[test]
-    fn positive_components(dense in prop::collection::vec(
+    fn active_components(dense in prop::collection::vec(
         prop_oneof![any_float(), Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)], 0..200,
     )) {
-        use crate::code::{CodeBuffer, SparseCode};
-        let expected: Vec<(u16, u32)> = (0..150).zip(&dense).filter(|(_, x)| **x > 0.0).map(|(k, x)| (k, x.to_bits())).collect();
-        for found in everywhere(|| {
-            let mut code = SparseCode::<150>::new();
-            code.from_dense(&dense);
-            code.iter().map(|(k, x)| (k, x.to_bits())).collect::<Vec<_>>()
-        }) {
-            prop_assert_eq!(&found, &expected);
+        use crate::code::{CodeBuffer, SparseCode, take_dense};
+        for signed in [false, true] {
+            let is_active = |x: f32| x > 0.0 || (signed && x < 0.0);
+            let expected: Vec<(u16, u32)> = (0..150)
+                .zip(&dense)
+                .filter(|(_, x)| is_active(**x))
+                .map(|(k, x)| (k, x.to_bits()))
+                .collect();
+            for found in everywhere(|| {
+                let mut code = SparseCode::<150>::new();
+                if signed {
+                    code.from_dense(&dense);
+                } else {
+                    take_dense::<false, _>(&mut code, &dense);
+                }
+                code.iter().map(|(k, x)| (k, x.to_bits())).collect::<Vec<_>>()
+            }) {
+                prop_assert_eq!(&found, &expected);
+            }
         }
     }
 
@@ -430,7 +486,8 @@ proptest! {
                 prop_assert_eq!(*found, expected.wrapping_add(i32::MAX));
             }
         }
-        // An entry whose row is not there is left out by the portable kernel; the others do not touch it.
+        // An entry whose row is not there is left out by the portable kernel; the others do not
+        // touch it.
         let beyond = [Entry::new::<i16>(rows, 5)];
         for found in everywhere(|| {
             let mut found = std::vec![1; cols];
@@ -530,40 +587,15 @@ proptest! {
     #[test]
     fn gradient_steps(
         terms in prop::collection::vec(
-            (prop_oneof![Just(0), 0..=i16::MAX], any::<i32>(), -(1 << 30)..1 << 30, any::<i32>()), 0..80,
+            (prop_oneof![Just(0), -i16::MAX..=i16::MAX], any::<i32>(), -(1 << 30)..1 << 30, any::<i32>()), 0..80,
         ),
         point in 1..=13_u32,
         finer in 0..=23_u32,
         momentum in 0..=i32::MAX,
-        least in 1..=i32::MAX,
+        least in prop_oneof![1..=i32::MAX, 1..=1_i32 << 20],
     ) {
         let step = GradientStep { point, finer, momentum };
-        let mut before: Vec<i32> = terms.iter().map(|one| one.3).collect();
-        let mut expected = Vec::new();
-        for (k, (&(z, product, correlation, _), before)) in terms.iter().zip(&mut before).enumerate() {
-            let next = step.apply(z.into(), product, correlation, before);
-            if z != 0 || next >= least {
-                expected.push((k, next, z));
-            }
-        }
-        let product: Vec<i32> = terms.iter().map(|one| one.1).collect();
-        let correlation: Vec<i32> = terms.iter().map(|one| one.2).collect();
-        for (found, previous, code) in everywhere(|| {
-            let mut code: Vec<i16> = terms.iter().map(|one| one.0).collect();
-            let mut previous: Vec<i32> = terms.iter().map(|one| one.3).collect();
-            let mut found = Vec::new();
-            let done = integer::gradient_steps(
-                step, least, &mut code, (&product, &correlation), &mut previous,
-                &mut |k, next, z: &mut i16| {
-                    found.push((k, next, *z));
-                    *z = -1;
-                },
-            );
-            done.then_some((found, previous, code))
-        }).into_iter().flatten() {
-            prop_assert!(found.iter().all(|(k, ..)| code[*k] == -1));
-            prop_assert_eq!(&found, &expected);
-            prop_assert_eq!(&previous, &before);
-        }
+        check_gradient_steps::<false>(step, least, &terms)?;
+        check_gradient_steps::<true>(step, least, &terms)?;
     }
 }

@@ -46,8 +46,9 @@ impl fmt::Display for KernelMismatch {
 
 impl core::error::Error for KernelMismatch {}
 
-/// Compares the kernels of integer models that this build has for the processor with the portable ones, bit for bit, on made-up numbers of
-/// every size, in matrices of up to 40 × 40: for a self-test at power-up, or for a new core. The same rounds take the same numbers.
+/// Compares the kernels of integer models that this build has for the processor with the portable
+/// ones, bit for bit, on made-up numbers of every size, in matrices of up to 40 × 40: for a
+/// self-test at power-up, or for a new core. The same rounds take the same numbers.
 ///
 /// Cost: about 60 000 instructions a round on a Cortex-M55; 9 KB of stack.
 ///

@@ -6,9 +6,9 @@
 pub(crate) mod exact;
 
 use sparsecode_formats::{
-    AlignedBytes, CodeSign, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
-    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
-    write,
+    AlignedBytes, CodeSign, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile,
+    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+    WeightType, write,
 };
 
 /// Numbers that depend on the seed alone (SplitMix64).

@@ -1,7 +1,8 @@
 //! Products of integer matrices in blocks of eight columns, exact in 32 bits.
 //!
-//! Sums wrap, so that their order does not matter: every implementation gives the bits of [`portable`]. That they never have to wrap
-//! is proved when a file is written ([`IntegerFile::prove`](sparsecode_formats::IntegerFile::prove)).
+//! Sums wrap, so that their order does not matter: every implementation gives the bits of
+//! [`portable`]. That they never have to wrap is proved when a file is written
+//! ([`IntegerFile::prove`](sparsecode_formats::IntegerFile::prove)).
 //!
 //! As in [`kernels`](super), nothing here is generic or inlined.
 
@@ -9,6 +10,7 @@
 mod aarch64;
 #[cfg(sparsecode_dsp)]
 mod cortex_m;
+mod entry;
 #[cfg(sparsecode_mve)]
 mod helium;
 pub(crate) mod portable;
@@ -28,54 +30,8 @@ use x86 as host;
 
 use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks};
 
+pub(crate) use entry::Entry;
 pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
-
-/// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of its row within a block, in bytes;
-/// in the lower half its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub(crate) struct Entry(u32);
-
-impl Entry {
-    pub(crate) const ZERO: Self = Self(0);
-
-    /// For row `index` (at most 4095) of a matrix of `T`.
-    #[inline(always)]
-    pub(crate) const fn new<T>(index: usize, value: i16) -> Self {
-        let offset = index.wrapping_mul(LANES).wrapping_mul(size_of::<T>());
-        Self((offset as u32) << 16 | value.cast_unsigned() as u32)
-    }
-
-    /// The row in a matrix of `T`.
-    #[inline(always)]
-    pub(crate) const fn index<T>(self) -> usize {
-        self.0 as usize >> const { 16 + (LANES * size_of::<T>()).trailing_zeros() }
-    }
-
-    /// Where the row starts in a block, in bytes.
-    #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_host))]
-    #[inline(always)]
-    const fn offset(self) -> usize {
-        self.0 as usize >> 16
-    }
-
-    /// The component.
-    #[inline(always)]
-    pub(crate) const fn value(self) -> i16 {
-        (self.0 as u16).cast_signed()
-    }
-}
-
-/// Whether every entry's row lies within each block of a matrix.
-#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
-#[inline(always)]
-fn lie_within<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
-    let row = const { LANES * size_of::<T>() };
-    let length = matrix.rows().wrapping_mul(row);
-    entries
-        .iter()
-        .all(|entry| entry.offset().wrapping_add(row) <= length)
-}
 
 /// Raises levels to `least`, and cuts them to `most`.
 #[inline(never)]
@@ -86,7 +42,8 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
     portable::clamp(levels, least, most);
 }
 
-/// `sums[k] = row_k · x` for a vector as long as a row. Blocks whose eight inputs are 0 are not read.
+/// `sums[k] = row_k · x` for a vector as long as a row. Blocks whose eight inputs are 0 are not
+/// read.
 ///
 /// Cost: `8 · rows` multiply-adds for each other block.
 #[inline(never)]
@@ -142,7 +99,8 @@ fn dot_blocks<'x, T: Packed>(
     }
 }
 
-/// [`dot_rows`] for each of several vectors, one after the other in `patches`; `sums` holds as many numbers for each as there are rows.
+/// [`dot_rows`] for each of several vectors, one after the other in `patches`; `sums` holds as many
+/// numbers for each as there are rows.
 #[cfg(feature = "std")]
 #[inline(never)]
 pub(crate) fn dot_rows_of_each(matrix: &WeightBlocks<'_>, patches: &[i16], sums: &mut [i32]) {
@@ -264,10 +222,12 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
     portable::rescale(by, bias, sums, output);
 }
 
-// What follows is the whole of a loop that callers write out, for processors that do more than one component at a time. `None`, or
-// `false`, where there is nothing faster than the caller's loop; then nothing was done.
+// What follows is the whole of a loop that callers write out, for processors that do more than one
+// component at a time. `None`, or `false`, where there is nothing faster than the caller's loop;
+// then nothing was done.
 
-/// Fills `list` with the levels of `drive` that are not 0, for a matrix of 8-bit numbers, and says how many there are.
+/// Fills `list` with the levels of `drive` that are not 0, for a matrix of 8-bit numbers, and says
+/// how many there are.
 #[inline(always)]
 pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
     #[cfg(sparsecode_mve)]
@@ -322,11 +282,12 @@ pub(crate) fn add_rescaled_rows(
     false
 }
 
-/// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or whose step is not below `least`, which
-/// is above 0, in ascending order.
+/// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or
+/// whose step is not below `least`, which is above 0, or, with `SIGNED`, not above `-least`; in
+/// ascending order.
 #[cfg(any(sparsecode_host, test))]
 #[inline(always)]
-pub(crate) fn gradient_steps(
+pub(crate) fn gradient_steps<const SIGNED: bool>(
     step: GradientStep,
     least: i32,
     code: &mut [i16],
@@ -335,7 +296,14 @@ pub(crate) fn gradient_steps(
     each: &mut impl FnMut(usize, i32, &mut i16),
 ) -> bool {
     #[cfg(sparsecode_host)]
-    return host::gradient_steps(step, least, code, (product, correlation), previous, each);
+    return host::gradient_steps::<SIGNED>(
+        step,
+        least,
+        code,
+        (product, correlation),
+        previous,
+        each,
+    );
     #[cfg(not(sparsecode_host))]
     {
         let _ = (step, least, code, product, correlation, previous, each);

@@ -2,8 +2,9 @@
 
 use sparsecode_formats::CODE_LIMIT;
 
-/// [`Rescale`](sparsecode_formats::Rescale) with a shift of 33 or more: only the upper half of the product counts, because rounding
-/// down twice is rounding down once, and the limit is out of reach.
+/// [`Rescale`](sparsecode_formats::Rescale) with a shift of 33 or more: only the upper half of the
+/// product counts, because rounding down twice is rounding down once, and the limit is out of
+/// reach.
 #[derive(Clone, Copy)]
 pub(crate) struct High {
     pub(super) half: i32,
@@ -78,8 +79,8 @@ pub(crate) struct GradientStep {
 }
 
 impl GradientStep {
-    /// The step of the momentum point, for a component of the code, of `Ĝz`, and of `ĉ`; `previous` is the gradient step before, and
-    /// becomes this one.
+    /// The step of the momentum point, for a component of the code, of `Ĝz`, and of `ĉ`; `previous`
+    /// is the gradient step before, and becomes this one.
     #[inline(always)]
     pub(crate) fn apply(
         self,
@@ -88,7 +89,8 @@ impl GradientStep {
         correlation: i32,
         previous: &mut i32,
     ) -> i32 {
-        // Below 2²⁸ + 2³⁰ before the product, which is cut off at 31 bits: bits that a file's proof leaves unused.
+        // Below 2²⁸ + 2³⁰ before the product, which is cut off at 31 bits: bits that a file's proof
+        // leaves unused.
         let gradient_step = (code << self.point)
             .wrapping_add(correlation)
             .saturating_sub(product >> self.finer);

@@ -1,6 +1,5 @@
-//! The kernels for Cortex-M with Helium (M55, M85): eight 16-bit or four 32-bit products an instruction.
-//!
-//! Loads widen 8-bit weights as they come. Sums of a row stay in core registers; sums of columns in vectors.
+//! Products with the entries of a sparse vector, and what is done to their sums at once. Sums of
+//! columns stay in vectors.
 
 #![allow(unsafe_code)]
 
@@ -8,47 +7,12 @@ use core::arch::naked_asm;
 
 use sparsecode_formats::{Blocks, LANES, Rescale, Rescales};
 
-use super::{Entry, High, Threshold, lie_within};
+use super::elementwise::{list_levels_mve, rescale_mve};
+use crate::kernels::integer::entry::{Entry, lie_within};
+use crate::kernels::integer::rounding::{High, Threshold};
 
-/// See [`portable::clamp`](super::portable::clamp): eight at a time.
-#[inline(always)]
-pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
-    // SAFETY: the pointer and the length are the slice's.
-    unsafe { clamp_mve(levels.as_mut_ptr(), levels.len(), least.into(), most.into()) }
-}
-
-/// Zeros: 2 instructions for four, where the library's `memclr` takes 12.
-#[inline(always)]
-pub(crate) fn clear(sums: &mut [i32]) {
-    // SAFETY: the pointer and the length are the slice's.
-    unsafe { clear_mve(sums.as_mut_ptr(), sums.len()) }
-}
-
-/// See [`dot_rows`](super::dot_rows). `false` if the matrix is nothing for it, and nothing was done.
-#[inline(always)]
-pub(crate) fn dot_rows(
-    matrix: &Blocks<'_, i8>,
-    eights: &[[i16; LANES]],
-    last: Option<&[i16; LANES]>,
-    sums: &mut [i32],
-) -> bool {
-    let count = eights.len().wrapping_add(usize::from(last.is_some()));
-    if matrix.rows() > sums.len() || matrix.count() < count {
-        return false;
-    }
-    let (blocks, rows) = (matrix.values().as_ptr(), matrix.rows());
-    let sums = sums.as_mut_ptr();
-    // SAFETY: there are as many blocks of `rows` rows as eights, and at least `rows` sums.
-    unsafe { dot_rows_mve(blocks, rows, eights.as_ptr(), eights.len(), sums) };
-    if let Some(last) = last {
-        let block = matrix.block(eights.len()).as_ptr();
-        // SAFETY: one block more.
-        unsafe { dot_rows_mve(block, rows, last, 1, sums) };
-    }
-    true
-}
-
-/// See [`add_rows`](super::add_rows). `false` if the entries are nothing for the matrix, and nothing was done.
+/// See [`add_rows`](crate::kernels::integer::add_rows). `false` if the entries are nothing for the
+/// matrix, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_rows(
     matrix: &Blocks<'_, i8>,
@@ -107,53 +71,8 @@ fn next_block(matrix: &Blocks<'_, i8>, block: usize) -> usize {
     }
 }
 
-/// See [`rescale`](super::rescale). `false` if a sum is too large for the shift, and nothing was done.
-#[inline(always)]
-pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mut [i32]) -> bool {
-    // Shifts below 33 become 33, and what they lack is added to the sums.
-    let left = 33_u8.saturating_sub(by.shift);
-    if left > 30 {
-        return false;
-    }
-    // SAFETY: the length is the slice's.
-    if left > 0
-        && unsafe { largest_mve(sums.as_ptr(), sums.len()) } >= 1 << 31_u8.wrapping_sub(left)
-    {
-        return false;
-    }
-    let count = output
-        .len()
-        .min(sums.len())
-        .min(bias.len())
-        .min(by.multipliers.len());
-    let (multipliers, left) = (by.multipliers.as_ptr(), left.into());
-    let right = High::new(by.shift.max(33)).shift;
-    let (sums, bias, output) = (sums.as_ptr(), bias.as_ptr(), output.as_mut_ptr());
-    // SAFETY: none of the four is shorter than `count`.
-    unsafe { rescale_mve(sums, multipliers, bias, output, count, left, right) };
-    true
-}
-
-/// See [`list_levels`](super::list_levels).
-#[inline(always)]
-pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry]) -> Option<u16> {
-    if drive.len() > list.len() || !drive.len().is_multiple_of(4) {
-        return None;
-    }
-    let (count, to) = (drive.len(), list.as_mut_ptr());
-    // SAFETY: the list is at least as long as the drive.
-    Some(unsafe {
-        list_levels_mve(
-            drive.as_ptr(),
-            count,
-            threshold.fraction,
-            threshold.least(),
-            to,
-        )
-    } as u16)
-}
-
-/// See [`list_next_levels`](super::list_next_levels). Sums and drives lie where the list comes to lie, which is never behind them.
+/// See [`list_next_levels`](crate::kernels::integer::list_next_levels). Sums and drives lie where
+/// the list comes to lie, which is never behind them.
 #[inline(always)]
 pub(crate) fn list_next_levels(
     matrix: &Blocks<'_, i8>,
@@ -179,7 +98,8 @@ pub(crate) fn list_next_levels(
     let sums = list.as_mut_ptr().cast::<i32>();
     let pairs = matrix.count() >> 1;
     let blocks = matrix.values().as_ptr();
-    // SAFETY: the entries lie in every block, and for each there are eight multipliers, drives, and places on the list.
+    // SAFETY: the entries lie in every block, and for each there are eight multipliers, drives, and
+    // places on the list.
     unsafe { add_rows_to_drives_mve(blocks, from, active, stride, sums, pairs, &mut to_drives) };
     if !matrix.count().is_multiple_of(2) {
         let mut last = [[0; LANES]; 2];
@@ -196,7 +116,8 @@ pub(crate) fn list_next_levels(
             rescale_mve(last[0].as_ptr(), multipliers, drive, to, LANES, 0, shift);
         }
     }
-    // SAFETY: the list is `count` long. An entry is written when the four numbers at its place have been read, or those behind it.
+    // SAFETY: the list is `count` long. An entry is written when the four numbers at its place have
+    // been read, or those behind it.
     Some(unsafe {
         list_levels_mve(
             sums,
@@ -208,7 +129,7 @@ pub(crate) fn list_next_levels(
     } as u16)
 }
 
-/// See [`add_rescaled_rows`](super::add_rescaled_rows).
+/// See [`add_rescaled_rows`](crate::kernels::integer::add_rescaled_rows).
 #[inline(always)]
 pub(crate) fn add_rescaled_rows(
     matrix: &Blocks<'_, i8>,
@@ -274,7 +195,8 @@ struct ToLevel {
     offset: i32,
 }
 
-/// See [`add_wide_rows`](super::add_wide_rows). `false` if the entries are nothing for the matrix, and nothing was done.
+/// See [`add_wide_rows`](crate::kernels::integer::add_wide_rows). `false` if the entries are
+/// nothing for the matrix, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) -> bool {
     let whole = sums.len() == matrix.count().wrapping_mul(LANES);
@@ -288,7 +210,8 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     true
 }
 
-/// See [`add_wide_row`](super::add_wide_row). `false` if the row or the sums are nothing for the matrix, and nothing was done.
+/// See [`add_wide_row`](crate::kernels::integer::add_wide_row). `false` if the row or the sums are
+/// nothing for the matrix, and nothing was done.
 #[inline(always)]
 pub(crate) fn add_wide_row(
     matrix: &Blocks<'_, i16>,
@@ -309,174 +232,8 @@ pub(crate) fn add_wide_row(
     true
 }
 
-/// 5 instructions for eight levels.
-///
-/// # Safety
-///
-/// `levels`: `count` numbers.
-#[unsafe(naked)]
-unsafe extern "C" fn clamp_mve(levels: *mut i16, count: usize, least: i32, most: i32) {
-    naked_asm!(
-        ".cpu cortex-m55",
-        "push {{r7, lr}}",
-        "vdup.16 q1, r2",
-        "vdup.16 q2, r3",
-        "wlstp.16 lr, r1, 3f",
-        "2:",
-        "vldrh.u16 q0, [r0]",
-        "vmax.s16 q0, q0, q1",
-        "vmin.s16 q0, q0, q2",
-        "vstrh.16 q0, [r0], #16",
-        "letp lr, 2b",
-        "3:",
-        "pop {{r7, pc}}",
-    )
-}
-
-/// # Safety
-///
-/// `sums`: `count` numbers.
-#[unsafe(naked)]
-unsafe extern "C" fn clear_mve(sums: *mut i32, count: usize) {
-    naked_asm!(
-        ".cpu cortex-m55",
-        "push {{r7, lr}}",
-        "vmov.i32 q0, #0",
-        "wlstp.32 lr, r1, 3f",
-        "2:",
-        "vstrw.32 q0, [r0], #16",
-        "letp lr, 2b",
-        "3:",
-        "pop {{r7, pc}}",
-    )
-}
-
-/// Eight weights of a row, from `$at`, by the inputs in `$x` into a sum; in turn through two registers.
-macro_rules! row {
-    ($sum:literal, $at:literal, $x:literal, $weights:literal) => {
-        concat!(
-            concat!("vldrb.s16 ", $weights, ", [", $at, "], #8\n"),
-            concat!("vmlava.s16 ", $sum, ", ", $x, ", ", $weights, "\n"),
-        )
-    };
-}
-
-/// Four rows of one block; `r5` walks the weights, `r7` the sums.
-macro_rules! four_rows {
-    () => {
-        concat!(
-            "ldm r7, {{r4, r8, r10, r12}}\n",
-            row!("r4", "r5", "q0", "q2"),
-            row!("r8", "r5", "q0", "q3"),
-            row!("r10", "r5", "q0", "q2"),
-            row!("r12", "r5", "q0", "q3"),
-            "stm r7!, {{r4, r8, r10, r12}}\n",
-        )
-    };
-}
-
-/// Four rows of two blocks; `r5` and `r6` walk the weights, `r7` the sums.
-macro_rules! four_rows_twice {
-    () => {
-        concat!(
-            "ldm r7, {{r4, r8, r10, r12}}\n",
-            row!("r4", "r5", "q0", "q2"),
-            row!("r4", "r6", "q1", "q3"),
-            row!("r8", "r5", "q0", "q2"),
-            row!("r8", "r6", "q1", "q3"),
-            row!("r10", "r5", "q0", "q2"),
-            row!("r10", "r6", "q1", "q3"),
-            row!("r12", "r5", "q0", "q2"),
-            row!("r12", "r6", "q1", "q3"),
-            "stm r7!, {{r4, r8, r10, r12}}\n",
-        )
-    };
-}
-
-/// Adds the products of `count` blocks to the sums: 37 instructions for 128 multiply-adds, as blocks whose inputs are not all 0 are
-/// taken two by two; 7 for every other.
-///
-/// # Safety
-///
-/// `blocks`: `count · rows · 8` bytes; `x`: `count` eights; `sums`: `rows` numbers.
-#[unsafe(naked)]
-unsafe extern "C" fn dot_rows_mve(
-    blocks: *const i8,
-    rows: usize,
-    x: *const [i16; LANES],
-    count: usize,
-    sums: *mut i32,
-) {
-    naked_asm!(
-        ".cpu cortex-m55",
-        "push {{r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}}",
-        "lsrs r9, r1, #3",
-        "and r11, r1, #7",
-        "lsls r1, r1, #3",
-        // The next block that counts.
-        "10:",
-        "movs r4, #0",
-        "11:",
-        "subs r3, #1",
-        "blo 90f",
-        "vldrh.u16 q0, [r2], #16",
-        "add r0, r0, r1",
-        "vmaxav.s16 r4, q0",
-        "cbnz r4, 20f",
-        "b 11b",
-        // And the one after it.
-        "20:",
-        "sub r5, r0, r1",
-        "ldr r7, [sp, #40]",
-        "movs r4, #0",
-        "21:",
-        "subs r3, #1",
-        "blo 40f",
-        "vldrh.u16 q1, [r2], #16",
-        "add r0, r0, r1",
-        "vmaxav.s16 r4, q1",
-        "cbnz r4, 30f",
-        "b 21b",
-        // Both.
-        "30:",
-        "sub r6, r0, r1",
-        "wls lr, r9, 32f",
-        "31:",
-        four_rows_twice!(),
-        four_rows_twice!(),
-        "le lr, 31b",
-        "32:",
-        "cmp r11, #0",
-        "beq 10b",
-        "dls lr, r11",
-        "33:",
-        "ldr r4, [r7]",
-        row!("r4", "r5", "q0", "q2"),
-        row!("r4", "r6", "q1", "q3"),
-        "str r4, [r7], #4",
-        "le lr, 33b",
-        "b 10b",
-        // The last one, alone.
-        "40:",
-        "wls lr, r9, 42f",
-        "41:",
-        four_rows!(),
-        four_rows!(),
-        "le lr, 41b",
-        "42:",
-        "wls lr, r11, 90f",
-        "43:",
-        "ldr r4, [r7]",
-        row!("r4", "r5", "q0", "q2"),
-        "str r4, [r7], #4",
-        "le lr, 43b",
-        "90:",
-        "pop {{r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}}",
-    )
-}
-
-/// The sums of 16 columns in `q0` to `q3`: 13 instructions for 16 multiply-adds. The row of every entry within the block at `r0`, and
-/// again `r3` bytes further on.
+/// The sums of 16 columns in `q0` to `q3`: 13 instructions for 16 multiply-adds. The row of every
+/// entry within the block at `r0`, and again `r3` bytes further on.
 macro_rules! sums_of_two {
     () => {
         concat!(
@@ -509,8 +266,8 @@ macro_rules! sums_of_two {
 ///
 /// # Safety
 ///
-/// The row of every one of `count` entries within `block`, and again `stride` bytes further on, and again for every pair; `sums`:
-/// 16 numbers for each pair.
+/// The row of every one of `count` entries within `block`, and again `stride` bytes further on, and
+/// again for every pair; `sums`: 16 numbers for each pair.
 #[unsafe(naked)]
 unsafe extern "C" fn add_rows_mve(
     block: *const i8,
@@ -654,128 +411,6 @@ unsafe extern "C" fn add_rescaled_rows_mve(
     )
 }
 
-/// The largest magnitude.
-///
-/// # Safety
-///
-/// `count` numbers.
-#[unsafe(naked)]
-unsafe extern "C" fn largest_mve(sums: *const i32, count: usize) -> u32 {
-    naked_asm!(
-        ".cpu cortex-m55",
-        "push {{r7, lr}}",
-        "movs r2, #0",
-        "wlstp.32 lr, r1, 3f",
-        "2:",
-        "vldrw.u32 q0, [r0], #16",
-        "vmaxav.s32 r2, q0",
-        "letp lr, 2b",
-        "3:",
-        "mov r0, r2",
-        "pop {{r7, pc}}",
-    )
-}
-
-/// `output = High(sums << left) + bias`: 9 instructions for four. `output` may be `sums`.
-///
-/// # Safety
-///
-/// `count` numbers each.
-#[unsafe(naked)]
-unsafe extern "C" fn rescale_mve(
-    sums: *const i32,
-    multipliers: *const i32,
-    bias: *const i32,
-    output: *mut i32,
-    count: usize,
-    left: u32,
-    right: u32,
-) {
-    naked_asm!(
-        ".cpu cortex-m55",
-        "push {{r6, r7, r8, lr}}",
-        "ldrd r6, r7, [sp, #16]",
-        "ldr r12, [sp, #24]",
-        "rsb r12, r12, #0",
-        "wlstp.32 lr, r6, 3f",
-        "2:",
-        "vldrw.u32 q0, [r0], #16",
-        "vshl.s32 q0, r7",
-        "vldrw.u32 q1, [r1], #16",
-        "vmulh.s32 q0, q0, q1",
-        "vrshl.s32 q0, r12",
-        "vldrw.u32 q2, [r2], #16",
-        "vadd.i32 q0, q0, q2",
-        "vstrw.32 q0, [r3], #16",
-        "letp lr, 2b",
-        "3:",
-        "pop {{r6, r7, r8, pc}}",
-    )
-}
-
-/// Appends a level that is not 0 to the list.
-macro_rules! append {
-    ($level:literal) => {
-        concat!(
-            concat!("cmp ", $level, ", #0\n"),
-            "itt gt\n",
-            concat!("orrgt ", $level, ", r5, ", $level, "\n"),
-            concat!("strgt ", $level, ", [r12], #4\n"),
-            "add r5, r5, #0x80000\n",
-        )
-    };
-}
-
-/// Lists the levels of `count` drives, a multiple of four, and returns how many there are: 6 instructions for four that are all 0. The list
-/// may begin where the drives do.
-///
-/// # Safety
-///
-/// `drive`: `count` numbers; `list`: room for as many entries.
-#[unsafe(naked)]
-unsafe extern "C" fn list_levels_mve(
-    drive: *const i32,
-    count: usize,
-    fraction: u32,
-    least: i32,
-    list: *mut Entry,
-) -> usize {
-    naked_asm!(
-        ".cpu cortex-m55",
-        "push {{r4, r5, r6, r7, r8, lr}}",
-        "ldr r12, [sp, #24]",
-        "rsbs r2, r2, #0",
-        "movw r4, #32767",
-        "vdup.32 q1, r4",
-        "movs r5, #0",
-        "lsrs r1, r1, #2",
-        "wls lr, r1, 9f",
-        "2:",
-        "vldrw.u32 q0, [r0], #16",
-        "vcmp.s32 ge, q0, r3",
-        "vmrs r4, p0",
-        "cbnz r4, 4f",
-        "add r5, r5, #0x200000",
-        "le lr, 2b",
-        "b 9f",
-        "4:",
-        "vrshl.s32 q0, r2",
-        "vmin.s32 q0, q0, q1",
-        "vmov r4, r6, q0[2], q0[0]",
-        "vmov r7, r8, q0[3], q0[1]",
-        append!("r4"),
-        append!("r7"),
-        append!("r6"),
-        append!("r8"),
-        "le lr, 2b",
-        "9:",
-        "ldr r0, [sp, #24]",
-        "sub r0, r12, r0",
-        "lsrs r0, r0, #2",
-        "pop {{r4, r5, r6, r7, r8, pc}}",
-    )
-}
-
 /// 8 instructions for 8 multiply-adds; adds to what is there.
 ///
 /// # Safety
@@ -814,7 +449,8 @@ unsafe extern "C" fn add_wide_rows_mve(
 ///
 /// # Safety
 ///
-/// `row`: eight numbers, and again every `stride` bytes, `count` times; `sums`: `8 · count` numbers.
+/// `row`: eight numbers, and again every `stride` bytes, `count` times; `sums`: `8 · count`
+/// numbers.
 #[unsafe(naked)]
 unsafe extern "C" fn add_wide_row_mve(
     row: *const i16,

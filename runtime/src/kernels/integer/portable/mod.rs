@@ -1,0 +1,11 @@
+//! The kernels of one block in plain Rust: what every other implementation is held to.
+
+mod dense;
+mod elementwise;
+mod sparse;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use dense::dot_block;
+pub(crate) use elementwise::{clamp, rescale};
+pub(crate) use sparse::{add_narrow_rows, add_row, add_rows, add_wide_rows};
