@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
+
 /// A value of a [`ModelSpec`](crate::ModelSpec) that is out of range, or text that is no such value.
 ///
 /// ```
@@ -314,7 +316,7 @@ impl fmt::Display for ReadError {
             Self::HeaderLength { length } => write!(
                 f,
                 "header length is {length} bytes, more than {}: this is no model file",
-                crate::MAX_HEADER_LEN
+                MAX_HEADER_LEN
             ),
             Self::HeaderUtf8 { position } => {
                 write!(
@@ -340,17 +342,17 @@ impl fmt::Display for ReadError {
                 write!(f, "metadata key {key}: expected {expected}; {AGAIN}")
             }
             // A reader never refuses its own version: these two met the other's.
-            Self::UnsupportedVersion { found: crate::FORMAT_VERSION } => f.write_str(
+            Self::UnsupportedVersion { found: FORMAT_VERSION } => f.write_str(
                 "metadata key version is 1, a model for f32 arithmetic: load it as such, or export it with activations i16",
             ),
-            Self::UnsupportedVersion { found: crate::INTEGER_FORMAT_VERSION } => f.write_str(
+            Self::UnsupportedVersion { found: INTEGER_FORMAT_VERSION } => f.write_str(
                 "metadata key version is 2, a model for integer arithmetic: load it as such, or export it with activations f32",
             ),
             Self::UnsupportedVersion { found } => write!(
                 f,
                 "metadata key version is {found}, this program reads {} and {}: {AGAIN} with the same release",
-                crate::FORMAT_VERSION,
-                crate::INTEGER_FORMAT_VERSION
+                FORMAT_VERSION,
+                INTEGER_FORMAT_VERSION
             ),
             Self::UnknownTensor { name } => {
                 write!(

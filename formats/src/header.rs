@@ -2,9 +2,9 @@
 
 use crate::decimal::{integer, real};
 use crate::error::{Dims, Name, ReadError};
+use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::json::Scanner;
 use crate::spec::{CodeSign, InputShape, ModelSpec, Preprocessing, Provenance};
-use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
 /// What a version of the format may hold: `T` tensors and `K` metadata keys.
 pub(crate) struct Schema<const T: usize, const K: usize> {
@@ -61,7 +61,7 @@ pub(crate) static FLOAT: Schema<12, 22> = Schema {
 
 /// Models for arithmetic in integers.
 pub(crate) static INTEGER: Schema<10, 38> = Schema {
-    version: crate::INTEGER_FORMAT_VERSION,
+    version: INTEGER_FORMAT_VERSION,
     tensors: [
         "encoder.input",
         "encoder.input.multiplier",

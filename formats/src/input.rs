@@ -5,6 +5,7 @@ use core::str::FromStr;
 
 use crate::decimal::{integer, real};
 use crate::error::{ReadError, SpecError};
+use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION};
 use crate::header::{Header, INPUT};
 
 /// What is known of the raw samples that a model was trained on. A program that is given other samples compares them with it.
@@ -54,7 +55,7 @@ impl InputFacts {
             (text == "sparsecode").then_some(())
         })?;
         let version = header.value("version", "an integer", integer)?;
-        if !(crate::FORMAT_VERSION..=crate::INTEGER_FORMAT_VERSION).contains(&version) {
+        if !(FORMAT_VERSION..=INTEGER_FORMAT_VERSION).contains(&version) {
             return Err(ReadError::UnsupportedVersion { found: version });
         }
         let number = |key| header.optional(key, "a finite decimal number", real);

@@ -76,6 +76,7 @@ mod decimal;
 mod error;
 #[cfg(feature = "std")]
 mod example;
+mod format;
 mod header;
 mod input;
 mod integer;
@@ -100,6 +101,7 @@ pub use error::{Dims, Name, ReadError, SpecError};
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub use example::{example, example_decoder};
+pub use format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
 pub use integer::{
@@ -120,12 +122,3 @@ pub use spec::{
 pub use weights::is_run_weights;
 #[cfg(feature = "std")]
 pub use write::{TensorReport, WriteError, Written, write, write_file, write_with_report};
-
-/// The version of files for arithmetic in `f32`: those of [`ModelFile`].
-pub const FORMAT_VERSION: u32 = 1;
-
-/// The version of files for arithmetic in integers: those of [`IntegerFile`].
-pub const INTEGER_FORMAT_VERSION: u32 = 2;
-
-/// The longest safetensors header that is accepted, in bytes (a version 1 file needs about 2000).
-pub const MAX_HEADER_LEN: usize = 1 << 16;

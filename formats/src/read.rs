@@ -4,7 +4,7 @@ use core::fmt;
 
 use bytemuck::AnyBitPattern;
 
-use crate::MIN_ALIGNMENT;
+use crate::align::MIN_ALIGNMENT;
 use crate::checksum::crc32;
 use crate::error::{Dims, Name, ReadError, SpecError};
 use crate::header::{FLOAT, Header, TensorInfo};

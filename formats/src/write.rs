@@ -12,9 +12,10 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-use crate::AlignedBytes;
+use crate::align::AlignedBytes;
 use crate::checksum::crc32;
 use crate::error::SpecError;
+use crate::format::{FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::input::InputFacts;
 use crate::integer::Overflow;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
@@ -23,7 +24,6 @@ use crate::quant::{
 };
 use crate::read::{Decoder, ModelFile, NOT_FOR_FLOATS, ScaleAxis};
 use crate::spec::{ModelSpec, Provenance, WeightType};
-use crate::{FORMAT_VERSION, MAX_HEADER_LEN};
 
 /// A matrix and what its quantisation cost.
 #[derive(Clone, Copy, Debug, PartialEq)]

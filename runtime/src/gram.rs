@@ -6,6 +6,8 @@
 use sparsecode_formats::{CodeSign, Decoder, MatrixRef};
 
 use crate::code::{CodeBuffer, SparseCode};
+#[cfg(feature = "std")]
+use crate::error::DimensionError;
 use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
 use crate::integer::Method;
 use crate::kernels::float::{self as kernels, portable};
@@ -13,10 +15,10 @@ use crate::model::Model;
 use crate::quality::mean_square;
 use crate::shrink::shrink;
 use crate::view::ModelView;
+#[cfg(feature = "std")]
+use crate::workspace::WorkspaceBuffer;
 use crate::workspace::sealed::Parts as _;
 use crate::workspace::{Scratch, Workspace};
-#[cfg(feature = "std")]
-use crate::{DimensionError, workspace::WorkspaceBuffer};
 
 /// Room for the Gram matrix of a dictionary with `CODE` atoms: `4·CODE² + 4·CODE` bytes (66,048 for 128 atoms).
 ///

@@ -3,13 +3,14 @@
 use sparsecode_formats::{ModelFile, ModelSpec};
 
 use crate::code::{self, SparseCode};
+use crate::decoder;
 use crate::denoise::{self, Denoised};
 use crate::error::{DimensionError, LoadError};
 use crate::fista::{self, Refine, Refinement};
 use crate::preprocess::{self, Normalisation};
+use crate::view::ModelView;
 use crate::workspace::Workspace;
 use crate::workspace::sealed::Parts as _;
-use crate::{ModelView, decoder};
 
 /// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable; copying it copies
 /// references.

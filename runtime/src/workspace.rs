@@ -1,5 +1,7 @@
 //! All scratch memory of the algorithms, owned by the caller.
 
+use crate::error::DimensionError;
+
 /// The four buffers, whatever owns them.
 #[derive(Debug)]
 pub struct Scratch<'w> {
@@ -31,10 +33,10 @@ impl<'w> Scratch<'w> {
         input_dim: usize,
         code_dim: usize,
         hidden_dim: usize,
-    ) -> Result<Self, crate::DimensionError> {
+    ) -> Result<Self, DimensionError> {
         let cut = |buffer: &'w mut [f32], field, expected| {
             let found = buffer.len();
-            buffer.get_mut(..expected).ok_or(crate::DimensionError {
+            buffer.get_mut(..expected).ok_or(DimensionError {
                 field,
                 expected,
                 found,

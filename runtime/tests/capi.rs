@@ -1102,7 +1102,7 @@ fn integer_codes_are_made_and_checked() {
         (3, 7, Status::InvalidCode),
         (2, 7, Status::InvalidCode),
         (4, 0, Status::InvalidCode),
-        (4, -1, Status::InvalidCode),
+        (4, i16::MIN, Status::InvalidCode),
         (13, 7, Status::InvalidCode),
         (12, 32767, Status::Ok),
     ] {

@@ -8,8 +8,8 @@ use common::exact::{
 };
 use common::{Random, Reference, Shape, norm, random_model};
 use sparsecode_formats::{
-    ActivationRanges, Activations, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedDecoder,
-    WeightType, WriteError, write, write_integer, write_integer_as,
+    ActivationRanges, Activations, AlignedBytes, CodeSign, Contrast, IntegerFile, ModelFile,
+    OwnedDecoder, WeightType, WriteError, write, write_integer, write_integer_as,
 };
 use sparsecode_runtime::{
     CodeBuffer, IntegerCode, IntegerModel, IntegerRefine, IntegerView, IntegerWorkspace, Method,
@@ -20,21 +20,25 @@ use sparsecode_runtime::{
 fn every_bit_is_the_documented_one() {
     for (weights, activations) in PRECISIONS {
         for number in 0..SHAPES.len() {
-            documented(number, weights, activations);
+            documented(number, weights, activations, CodeSign::NonNegative);
+            documented(number, weights, activations, CodeSign::Signed);
         }
     }
 }
 
-fn documented(number: usize, weights: WeightType, activations: Activations) {
+fn documented(number: usize, weights: WeightType, activations: Activations, codes: CodeSign) {
     let (input, code, lista) = SHAPES[number];
+    // Signed codes have no encoder; they start at other codes than zeros all the same.
+    let lista = lista.filter(|_| codes == CodeSign::NonNegative);
     let shape = Shape {
         input,
         code,
         hidden: 0,
         lista,
     };
-    let what = format!("{shape:?} {weights} {activations}");
-    let model = trained_like(shape, 7 + number as u64);
+    let what = format!("{shape:?} {weights} {activations} {codes}");
+    let mut model = trained_like(shape, 7 + number as u64);
+    model.spec.codes = codes;
     let code_max = if number.is_multiple_of(2) { 30.0 } else { 0.7 };
     let ranges = ranges_of(activations, code_max);
     let written = write_integer_as(&model, &ranges, weights, activations).unwrap();
@@ -42,7 +46,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
     let file = IntegerFile::read(&bytes).unwrap();
     let (exact, mut view) = (Exact(file), IntegerView::new(file));
     let mut random = Random(number as u64);
-    let (mut active, mut cut) = (0, 0);
+    let (mut active, mut negative, mut cut) = (0, 0, 0);
     for round in 0..8 {
         let mut patch = samples(&mut random, input);
         let _ = view.preprocess(&mut patch).unwrap();
@@ -53,6 +57,10 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
             let expected = exact.encode(&patch);
             assert_eq!(dense(&view), expected, "encode {what} {round}");
             expected
+        } else if codes == CodeSign::Signed {
+            let limit = exact.limit() as f32;
+            let level = |x: f32| (1.5 * limit * x * x * x).clamp(-limit, limit) as i64;
+            random.vector(code, 1.0).into_iter().map(level).collect()
         } else {
             vec![0; code]
         };
@@ -72,6 +80,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
         let refined = exact.better(&patch, &start, end);
         assert_eq!(dense(&view), refined, "refine {what} {round}");
         active += refined.iter().filter(|z| **z > 0).count();
+        negative += refined.iter().filter(|z| **z < 0).count();
         cut += start.iter().filter(|z| **z == exact.limit()).count();
 
         let descent = IntegerRefine {
@@ -98,6 +107,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
         assert_eq!(found, expected, "decode {what} {round}");
     }
     assert!(active > 0, "{what}");
+    assert_eq!(negative > 0, codes == CodeSign::Signed, "{what}");
     assert!(
         cut > 0 || number.is_multiple_of(2) || lista == Some(1),
         "{what}"

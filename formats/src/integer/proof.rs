@@ -4,8 +4,8 @@ use core::fmt;
 
 use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
+use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
 use super::read::{IntegerFile, IntegerSpec, Rescales};
-use super::{CODE_LIMIT, DRIVE_LIMIT};
 use crate::spec::CodeSign;
 
 /// A number that could leave its range.
@@ -95,8 +95,23 @@ impl Levels {
     }
 }
 
+impl IntegerFile<'_> {
+    /// Proves from the stored weights and the ranges of levels that no 32-bit sum can overflow, and
+    /// that no drive and no correlation has to be cut, whatever the sample, the code and the number
+    /// of iterations. The writer does the same and writes no file that fails.
+    ///
+    /// Cost: one pass over the weights, with 64-bit sums.
+    ///
+    /// # Errors
+    ///
+    /// The first tensor for which it does not hold.
+    pub fn prove(&self) -> Result<(), Overflow> {
+        prove(self)
+    }
+}
+
 /// See [`IntegerFile::prove`].
-pub(super) fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
+fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
     let levels = Levels::of(&file.spec);
     let limit = i32::from(file.spec.activations.code_limit());
     let codes = file.spec.codes;

@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
-use super::proof::{self, Overflow};
+use super::limits::DRIVE_LIMIT;
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
 use crate::error::{Dims, ReadError, SpecError};
@@ -169,10 +169,10 @@ impl Rescale {
         let product = x as i64 * self.multiplier as i64;
         let half = 1_i64 << (self.shift as u32).wrapping_sub(1);
         let rounded = (product + half) >> (self.shift as u32);
-        if rounded > super::DRIVE_LIMIT as i64 {
-            super::DRIVE_LIMIT
-        } else if rounded < -(super::DRIVE_LIMIT as i64) {
-            -super::DRIVE_LIMIT
+        if rounded > DRIVE_LIMIT as i64 {
+            DRIVE_LIMIT
+        } else if rounded < -(DRIVE_LIMIT as i64) {
+            -DRIVE_LIMIT
         } else {
             rounded as i32
         }
@@ -388,18 +388,6 @@ impl<'a> IntegerFile<'a> {
         } else {
             Err(ReadError::Checksum { stored, computed })
         }
-    }
-
-    /// Proves from the stored weights and the ranges of levels that no 32-bit sum can overflow, and that no drive and no correlation has to be
-    /// cut, whatever the sample, the code and the number of iterations. The writer does the same and writes no file that fails.
-    ///
-    /// Cost: one pass over the weights, with 64-bit sums.
-    ///
-    /// # Errors
-    ///
-    /// The first tensor for which it does not hold.
-    pub fn prove(&self) -> Result<(), Overflow> {
-        proof::prove(self)
     }
 
     /// Bytes of the whole file, and so of flash.
@@ -673,7 +661,7 @@ fn offsets<'a>(
     length: usize,
 ) -> Result<&'a [i32], ReadError> {
     let values: &[i32] = tensors.take(tensor, "I32", Dims::Vector(length))?;
-    let limit = super::DRIVE_LIMIT.unsigned_abs();
+    let limit = DRIVE_LIMIT.unsigned_abs();
     match values.iter().position(|value| value.unsigned_abs() > limit) {
         None => Ok(values),
         Some(index) => Err(ReadError::Level { tensor, index }),

@@ -11,17 +11,20 @@ use std::vec::Vec;
 
 use super::blocks::{LANES, arrange, nibbles};
 use super::contrast::{IntegerContrast, Units};
+use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
 use super::proof::{Levels, reach};
 use super::read::{Activations, IntegerFile, IntegerSpec};
-use super::{CODE_LIMIT, DRIVE_LIMIT};
+use crate::align::AlignedBytes;
+use crate::error::SpecError;
+use crate::format::INTEGER_FORMAT_VERSION;
+use crate::input::InputFacts;
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
 use crate::quant::{OwnedMatrix, QuantReport, check, quantize};
 use crate::read::{ScaleAxis, Weights};
 use crate::spec::{CodeSign, Contrast, ModelSpec, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
-use crate::write::{Stored, check_layout, largest_step, lay_out, metadata};
-use crate::{
-    AlignedBytes, INTEGER_FORMAT_VERSION, InputFacts, OwnedDecoder, OwnedModel, SpecError,
-    TensorReport, WriteError,
+use crate::write::{
+    Stored, TensorReport, WriteError, check_layout, largest_step, lay_out, metadata,
 };
 
 /// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
@@ -284,7 +287,7 @@ impl Plan {
     fn encoder(
         &self,
         file: &mut Parts,
-        encoder: &crate::OwnedEncoder,
+        encoder: &OwnedEncoder,
         inputs: usize,
         codes: usize,
     ) -> Result<(), WriteError> {

@@ -18,7 +18,7 @@ use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
 use super::model::is_late;
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
 use crate::integer::borrowed::{self, Entry, List, Scratch};
-use crate::{IntegerNormalisation, IntegerRefine, IntegerRefinement, Method};
+use crate::integer::{IntegerNormalisation, IntegerRefine, IntegerRefinement, Method};
 
 use sparsecode_status as Status;
 

@@ -17,8 +17,11 @@ use sparsecode_formats::CodeSign;
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
 use crate::code::{CodeBuffer, sealed::Storage};
+use crate::decoder;
+use crate::fista::{Refine, Refinement, Start};
+use crate::preprocess::Normalisation;
+use crate::view::ModelView;
 use crate::workspace::{self, Scratch, WorkspaceBuffer};
-use crate::{ModelView, Normalisation, Refine, Refinement, Start, decoder};
 
 use sparsecode_status as Status;
 
@@ -475,7 +478,7 @@ pub unsafe extern "C" fn sparsecode_model_load_slot(
     // SAFETY: the caller's promises are those of this function.
     attempt(|| unsafe {
         memory::load(model, slot, length, |bytes| {
-            crate::ModelFile::read_slot(bytes).map(ModelView::from)
+            sparsecode_formats::ModelFile::read_slot(bytes).map(ModelView::from)
         })
     })
 }

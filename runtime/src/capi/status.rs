@@ -9,7 +9,8 @@ use core::ffi::{CStr, c_char};
 
 use sparsecode_formats::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, ReadError};
 
-use crate::{DimensionError, Stop};
+use crate::error::DimensionError;
+use crate::fista::Stop;
 
 /// What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they are.
 #[repr(i32)]

@@ -4,7 +4,7 @@ use core::fmt;
 
 use sparsecode_formats::{Contrast, Preprocessing};
 
-use super::reflect;
+use super::ring::reflect;
 
 /// What local contrast normalisation needs of a model: immutable, one for all channels.
 ///

@@ -1,7 +1,8 @@
 //! Frames through a model with local contrast normalisation.
 
-use super::contrast::Lines;
-use super::{ContrastStream, FrameStream, LocalContrast, Uniform, Weighting};
+use super::contrast::{ContrastStream, Lines, LocalContrast};
+use super::frame::FrameStream;
+use super::weighting::{Uniform, Weighting};
 
 /// Scratch memory of [`ContrastFrameStream`]: the patch that is being denoised, and two lines. Nothing is kept in it from one call
 /// to the next: one serves any number of channels.

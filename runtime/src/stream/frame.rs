@@ -3,9 +3,8 @@
 use core::iter;
 use core::marker::PhantomData;
 
-use super::{
-    Cursor, FRAME_LIMIT, Sample, Uniform, Weighting, by_age, by_age_mut, overlapping, reflect,
-};
+use super::ring::{Cursor, by_age, by_age_mut, overlapping, reflect};
+use super::weighting::{FRAME_LIMIT, Sample, Uniform, Weighting};
 
 /// The state of one channel of frames `WIDTH` pixels wide and of any height: lines in, clean lines out, one for one, `ROWS` lines
 /// later.

@@ -2,7 +2,8 @@
 
 use core::marker::PhantomData;
 
-use super::{Cursor, SIGNAL_LIMIT, Sample, Uniform, Weighting, by_age, by_age_mut, reflect};
+use super::ring::{Cursor, by_age, by_age_mut, reflect};
+use super::weighting::{SIGNAL_LIMIT, Sample, Uniform, Weighting};
 
 /// The state of one channel of a 1-D signal: samples in, clean samples out, one for one, `WINDOW` samples later.
 ///

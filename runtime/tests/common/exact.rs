@@ -2,8 +2,8 @@
 //! it.
 
 use sparsecode_formats::{
-    ActivationRanges, Activations, AlignedBytes, IntegerFile, OwnedDecoder, OwnedModel, Rescales,
-    WeightType, write_integer,
+    ActivationRanges, Activations, AlignedBytes, CodeSign, IntegerFile, OwnedDecoder, OwnedModel,
+    Rescales, WeightType, write_integer,
 };
 use sparsecode_runtime::IntegerView;
 
@@ -65,6 +65,15 @@ impl Exact<'_> {
             Activations::I16 => 32767,
             Activations::I8 => 127,
         }
+    }
+
+    fn is_signed(&self) -> bool {
+        self.0.spec.codes == CodeSign::Signed
+    }
+
+    /// The smallest level of codes whose largest is `limit`.
+    fn least(&self, limit: i64) -> i64 {
+        if self.is_signed() { -limit } else { 0 }
     }
 
     pub(crate) fn level(&self, drive: i64, fraction: u8) -> i64 {
@@ -130,18 +139,20 @@ impl Exact<'_> {
         self.drives(&refiner.correlation, refiner.bias, &sums)
     }
 
-    /// Levels as refinement has them: with 8 bits more if there are only 8.
+    /// Levels as refinement has them: with 8 bits more if there are only 8, and of the model's signs.
     pub(crate) fn fine(&self, z: &[i64]) -> Vec<i64> {
         let factor = if self.limit() == 127 { 256 } else { 1 };
-        z.iter().map(|z| z * factor).collect()
+        let cut = |z: i64| z.clamp(self.least(self.limit()), self.limit());
+        z.iter().map(|z| cut(*z) * factor).collect()
     }
 
     pub(crate) fn coarse(&self, z: &[i64]) -> Vec<i64> {
         let fraction = if self.limit() == 127 { 8 } else { 0 };
-        z.iter().map(|z| self.level(*z, fraction)).collect()
+        let level = |z: i64| self.level(z.abs(), fraction) * z.signum();
+        z.iter().map(|z| level(*z)).collect()
     }
 
-    /// `2^(g + 1)` times `½ zᵀĜz − (ĉ − threshold)ᵀz` of a code.
+    /// `2^(g + 1)` times `½ zᵀĜz − ĉᵀz + threshold·‖z‖₁` of a code.
     pub(crate) fn energy(&self, x: &[i16], z: &[i64]) -> i128 {
         let refiner = self.0.refiner;
         let (z, c) = (self.fine(z), self.correlation(x));
@@ -150,7 +161,7 @@ impl Exact<'_> {
         let mut energy = 0;
         for (k, &level) in z.iter().enumerate() {
             let product: i128 = (0..z.len()).map(|j| gram(j, k) * i128::from(z[j])).sum();
-            let slope = i128::from(c[k] - i64::from(refiner.threshold));
+            let slope = i128::from(c[k] - level.signum() * i64::from(refiner.threshold));
             energy += i128::from(level) * (product - (slope << (finer + 1)));
         }
         energy
@@ -173,20 +184,30 @@ impl Exact<'_> {
         let gram = |k: usize, j: usize| i64::from(refiner.gram.get(k, j).unwrap());
         let mut z = z;
         // Over the active components, then over all, and so on.
-        let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] > 0).collect();
+        let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] != 0).collect();
         let mut all = active.is_empty();
         for _ in 0..passes {
             let visited = if all { (0..z.len()).collect() } else { active };
             for k in visited {
                 let g: i64 = (0..z.len()).map(|j| gram(j, k) * z[j]).sum();
-                let gain = (c[k] - i64::from(refiner.threshold) - (g >> finer)) << finer;
-                if (z[k] > 0 || gain > 0) && gram(k, k) > 0 {
-                    // Rounded to the nearest, halves away from 0.
-                    let half = gram(k, k) / 2 * gain.signum();
-                    z[k] = (z[k] + (gain + half) / gram(k, k)).clamp(0, 32767);
+                let threshold = i64::from(refiner.threshold);
+                let gain = (c[k] - threshold - (g >> finer)) << finer;
+                let loss = (c[k] + threshold - (g >> finer)) << finer;
+                let moves = z[k] != 0 || gain > 0 || (self.is_signed() && loss < 0);
+                if moves && gram(k, k) > 0 {
+                    let before = z[k];
+                    let moved = |gain: i64| {
+                        // Rounded to the nearest, halves away from 0.
+                        let half = gram(k, k) / 2 * gain.signum();
+                        before + (gain + half) / gram(k, k)
+                    };
+                    z[k] = moved(gain).clamp(0, 32767);
+                    if self.is_signed() && z[k] == 0 {
+                        z[k] = moved(loss).clamp(-32767, 0);
+                    }
                 }
             }
-            active = (0..z.len()).filter(|k| z[*k] > 0).collect();
+            active = (0..z.len()).filter(|k| z[*k] != 0).collect();
             all = !all || active.is_empty();
         }
         self.coarse(&z)
@@ -215,8 +236,15 @@ impl Exact<'_> {
                 .zip(&before)
                 .map(|(a, before)| {
                     let extra = ((saturate(a - before) * momentum) >> 32) << 1;
-                    let point = saturate(a + extra) - i64::from(refiner.threshold);
-                    Self::cut(saturate(point), refiner.point_fraction, 32767)
+                    let point = saturate(a + extra);
+                    let level = |point: i64| {
+                        let shrunken = saturate(point - i64::from(refiner.threshold));
+                        Self::cut(shrunken, refiner.point_fraction, 32767)
+                    };
+                    match level(point) {
+                        0 if self.is_signed() => -level(saturate(-point)),
+                        level => level,
+                    }
                 })
                 .collect();
             before = a;

@@ -3,10 +3,9 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use sparsecode_formats::{Blocks, WeightBlocks};
+use sparsecode_formats::{Blocks, LANES, WeightBlocks};
 
-use super::*;
-use crate::kernels::integer;
+use crate::kernels::integer::{self, Entry};
 
 /// A row-major matrix in blocks.
 fn arranged<T: Copy + Default>(rows: usize, cols: usize, values: &[T]) -> Vec<T> {
