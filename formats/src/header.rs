@@ -345,8 +345,9 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
     /// Which signs codes have; non-negative where the metadata does not say.
     pub(crate) fn codes(&self) -> Result<CodeSign, ReadError> {
         match self.text("codes") {
-            Ok(text) => Ok(text.parse()?),
-            Err(_) => Ok(CodeSign::NonNegative),
+            Ok("signed") => Ok(CodeSign::Signed),
+            Ok("non-negative") | Err(_) => Ok(CodeSign::NonNegative),
+            Ok(_) => Err(CodeSign::UNKNOWN.into()),
         }
     }
 

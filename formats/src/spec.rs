@@ -428,6 +428,11 @@ impl CodeSign {
         value.is_finite() && (value >= 0.0 || matches!(self, Self::Signed))
     }
 
+    pub(crate) const UNKNOWN: SpecError = SpecError {
+        field: "codes",
+        expected: "one of non-negative, signed",
+    };
+
     /// Refuses signed codes of a model with an encoder.
     pub(crate) const fn check(self, has_encoder: bool) -> Result<(), SpecError> {
         match self {
@@ -451,10 +456,7 @@ impl FromStr for CodeSign {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let known = Self::ALL.into_iter().find(|codes| codes.name() == text);
-        known.ok_or(SpecError {
-            field: "codes",
-            expected: "one of non-negative, signed",
-        })
+        known.ok_or(Self::UNKNOWN)
     }
 }
 

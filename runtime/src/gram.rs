@@ -460,13 +460,16 @@ impl<'a> Dictionary<'a> {
             point: &mut *parts.point,
             scratch,
         };
-        let run = match (method, self.codes) {
-            (Method::Fista, CodeSign::NonNegative) => fista::<false>,
-            (Method::Fista, CodeSign::Signed) => fista::<true>,
-            (Method::CoordinateDescent, CodeSign::NonNegative) => coordinate_descent::<false>,
-            (Method::CoordinateDescent, CodeSign::Signed) => coordinate_descent::<true>,
+        let (codes, samples) = (self.codes, input.len());
+        let ended = match (method, codes) {
+            (Method::Fista, _) => fista(gram.matrix, codes, samples, settings, state, deadline),
+            (Method::CoordinateDescent, CodeSign::NonNegative) => {
+                coordinate_descent::<false>(gram, samples, settings, state, deadline)
+            }
+            (Method::CoordinateDescent, CodeSign::Signed) => {
+                coordinate_descent::<true>(gram, samples, settings, state, deadline)
+            }
         };
-        let ended = run(gram, input.len(), settings, state, deadline);
         let lambda = settings.lambda;
         fista::report(&self.decoder, input, code, lambda, parts, before, ended)
     }
@@ -474,8 +477,9 @@ impl<'a> Dictionary<'a> {
 
 /// FISTA with `G`.
 #[inline]
-fn fista<const SIGNED: bool>(
-    gram: GramRef<'_>,
+fn fista(
+    matrix: &[f32],
+    codes: CodeSign,
     input_dim: usize,
     settings: &Refine,
     state: State<'_>,
@@ -492,11 +496,17 @@ fn fista<const SIGNED: bool>(
             return (done, Stop::Deadline);
         }
         let update = Update::new(settings, input_dim, momentum.next());
-        let _ = multiply(gram.matrix, point, scratch.support, scratch.product);
+        let _ = multiply(matrix, point, scratch.support, scratch.product);
         let mut change = Change::new();
         let gradients = scratch.product.iter().zip(scratch.correlation.iter());
-        for ((x, z), (product, c)) in point.iter_mut().zip(iterate.iter_mut()).zip(gradients) {
-            update.apply::<SIGNED>(x, z, product - c, &mut change);
+        let components = point.iter_mut().zip(iterate.iter_mut()).zip(gradients);
+        match codes {
+            CodeSign::NonNegative => components.for_each(|((x, z), (product, c))| {
+                update.apply::<false>(x, z, product - c, &mut change);
+            }),
+            CodeSign::Signed => components.for_each(|((x, z), (product, c))| {
+                update.apply::<true>(x, z, product - c, &mut change);
+            }),
         }
         if change.is_below(settings.tolerance) {
             return (done.saturating_add(1), Stop::Converged);

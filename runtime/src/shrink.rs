@@ -1,17 +1,17 @@
 //! Shrinkage: what a proximal step of `λ‖z‖₁` leaves of a component, in `f32` and in integers.
 //!
 //! A model's [`CodeSign`](sparsecode_formats::CodeSign) chooses it: `max(z − t, 0)` where codes are
-//! non-negative (`SIGNED` is `false`), `sign(z)·max(|z| − t, 0)` where they have either sign. It is a
-//! parameter of the functions, so that the loops over components ask for it once and not each time.
+//! non-negative, `sign(z)·max(|z| − t, 0)` where they have either sign.
 
-use sparsecode_formats::IntegerRefiner;
+use sparsecode_formats::{CodeSign, IntegerRefiner};
 
 use crate::kernels::integer::Threshold;
 
 /// The shrunken value of a component `z`, of which `less` is `z − t` and `more` is `z + t`, `t ≥ 0`.
 ///
-/// Handed both because callers have the threshold in sums of their own. NaN becomes 0, so that a
-/// code never contains one.
+/// Handed both because callers have the threshold in sums of their own. The sign is a parameter of
+/// the function: loops over components ask for it once. NaN becomes 0, so that a code never contains
+/// one.
 #[inline(always)]
 pub(crate) fn shrink<const SIGNED: bool>(less: f32, more: f32) -> f32 {
     if less > 0.0 {
@@ -25,42 +25,47 @@ pub(crate) fn shrink<const SIGNED: bool>(less: f32, more: f32) -> f32 {
 
 /// From a point of integer FISTA to the next level of its component: shrunken by the threshold, and
 /// rounded to the nearest level, halves away from 0.
+///
+/// What a model with non-negative codes costs does not depend on there being others, neither in
+/// instructions nor, but for a few, in bytes of a device's program.
 #[derive(Clone, Copy)]
 pub(crate) struct Proximal {
+    signed: bool,
     round: Threshold,
     /// In points, not negative.
     threshold: i32,
-    /// A point of a smaller magnitude becomes 0; above 0.
+    /// A component that is 0 stays 0 at a smaller point. Of signed codes no point is.
     pub(crate) least: i32,
 }
 
 impl Proximal {
     #[inline(always)]
-    pub(crate) fn new(refiner: &IntegerRefiner<'_>, threshold: i32) -> Self {
+    pub(crate) fn new(refiner: &IntegerRefiner<'_>, codes: CodeSign, threshold: i32) -> Self {
         let round = Threshold::new(refiner.point_fraction);
+        let signed = codes == CodeSign::Signed;
         Self {
+            signed,
             round,
             threshold,
-            least: threshold.saturating_add(round.least()),
+            least: if signed {
+                i32::MIN
+            } else {
+                threshold.saturating_add(round.least())
+            },
         }
     }
 
-    /// Whether a component that is 0 stays 0 at this point.
     #[inline(always)]
-    pub(crate) const fn is_idle<const SIGNED: bool>(&self, point: i32) -> bool {
-        point < self.least && (!SIGNED || point > self.least.wrapping_neg())
-    }
-
-    #[inline(always)]
-    pub(crate) fn level<const SIGNED: bool>(&self, point: i32) -> i16 {
+    pub(crate) fn level(&self, point: i32) -> i16 {
         let level = self.magnitude(point);
-        if SIGNED && level == 0 {
+        if level == 0 && self.signed {
             self.magnitude(point.saturating_neg()).wrapping_neg()
         } else {
             level
         }
     }
 
+    /// The level of what is left of a point above the threshold.
     #[inline(always)]
     fn magnitude(&self, point: i32) -> i16 {
         let level = self.round.level(point.saturating_sub(self.threshold));
@@ -88,7 +93,7 @@ mod tests {
         shrink::<SIGNED>(x - t, x + t)
     }
 
-    fn proximal(point_fraction: u8, threshold: i32) -> Proximal {
+    fn proximal(codes: CodeSign, point_fraction: u8, threshold: i32) -> Proximal {
         let rescales = Rescales {
             multipliers: &[],
             shift: 1,
@@ -101,7 +106,7 @@ mod tests {
             bias: &[],
             threshold,
         };
-        Proximal::new(&refiner, threshold)
+        Proximal::new(&refiner, codes, threshold)
     }
 
     proptest! {
@@ -121,19 +126,19 @@ mod tests {
             threshold in prop_oneof![0..5000_i32, 0..=i32::MAX],
             fraction in 1..=13_u8,
         ) {
-            let prox = proximal(fraction, threshold);
             let unit = f64::from(1 << fraction);
             let rounded = |x: f64| (x.abs() / unit + 0.5).floor().min(32767.0).copysign(x);
-            let expected = |signed| rounded(exact(point.into(), threshold.into(), signed));
-            // -2³¹ is taken for -(2³¹ - 1).
-            let near = |level: i16, exact: f64| {
+            for codes in CodeSign::ALL {
+                let prox = proximal(codes, fraction, threshold);
+                let shrunken = exact(point.into(), threshold.into(), codes == CodeSign::Signed);
+                let level = f64::from(prox.level(point));
+                // -2³¹ is taken for -(2³¹ - 1).
                 let slack = if point == i32::MIN { 1.0 } else { 0.0 };
-                (f64::from(level) - exact).abs() <= slack
-            };
-            prop_assert!(near(prox.level::<true>(point), expected(true)));
-            prop_assert_eq!(f64::from(prox.level::<false>(point)), expected(false));
-            prop_assert_eq!(prox.is_idle::<true>(point), prox.level::<true>(point) == 0);
-            prop_assert_eq!(prox.is_idle::<false>(point), prox.level::<false>(point) == 0);
+                prop_assert!((level - rounded(shrunken)).abs() <= slack, "{codes}: {level}");
+                prop_assert!(point >= prox.least || level == 0.0, "{codes}: {level}");
+            }
+            let prox = proximal(CodeSign::NonNegative, fraction, threshold);
+            prop_assert_eq!(point >= prox.least, prox.level(point) != 0);
         }
     }
 

@@ -558,6 +558,7 @@ fn a_batch_has_the_codes_of_its_patches() {
     }
 }
 
+#[cfg(feature = "std")]
 #[test]
 fn host_buffers_give_the_same() {
     use sparsecode_runtime::{SparseCodeBuf, WorkspaceBuf};

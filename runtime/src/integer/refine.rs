@@ -129,11 +129,8 @@ pub(crate) fn refine(
 
     let (iterations, stopped) = match settings.method {
         Method::Fista => state.fista(refiner, correlation, settings, deadline),
-        Method::CoordinateDescent if codes == CodeSign::Signed => {
-            state.descend::<true>(refiner, correlation, active, settings, deadline)
-        }
         Method::CoordinateDescent => {
-            state.descend::<false>(refiner, correlation, active, settings, deadline)
+            state.descend(refiner, correlation, active, settings, deadline)
         }
     };
 
@@ -253,33 +250,35 @@ impl Step {
 
     /// Makes a component the next level.
     #[inline(always)]
-    fn take<const SIGNED: bool>(
-        &mut self,
-        index: usize,
-        next: i16,
-        z: &mut i16,
-        entries: &mut [Entry],
-    ) {
+    fn take(&mut self, index: usize, next: i16, z: &mut i16, entries: &mut [Entry]) {
         self.norm = self.norm.wrapping_add(z.unsigned_abs().into());
         self.active = self.active.wrapping_add(usize::from(next != 0));
         if next != *z {
+            self.change = self.change.wrapping_add(next.abs_diff(*z).into());
+            // Of signed codes more than an entry holds, perhaps: see `fits`.
             let difference = next.wrapping_sub(*z);
-            let distance = if SIGNED {
-                next.abs_diff(*z)
-            } else {
-                difference.unsigned_abs()
-            };
-            self.change = self.change.wrapping_add(distance.into());
-            if SIGNED && next.checked_sub(*z).is_none() {
-                // More than an entry holds: as many changes as make the caller multiply anew.
-                self.changed = usize::MAX;
-            }
             if let Some(entry) = entries.get_mut(self.changed) {
                 *entry = Entry::new::<i16>(index, difference);
                 self.changed = self.changed.wrapping_add(1);
             }
             *z = next;
         }
+    }
+
+    /// What two passes over different components did.
+    fn add(&mut self, other: &Self) {
+        self.changed = self.changed.wrapping_add(other.changed);
+        self.change = self.change.wrapping_add(other.change);
+        self.norm = self.norm.wrapping_add(other.norm);
+    }
+
+    /// Whether the entries hold the changes of components, none of which went too far for it.
+    fn fits(&self, entries: &[Entry]) -> bool {
+        let entries = entries.iter().take(self.changed);
+        let held = entries.fold(0_u32, |held, entry| {
+            held.wrapping_add(entry.value().unsigned_abs().into())
+        });
+        held == self.change
     }
 
     fn is_small(&self, settings: &IntegerRefine) -> bool {
@@ -310,63 +309,38 @@ fn gain(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
         .saturating_sub(product >> finer)
 }
 
-/// What one less point of a component that is not positive would cost; 0 where there is none.
-#[inline(always)]
-fn loss<const SIGNED: bool>(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
-    if SIGNED {
-        gain(correlation, threshold.wrapping_neg(), product, finer)
-    } else {
-        0
-    }
-}
-
-/// Makes a component the level that is best for it as the others stand; `gain` is what one more point of it would gain
-/// where it is positive, `loss` what one less would cost where it is negative.
+/// Makes a component that is not negative the level that is best for it as the others stand, and not negative; `gain` is what one more
+/// point of it would gain.
 #[inline(never)]
-fn improve<const SIGNED: bool>(
+fn improve(
     refiner: &IntegerRefiner<'_>,
     index: usize,
     gain: i32,
-    loss: i32,
     z: &mut i16,
     product: &mut [i32],
     pass: &mut Step,
 ) {
     // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
     let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
-    let before = i32::from(*z);
-    let moved = |gain: i32| {
-        let gain = gain.saturating_mul(1_i32.wrapping_shl(finer(refiner)));
-        let half = curvature >> 1;
-        let away = if gain < 0 {
-            gain.saturating_sub(half)
-        } else {
-            gain.saturating_add(half)
-        };
-        // Rounded to the nearest level, halves away from 0.
-        let step = away.checked_div(curvature).unwrap_or(i32::MIN);
-        before.saturating_add(step)
+    let gain = gain.saturating_mul(1_i32.wrapping_shl(finer(refiner)));
+    let half = curvature >> 1;
+    let away = if gain < 0 {
+        gain.saturating_sub(half)
+    } else {
+        gain.saturating_add(half)
     };
-    let mut next = moved(gain).clamp(0, CODE_LIMIT);
-    if SIGNED && next == 0 && curvature > 0 {
-        next = moved(loss).clamp(CODE_LIMIT.wrapping_neg(), 0);
-    }
+    // Rounded to the nearest level, halves away from 0.
+    let step = away.checked_div(curvature).unwrap_or(i32::MIN);
+    let before = i32::from(*z);
+    let next = before.saturating_add(step).clamp(0, CODE_LIMIT);
     pass.norm = pass.norm.wrapping_add(before.unsigned_abs());
     if next != before {
+        // Both within 0 … 32767.
         let difference = next.wrapping_sub(before);
         pass.change = pass.change.wrapping_add(difference.unsigned_abs());
         pass.changed = pass.changed.wrapping_add(1);
         *z = next as i16;
-        let factor = difference as i16;
-        if SIGNED && i32::from(factor) != difference {
-            // From one end to the other: twice half of it.
-            let half = (difference >> 1) as i16;
-            let rest = difference.wrapping_sub(half.into()) as i16;
-            kernels::add_wide_row(&refiner.gram, index, half, product);
-            kernels::add_wide_row(&refiner.gram, index, rest, product);
-        } else {
-            kernels::add_wide_row(&refiner.gram, index, factor, product);
-        }
+        kernels::add_wide_row(&refiner.gram, index, difference as i16, product);
     }
 }
 
@@ -383,15 +357,10 @@ impl State<'_> {
             if deadline() {
                 return (done, Stop::Deadline);
             }
-            let (momentum, threshold) = (momentum(done), settings.threshold);
-            let step = match self.codes {
-                CodeSign::NonNegative => {
-                    self.step::<false>(refiner, correlation, momentum, threshold)
-                }
-                CodeSign::Signed => self.step::<true>(refiner, correlation, momentum, threshold),
-            };
+            let step = self.step(refiner, correlation, momentum(done), settings.threshold);
             // The product is exact either way.
-            if step.changed <= step.active {
+            let fits = self.codes == CodeSign::NonNegative || step.fits(self.entries);
+            if step.changed <= step.active && fits {
                 self.add_changes(refiner, step.changed);
             } else {
                 self.multiply_anew(refiner);
@@ -405,55 +374,67 @@ impl State<'_> {
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn.
-    fn descend<const SIGNED: bool>(
+    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn. Of signed codes every pass is
+    /// over all of them.
+    fn descend(
         &mut self,
         refiner: &IntegerRefiner<'_>,
-        correlation: &[i32],
+        correlation: &mut [i32],
         mut active: usize,
         settings: &IntegerRefine,
         deadline: &mut dyn FnMut() -> bool,
     ) -> (u32, Stop) {
-        let mut all = active == 0;
+        let signed = self.codes == CodeSign::Signed;
+        let mut all = signed || active == 0;
         for done in 0..settings.max_iterations {
             if deadline() {
                 return (done, Stop::Deadline);
             }
             if !all {
-                self.pass_over_active::<SIGNED>(refiner, correlation, settings.threshold, active);
+                self.pass_over_active(refiner, correlation, settings.threshold, active);
                 all = true;
                 continue;
             }
-            let pass = self.pass::<SIGNED>(refiner, correlation, settings.threshold);
+            let mut pass = self.pass(refiner, correlation, settings.threshold);
+            if signed {
+                self.negate(correlation);
+                pass.add(&self.pass(refiner, correlation, settings.threshold));
+                self.negate(correlation);
+            }
             if pass.changed == 0 || pass.is_small(settings) {
                 return (done.saturating_add(1), Stop::Converged);
             }
             active = pass.active;
-            all = active == 0;
+            all = signed || active == 0;
         }
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// One pass of coordinate descent over all components, which lists the active ones.
+    /// The problem whose code is the opposite: what was negative is positive.
     #[inline(never)]
-    fn pass<const SIGNED: bool>(
-        &mut self,
-        refiner: &IntegerRefiner<'_>,
-        correlation: &[i32],
-        threshold: i32,
-    ) -> Step {
+    fn negate(&mut self, correlation: &mut [i32]) {
+        let sums = self.product.iter_mut().chain(correlation);
+        sums.for_each(|sum| *sum = sum.wrapping_neg());
+        self.iterate
+            .iter_mut()
+            .for_each(|level| *level = level.wrapping_neg());
+    }
+
+    /// One pass of coordinate descent over all components that are not negative, which lists the active ones.
+    #[inline(never)]
+    fn pass(&mut self, refiner: &IntegerRefiner<'_>, correlation: &[i32], threshold: i32) -> Step {
         let finer = finer(refiner);
         let mut pass = Step::none();
         for (index, (z, &correlation)) in self.iterate.iter_mut().zip(correlation).enumerate() {
             let Some(&product) = self.product.get(index) else {
                 break;
             };
-            let loss = loss::<SIGNED>(correlation, threshold, product, finer);
             let gain = gain(correlation, threshold, product, finer);
-            if *z == 0 && gain <= 0 && loss >= 0 {
+            // The first comparison settles most of them.
+            if *z <= 0 && (gain <= 0 || *z < 0) {
                 continue;
             }
-            improve::<SIGNED>(refiner, index, gain, loss, z, self.product, &mut pass);
+            improve(refiner, index, gain, z, self.product, &mut pass);
             if *z != 0
                 && let Some(entry) = self.entries.get_mut(pass.active)
             {
@@ -466,7 +447,7 @@ impl State<'_> {
 
     /// The same over the components that `entries` lists.
     #[inline(never)]
-    fn pass_over_active<const SIGNED: bool>(
+    fn pass_over_active(
         &mut self,
         refiner: &IntegerRefiner<'_>,
         correlation: &[i32],
@@ -480,64 +461,45 @@ impl State<'_> {
             let place = (self.iterate.get_mut(index), correlation.get(index));
             if let ((Some(z), Some(correlation)), Some(product)) = (place, self.product.get(index))
             {
-                let loss = loss::<SIGNED>(*correlation, threshold, *product, finer);
                 let gain = gain(*correlation, threshold, *product, finer);
-                improve::<SIGNED>(refiner, index, gain, loss, z, self.product, &mut pass);
+                improve(refiner, index, gain, z, self.product, &mut pass);
             }
         }
     }
 
     /// One iteration, without the product: `entries` receives the changes.
     #[inline(never)]
-    fn step<const SIGNED: bool>(
+    fn step(
         &mut self,
         refiner: &IntegerRefiner<'_>,
         correlation: &[i32],
         momentum: i32,
         threshold: i32,
     ) -> Step {
-        #[cfg(sparsecode_host)]
-        if let Some(step) = self.step_by_kernel::<SIGNED>(refiner, correlation, momentum, threshold)
-        {
-            return step;
-        }
-        let prox = Proximal::new(refiner, threshold);
+        let prox = Proximal::new(refiner, self.codes, threshold);
         let gradient_step = gradient_step(refiner, momentum);
         let mut step = Step::none();
+        #[cfg(sparsecode_host)]
+        if kernels::gradient_steps(
+            gradient_step,
+            prox.least,
+            self.iterate,
+            (self.product, correlation),
+            self.previous,
+            &mut |index, next, z| step.take(index, prox.level(next), z, self.entries),
+        ) {
+            return step;
+        }
         let terms = self.product.iter().zip(correlation);
         let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
         for (index, ((&product, &correlation), (z, previous))) in terms.zip(state).enumerate() {
             let next = gradient_step.apply((*z).into(), product, correlation, previous);
             // Most components are 0 and stay it.
-            if *z != 0 || !prox.is_idle::<SIGNED>(next) {
-                step.take::<SIGNED>(index, prox.level::<SIGNED>(next), z, self.entries);
+            if *z != 0 || next >= prox.least {
+                step.take(index, prox.level(next), z, self.entries);
             }
         }
         step
-    }
-
-    /// [`step`](Self::step) by a kernel; `None` if there is none.
-    #[cfg(sparsecode_host)]
-    fn step_by_kernel<const SIGNED: bool>(
-        &mut self,
-        refiner: &IntegerRefiner<'_>,
-        correlation: &[i32],
-        momentum: i32,
-        threshold: i32,
-    ) -> Option<Step> {
-        let prox = Proximal::new(refiner, threshold);
-        let mut step = Step::none();
-        let done = kernels::gradient_steps::<SIGNED>(
-            gradient_step(refiner, momentum),
-            prox.least,
-            self.iterate,
-            (self.product, correlation),
-            self.previous,
-            &mut |index, next, z| {
-                step.take::<SIGNED>(index, prox.level::<SIGNED>(next), z, self.entries);
-            },
-        );
-        done.then_some(step)
     }
 
     /// Of the iterate, whose product is up to date.

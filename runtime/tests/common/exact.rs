@@ -185,30 +185,25 @@ impl Exact<'_> {
         let mut z = z;
         // Over the active components, then over all, and so on.
         let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] != 0).collect();
-        let mut all = active.is_empty();
+        let signs: &[i64] = if self.is_signed() { &[1, -1] } else { &[1] };
+        let mut all = self.is_signed() || active.is_empty();
         for _ in 0..passes {
             let visited = if all { (0..z.len()).collect() } else { active };
-            for k in visited {
-                let g: i64 = (0..z.len()).map(|j| gram(j, k) * z[j]).sum();
-                let threshold = i64::from(refiner.threshold);
-                let gain = (c[k] - threshold - (g >> finer)) << finer;
-                let loss = (c[k] + threshold - (g >> finer)) << finer;
-                let moves = z[k] != 0 || gain > 0 || (self.is_signed() && loss < 0);
-                if moves && gram(k, k) > 0 {
-                    let before = z[k];
-                    let moved = |gain: i64| {
+            // Components that are not negative, then, of signed codes, those that are not positive.
+            for sign in signs {
+                for &k in &visited {
+                    let g: i64 = (0..z.len()).map(|j| gram(j, k) * z[j]).sum();
+                    let gain = sign * c[k] - i64::from(refiner.threshold) - ((sign * g) >> finer);
+                    let (gain, size) = (gain << finer, sign * z[k]);
+                    if (size > 0 || size == 0 && gain > 0) && gram(k, k) > 0 {
                         // Rounded to the nearest, halves away from 0.
                         let half = gram(k, k) / 2 * gain.signum();
-                        before + (gain + half) / gram(k, k)
-                    };
-                    z[k] = moved(gain).clamp(0, 32767);
-                    if self.is_signed() && z[k] == 0 {
-                        z[k] = moved(loss).clamp(-32767, 0);
+                        z[k] = sign * (size + (gain + half) / gram(k, k)).clamp(0, 32767);
                     }
                 }
             }
             active = (0..z.len()).filter(|k| z[*k] != 0).collect();
-            all = !all || active.is_empty();
+            all = self.is_signed() || !all || active.is_empty();
         }
         self.coarse(&z)
     }

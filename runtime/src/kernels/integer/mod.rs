@@ -283,11 +283,10 @@ pub(crate) fn add_rescaled_rows(
 }
 
 /// Takes the step of every component, and calls `each(k, step, z_k)` for those that are not 0 or
-/// whose step is not below `least`, which is above 0, or, with `SIGNED`, not above `-least`; in
-/// ascending order.
+/// whose step is not below `least`, which is above 0, in ascending order.
 #[cfg(any(sparsecode_host, test))]
 #[inline(always)]
-pub(crate) fn gradient_steps<const SIGNED: bool>(
+pub(crate) fn gradient_steps(
     step: GradientStep,
     least: i32,
     code: &mut [i16],
@@ -296,14 +295,7 @@ pub(crate) fn gradient_steps<const SIGNED: bool>(
     each: &mut impl FnMut(usize, i32, &mut i16),
 ) -> bool {
     #[cfg(sparsecode_host)]
-    return host::gradient_steps::<SIGNED>(
-        step,
-        least,
-        code,
-        (product, correlation),
-        previous,
-        each,
-    );
+    return host::gradient_steps(step, least, code, (product, correlation), previous, each);
     #[cfg(not(sparsecode_host))]
     {
         let _ = (step, least, code, product, correlation, previous, each);

@@ -64,7 +64,7 @@ pub(crate) fn list_levels(drive: &[i32], threshold: Threshold, list: &mut [Entry
 
 /// See [`gradient_steps`](crate::kernels::integer::gradient_steps).
 #[inline(always)]
-pub(crate) fn gradient_steps<const SIGNED: bool>(
+pub(crate) fn gradient_steps(
     step: GradientStep,
     least: i32,
     code: &mut [i16],
@@ -74,13 +74,13 @@ pub(crate) fn gradient_steps<const SIGNED: bool>(
 ) -> bool {
     if neon() {
         // SAFETY: the target has NEON.
-        unsafe { gradient_steps_neon::<SIGNED>(step, least, code, terms, previous, each) };
+        unsafe { gradient_steps_neon(step, least, code, terms, previous, each) };
     }
     neon()
 }
 
 #[target_feature(enable = "neon")]
-fn gradient_steps_neon<const SIGNED: bool>(
+fn gradient_steps_neon(
     step: GradientStep,
     least: i32,
     code: &mut [i16],
@@ -106,10 +106,7 @@ fn gradient_steps_neon<const SIGNED: bool>(
         // The product doubled, of which the upper half is left, without its lowest bit.
         let extra = vbicq_s32(vqdmulhq_s32(change, momentum), vdupq_n_s32(1));
         let next = vqaddq_s32(gradient_step, extra);
-        let mut busy = vorrq_u32(vtstq_s32(level, level), vcgeq_s32(next, lowest));
-        if SIGNED {
-            busy = vorrq_u32(busy, vcleq_s32(next, vnegq_s32(lowest)));
-        }
+        let busy = vorrq_u32(vtstq_s32(level, level), vcgeq_s32(next, lowest));
         (next, gradient_step, busy)
     };
     let mut first = 0_usize;
@@ -138,7 +135,7 @@ fn gradient_steps_neon<const SIGNED: bool>(
     for (index, ((product, correlation), (z, before))) in (first..).zip(terms.zip(state)) {
         let code = i32::from(*z);
         let next = step.apply(code, *product, *correlation, before);
-        if code != 0 || next >= least || (SIGNED && next <= least.wrapping_neg()) {
+        if code != 0 || next >= least {
             each(index, next, z);
         }
     }

@@ -224,7 +224,7 @@ fn list_levels_avx2(mut first: usize, drive: &[i32], levels: &mut Levels<'_>) {
 
 /// See [`gradient_steps`](crate::kernels::integer::gradient_steps).
 #[inline(always)]
-pub(crate) fn gradient_steps<const SIGNED: bool>(
+pub(crate) fn gradient_steps(
     step: GradientStep,
     least: i32,
     code: &mut [i16],
@@ -236,12 +236,12 @@ pub(crate) fn gradient_steps<const SIGNED: bool>(
         return false;
     }
     // SAFETY: the token.
-    unsafe { gradient_steps_avx2::<SIGNED>(step, least, code, terms, previous, each) };
+    unsafe { gradient_steps_avx2(step, least, code, terms, previous, each) };
     true
 }
 
 #[target_feature(enable = "avx2,popcnt")]
-fn gradient_steps_avx2<const SIGNED: bool>(
+fn gradient_steps_avx2(
     step: GradientStep,
     least: i32,
     code: &mut [i16],
@@ -276,14 +276,10 @@ fn gradient_steps_avx2<const SIGNED: bool>(
         let upper = _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd);
         let next = saturating_add(gradient_step, _mm256_slli_epi32::<1>(upper));
         // Neither 0 that stays 0.
-        let mut idle = _mm256_and_si256(
+        let idle = _mm256_and_si256(
             _mm256_cmpeq_epi32(levels, _mm256_setzero_si256()),
             _mm256_cmpgt_epi32(least_lanes, next),
         );
-        if SIGNED {
-            let most = _mm256_sub_epi32(_mm256_setzero_si256(), least_lanes);
-            idle = _mm256_and_si256(idle, _mm256_cmpgt_epi32(next, most));
-        }
         let mut busy = !_mm256_movemask_ps(_mm256_castsi256_ps(idle)) & 0xff;
         if busy != 0 {
             let next = to_array(next);
@@ -302,7 +298,7 @@ fn gradient_steps_avx2<const SIGNED: bool>(
     for (index, ((product, correlation), (z, before))) in (first..).zip(terms.zip(state)) {
         let code = i32::from(*z);
         let next = step.apply(code, *product, *correlation, before);
-        if code != 0 || next >= least || (SIGNED && next <= least.wrapping_neg()) {
+        if code != 0 || next >= least {
             each(index, next, z);
         }
     }

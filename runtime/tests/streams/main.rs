@@ -1,0 +1,9 @@
+//! Streams against the same thing done with whole signals and whole frames.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod contrast;
+mod contrast_frames;
+mod frames;
+mod signals;
+mod whole;
