@@ -313,13 +313,14 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
                 integer(text).map(Some)
             }
         };
+        let lista_iterations = self.value("lista_iterations", "none or 0 to 255", lista)?;
         let spec = ModelSpec {
             variant: self.text("variant")?.parse()?,
             input_shape: self.text("input_shape")?.parse::<InputShape>()?,
             code_dim: dimension("code_dim")?,
             hidden_dim: dimension("hidden_dim")?,
-            lista_iterations: self.value("lista_iterations", "none or 0 to 255", lista)?,
-            codes: self.codes()?,
+            lista_iterations,
+            codes: self.codes(lista_iterations.is_some())?,
             lambda: float("lambda")?,
             step_size: float("step_size")?,
             atom_norm: float("atom_norm")?,
@@ -343,11 +344,11 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
     }
 
     /// Which signs codes have; non-negative where the metadata does not say.
-    pub(crate) fn codes(&self) -> Result<CodeSign, ReadError> {
+    pub(crate) fn codes(&self, has_encoder: bool) -> Result<CodeSign, ReadError> {
         match self.text("codes") {
-            Ok("signed") => Ok(CodeSign::Signed),
+            Ok("signed") if !has_encoder => Ok(CodeSign::Signed),
             Ok("non-negative") | Err(_) => Ok(CodeSign::NonNegative),
-            Ok(_) => Err(CodeSign::UNKNOWN.into()),
+            Ok(_) => Err(CodeSign::ERROR.into()),
         }
     }
 

@@ -428,21 +428,10 @@ impl CodeSign {
         value.is_finite() && (value >= 0.0 || matches!(self, Self::Signed))
     }
 
-    pub(crate) const UNKNOWN: SpecError = SpecError {
+    pub(crate) const ERROR: SpecError = SpecError {
         field: "codes",
-        expected: "one of non-negative, signed",
+        expected: "non-negative or, for a model without an encoder, signed",
     };
-
-    /// Refuses signed codes of a model with an encoder.
-    pub(crate) const fn check(self, has_encoder: bool) -> Result<(), SpecError> {
-        match self {
-            Self::Signed if has_encoder => Err(SpecError {
-                field: "codes",
-                expected: "non-negative for a model with an encoder, whose relu gives no other codes",
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl fmt::Display for CodeSign {
@@ -456,7 +445,7 @@ impl FromStr for CodeSign {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let known = Self::ALL.into_iter().find(|codes| codes.name() == text);
-        known.ok_or(Self::UNKNOWN)
+        known.ok_or(Self::ERROR)
     }
 }
 
@@ -570,7 +559,10 @@ impl<'a> ModelSpec<'a> {
             "lista_iterations",
             "none for the variant do, 0 to 255 for every other",
         )?;
-        self.codes.check(self.has_encoder())?;
+        // LISTA's relu gives no negative component.
+        if self.has_encoder() && self.codes == CodeSign::Signed {
+            return Err(CodeSign::ERROR);
+        }
         test(
             self.lambda.is_finite() && self.lambda >= 0.0,
             "lambda",

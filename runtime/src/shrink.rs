@@ -3,7 +3,7 @@
 //! A model's [`CodeSign`](sparsecode_formats::CodeSign) chooses it: `max(z − t, 0)` where codes are
 //! non-negative, `sign(z)·max(|z| − t, 0)` where they have either sign.
 
-use sparsecode_formats::{CodeSign, IntegerRefiner};
+use sparsecode_formats::IntegerRefiner;
 
 use crate::kernels::integer::Threshold;
 
@@ -25,58 +25,48 @@ pub(crate) fn shrink<const SIGNED: bool>(less: f32, more: f32) -> f32 {
 
 /// From a point of integer FISTA to the next level of its component: shrunken by the threshold, and
 /// rounded to the nearest level, halves away from 0.
-///
-/// What a model with non-negative codes costs does not depend on there being others, neither in
-/// instructions nor, but for a few, in bytes of a device's program.
 #[derive(Clone, Copy)]
 pub(crate) struct Proximal {
-    signed: bool,
     round: Threshold,
     /// In points, not negative.
     threshold: i32,
-    /// A component that is 0 stays 0 at a smaller point. Of signed codes no point is.
+    /// A component that is 0 stays 0 at a point of a smaller magnitude; above 0.
     pub(crate) least: i32,
 }
 
 impl Proximal {
     #[inline(always)]
-    pub(crate) fn new(refiner: &IntegerRefiner<'_>, codes: CodeSign, threshold: i32) -> Self {
+    pub(crate) fn new(refiner: &IntegerRefiner<'_>, threshold: i32) -> Self {
         let round = Threshold::new(refiner.point_fraction);
-        let signed = codes == CodeSign::Signed;
         Self {
-            signed,
             round,
             threshold,
-            least: if signed {
-                i32::MIN
-            } else {
-                threshold.saturating_add(round.least())
-            },
+            least: threshold.saturating_add(round.least()),
         }
     }
 
+    /// The level where codes are non-negative.
     #[inline(always)]
     pub(crate) fn level(&self, point: i32) -> i16 {
-        let level = self.magnitude(point);
-        if level == 0 && self.signed {
-            self.magnitude(point.saturating_neg()).wrapping_neg()
-        } else {
-            level
-        }
-    }
-
-    /// The level of what is left of a point above the threshold.
-    #[inline(always)]
-    fn magnitude(&self, point: i32) -> i16 {
         let level = self.round.level(point.saturating_sub(self.threshold));
         level.unwrap_or(0)
+    }
+
+    /// The level where codes are signed.
+    #[inline(always)]
+    pub(crate) fn signed_level(&self, point: i32) -> i16 {
+        if point < 0 {
+            self.level(point.saturating_neg()).wrapping_neg()
+        } else {
+            self.level(point)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sparsecode_formats::{Blocks, Rescales};
+    use sparsecode_formats::{Blocks, CodeSign, Rescales};
 
     use super::*;
 
@@ -93,7 +83,7 @@ mod tests {
         shrink::<SIGNED>(x - t, x + t)
     }
 
-    fn proximal(codes: CodeSign, point_fraction: u8, threshold: i32) -> Proximal {
+    fn proximal(point_fraction: u8, threshold: i32) -> Proximal {
         let rescales = Rescales {
             multipliers: &[],
             shift: 1,
@@ -105,8 +95,9 @@ mod tests {
             correlation: rescales,
             bias: &[],
             threshold,
+            codes: CodeSign::Signed,
         };
-        Proximal::new(&refiner, codes, threshold)
+        Proximal::new(&refiner, threshold)
     }
 
     proptest! {
@@ -128,17 +119,14 @@ mod tests {
         ) {
             let unit = f64::from(1 << fraction);
             let rounded = |x: f64| (x.abs() / unit + 0.5).floor().min(32767.0).copysign(x);
-            for codes in CodeSign::ALL {
-                let prox = proximal(codes, fraction, threshold);
-                let shrunken = exact(point.into(), threshold.into(), codes == CodeSign::Signed);
-                let level = f64::from(prox.level(point));
-                // -2³¹ is taken for -(2³¹ - 1).
-                let slack = if point == i32::MIN { 1.0 } else { 0.0 };
-                prop_assert!((level - rounded(shrunken)).abs() <= slack, "{codes}: {level}");
-                prop_assert!(point >= prox.least || level == 0.0, "{codes}: {level}");
-            }
-            let prox = proximal(CodeSign::NonNegative, fraction, threshold);
-            prop_assert_eq!(point >= prox.least, prox.level(point) != 0);
+            let prox = proximal(fraction, threshold);
+            let (plain, signed) = (prox.level(point), prox.signed_level(point));
+            prop_assert_eq!(f64::from(plain), rounded(exact(point.into(), threshold.into(), false)));
+            prop_assert_eq!(point >= prox.least, plain != 0);
+            let expected = rounded(exact(point.into(), threshold.into(), true));
+            // -2³¹ is taken for -(2³¹ - 1).
+            let slack = if point == i32::MIN { 1.0 } else { 0.0 };
+            prop_assert!((f64::from(signed) - expected).abs() <= slack, "{signed}: {expected}");
         }
     }
 

@@ -114,7 +114,7 @@ impl IntegerFile<'_> {
 fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
     let levels = Levels::of(&file.spec);
     let limit = i32::from(file.spec.activations.code_limit());
-    let codes = file.spec.codes;
+    let codes = file.refiner.codes;
     // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to be.
     if let Some(encoder) = &file.encoder {
         let names = ["encoder.input", "encoder.input.multiplier"];

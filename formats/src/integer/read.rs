@@ -111,8 +111,6 @@ pub struct IntegerSpec {
     pub input_shape: InputShape,
     /// l, at least 1.
     pub code_dim: u16,
-    /// Which signs the levels of codes have; non-negative with an encoder.
-    pub codes: CodeSign,
     /// The smallest raw level; smaller ones are raised to it. Not above 0.
     pub input_min: i16,
     /// The largest raw level; larger ones are cut to it. Above 0.
@@ -243,6 +241,8 @@ pub struct IntegerRefiner<'a> {
     pub bias: &'a [i32],
     /// λη in points, not negative.
     pub threshold: i32,
+    /// Which signs the levels of codes have; non-negative with an encoder.
+    pub codes: CodeSign,
 }
 
 /// A model for integer arithmetic in a buffer: slices of it, and the integers of its metadata.
@@ -436,7 +436,6 @@ fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
         variant: header.text("variant")?.parse()?,
         input_shape: header.text("input_shape")?.parse()?,
         code_dim,
-        codes: header.codes()?,
         input_min: level("input_min", "an integer of -32767 to 0", |level| {
             (-i16::MAX..=0).contains(&level)
         })?,
@@ -473,7 +472,6 @@ fn read_encoder<'a>(
             expected: "none for the variant do, 0 to 255 for every other",
         });
     }
-    spec.codes.check(lista.is_some())?;
     let Some(iterations) = lista else {
         return Ok(None);
     };
@@ -549,6 +547,7 @@ fn read_refiner<'a>(
         threshold: header.value("threshold", "an integer of 0 to 2147483647", |text| {
             integer::<u32>(text).and_then(|value| i32::try_from(value).ok())
         })?,
+        codes: header.codes(spec.variant.has_encoder())?,
     })
 }
 

@@ -225,7 +225,6 @@ impl Plan {
             variant: spec.variant,
             input_shape: spec.input_shape,
             code_dim: spec.code_dim,
-            codes: spec.codes,
             input_min: ranges.input_min,
             input_max: ranges.input_max,
             contrast,

@@ -215,13 +215,12 @@ impl Integer {
         &self,
         header: &sparsecode_integer_code,
     ) -> Result<&'c [Entry], Status> {
-        let spec = &self.model.spec;
-        if header.active > spec.code_dim {
+        if header.active > self.model.spec.code_dim {
             return Err(Status::InvalidCode);
         }
         // SAFETY: an entry is a `u32`; checked as far as that goes, and the caller's promise.
         let entries = unsafe { slice::from_raw_parts(header.entries.cast(), header.active.into()) };
-        if borrowed::is_code(entries, spec) {
+        if borrowed::is_code(entries, &self.model) {
             Ok(entries)
         } else {
             Err(Status::InvalidCode)
@@ -313,7 +312,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
             width: spec.input_shape.width.into(),
             code_dim: spec.code_dim.into(),
             has_encoder: file.encoder.is_some().into(),
-            has_signed_codes: (spec.codes == CodeSign::Signed).into(),
+            has_signed_codes: (file.refiner.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),
             input_min: spec.input_min,
             input_max: spec.input_max,

@@ -1,6 +1,6 @@
 //! The steps of integer inference on slices, all of the model's dimensions, whoever owns them: for the C API.
 
-use sparsecode_formats::{CodeSign, IntegerSpec};
+use sparsecode_formats::{CodeSign, IntegerFile};
 
 pub(crate) use super::code::{List, is_level};
 pub(crate) use super::model::{run_decode as decode, run_denoise as denoise, run_encode as encode};
@@ -22,10 +22,8 @@ pub(crate) const fn component(entry: Entry) -> (u16, i16) {
 
 /// Whether entries are a code of a model: indices ascend below its dimension, and levels are not 0,
 /// nor negative unless its codes are signed.
-pub(crate) fn is_code(entries: &[Entry], spec: &IntegerSpec) -> bool {
-    let IntegerSpec {
-        code_dim, codes, ..
-    } = *spec;
+pub(crate) fn is_code(entries: &[Entry], file: &IntegerFile<'_>) -> bool {
+    let (code_dim, codes) = (file.spec.code_dim, file.refiner.codes);
     let mut least = 0;
     entries.iter().all(|found| {
         let (index, level) = component(*found);

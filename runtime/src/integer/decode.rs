@@ -18,7 +18,10 @@ pub(crate) fn decode(
         let index = entry.index::<i8>();
         let multiplier = decoder.multiplier.get(index).copied().unwrap_or(0);
         // The product has 30 bits and a sign, the quotient 15 and a sign.
-        let level = entry.value().min(limit).max(limit.wrapping_neg());
+        let level = match entry.value() {
+            level if limit == i16::MAX => level,
+            level => level.min(limit).max(limit.wrapping_neg()),
+        };
         let product = i32::from(level).wrapping_mul(multiplier);
         let contribution = (product.wrapping_add(1 << 14) >> 15) as i16;
         if contribution != 0

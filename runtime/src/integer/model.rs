@@ -271,7 +271,7 @@ impl<'a> IntegerView<'a> {
     pub fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
         let code_dim = self.file.spec.code_dim;
         let limit = self.file.spec.activations.code_limit();
-        let least = refine::least_level(self.file.spec.codes, limit);
+        let least = refine::least_level(self.file.refiner.codes, limit);
         let mut code = self.code.list();
         code.clear();
         let mut next = 0;

@@ -108,12 +108,18 @@ pub(crate) fn refine(
         file.spec.activations.code_limit(),
         file.spec.activations.fine_bits(),
     );
-    let codes = file.spec.codes;
+    let codes = refiner.codes;
     let least = least_level(codes, limit);
-    let start = code::pairs(code.entries());
-    let start = start.map(|(k, z)| (k, z.min(limit).max(least) << fine));
-    code::write_dense(start, iterate);
-    if code.entries().iter().any(|entry| entry.value() < least) {
+    iterate.fill(0);
+    let mut is_cut = false;
+    for (index, level) in code::pairs(code.entries()) {
+        let cut = level.min(limit).max(least);
+        is_cut |= cut != level;
+        if let Some(z) = iterate.get_mut(usize::from(index)) {
+            *z = cut << fine;
+        }
+    }
+    if is_cut {
         list(iterate, fine, code);
     }
     let mut state = State {
@@ -254,31 +260,15 @@ impl Step {
         self.norm = self.norm.wrapping_add(z.unsigned_abs().into());
         self.active = self.active.wrapping_add(usize::from(next != 0));
         if next != *z {
-            self.change = self.change.wrapping_add(next.abs_diff(*z).into());
-            // Of signed codes more than an entry holds, perhaps: see `fits`.
+            // Both within 0 … 32767.
             let difference = next.wrapping_sub(*z);
+            self.change = self.change.wrapping_add(difference.unsigned_abs().into());
             if let Some(entry) = entries.get_mut(self.changed) {
                 *entry = Entry::new::<i16>(index, difference);
                 self.changed = self.changed.wrapping_add(1);
             }
             *z = next;
         }
-    }
-
-    /// What two passes over different components did.
-    fn add(&mut self, other: &Self) {
-        self.changed = self.changed.wrapping_add(other.changed);
-        self.change = self.change.wrapping_add(other.change);
-        self.norm = self.norm.wrapping_add(other.norm);
-    }
-
-    /// Whether the entries hold the changes of components, none of which went too far for it.
-    fn fits(&self, entries: &[Entry]) -> bool {
-        let entries = entries.iter().take(self.changed);
-        let held = entries.fold(0_u32, |held, entry| {
-            held.wrapping_add(entry.value().unsigned_abs().into())
-        });
-        held == self.change
     }
 
     fn is_small(&self, settings: &IntegerRefine) -> bool {
@@ -309,7 +299,7 @@ fn gain(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
         .saturating_sub(product >> finer)
 }
 
-/// Makes a component that is not negative the level that is best for it as the others stand, and not negative; `gain` is what one more
+/// Makes a component, unless it is negative, the level that is best for it as the others stand, and not negative; `gain` is what one more
 /// point of it would gain.
 #[inline(never)]
 fn improve(
@@ -320,6 +310,9 @@ fn improve(
     product: &mut [i32],
     pass: &mut Step,
 ) {
+    if *z < 0 {
+        return;
+    }
     // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
     let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
     let gain = gain.saturating_mul(1_i32.wrapping_shl(finer(refiner)));
@@ -357,10 +350,13 @@ impl State<'_> {
             if deadline() {
                 return (done, Stop::Deadline);
             }
-            let step = self.step(refiner, correlation, momentum(done), settings.threshold);
+            let (momentum, threshold) = (momentum(done), settings.threshold);
+            let step = match self.codes {
+                CodeSign::NonNegative => self.step(refiner, correlation, momentum, threshold),
+                CodeSign::Signed => self.signed_step(refiner, correlation, momentum, threshold),
+            };
             // The product is exact either way.
-            let fits = self.codes == CodeSign::NonNegative || step.fits(self.entries);
-            if step.changed <= step.active && fits {
+            if step.changed <= step.active {
                 self.add_changes(refiner, step.changed);
             } else {
                 self.multiply_anew(refiner);
@@ -374,8 +370,8 @@ impl State<'_> {
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn. Of signed codes every pass is
-    /// over all of them.
+    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn: over those that are not
+    /// negative, and, of signed codes, over those that are not positive.
     fn descend(
         &mut self,
         refiner: &IntegerRefiner<'_>,
@@ -385,27 +381,38 @@ impl State<'_> {
         deadline: &mut dyn FnMut() -> bool,
     ) -> (u32, Stop) {
         let signed = self.codes == CodeSign::Signed;
-        let mut all = signed || active == 0;
+        let mut all = active == 0;
         for done in 0..settings.max_iterations {
             if deadline() {
                 return (done, Stop::Deadline);
             }
+            let mut pass = Step::none();
+            // Of signed codes, the problem as it is and then its opposite.
+            let mut is_opposite = false;
+            loop {
+                if all {
+                    self.pass(refiner, correlation, settings.threshold, &mut pass);
+                } else {
+                    self.pass_over_active(refiner, correlation, settings.threshold, active);
+                }
+                if !signed {
+                    break;
+                }
+                self.negate(correlation);
+                is_opposite = !is_opposite;
+                if !is_opposite {
+                    break;
+                }
+            }
             if !all {
-                self.pass_over_active(refiner, correlation, settings.threshold, active);
                 all = true;
                 continue;
-            }
-            let mut pass = self.pass(refiner, correlation, settings.threshold);
-            if signed {
-                self.negate(correlation);
-                pass.add(&self.pass(refiner, correlation, settings.threshold));
-                self.negate(correlation);
             }
             if pass.changed == 0 || pass.is_small(settings) {
                 return (done.saturating_add(1), Stop::Converged);
             }
             active = pass.active;
-            all = signed || active == 0;
+            all = active == 0;
         }
         (settings.max_iterations, Stop::Budget)
     }
@@ -420,21 +427,26 @@ impl State<'_> {
             .for_each(|level| *level = level.wrapping_neg());
     }
 
-    /// One pass of coordinate descent over all components that are not negative, which lists the active ones.
+    /// One pass of coordinate descent over all components that are not negative, which lists all active ones.
     #[inline(never)]
-    fn pass(&mut self, refiner: &IntegerRefiner<'_>, correlation: &[i32], threshold: i32) -> Step {
+    fn pass(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        threshold: i32,
+        pass: &mut Step,
+    ) {
         let finer = finer(refiner);
-        let mut pass = Step::none();
+        pass.active = 0;
         for (index, (z, &correlation)) in self.iterate.iter_mut().zip(correlation).enumerate() {
             let Some(&product) = self.product.get(index) else {
                 break;
             };
             let gain = gain(correlation, threshold, product, finer);
-            // The first comparison settles most of them.
-            if *z <= 0 && (gain <= 0 || *z < 0) {
+            if *z == 0 && gain <= 0 {
                 continue;
             }
-            improve(refiner, index, gain, z, self.product, &mut pass);
+            improve(refiner, index, gain, z, self.product, pass);
             if *z != 0
                 && let Some(entry) = self.entries.get_mut(pass.active)
             {
@@ -442,7 +454,6 @@ impl State<'_> {
                 pass.active = pass.active.wrapping_add(1);
             }
         }
-        pass
     }
 
     /// The same over the components that `entries` lists.
@@ -476,7 +487,7 @@ impl State<'_> {
         momentum: i32,
         threshold: i32,
     ) -> Step {
-        let prox = Proximal::new(refiner, self.codes, threshold);
+        let prox = Proximal::new(refiner, threshold);
         let gradient_step = gradient_step(refiner, momentum);
         let mut step = Step::none();
         #[cfg(sparsecode_host)]
@@ -498,6 +509,34 @@ impl State<'_> {
             if *z != 0 || next >= prox.least {
                 step.take(index, prox.level(next), z, self.entries);
             }
+        }
+        step
+    }
+
+    /// [`step`](Self::step) of signed codes: another function, so that the loop of the others is as short as it can be. A component may
+    /// go further than an entry holds, so that there is none, and more changes than active components.
+    #[inline(never)]
+    fn signed_step(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        momentum: i32,
+        threshold: i32,
+    ) -> Step {
+        let prox = Proximal::new(refiner, threshold);
+        let gradient_step = gradient_step(refiner, momentum);
+        let mut step = Step::none();
+        let terms = self.product.iter().zip(correlation);
+        let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
+        for ((&product, &correlation), (z, previous)) in terms.zip(state) {
+            let next = gradient_step.apply((*z).into(), product, correlation, previous);
+            let next = prox.signed_level(next);
+            step.norm = step.norm.wrapping_add(z.unsigned_abs().into());
+            step.change = step.change.wrapping_add(next.abs_diff(*z).into());
+            *z = next;
+        }
+        if step.change > 0 {
+            step.changed = usize::MAX;
         }
         step
     }

@@ -68,7 +68,7 @@ impl Exact<'_> {
     }
 
     fn is_signed(&self) -> bool {
-        self.0.spec.codes == CodeSign::Signed
+        self.0.refiner.codes == CodeSign::Signed
     }
 
     /// The smallest level of codes whose largest is `limit`.
@@ -186,7 +186,7 @@ impl Exact<'_> {
         // Over the active components, then over all, and so on.
         let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] != 0).collect();
         let signs: &[i64] = if self.is_signed() { &[1, -1] } else { &[1] };
-        let mut all = self.is_signed() || active.is_empty();
+        let mut all = active.is_empty();
         for _ in 0..passes {
             let visited = if all { (0..z.len()).collect() } else { active };
             // Components that are not negative, then, of signed codes, those that are not positive.
@@ -203,7 +203,7 @@ impl Exact<'_> {
                 }
             }
             active = (0..z.len()).filter(|k| z[*k] != 0).collect();
-            all = self.is_signed() || !all || active.is_empty();
+            all = !all || active.is_empty();
         }
         self.coarse(&z)
     }
