@@ -3,7 +3,7 @@
 //! Gregor & LeCun, "Learning Fast Approximations of Sparse Coding", 2010, in the non-negative form of Evtimova &
 //! LeCun: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`.
 
-use sparsecode_formats::Encoder;
+use sparsecode_formats::{CodeSign, Encoder};
 
 use crate::code::{CodeBuffer, take_dense};
 use crate::kernels::float as kernels;
@@ -34,9 +34,9 @@ pub(crate) fn infer<C: CodeBuffer>(
         *u += bias;
     }
     // Positive components only: the relu.
-    take_dense::<false, _>(code, drive);
+    take_dense(code, CodeSign::NonNegative, drive);
     for _ in 0..iterations {
         kernels::add_code(&encoder.recurrent, code, drive, point);
-        take_dense::<false, _>(code, point);
+        take_dense(code, CodeSign::NonNegative, point);
     }
 }

@@ -191,7 +191,7 @@ pub(crate) fn start<C: CodeBuffer>(
         Start::Code => {
             code.to_dense(iterate);
             if code.check(codes).is_err() {
-                take_dense::<false, _>(code, iterate);
+                take_dense(code, codes, iterate);
                 code.to_dense(iterate);
             }
         }
@@ -281,20 +281,12 @@ fn run(
             *before = Some(mean_square(residual));
         }
         let mut change = Change::new();
-        // With its correlation known, the old point and iterate of a component are needed no more.
-        let each: &mut dyn FnMut(usize, f32) = match codes {
-            CodeSign::NonNegative => &mut |k, correlation| {
-                if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
-                    update.apply::<false>(x, z, correlation, &mut change);
-                }
-            },
-            CodeSign::Signed => &mut |k, correlation| {
-                if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
-                    update.apply::<true>(x, z, correlation, &mut change);
-                }
-            },
-        };
-        decoder::correlate(decoder, hidden, residual, each);
+        decoder::correlate(decoder, hidden, residual, &mut |k, correlation| {
+            // With the correlation known, the old point and iterate of this component are needed no more.
+            if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
+                update.apply(codes, x, z, correlation, &mut change);
+            }
+        });
         if change.is_below(settings.tolerance) {
             return (done.saturating_add(1), Stop::Converged);
         }
@@ -352,15 +344,16 @@ impl Update {
 
     /// Moves the point `x` and the iterate `z` of a component with `½d ∂f/∂x`.
     #[inline(always)]
-    pub(crate) fn apply<const SIGNED: bool>(
+    pub(crate) fn apply(
         &self,
+        codes: CodeSign,
         x: &mut f32,
         z: &mut f32,
         gradient: f32,
         change: &mut Change,
     ) {
         let moved = *x - self.rate * gradient;
-        let next = shrink::<SIGNED>(moved - self.threshold, moved + self.threshold);
+        let next = shrink(codes, moved - self.threshold, moved + self.threshold);
         change.add(*x, *z, next);
         *x = next + self.momentum * (next - *z);
         *z = next;

@@ -461,13 +461,10 @@ impl<'a> Dictionary<'a> {
             scratch,
         };
         let (codes, samples) = (self.codes, input.len());
-        let ended = match (method, codes) {
-            (Method::Fista, _) => fista(gram.matrix, codes, samples, settings, state, deadline),
-            (Method::CoordinateDescent, CodeSign::NonNegative) => {
-                coordinate_descent::<false>(gram, samples, settings, state, deadline)
-            }
-            (Method::CoordinateDescent, CodeSign::Signed) => {
-                coordinate_descent::<true>(gram, samples, settings, state, deadline)
+        let ended = match method {
+            Method::Fista => fista(gram.matrix, codes, samples, settings, state, deadline),
+            Method::CoordinateDescent => {
+                coordinate_descent(gram, codes, samples, settings, state, deadline)
             }
         };
         let lambda = settings.lambda;
@@ -500,12 +497,13 @@ fn fista(
         let mut change = Change::new();
         let gradients = scratch.product.iter().zip(scratch.correlation.iter());
         let components = point.iter_mut().zip(iterate.iter_mut()).zip(gradients);
+        // A loop each: this is all that an iteration does beside the product.
         match codes {
             CodeSign::NonNegative => components.for_each(|((x, z), (product, c))| {
-                update.apply::<false>(x, z, product - c, &mut change);
+                update.apply(CodeSign::NonNegative, x, z, product - c, &mut change);
             }),
             CodeSign::Signed => components.for_each(|((x, z), (product, c))| {
-                update.apply::<true>(x, z, product - c, &mut change);
+                update.apply(CodeSign::Signed, x, z, product - c, &mut change);
             }),
         }
         if change.is_below(settings.tolerance) {
@@ -521,8 +519,9 @@ const RENEWAL: u32 = 32;
 
 /// Coordinate descent with `G` and 1 over its diagonal.
 #[inline]
-fn coordinate_descent<const SIGNED: bool>(
+fn coordinate_descent(
     gram: GramRef<'_>,
+    codes: CodeSign,
     input_dim: usize,
     settings: &Refine,
     state: State<'_>,
@@ -548,7 +547,7 @@ fn coordinate_descent<const SIGNED: bool>(
     let threshold = 0.5 * input_dim as f32 * settings.lambda;
     let best = |z: f32, slope: f32, inverse: f32| {
         let moved = |slope: f32| z - slope * inverse;
-        shrink::<SIGNED>(moved(slope + threshold), moved(slope - threshold))
+        shrink(codes, moved(slope + threshold), moved(slope - threshold))
     };
     let mut all = active == 0;
     for done in 0..settings.max_iterations {

@@ -3,24 +3,31 @@
 //! A model's [`CodeSign`](sparsecode_formats::CodeSign) chooses it: `max(z − t, 0)` where codes are
 //! non-negative, `sign(z)·max(|z| − t, 0)` where they have either sign.
 
-use sparsecode_formats::IntegerRefiner;
+use sparsecode_formats::{CodeSign, IntegerRefiner};
 
 use crate::kernels::integer::Threshold;
 
 /// The shrunken value of a component `z`, of which `less` is `z − t` and `more` is `z + t`, `t ≥ 0`.
 ///
-/// Handed both because callers have the threshold in sums of their own. The sign is a parameter of
-/// the function: loops over components ask for it once. NaN becomes 0, so that a code never contains
-/// one.
+/// Handed both because callers have the threshold in sums of their own. NaN becomes 0, so that a
+/// code never contains one.
 #[inline(always)]
-pub(crate) fn shrink<const SIGNED: bool>(less: f32, more: f32) -> f32 {
+pub(crate) fn shrink(codes: CodeSign, less: f32, more: f32) -> f32 {
     if less > 0.0 {
         less
-    } else if SIGNED && more < 0.0 {
-        more
+    } else if codes == CodeSign::Signed {
+        negative_part(more)
     } else {
         0.0
     }
+}
+
+/// `min(value, 0)`; NaN becomes 0. On a device a function of its own, so that nothing of it is
+/// computed for models whose codes are non-negative.
+#[cfg_attr(sparsecode_host, inline(always))]
+#[cfg_attr(not(sparsecode_host), cold, inline(never))]
+fn negative_part(value: f32) -> f32 {
+    if value < 0.0 { value } else { 0.0 }
 }
 
 /// From a point of integer FISTA to the next level of its component: shrunken by the threshold, and
@@ -66,7 +73,7 @@ impl Proximal {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sparsecode_formats::{Blocks, CodeSign, Rescales};
+    use sparsecode_formats::{Blocks, Rescales};
 
     use super::*;
 
@@ -79,8 +86,8 @@ mod tests {
         }
     }
 
-    fn shrunken<const SIGNED: bool>(x: f32, t: f32) -> f32 {
-        shrink::<SIGNED>(x - t, x + t)
+    fn shrunken(codes: CodeSign, x: f32, t: f32) -> f32 {
+        shrink(codes, x - t, x + t)
     }
 
     fn proximal(point_fraction: u8, threshold: i32) -> Proximal {
@@ -103,12 +110,14 @@ mod tests {
     proptest! {
         #[test]
         fn floats_are_shrunken(x in -4.0_f32..4.0, t in prop_oneof![Just(0.0), 0.0_f32..3.0]) {
-            for (found, signed) in [(shrunken::<true>(x, t), true), (shrunken::<false>(x, t), false)] {
-                let expected = exact(x.into(), t.into(), signed);
+            for codes in CodeSign::ALL {
+                let found = shrunken(codes, x, t);
+                let expected = exact(x.into(), t.into(), codes == CodeSign::Signed);
                 let error = (f64::from(found) - expected).abs();
                 prop_assert!(error <= f64::from(x.abs() + t) * 2_f64.powi(-24), "{found} for {expected}");
             }
-            prop_assert_eq!(shrunken::<true>(-x, t), -shrunken::<true>(x, t));
+            let signed = |x| shrunken(CodeSign::Signed, x, t);
+            prop_assert_eq!(signed(-x), -signed(x));
         }
 
         #[test]
@@ -132,7 +141,8 @@ mod tests {
 
     #[test]
     fn nan_is_zero() {
-        assert_eq!(shrink::<true>(f32::NAN, f32::NAN), 0.0);
-        assert_eq!(shrink::<false>(f32::NAN, f32::NAN), 0.0);
+        for codes in CodeSign::ALL {
+            assert_eq!(shrink(codes, f32::NAN, f32::NAN), 0.0);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use sparsecode_formats::{
-    Blocks, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
+    Blocks, CodeSign, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
 };
 
 use super::float::{self, portable};
@@ -322,7 +322,7 @@ proptest! {
                 if signed {
                     code.from_dense(&dense);
                 } else {
-                    take_dense::<false, _>(&mut code, &dense);
+                    take_dense(&mut code, CodeSign::NonNegative, &dense);
                 }
                 code.iter().map(|(k, x)| (k, x.to_bits())).collect::<Vec<_>>()
             }) {
