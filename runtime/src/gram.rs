@@ -463,9 +463,15 @@ impl<'a> Dictionary<'a> {
         let (codes, samples) = (self.codes, input.len());
         let ended = match method {
             Method::Fista => fista(gram.matrix, codes, samples, settings, state, deadline),
-            Method::CoordinateDescent => {
-                coordinate_descent(gram, codes, samples, settings, state, deadline)
-            }
+            // A function each: it is nearly all that a pass does.
+            Method::CoordinateDescent => match codes {
+                CodeSign::NonNegative => {
+                    coordinate_descent::<false>(gram, samples, settings, state, deadline)
+                }
+                CodeSign::Signed => {
+                    coordinate_descent::<true>(gram, samples, settings, state, deadline)
+                }
+            },
         };
         let lambda = settings.lambda;
         fista::report(&self.decoder, input, code, lambda, parts, before, ended)
@@ -519,9 +525,8 @@ const RENEWAL: u32 = 32;
 
 /// Coordinate descent with `G` and 1 over its diagonal.
 #[inline]
-fn coordinate_descent(
+fn coordinate_descent<const SIGNED: bool>(
     gram: GramRef<'_>,
-    codes: CodeSign,
     input_dim: usize,
     settings: &Refine,
     state: State<'_>,
@@ -545,6 +550,11 @@ fn coordinate_descent(
     }
     let mut age = 0;
     let threshold = 0.5 * input_dim as f32 * settings.lambda;
+    let codes = if SIGNED {
+        CodeSign::Signed
+    } else {
+        CodeSign::NonNegative
+    };
     let best = |z: f32, slope: f32, inverse: f32| {
         let moved = |slope: f32| z - slope * inverse;
         shrink(codes, moved(slope + threshold), moved(slope - threshold))
