@@ -598,7 +598,7 @@ fn host_buffers_give_the_same() {
 #[cfg(feature = "serde")]
 #[test]
 fn integer_codes_are_stored_as_their_components() {
-    use sparsecode_runtime::IntegerCode;
+    use sparsecode_runtime::{IntegerCode, IntegerCodeBuffer as _};
 
     let mut code = IntegerCode::<6>::new();
     code.push(1, 500).unwrap();

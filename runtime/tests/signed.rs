@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::exact::{RANGES, trained_like};
+use common::exact::{Integers, RANGES, trained_like};
 use common::{Random, Reference, Shape, assert_close, file, random_model};
 use proptest::prelude::*;
 use sparsecode_formats::{
@@ -13,8 +13,8 @@ use sparsecode_formats::{
 };
 use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{
-    CodeBuffer, GramView, IntegerRefine, IntegerView, Method, Model, ModelView, Refine, Refinement,
-    SparseCode, SparseCodeBuf, Start, Workspace, WorkspaceBuf,
+    CodeBuffer, GramView, IntegerRefine, Method, Model, ModelView, Refine, Refinement, SparseCode,
+    SparseCodeBuf, Start, Workspace, WorkspaceBuf,
 };
 
 const LINEAR: Shape = Shape {
@@ -182,7 +182,7 @@ proptest! {
         }
 
         let bytes = AlignedBytes::from_slice(&write_integer(&model, &RANGES).unwrap().bytes);
-        let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        let mut view = Integers::new(IntegerFile::read(&bytes).unwrap());
         let patch: Vec<i16> = input.iter().map(|x| (700.0 * x) as i16).collect();
         let components = |start: &[f32]| -> Vec<(u16, i16)> {
             let level = |(k, z): (usize, &f32)| (k as u16, (9000.0 * z) as i16);
@@ -215,7 +215,7 @@ proptest! {
         let file = IntegerFile::read(&bytes).unwrap();
         let (units, spec) = (file.units().unwrap(), file.spec().unwrap());
         let problem = Problem::new(&file);
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         let mut random = Random(seed ^ 5);
         let mut patch: Vec<i16> = (0..input_dim).map(|_| (1500.0 * random.next()) as i16).collect();
         let _ = view.preprocess(&mut patch).unwrap();
@@ -357,7 +357,7 @@ fn levels_go_from_one_end_to_the_other() {
     let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
     let file = IntegerFile::read(&bytes).unwrap();
     let exact = common::exact::Exact(file);
-    let mut view = IntegerView::new(file);
+    let mut view = Integers::new(file);
     let patch = [1500, -1200, 900, 1300];
     for method in [Method::Fista, Method::CoordinateDescent] {
         for iterations in 1..6 {

@@ -16,12 +16,12 @@ use sparsecode_formats::CodeSign;
 
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
-use crate::code::{CodeBuffer, sealed::Storage};
-use crate::decoder;
-use crate::fista::{Refine, Refinement, Start};
-use crate::preprocess::Normalisation;
-use crate::view::ModelView;
-use crate::workspace::{self, Scratch, WorkspaceBuffer};
+use crate::float::code::{CodeBuffer, sealed::Storage};
+use crate::float::decoder;
+use crate::float::preprocess::Normalisation;
+use crate::float::refine::{Refine, Refinement, Start};
+use crate::float::view::ModelView;
+use crate::float::workspace::Scratch;
 
 use sparsecode_status as Status;
 
@@ -409,44 +409,23 @@ impl CodeBuffer for Buffer<'_> {
 }
 
 /// A workspace, cut to the model.
-struct Memory<'w> {
-    drive: &'w mut [f32],
-    point: &'w mut [f32],
-    residual: &'w mut [f32],
-    hidden: &'w mut [f32],
-}
-
-impl<'w> Memory<'w> {
-    /// # Safety
-    ///
-    /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
-    unsafe fn new(workspace: *mut c_void, model: &Float) -> Self {
-        let spec = model.model.spec();
-        let mut parts = Parts::new(workspace);
-        // SAFETY: together as many numbers as `workspace_bytes` counts, each of 4 bytes.
-        unsafe {
-            Self {
-                drive: parts.take(spec.code_dim()),
-                point: parts.take(spec.code_dim()),
-                residual: parts.take(spec.input_dim()),
-                hidden: parts.take(spec.hidden_dim()),
-            }
-        }
-    }
-}
-
-impl workspace::sealed::Parts for Memory<'_> {
-    fn parts(&mut self) -> Scratch<'_> {
+///
+/// # Safety
+///
+/// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
+unsafe fn scratch_of<'w>(workspace: *mut c_void, model: &Float) -> Scratch<'w> {
+    let spec = model.model.spec();
+    let mut parts = Parts::new(workspace);
+    // SAFETY: together as many numbers as `workspace_bytes` counts, each of 4 bytes.
+    unsafe {
         Scratch {
-            drive: self.drive,
-            point: self.point,
-            residual: self.residual,
-            hidden: self.hidden,
+            drive: parts.take(spec.code_dim()),
+            point: parts.take(spec.code_dim()),
+            residual: parts.take(spec.input_dim()),
+            hidden: parts.take(spec.hidden_dim()),
         }
     }
 }
-
-impl WorkspaceBuffer for Memory<'_> {}
 
 /// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
 /// the file is checked before it is used, except for the checksum. Takes about 3 kB of stack and one pass over the file.
@@ -613,7 +592,7 @@ pub unsafe extern "C" fn sparsecode_encode(
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
         model.model.encode(patch, &mut buffer, &mut memory)?;
         header.active = buffer.active as u16;
         // SAFETY: read above, and the caller's to write.
@@ -661,7 +640,7 @@ pub unsafe extern "C" fn sparsecode_refine(
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
         if refine.start == Start::Code {
             buffer.keep(header.active, model.model.spec().codes)?;
         }
@@ -712,7 +691,7 @@ pub unsafe extern "C" fn sparsecode_decode(
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let memory = unsafe { Memory::new(workspace, model) };
+        let memory = unsafe { scratch_of(workspace, model) };
         let indices = indices.iter().map(|index| usize::from(*index));
         let mut entries = indices.zip(values.iter().copied());
         let decoder = &model.model.file().decoder;
@@ -768,7 +747,7 @@ pub unsafe extern "C" fn sparsecode_denoise(
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
         let deadline = || settings.is_some_and(|by| is_late(by.deadline, by.context));
         let done =
             model

@@ -10,7 +10,7 @@ use core::ffi::{CStr, c_char};
 use sparsecode_formats::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, ReadError};
 
 use crate::error::DimensionError;
-use crate::fista::Stop;
+use crate::refinement::Stop;
 
 /// What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they are.
 #[repr(i32)]

@@ -11,23 +11,9 @@ use sparsecode_formats::{CODE_LIMIT, CodeSign, IntegerFile, IntegerRefiner};
 
 use super::code::{self, List};
 use super::workspace::Scratch;
-use crate::fista::Stop;
 use crate::kernels::integer::{self as kernels, Entry, GradientStep};
+use crate::refinement::{Method, Stop};
 use crate::shrink::Proximal;
-
-/// How a code is refined. Both arrive at the code of the lowest energy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Method {
-    /// Coordinate descent (Friedman, Hastie & Tibshirani 2010): one component after the other becomes the level that is best for it as the
-    /// others stand. An iteration is a pass over the components that are active, or, every second one, over all; it converges on one of the
-    /// latter, also when it changes none. On trained models it arrives with the fewest instructions.
-    #[default]
-    CoordinateDescent,
-    /// FISTA (Beck & Teboulle 2009); it also converges when no component changes twice in a row.
-    Fista,
-}
 
 /// When an integer refinement ends, and what it minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +74,7 @@ pub(crate) fn refine(
     levels: &[i16],
     code: &mut List<'_>,
     settings: &IntegerRefine,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> IntegerRefinement {
     let refiner = &file.refiner;

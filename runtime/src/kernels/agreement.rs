@@ -249,7 +249,7 @@ proptest! {
         seed in prop::collection::vec(any_float(), 997),
         set in prop::collection::vec(any::<bool>(), 260),
     ) {
-        use crate::code::{CodeBuffer, SparseCode};
+        use crate::float::code::{CodeBuffer, SparseCode};
         let weights: Vec<f32> = (0..cols * cols + offset).map(|i| seed[(i.wrapping_mul(31) ^ i >> 5) % 997]).collect();
         let matrix = MatrixRef {
             rows: cols,
@@ -309,7 +309,7 @@ proptest! {
     fn active_components(dense in prop::collection::vec(
         prop_oneof![any_float(), Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)], 0..200,
     )) {
-        use crate::code::{CodeBuffer, SparseCode, take_dense};
+        use crate::float::code::{CodeBuffer, SparseCode, take_dense};
         for signed in [false, true] {
             let is_active = |x: f32| x > 0.0 || (signed && x < 0.0);
             let expected: Vec<(u16, u32)> = (0..150)

@@ -9,9 +9,10 @@ use sparsecode_formats::{
     write_integer, write_integer_as,
 };
 use sparsecode_runtime::capi::{self, *};
-use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
+use sparsecode_runtime::{IntegerRefine, Method};
 
 use crate::api::{self, Api, Guarded, Program, leaked, samples};
+use crate::common::exact::Integers;
 use crate::common::{Shape, random_model};
 use crate::float::LINEAR;
 
@@ -190,7 +191,7 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
             method: Method::Fista,
             ..refine
         };
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         let mut c = Program::<Integer>::new(bytes);
         let (workspace, size) = (c.workspace(), c.workspace_bytes);
         let model = c.model;

@@ -5,10 +5,10 @@ use std::ptr::{null, null_mut};
 use sparsecode_formats::{AlignedBytes, CodeSign, IntegerFile, WeightType};
 use sparsecode_runtime::capi::{self, *};
 use sparsecode_runtime::{
-    CodeBuffer, IntegerRefine, IntegerView, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
+    CodeBuffer, IntegerRefine, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
 };
 
-use crate::common::exact::{integer_file, trained_like};
+use crate::common::exact::{Integers, integer_file, trained_like};
 use crate::common::{Random, Shape, file, random_model};
 
 use sparsecode_status as Status;
@@ -167,7 +167,7 @@ fn codes_in_floats() {
 #[test]
 fn codes_in_integers() {
     let file = IntegerFile::read(integers(CodeSign::Signed)).unwrap();
-    let mut view = IntegerView::new(file);
+    let mut view = Integers::new(file);
     let patch: Vec<i16> = Random(8)
         .vector(21, 1400.0)
         .iter()

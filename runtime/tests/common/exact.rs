@@ -5,7 +5,10 @@ use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, CodeSign, IntegerFile, OwnedDecoder, OwnedModel,
     Rescales, WeightType, write_integer,
 };
-use sparsecode_runtime::IntegerView;
+use sparsecode_runtime::{
+    DimensionError, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerNormalisation, IntegerRefine,
+    IntegerRefinement, IntegerView, IntegerWorkspaceBuf,
+};
 
 use super::{Random, Shape, random_model};
 
@@ -248,12 +251,106 @@ impl Exact<'_> {
     }
 }
 
-pub(crate) fn dense(view: &IntegerView<'_>) -> Vec<i64> {
+pub(crate) fn dense(view: &Integers<'_>) -> Vec<i64> {
     let mut levels = vec![0; view.file().spec.code_dim()];
-    for (index, level) in view.code() {
-        levels[usize::from(index)] = i64::from(level);
+    view.code.to_dense(&mut levels);
+    levels.into_iter().map(i64::from).collect()
+}
+
+/// A model with a code and scratch memory of its size.
+pub(crate) struct Integers<'a> {
+    pub(crate) view: IntegerView<'a>,
+    pub(crate) code: IntegerCodeBuf,
+    pub(crate) workspace: IntegerWorkspaceBuf,
+}
+
+impl<'a> Integers<'a> {
+    pub(crate) fn new(file: IntegerFile<'a>) -> Self {
+        Self {
+            view: IntegerView::from(file),
+            code: IntegerCodeBuf::new(file.spec.code_dim),
+            workspace: IntegerWorkspaceBuf::for_model(&file.spec),
+        }
     }
-    levels
+
+    pub(crate) fn file(&self) -> &IntegerFile<'a> {
+        self.view.file()
+    }
+
+    pub(crate) fn code(&self) -> impl Iterator<Item = (u16, i16)> + '_ {
+        self.code.iter()
+    }
+
+    /// Components that are 0 are left out.
+    pub(crate) fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
+        self.code.clear();
+        for (index, level) in levels.filter(|(_, level)| *level != 0) {
+            self.code.push(index, level).unwrap();
+        }
+    }
+
+    pub(crate) fn preprocess(
+        &self,
+        patch: &mut [i16],
+    ) -> Result<IntegerNormalisation, DimensionError> {
+        self.view.preprocess(patch)
+    }
+
+    pub(crate) fn restore(
+        &self,
+        patch: &mut [i16],
+        normalisation: IntegerNormalisation,
+    ) -> Result<(), DimensionError> {
+        self.view.restore(patch, normalisation)
+    }
+
+    pub(crate) fn encode(&mut self, patch: &[i16]) -> Result<(), DimensionError> {
+        self.view.encode(patch, &mut self.code, &mut self.workspace)
+    }
+
+    /// Lends `each` a view that has what a program's closure is lent.
+    pub(crate) fn encode_batch(
+        &mut self,
+        patches: &[i16],
+        mut each: impl FnMut(usize, &mut Self),
+    ) -> Result<(), DimensionError> {
+        let view = self.view;
+        let (code, workspace) = (&mut self.code, &mut self.workspace);
+        view.encode_batch(patches, code, workspace, |index, code, workspace| {
+            let mut lent = Self {
+                view,
+                code: code.clone(),
+                workspace: std::mem::take(workspace),
+            };
+            each(index, &mut lent);
+            (*code, *workspace) = (lent.code, lent.workspace);
+        })
+    }
+
+    pub(crate) fn refine(
+        &mut self,
+        patch: &[i16],
+        settings: &IntegerRefine,
+        deadline: impl FnMut() -> bool,
+    ) -> Result<IntegerRefinement, DimensionError> {
+        let (code, workspace) = (&mut self.code, &mut self.workspace);
+        self.view.refine(patch, code, settings, workspace, deadline)
+    }
+
+    pub(crate) fn decode(&mut self, patch: &mut [i16]) -> Result<(), DimensionError> {
+        self.view.decode(&self.code, patch, &mut self.workspace)
+    }
+
+    pub(crate) fn denoise(
+        &mut self,
+        patch: &mut [i16],
+        settings: Option<&IntegerRefine>,
+        deadline: impl FnMut() -> bool,
+    ) -> Result<Option<IntegerRefinement>, DimensionError> {
+        let (code, workspace) = (&mut self.code, &mut self.workspace);
+        self.view
+            .denoise(patch, settings, code, workspace, deadline)
+    }
 }
 
 pub(crate) const SHAPES: [(usize, usize, Option<u8>); 6] = [

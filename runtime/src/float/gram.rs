@@ -5,20 +5,21 @@
 
 use sparsecode_formats::{CodeSign, Decoder, MatrixRef};
 
-use crate::code::{CodeBuffer, SparseCode};
+use super::code::{CodeBuffer, SparseCode};
+use super::model::Model;
+use super::refine::{self, Change, Momentum, Refine, Refinement, Update};
+use super::view::ModelView;
+#[cfg(feature = "std")]
+use super::workspace::WorkspaceBuffer;
+use super::workspace::sealed::Parts as _;
+use super::workspace::{Scratch, Workspace};
 #[cfg(feature = "std")]
 use crate::error::DimensionError;
-use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
-use crate::integer::Method;
 use crate::kernels::float::{self as kernels, portable};
-use crate::model::Model;
 use crate::quality::mean_square;
+use crate::refinement::{Method, Stop};
 use crate::shrink::shrink;
-use crate::view::ModelView;
-#[cfg(feature = "std")]
-use crate::workspace::WorkspaceBuffer;
-use crate::workspace::sealed::Parts as _;
-use crate::workspace::{Scratch, Workspace};
+use crate::workspace::workspace;
 
 /// Room for the Gram matrix of a dictionary with `CODE` atoms: `4·CODE² + 4·CODE` bytes (66,048 for 128 atoms).
 ///
@@ -49,40 +50,19 @@ impl<const CODE: usize> Default for GramBuffer<CODE> {
     }
 }
 
-/// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from one call to the next.
-#[derive(Clone, Debug)]
-pub struct GramWorkspace<const CODE: usize> {
-    correlation: [f32; CODE],
-    product: [f32; CODE],
-    support: [u16; CODE],
-}
-
-impl<const CODE: usize> GramWorkspace<CODE> {
-    /// Size in bytes.
-    pub const BYTES: usize = size_of::<Self>();
-
-    /// A workspace of zeros, also for statics.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            correlation: [0.0; CODE],
-            product: [0.0; CODE],
-            support: [0; CODE],
-        }
-    }
-
-    fn parts(&mut self) -> GramScratch<'_> {
-        GramScratch {
-            correlation: &mut self.correlation,
-            product: &mut self.product,
-            support: &mut self.support,
-        }
-    }
-}
-
-impl<const CODE: usize> Default for GramWorkspace<CODE> {
-    fn default() -> Self {
-        Self::new()
+workspace! {
+    /// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from one call to the next.
+    pub struct GramWorkspace<const CODE: usize>;
+    /// The same of a size chosen at run time.
+    struct GramWorkspaceBuf(code_dim);
+    /// The buffers, whatever owns them.
+    pub(crate) struct GramScratch {
+        /// `c`.
+        correlation: [f32; CODE = code_dim] = 0.0,
+        /// `G x` of FISTA; `G z − c` of coordinate descent.
+        product: [f32; CODE = code_dim] = 0.0,
+        /// Components that are not 0.
+        support: [u16; CODE = code_dim] = 0,
     }
 }
 
@@ -212,9 +192,9 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
             matrix: self.gram.matrix.as_flattened(),
             inverse_diagonal: &self.gram.inverse_diagonal,
         };
-        let (parts, scratch) = (workspace.parts(), scratch.parts());
+        let (mut parts, scratch) = (workspace.parts(), scratch.scratch());
         self.dictionary.refine(
-            method, gram, input, code, settings, parts, scratch, deadline,
+            method, gram, input, code, settings, &mut parts, scratch, deadline,
         )
     }
 }
@@ -226,9 +206,7 @@ pub struct GramView<'a> {
     model: ModelView<'a>,
     matrix: std::vec::Vec<f32>,
     inverse_diagonal: std::vec::Vec<f32>,
-    correlation: std::vec::Vec<f32>,
-    product: std::vec::Vec<f32>,
-    support: std::vec::Vec<u16>,
+    workspace: GramWorkspaceBuf,
 }
 
 #[cfg(feature = "std")]
@@ -246,9 +224,7 @@ impl<'a> GramView<'a> {
             model: *model,
             matrix: std::vec![0.0; code_dim.saturating_mul(code_dim)],
             inverse_diagonal: std::vec![0.0; code_dim],
-            correlation: std::vec![0.0; code_dim],
-            product: std::vec![0.0; code_dim],
-            support: std::vec![0; code_dim],
+            workspace: GramWorkspaceBuf::new(code_dim),
         };
         Dictionary::of(model).multiply_by_itself(
             &mut gram.matrix,
@@ -314,18 +290,14 @@ impl<'a> GramView<'a> {
         deadline: &mut dyn FnMut() -> bool,
     ) -> Result<Refinement, DimensionError> {
         self.model.check("input", input)?;
-        let parts = self.model.scratch(code, workspace)?;
+        let mut parts = self.model.scratch(code, workspace)?;
         let gram = GramRef {
             matrix: &self.matrix,
             inverse_diagonal: &self.inverse_diagonal,
         };
-        let scratch = GramScratch {
-            correlation: &mut self.correlation,
-            product: &mut self.product,
-            support: &mut self.support,
-        };
+        let scratch = self.workspace.scratch();
         Ok(Dictionary::of(&self.model).refine(
-            method, gram, input, code, settings, parts, scratch, deadline,
+            method, gram, input, code, settings, &mut parts, scratch, deadline,
         ))
     }
 }
@@ -345,15 +317,6 @@ struct Dictionary<'a> {
     codes: CodeSign,
     decoder: Decoder<'a>,
     atoms: MatrixRef<'a>,
-}
-
-struct GramScratch<'w> {
-    /// `c`.
-    correlation: &'w mut [f32],
-    /// `G x` of FISTA; `G z − c` of coordinate descent.
-    product: &'w mut [f32],
-    /// Components that are not 0.
-    support: &'w mut [u16],
 }
 
 /// `z`, `x` and what belongs to them.
@@ -427,11 +390,11 @@ impl<'a> Dictionary<'a> {
         input: &[f32],
         code: &mut C,
         settings: &Refine,
-        mut parts: Scratch<'_>,
+        parts: &mut Scratch<'_>,
         scratch: GramScratch<'_>,
         deadline: &mut dyn FnMut() -> bool,
     ) -> Refinement {
-        fista::start(code, self.codes, settings.start, parts.drive, parts.point);
+        refine::start(code, self.codes, settings.start, parts.drive, parts.point);
         let before = match method {
             Method::Fista if settings.max_iterations > 0 => {
                 let Scratch {
@@ -439,8 +402,8 @@ impl<'a> Dictionary<'a> {
                     residual,
                     hidden,
                     ..
-                } = parts.reborrow();
-                fista::residual_at(&self.decoder, input, drive, hidden, residual);
+                } = &mut *parts;
+                refine::residual_at(&self.decoder, input, drive, hidden, residual);
                 Some(mean_square(residual))
             }
             // Coordinate descent only ever goes down.
@@ -474,7 +437,7 @@ impl<'a> Dictionary<'a> {
             },
         };
         let lambda = settings.lambda;
-        fista::report(&self.decoder, input, code, lambda, parts, before, ended)
+        refine::report(&self.decoder, input, code, lambda, parts, before, ended)
     }
 }
 

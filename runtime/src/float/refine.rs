@@ -19,12 +19,13 @@
 
 use sparsecode_formats::{CodeSign, Decoder, ModelSpec};
 
-use crate::code::{CodeBuffer, take_dense};
-use crate::decoder::{self, non_zero};
+use super::code::{CodeBuffer, take_dense};
+use super::decoder::{self, non_zero};
+use super::workspace::Scratch;
 use crate::kernels::float::portable;
 use crate::quality::mean_square;
+use crate::refinement::Stop;
 use crate::shrink::shrink;
-use crate::workspace::Scratch;
 
 /// Where [`Refine`] starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,19 +119,6 @@ impl Refine {
     }
 }
 
-/// Why a refinement ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Stop {
-    /// The code changed by less than the tolerance, or is zero for good.
-    Converged,
-    /// `max_iterations` were made.
-    Budget,
-    /// The deadline closure returned `true`.
-    Deadline,
-}
-
 /// What a refinement did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -154,7 +142,7 @@ pub(crate) fn refine<C: CodeBuffer>(
     input: &[f32],
     code: &mut C,
     settings: &Refine,
-    mut scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> Refinement {
     start(code, codes, settings.start, scratch.drive, scratch.point);
@@ -164,7 +152,7 @@ pub(crate) fn refine<C: CodeBuffer>(
         codes,
         input,
         settings,
-        scratch.reborrow(),
+        scratch,
         &mut before,
         deadline,
     );
@@ -219,7 +207,7 @@ pub(crate) fn report<C: CodeBuffer>(
     input: &[f32],
     code: &mut C,
     lambda: f32,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     before: Option<f32>,
     (iterations, stopped): (u32, Stop),
 ) -> Refinement {
@@ -259,7 +247,7 @@ fn run(
     codes: CodeSign,
     input: &[f32],
     settings: &Refine,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     before: &mut Option<f32>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> (u32, Stop) {

@@ -5,9 +5,9 @@
 
 use sparsecode_formats::{CodeSign, Encoder};
 
-use crate::code::{CodeBuffer, take_dense};
+use super::code::{CodeBuffer, take_dense};
+use super::workspace::Scratch;
 use crate::kernels::float as kernels;
-use crate::workspace::Scratch;
 
 /// Writes the code of `input` after `iterations` steps. All slices have the dimensions of the encoder.
 pub(crate) fn encode<C: CodeBuffer>(
@@ -15,7 +15,7 @@ pub(crate) fn encode<C: CodeBuffer>(
     iterations: u8,
     input: &[f32],
     code: &mut C,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) {
     let Scratch { drive, point, .. } = scratch;
     kernels::multiply_dense(&encoder.input, input, drive);

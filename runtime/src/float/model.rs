@@ -2,15 +2,15 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec};
 
-use crate::code::{self, SparseCode};
-use crate::decoder;
-use crate::denoise::{self, Denoised};
+use super::code::{self, SparseCode};
+use super::decoder;
+use super::denoise::{self, Denoised};
+use super::preprocess::{self, Normalisation};
+use super::refine::{self, Refine, Refinement};
+use super::view::ModelView;
+use super::workspace::Workspace;
+use super::workspace::sealed::Parts as _;
 use crate::error::{DimensionError, LoadError};
-use crate::fista::{self, Refine, Refinement};
-use crate::preprocess::{self, Normalisation};
-use crate::view::ModelView;
-use crate::workspace::Workspace;
-use crate::workspace::sealed::Parts as _;
 
 /// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable; copying it copies
 /// references.
@@ -114,7 +114,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         code: &mut SparseCode<CODE>,
         workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
     ) {
-        denoise::encode(&self.file, input, code, workspace.parts());
+        denoise::encode(&self.file, input, code, &mut workspace.parts());
     }
 
     /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`
@@ -146,13 +146,13 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
         let decoder = &self.file.decoder;
-        fista::refine(
+        refine::refine(
             decoder,
             self.file.spec.codes,
             input,
             code,
             settings,
-            workspace.parts(),
+            &mut workspace.parts(),
             &mut deadline,
         )
     }
@@ -216,7 +216,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
             patch,
             refine,
             code,
-            workspace.parts(),
+            &mut workspace.parts(),
             &mut deadline,
         )
     }
