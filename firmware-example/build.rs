@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 #[path = "npy.rs"]
 mod npy;
 
+use sparsecode_runtime::ModelFile;
+use sparsecode_runtime::embed::{self, Arithmetic, Embed};
 use sparsecode_runtime::formats::{AlignedBytes, IntegerFile};
-use sparsecode_runtime::{ModelFile, embed};
 
 const CORES: [&str; 6] = ["m0plus", "m4f", "m7", "m33", "m55", "rv32imc"];
 
@@ -24,6 +25,14 @@ fn main() -> Result<()> {
 
     println!("cargo::rustc-check-cfg=cfg(gram)");
     println!("cargo::rustc-check-cfg=cfg(integer)");
+    // Models of `self_test`, whose codes are signed.
+    Embed::new("model/signed.safetensors")
+        .name("signed")
+        .write()?;
+    Embed::new("model/signed-integer.safetensors")
+        .name("signed_integer")
+        .arithmetic(Arithmetic::Integers)
+        .write()?;
     let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
     let bytes = AlignedBytes::read(&path)?;
     // The programs for f32 and for integers are different ones; which is built is chosen by who names the model.

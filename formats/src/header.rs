@@ -4,7 +4,7 @@ use crate::decimal::{integer, real};
 use crate::error::{Dims, Name, ReadError};
 use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::json::Scanner;
-use crate::spec::{InputShape, ModelSpec, Preprocessing, Provenance};
+use crate::spec::{CodeSign, InputShape, ModelSpec, Preprocessing, Provenance};
 
 /// What a version of the format may hold: `T` tensors and `K` metadata keys.
 pub(crate) struct Schema<const T: usize, const K: usize> {
@@ -17,7 +17,7 @@ pub(crate) struct Schema<const T: usize, const K: usize> {
 }
 
 /// Models for arithmetic in `f32`.
-pub(crate) static FLOAT: Schema<12, 21> = Schema {
+pub(crate) static FLOAT: Schema<12, 22> = Schema {
     version: FORMAT_VERSION,
     tensors: [
         "encoder.input",
@@ -37,6 +37,7 @@ pub(crate) static FLOAT: Schema<12, 21> = Schema {
         "atom_norm",
         "checksum",
         "code_dim",
+        "codes",
         "commit",
         "config_hash",
         "contrast",
@@ -59,7 +60,7 @@ pub(crate) static FLOAT: Schema<12, 21> = Schema {
 };
 
 /// Models for arithmetic in integers.
-pub(crate) static INTEGER: Schema<10, 37> = Schema {
+pub(crate) static INTEGER: Schema<10, 38> = Schema {
     version: INTEGER_FORMAT_VERSION,
     tensors: [
         "encoder.input",
@@ -79,6 +80,7 @@ pub(crate) static INTEGER: Schema<10, 37> = Schema {
         "checksum",
         "code_dim",
         "code_scale",
+        "codes",
         "commit",
         "config_hash",
         "contrast",
@@ -311,12 +313,14 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
                 integer(text).map(Some)
             }
         };
+        let lista_iterations = self.value("lista_iterations", "none or 0 to 255", lista)?;
         let spec = ModelSpec {
             variant: self.text("variant")?.parse()?,
             input_shape: self.text("input_shape")?.parse::<InputShape>()?,
             code_dim: dimension("code_dim")?,
             hidden_dim: dimension("hidden_dim")?,
-            lista_iterations: self.value("lista_iterations", "none or 0 to 255", lista)?,
+            lista_iterations,
+            codes: self.codes(lista_iterations.is_some())?,
             lambda: float("lambda")?,
             step_size: float("step_size")?,
             atom_norm: float("atom_norm")?,
@@ -337,6 +341,15 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         };
         spec.check()?;
         Ok(spec)
+    }
+
+    /// Which signs codes have; non-negative where the metadata does not say.
+    pub(crate) fn codes(&self, has_encoder: bool) -> Result<CodeSign, ReadError> {
+        match self.text("codes") {
+            Ok("signed") if !has_encoder => Ok(CodeSign::Signed),
+            Ok("non-negative") | Err(_) => Ok(CodeSign::NonNegative),
+            Ok(_) => Err(CodeSign::ERROR.into()),
+        }
     }
 
     /// The CRC-32 that the metadata states.

@@ -37,20 +37,9 @@ impl InputFacts {
     /// ```
     /// # #[cfg(feature = "std")] {
     /// # use sparsecode_formats::*;
-    /// # let spec = OwnedSpec {
-    /// #     variant: Variant::Do,
-    /// #     input_shape: InputShape::window(1),
-    /// #     code_dim: 1,
-    /// #     hidden_dim: 0,
-    /// #     lista_iterations: None,
-    /// #     lambda: 0.1,
-    /// #     preprocessing: Preprocessing::IDENTITY,
-    /// #     peak: 1.0,
-    /// #     input: InputFacts { sample_rate: Some(500.0), ..InputFacts::default() },
-    /// #     provenance: OwnedProvenance::default(),
-    /// # };
-    /// # let decoder = OwnedDecoder::Linear { dictionary: vec![1.0] };
-    /// # let bytes = write(&OwnedModel { spec, encoder: None, decoder }, WeightType::F32).unwrap();
+    /// # let mut model = example(Preprocessing::IDENTITY);
+    /// # model.spec.input = InputFacts { sample_rate: Some(500.0), ..InputFacts::default() };
+    /// # let bytes = write(&model, WeightType::F32).unwrap();
     /// let facts = InputFacts::read(&bytes).unwrap();
     /// assert_eq!((facts.sample_rate, facts.range), (Some(500.0), None));
     /// # }

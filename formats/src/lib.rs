@@ -10,8 +10,8 @@
 //! ```
 //! # #[cfg(feature = "std")] {
 //! use sparsecode_formats::{
-//!     AlignedBytes, Contrast, Decoder, InputFacts, InputShape, ModelFile, OwnedDecoder, OwnedEncoder, OwnedModel,
-//!     OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write,
+//!     AlignedBytes, CodeSign, Contrast, Decoder, InputFacts, InputShape, ModelFile, OwnedDecoder,
+//!     OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write,
 //! };
 //!
 //! // Windows of 2 samples, 3 code components.
@@ -22,6 +22,7 @@
 //!         code_dim: 3,
 //!         hidden_dim: 0,
 //!         lista_iterations: Some(3),
+//!         codes: CodeSign::NonNegative,
 //!         lambda: 0.02,
 //!         preprocessing: Preprocessing { mean: 0.5, deviation: 0.25, contrast: Contrast::RemoveMean },
 //!         peak: 1.0,
@@ -73,11 +74,15 @@ mod align;
 mod checksum;
 mod decimal;
 mod error;
+#[cfg(feature = "std")]
+mod example;
 mod format;
 mod header;
 mod input;
 mod integer;
 mod json;
+#[cfg(feature = "std")]
+mod owned;
 #[cfg(feature = "std")]
 pub mod quant;
 mod read;
@@ -93,6 +98,9 @@ mod write;
 pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
 pub use error::{Dims, Name, ReadError, SpecError};
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use example::{example, example_decoder};
 pub use format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
@@ -104,12 +112,13 @@ pub use integer::{
     IntegerFile, IntegerRefiner, IntegerSpec, LANES, Nibbles, Overflow, Packed, Rescale, Rescales,
     STANDARD_FRACTION, Units, WeightBlocks,
 };
+#[cfg(feature = "std")]
+pub use owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
 pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
-pub use spec::{Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType};
+pub use spec::{
+    CodeSign, Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType,
+};
 #[cfg(feature = "std")]
 pub use weights::is_run_weights;
 #[cfg(feature = "std")]
-pub use write::{
-    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, TensorReport, WriteError,
-    Written, write, write_file, write_with_report,
-};
+pub use write::{TensorReport, WriteError, Written, write, write_file, write_with_report};

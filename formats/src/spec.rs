@@ -386,6 +386,69 @@ impl FromStr for WeightType {
     }
 }
 
+/// Which signs the components of a model's codes have. Shrinkage by a threshold `t ≥ 0` follows from
+/// it: `max(z − t, 0)`, or `sign(z)·max(|z| − t, 0)`.
+///
+/// The text name is the value of the metadata key `codes`. A file without the key holds a model with
+/// non-negative codes.
+///
+/// ```
+/// use sparsecode_formats::CodeSign;
+///
+/// assert_eq!("signed".parse(), Ok(CodeSign::Signed));
+/// assert_eq!(CodeSign::default().name(), "non-negative");
+/// assert!(CodeSign::Signed.admits(-0.5) && !CodeSign::NonNegative.admits(-0.5));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum CodeSign {
+    /// No component is negative.
+    #[default]
+    NonNegative,
+    /// Components have either sign.
+    Signed,
+}
+
+impl CodeSign {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::NonNegative, Self::Signed];
+
+    /// The text name: `"non-negative"` or `"signed"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NonNegative => "non-negative",
+            Self::Signed => "signed",
+        }
+    }
+
+    /// Whether a component may have this value: finite, and, unless codes are signed, not negative.
+    #[must_use]
+    pub const fn admits(self, value: f32) -> bool {
+        value.is_finite() && (value >= 0.0 || matches!(self, Self::Signed))
+    }
+
+    pub(crate) const ERROR: SpecError = SpecError {
+        field: "codes",
+        expected: "non-negative or, for a model without an encoder, signed",
+    };
+}
+
+impl fmt::Display for CodeSign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for CodeSign {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let known = Self::ALL.into_iter().find(|codes| codes.name() == text);
+        known.ok_or(Self::ERROR)
+    }
+}
+
 /// Where a model comes from. Text holds no `"`, no `\` and no control characters, so that it can be borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -418,6 +481,8 @@ pub struct ModelSpec<'a> {
     pub hidden_dim: u16,
     /// L, or `None` without an encoder (exactly then the variant is [`Variant::Do`]).
     pub lista_iterations: Option<u8>,
+    /// Which signs the components of its codes have; non-negative with an encoder.
+    pub codes: CodeSign,
     /// λ, the weight of ‖z‖₁ in training; finite, not negative.
     pub lambda: f32,
     /// η, the largest safe FISTA step of the decoder *as stored*: 1 over a bound of the Lipschitz constant of the
@@ -494,6 +559,10 @@ impl<'a> ModelSpec<'a> {
             "lista_iterations",
             "none for the variant do, 0 to 255 for every other",
         )?;
+        // LISTA's relu gives no negative component.
+        if self.has_encoder() && self.codes == CodeSign::Signed {
+            return Err(CodeSign::ERROR);
+        }
         test(
             self.lambda.is_finite() && self.lambda >= 0.0,
             "lambda",

@@ -287,7 +287,7 @@ fn metadata() {
             &["metadata key", key, "twice"],
         );
     }
-    let bad: [(&str, &[&str]); 18] = [
+    let bad: [(&str, &[&str]); 19] = [
         ("format", &["", "safetensors"]),
         ("version", &["", "one", "-1", "1.0", "99999999999"]),
         ("variant", &["", "VDL", "vdl-nl"]),
@@ -295,6 +295,8 @@ fn metadata() {
         ("code_dim", &["", "0", "65536", "-5", "5.0", " 5"]),
         ("hidden_dim", &["", "65536", "none"]),
         ("lista_iterations", &["", "256", "None", "none"]),
+        // Signed codes are nothing for a model with an encoder.
+        ("codes", &["", "Signed", "positive", "signed"]),
         ("lambda", &["", "nan", "inf", "-0.1", "0,02"]),
         ("atom_norm", &["0", "-1", "inf", "nan"]),
         ("step_size", &["0", "-1", "inf", "1e-60", "1e60"]),

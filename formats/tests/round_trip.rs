@@ -157,7 +157,7 @@ fn the_same_model_gives_the_same_bytes() {
         .split("\",\"")
         .map(|pair| pair.trim_matches('"').split('"').next().unwrap())
         .collect();
-    assert_eq!(keys.len(), 21);
+    assert_eq!(keys.len(), 22);
     assert!(keys.is_sorted(), "{keys:?}");
 }
 

@@ -82,7 +82,8 @@ enum sparsecode_status
    */
   SPARSECODE_STATUS_NOT_LOADED = 6,
   /**
-   * The code is none of this model: indices are not ascending or not below `code_dim`, or a value is not positive and finite.
+   * The code is none of this model: indices are not ascending or not below `code_dim`, or a value is 0, not finite, or negative
+   * although the model's codes are not signed.
    */
   SPARSECODE_STATUS_INVALID_CODE = 7,
   /**
@@ -218,6 +219,10 @@ typedef struct sparsecode_model_info {
    */
   uint32_t has_encoder;
   /**
+   * Whether codes are signed. Otherwise no component of a code is negative.
+   */
+  uint32_t has_signed_codes;
+  /**
    * CRC-32 of the weights, as the file states it: a short identity of the model.
    */
   uint32_t checksum;
@@ -268,7 +273,7 @@ typedef struct sparsecode_code {
    */
   uint16_t *indices;
   /**
-   * Their values, above 0. Room for `capacity`.
+   * Their values, finite and not 0; not negative unless the model's codes are signed. Room for `capacity`.
    */
   float *values;
   /**
@@ -336,7 +341,7 @@ typedef struct sparsecode_refinement {
    */
   float residual;
   /**
-   * The residual and lambda times the sum of the code.
+   * The residual and lambda times the sum of the code's magnitudes.
    */
   float energy;
 } sparsecode_refinement;
@@ -373,6 +378,10 @@ typedef struct sparsecode_integer_model_info {
    * Whether there is an encoder. Without one, codes are inferred by refinement alone.
    */
   uint32_t has_encoder;
+  /**
+   * Whether codes are signed. Otherwise no component of a code is negative.
+   */
+  uint32_t has_signed_codes;
   /**
    * CRC-32 of the weights, as the file states it: a short identity of the model.
    */
@@ -612,7 +621,7 @@ sparsecode_status sparsecode_integer_model_get_info(const struct sparsecode_inte
 sparsecode_status sparsecode_integer_model_get_scales(const struct sparsecode_integer_model *model, float *input_scale, float *code_scale);
 
 /**
- * Writes the component of a code at `position`, below `active`: its index, and its level of 1 to 32767.
+ * Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
   */
 sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_code *code,
                                               uint16_t position,
@@ -620,7 +629,8 @@ sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_co
                                               int16_t *level);
 
 /**
- * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, above 0.
+ * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
+ * not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
   */
 sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *code, uint16_t index, int16_t level);
 

@@ -102,3 +102,76 @@ impl core::error::Error for LoadError {
         }
     }
 }
+
+/// Why a code could not be built from given components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum CodeError {
+    /// The index does not lie below the code dimension.
+    Index {
+        /// The index given.
+        found: u16,
+        /// The code dimension.
+        code_dim: usize,
+    },
+    /// The index is not greater than the one before it.
+    Order {
+        /// The index given.
+        found: u16,
+    },
+    /// There are not as many values as indices.
+    Lengths {
+        /// Number of indices.
+        indices: usize,
+        /// Number of values.
+        values: usize,
+    },
+    /// The value is 0 or not finite (in integers: 0 or −32768).
+    Value {
+        /// The index of the component with this value.
+        index: u16,
+    },
+    /// The value is negative, and the model's codes are not.
+    Negative {
+        /// The index of the component with this value.
+        index: u16,
+    },
+}
+
+impl fmt::Display for CodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index { found, code_dim } => {
+                write!(
+                    f,
+                    "index {found} of the code is not below its dimension, {code_dim}"
+                )
+            }
+            Self::Order { found } => {
+                write!(
+                    f,
+                    "index {found} of the code does not come after the one before it: give them in ascending order"
+                )
+            }
+            Self::Lengths { indices, values } => {
+                write!(f, "the code has {indices} indices but {values} values")
+            }
+            Self::Value { index } => {
+                write!(
+                    f,
+                    "value at index {index} of the code is zero or not finite: leave zeros out"
+                )
+            }
+            Self::Negative { index } => {
+                write!(
+                    f,
+                    "value at index {index} of the code is negative, but the model's codes are non-negative"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for CodeError {}

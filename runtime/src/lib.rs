@@ -8,24 +8,8 @@
 //! ```
 //! use sparsecode_runtime::{CodeBuffer, Model, Refine, SparseCode, Stop, Workspace};
 //! # use sparsecode_runtime::formats::{self, *};
-//! # // Windows of 8 samples, 4 atoms of two samples each. U is Wᵀ, as before training.
-//! # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-//! # let trained = OwnedModel {
-//! #     spec: OwnedSpec {
-//! #         variant: Variant::Sdl,
-//! #         input_shape: InputShape::window(8),
-//! #         code_dim: 4,
-//! #         hidden_dim: 0,
-//! #         lista_iterations: Some(1),
-//! #         lambda: 0.01,
-//! #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
-//! #         peak: 1.0,
-//! #         input: InputFacts::default(),
-//! #         provenance: OwnedProvenance::default(),
-//! #     },
-//! #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-//! #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-//! # };
+//! # let preprocessing = Preprocessing { mean: 0.1, ..Preprocessing::IDENTITY };
+//! # let trained = formats::example(preprocessing);
 //! # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
 //! # let bytes: &[u8] = &file;
 //!
@@ -109,7 +93,7 @@
 //!
 //! # Features
 //!
-//! - `std`: `SparseCodeBuf`, `WorkspaceBuf`, `GramView` and `IntegerView`, sized at run time; many patches at once.
+//! - `std`: `SparseCodeBuf`, `WorkspaceBuf`, `IntegerCodeBuf`, `IntegerWorkspaceBuf` and `GramView`, sized at run time; many patches at once.
 //! - `embed`: the build-script helper `embed` (needs `std`).
 //! - `defmt`: `defmt::Format` for everything that is worth a log line.
 //! - `serde`: `Serialize` and `Deserialize` for settings, results and codes.
@@ -133,50 +117,49 @@ extern crate std;
 
 #[cfg(feature = "capi")]
 pub mod capi;
-mod code;
-mod decoder;
-mod denoise;
 #[cfg(feature = "embed")]
 pub mod embed;
-mod encoder;
 mod error;
-mod fista;
-mod gram;
+mod float;
 mod integer;
 mod kernels;
-mod model;
-mod preprocess;
 mod quality;
+mod refinement;
+mod shrink;
 pub mod stream;
-mod view;
 mod workspace;
 
 /// The model file's crate, whose types appear here.
 pub use sparsecode_formats as formats;
-pub use sparsecode_formats::{Aligned, ModelFile, ModelSpec, ReadError, include_model};
+pub use sparsecode_formats::{Aligned, CodeSign, ModelFile, ModelSpec, ReadError, include_model};
 
+pub use error::{CodeError, DimensionError, LoadError};
 #[cfg(feature = "std")]
-pub use code::SparseCodeBuf;
-pub use code::{CodeBuffer, CodeError, SparseCode};
-pub use denoise::Denoised;
-pub use error::{DimensionError, LoadError};
-pub use fista::{Refine, Refinement, Start, Stop};
+pub use float::code::SparseCodeBuf;
+pub use float::code::{CodeBuffer, SparseCode};
+pub use float::denoise::Denoised;
 #[cfg(feature = "std")]
-pub use gram::GramView;
-pub use gram::{Gram, GramBuffer, GramWorkspace};
+pub use float::gram::GramView;
+pub use float::gram::{Gram, GramBuffer, GramWorkspace};
+pub use float::model::Model;
+pub use float::preprocess::Normalisation;
+pub use float::refine::{Refine, Refinement, Start};
+pub use float::view::ModelView;
 #[cfg(feature = "std")]
-pub use integer::IntegerView;
-pub use integer::{
-    IntegerCode, IntegerModel, IntegerNormalisation, IntegerRefine, IntegerRefinement,
-    IntegerWorkspace, Method,
-};
+pub use float::workspace::WorkspaceBuf;
+pub use float::workspace::{Workspace, WorkspaceBuffer, ram_bytes};
+#[cfg(feature = "std")]
+pub use integer::code::IntegerCodeBuf;
+pub use integer::code::{IntegerCode, IntegerCodeBuffer};
+pub use integer::model::IntegerModel;
+pub use integer::preprocess::IntegerNormalisation;
+pub use integer::refine::{IntegerRefine, IntegerRefinement};
+pub use integer::view::IntegerView;
+#[cfg(feature = "std")]
+pub use integer::workspace::IntegerWorkspaceBuf;
+pub use integer::workspace::{IntegerWorkspace, IntegerWorkspaceBuffer};
 pub use kernels::{KernelMismatch, self_test};
-pub use model::Model;
-pub use preprocess::Normalisation;
 #[cfg(feature = "micromath")]
 pub use quality::decibel;
 pub use quality::{mean_squared_error, psnr_db};
-pub use view::ModelView;
-#[cfg(feature = "std")]
-pub use workspace::WorkspaceBuf;
-pub use workspace::{Workspace, WorkspaceBuffer, ram_bytes};
+pub use refinement::{Method, Stop};

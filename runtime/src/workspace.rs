@@ -1,219 +1,86 @@
-//! All scratch memory of the algorithms, owned by the caller.
+//! One way to say what scratch memory an algorithm needs.
 
-use crate::error::DimensionError;
-
-/// The four buffers, whatever owns them.
-#[derive(Debug)]
-pub struct Scratch<'w> {
-    /// `l` numbers: `u` of the encoder; the current iterate `z` of FISTA.
-    pub(crate) drive: &'w mut [f32],
-    /// `l` numbers: `S z` of the encoder; the momentum point `x` of FISTA.
-    pub(crate) point: &'w mut [f32],
-    /// `d` numbers: `D(x) − y`.
-    pub(crate) residual: &'w mut [f32],
-    /// `m` numbers: activations of the hidden layer, then their gradient.
-    pub(crate) hidden: &'w mut [f32],
-}
-
-impl<'w> Scratch<'w> {
-    /// The same buffers for a shorter time.
-    pub(crate) fn reborrow(&mut self) -> Scratch<'_> {
-        Scratch {
-            drive: self.drive,
-            point: self.point,
-            residual: self.residual,
-            hidden: self.hidden,
+/// Three types for the same buffers: of fixed size, of a size chosen at run time (feature `std`), and
+/// borrowed from either. A buffer is written once: its name, the type of its numbers, and its length
+/// as a constant of the first type and an argument of the second.
+macro_rules! workspace {
+    (
+        $(#[$fixed_doc:meta])*
+        pub struct $fixed:ident<$(const $constant:ident: usize $(= $default:literal)?),*>;
+        $(#[$buf_doc:meta])*
+        $buf_visibility:vis struct $buf:ident($($argument:ident),*) $(with batch: [$batch:ty])?;
+        $(#[$scratch_doc:meta])*
+        $scratch_visibility:vis struct $scratch:ident {
+            $($(#[$field_doc:meta])* $field:ident: [$number:ty; $length:ident = $count:ident] = $zero:expr,)*
         }
-    }
-
-    /// The buffers cut to a model's dimensions; `Err` holds the name and length of one that is too short, and the
-    /// length that is needed.
-    pub(crate) fn cut(
-        self,
-        input_dim: usize,
-        code_dim: usize,
-        hidden_dim: usize,
-    ) -> Result<Self, DimensionError> {
-        let cut = |buffer: &'w mut [f32], field, expected| {
-            let found = buffer.len();
-            buffer.get_mut(..expected).ok_or(DimensionError {
-                field,
-                expected,
-                found,
-            })
-        };
-        Ok(Self {
-            drive: cut(self.drive, "workspace code_dim", code_dim)?,
-            point: cut(self.point, "workspace code_dim", code_dim)?,
-            residual: cut(self.residual, "workspace input_dim", input_dim)?,
-            hidden: cut(self.hidden, "workspace hidden_dim", hidden_dim)?,
-        })
-    }
-}
-
-pub(crate) mod sealed {
-    /// What a workspace has to do, and nobody else may.
-    pub trait Parts {
-        /// The buffers.
-        fn parts(&mut self) -> super::Scratch<'_>;
-    }
-}
-
-/// A workspace for [`ModelView`](crate::ModelView): [`Workspace`] or, with feature `std`, `WorkspaceBuf`.
-///
-/// It may be larger than the model needs, so that one serves every model of a device. Cannot be implemented elsewhere.
-pub trait WorkspaceBuffer: sealed::Parts {}
-
-/// Scratch memory for encoding, refining and decoding with models of these dimensions, in fixed memory.
-///
-/// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear decoder. Nothing is kept
-/// in it from one call to the next: one workspace serves any number of models of the same dimensions.
-///
-/// ```
-/// use sparsecode_runtime::{SparseCode, Workspace};
-///
-/// // 28×28 pixels, 128 atoms: encoding, refining and decoding in place need less than 8 KiB.
-/// static WORKSPACE: Workspace<784, 128> = Workspace::new(); // in a cell of your choice
-/// assert_eq!(Workspace::<784, 128>::BYTES, 4160);
-/// assert!(size_of::<[f32; 784]>() + SparseCode::<128>::BYTES + Workspace::<784, 128>::BYTES <= 8192);
-/// ```
-#[derive(Clone, Debug)]
-pub struct Workspace<const INPUT: usize, const CODE: usize, const HIDDEN: usize = 0> {
-    drive: [f32; CODE],
-    point: [f32; CODE],
-    residual: [f32; INPUT],
-    hidden: [f32; HIDDEN],
-}
-
-impl<const INPUT: usize, const CODE: usize, const HIDDEN: usize> Workspace<INPUT, CODE, HIDDEN> {
-    /// Size in bytes: `4·(INPUT + 2·CODE + HIDDEN)`.
-    pub const BYTES: usize = size_of::<Self>();
-
-    /// A workspace of zeros, also for statics (it lies in `.bss`).
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            drive: [0.0; CODE],
-            point: [0.0; CODE],
-            residual: [0.0; INPUT],
-            hidden: [0.0; HIDDEN],
+    ) => {
+        $(#[$fixed_doc])*
+        #[derive(Clone, Debug)]
+        pub struct $fixed<$(const $constant: usize $(= $default)?),*> {
+            $($field: [$number; $length],)*
         }
-    }
-}
 
-impl<const INPUT: usize, const CODE: usize, const HIDDEN: usize> Default
-    for Workspace<INPUT, CODE, HIDDEN>
-{
-    fn default() -> Self {
-        Self::new()
-    }
-}
+        impl<$(const $constant: usize),*> $fixed<$($constant),*> {
+            /// Size in bytes.
+            pub const BYTES: usize = size_of::<Self>();
 
-impl<const INPUT: usize, const CODE: usize, const HIDDEN: usize> sealed::Parts
-    for Workspace<INPUT, CODE, HIDDEN>
-{
-    #[inline]
-    fn parts(&mut self) -> Scratch<'_> {
-        Scratch {
-            drive: &mut self.drive,
-            point: &mut self.point,
-            residual: &mut self.residual,
-            hidden: &mut self.hidden,
+            /// Zeros, also for statics (they lie in `.bss`).
+            #[must_use]
+            pub const fn new() -> Self {
+                Self {
+                    $($field: [$zero; $length],)*
+                }
+            }
+
+            /// The buffers.
+            #[inline]
+            pub(crate) fn scratch(&mut self) -> $scratch<'_> {
+                $scratch {
+                    $($field: &mut self.$field,)*
+                }
+            }
         }
-    }
-}
 
-impl<const INPUT: usize, const CODE: usize, const HIDDEN: usize> WorkspaceBuffer
-    for Workspace<INPUT, CODE, HIDDEN>
-{
-}
-
-/// Scratch memory of a size chosen at run time, for hosts (feature `std`).
-#[cfg(feature = "std")]
-#[derive(Clone, Debug, Default)]
-pub struct WorkspaceBuf {
-    drive: std::vec::Vec<f32>,
-    point: std::vec::Vec<f32>,
-    residual: std::vec::Vec<f32>,
-    hidden: std::vec::Vec<f32>,
-    /// `u` of several patches.
-    pub(crate) batch: std::vec::Vec<f32>,
-}
-
-#[cfg(feature = "std")]
-impl WorkspaceBuf {
-    /// A workspace for models with these dimensions (`hidden_dim` 0 for a linear decoder).
-    #[must_use]
-    pub fn new(input_dim: usize, code_dim: usize, hidden_dim: usize) -> Self {
-        Self {
-            drive: std::vec![0.0; code_dim],
-            point: std::vec![0.0; code_dim],
-            residual: std::vec![0.0; input_dim],
-            hidden: std::vec![0.0; hidden_dim],
-            batch: std::vec::Vec::new(),
+        impl<$(const $constant: usize),*> Default for $fixed<$($constant),*> {
+            fn default() -> Self {
+                Self::new()
+            }
         }
-    }
 
-    /// A workspace for one model.
-    #[must_use]
-    pub fn for_model(spec: &sparsecode_formats::ModelSpec<'_>) -> Self {
-        Self::new(spec.input_dim(), spec.code_dim(), spec.hidden_dim())
-    }
-}
-
-#[cfg(feature = "std")]
-impl sealed::Parts for WorkspaceBuf {
-    fn parts(&mut self) -> Scratch<'_> {
-        Scratch {
-            drive: &mut self.drive,
-            point: &mut self.point,
-            residual: &mut self.residual,
-            hidden: &mut self.hidden,
+        $(#[$buf_doc])*
+        #[cfg(feature = "std")]
+        #[derive(Clone, Debug, Default)]
+        $buf_visibility struct $buf {
+            $($field: std::vec::Vec<$number>,)*
+            $(/// Sums of several patches.
+            pub(crate) batch: std::vec::Vec<$batch>,)?
         }
-    }
+
+        #[cfg(feature = "std")]
+        impl $buf {
+            /// Zeros, for these dimensions.
+            #[must_use]
+            $buf_visibility fn new($($argument: usize),*) -> Self {
+                Self {
+                    $($field: std::vec![$zero; $count],)*
+                    $(batch: std::vec::Vec::<$batch>::new(),)?
+                }
+            }
+
+            /// The buffers.
+            pub(crate) fn scratch(&mut self) -> $scratch<'_> {
+                $scratch {
+                    $($field: &mut self.$field,)*
+                }
+            }
+        }
+
+        $(#[$scratch_doc])*
+        #[derive(Debug)]
+        $scratch_visibility struct $scratch<'w> {
+            $($(#[$field_doc])* pub(crate) $field: &'w mut [$number],)*
+        }
+    };
 }
 
-#[cfg(feature = "std")]
-impl WorkspaceBuffer for WorkspaceBuf {}
-
-/// Bytes of RAM that a device needs for a model of these dimensions: a patch (decoded in place), a
-/// [`SparseCode`](crate::SparseCode) and a [`Workspace`].
-///
-/// The stack of the calls comes on top.
-///
-/// ```
-/// assert_eq!(sparsecode_runtime::ram_bytes(784, 128, 0), 3136 + 776 + 4160);
-/// ```
-#[must_use]
-pub const fn ram_bytes(input_dim: usize, code_dim: usize, hidden_dim: usize) -> usize {
-    let patch = input_dim.saturating_mul(4);
-    // Two vectors with lengths of 16 bits, the first padded to the alignment of the second.
-    let padding = if code_dim.is_multiple_of(2) { 8 } else { 6 };
-    let code = code_dim.saturating_mul(6).saturating_add(padding);
-    let workspace = patch
-        .saturating_add(code_dim.saturating_mul(8))
-        .saturating_add(hidden_dim.saturating_mul(4));
-    patch.saturating_add(code).saturating_add(workspace)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::SparseCode;
-
-    fn check<const INPUT: usize, const CODE: usize, const HIDDEN: usize>() {
-        let found = size_of::<[f32; INPUT]>()
-            + SparseCode::<CODE>::BYTES
-            + Workspace::<INPUT, CODE, HIDDEN>::BYTES;
-        assert_eq!(ram_bytes(INPUT, CODE, HIDDEN), found);
-    }
-
-    #[test]
-    fn ram_is_the_size_of_the_types() {
-        check::<784, 128, 0>();
-        check::<64, 128, 256>();
-        check::<5, 7, 3>();
-        check::<1, 1, 0>();
-        assert_eq!(ram_bytes(usize::MAX, usize::MAX, 1), usize::MAX);
-    }
-}
+pub(crate) use workspace;

@@ -7,8 +7,8 @@ use sparsecode_formats::{
     AlignedBytes, Contrast, OwnedDecoder, OwnedModel, Preprocessing, ReadError, WeightType,
 };
 use sparsecode_runtime::{
-    CodeBuffer as _, CodeError, DimensionError, LoadError, Model, ModelView, Normalisation, Refine,
-    SparseCode, Start, Stop, Workspace,
+    CodeBuffer as _, CodeError, CodeSign, DimensionError, LoadError, Model, ModelView,
+    Normalisation, Refine, SparseCode, Start, Stop, Workspace,
 };
 
 const LINEAR: Shape = Shape {
@@ -454,11 +454,14 @@ fn a_larger_lambda_makes_a_sparser_code() {
 fn codes_keep_their_order() {
     let mut code = SparseCode::<6>::new();
     code.from_dense(&[0.0, -1.0, 2.0, f32::NAN, -0.0, 0.5, 9.0]);
-    assert!(code.iter().eq([(2, 2.0), (5, 0.5)]), "{code:?}");
-    assert_eq!((code.active(), code.l1_norm()), (2, 2.5));
+    assert!(code.iter().eq([(1, -1.0), (2, 2.0), (5, 0.5)]), "{code:?}");
+    assert_eq!((code.active(), code.l1_norm()), (3, 3.5));
     let mut dense = [9.0; 7];
     code.to_dense(&mut dense);
-    assert_eq!(dense, [0.0, 0.0, 2.0, 0.0, 0.0, 0.5, 0.0]);
+    assert_eq!(dense, [0.0, -1.0, 2.0, 0.0, 0.0, 0.5, 0.0]);
+    assert_eq!(code.check(CodeSign::Signed), Ok(()));
+    let negative = CodeError::Negative { index: 1 };
+    assert_eq!(code.check(CodeSign::NonNegative), Err(negative));
 
     code.clear();
     assert_eq!(code.push(1, 0.5), Ok(()));
@@ -470,10 +473,12 @@ fn codes_keep_their_order() {
             code_dim: 6
         })
     );
-    for value in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+    for value in [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert_eq!(code.push(2, value), Err(CodeError::Value { index: 2 }));
     }
-    assert!(code.iter().eq([(1, 0.5)]));
+    assert_eq!(code.check(CodeSign::NonNegative), Ok(()));
+    assert_eq!(code.push(2, -0.5), Ok(()));
+    assert!(code.iter().eq([(1, 0.5), (2, -0.5)]));
 }
 
 #[cfg(feature = "std")]
@@ -593,7 +598,7 @@ fn host_buffers_give_the_same() {
 #[cfg(feature = "serde")]
 #[test]
 fn integer_codes_are_stored_as_their_components() {
-    use sparsecode_runtime::IntegerCode;
+    use sparsecode_runtime::{IntegerCode, IntegerCodeBuffer as _};
 
     let mut code = IntegerCode::<6>::new();
     code.push(1, 500).unwrap();
@@ -605,6 +610,7 @@ fn integer_codes_are_stored_as_their_components() {
         ("[[6,1]]", "6"),
         ("[[2,1],[2,1]]", "2"),
         ("[[2,0]]", "2"),
+        ("[[2,-32768]]", "2"),
         ("[[0,1],[1,1],[2,1],[3,1],[4,1],[5,1],[6,1]]", "length"),
     ] {
         let error = serde_json::from_str::<IntegerCode<6>>(bad).unwrap_err();
@@ -616,14 +622,14 @@ fn integer_codes_are_stored_as_their_components() {
 #[test]
 fn stored_codes_are_checked() {
     let mut code = SparseCode::<6>::new();
-    code.from_dense(&[0.0, 1.5, 0.0, 0.25]);
+    code.from_dense(&[0.0, 1.5, 0.0, -0.25]);
     let text = serde_json::to_string(&code).unwrap();
-    assert_eq!(text, r#"{"indices":[1,3],"values":[1.5,0.25]}"#);
+    assert_eq!(text, r#"{"indices":[1,3],"values":[1.5,-0.25]}"#);
     assert_eq!(serde_json::from_str::<SparseCode<6>>(&text).unwrap(), code);
     for (bad, reason) in [
         (r#"{"indices":[3,1],"values":[1.5,0.25]}"#, "ascending"),
         (r#"{"indices":[1,6],"values":[1.5,0.25]}"#, "not below"),
-        (r#"{"indices":[1,3],"values":[1.5,-0.25]}"#, "not positive"),
+        (r#"{"indices":[1,3],"values":[1.5,0.0]}"#, "is zero"),
         (
             r#"{"indices":[1,3],"values":[1.5]}"#,
             "2 indices but 1 values",

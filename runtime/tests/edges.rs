@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::exact::{PRECISIONS, dense as levels, ranges_of};
+use common::exact::{Integers, PRECISIONS, dense as levels, ranges_of};
 use common::{Random, Reference, Shape, file, random_model};
 use sparsecode_formats::{
     AlignedBytes, Contrast, IntegerFile, OwnedDecoder, OwnedModel, WeightType, write_integer_as,
 };
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, IntegerRefine, IntegerView, Method, ModelView, Refine,
-    SparseCodeBuf, WorkspaceBuf,
+    CodeBuffer as _, GramView, IntegerRefine, Method, ModelView, Refine, SparseCodeBuf,
+    WorkspaceBuf,
 };
 
 const INPUT: usize = 16;
@@ -240,7 +240,7 @@ fn a_constant_patch_comes_back() {
                 continue;
             };
             let bytes = AlignedBytes::from_slice(&written.bytes);
-            let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+            let mut view = Integers::new(IntegerFile::read(&bytes).unwrap());
             let settings = IntegerRefine::for_model(view.file());
             for refine in [None, Some(&settings)] {
                 let mut patch = [60; INPUT];
@@ -287,7 +287,7 @@ fn a_row_of_next_to_nothing_keeps_its_bias() {
         let bytes = AlignedBytes::from_slice(&written.bytes);
         let file = IntegerFile::read(&bytes).unwrap();
         let (input_scale, code_scale) = file.scales().unwrap();
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         for seed in 0..4 {
             let mut patch: Vec<i16> = input(seed)
                 .iter()
@@ -334,7 +334,7 @@ fn integers_at_the_same_ends() {
                 let what = format!("{weights} {activations}, atom of {size}, {method:?}");
                 let mut refine = |threshold, patch: &mut [i16], start: i16| {
                     file.refiner.threshold = threshold;
-                    let mut view = IntegerView::new(file);
+                    let mut view = Integers::new(file);
                     let _ = view.preprocess(patch).unwrap();
                     view.set_code((0..CODE as u16).map(|k| (k, start)));
                     let settings = IntegerRefine {
@@ -447,7 +447,7 @@ fn a_code_is_the_same_alone_and_in_every_batch() {
             let ranges = ranges_of(activations, 30.0);
             let written = write_integer_as(&model, &ranges, weights, activations).unwrap();
             let bytes = AlignedBytes::from_slice(&written.bytes);
-            let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+            let mut view = Integers::new(IntegerFile::read(&bytes).unwrap());
             let settings = IntegerRefine::for_model(view.file());
             let patches: Vec<i16> = samples
                 .iter()

@@ -4,13 +4,13 @@
 
 mod common;
 
-use common::exact::{Exact, PRECISIONS, dense, ranges_of, samples, trained_like};
+use common::exact::{Exact, Integers, PRECISIONS, dense, ranges_of, samples, trained_like};
 use common::{Random, Reference, Shape, file, random_model};
 use proptest::prelude::*;
 use sparsecode_formats::{AlignedBytes, IntegerFile, WeightType, write_integer_as};
 use sparsecode_runtime::{
-    CodeBuffer as _, DimensionError, GramView, IntegerRefine, IntegerView, Method, ModelView,
-    Refine, Refinement, SparseCodeBuf, Start, WorkspaceBuf,
+    CodeBuffer as _, DimensionError, GramView, IntegerRefine, Method, ModelView, Refine,
+    Refinement, SparseCodeBuf, Start, WorkspaceBuf,
 };
 
 /// Budgets that are tried.
@@ -207,7 +207,7 @@ proptest! {
         let mut file = IntegerFile::read(&bytes).unwrap();
         // Another λ.
         file.refiner.threshold = file.refiner.threshold.saturating_mul(price);
-        let (exact, mut view) = (Exact(file), IntegerView::new(file));
+        let (exact, mut view) = (Exact(file), Integers::new(file));
         let mut random = Random(!seed);
         let mut patch = samples(&mut random, input);
         let _ = view.preprocess(&mut patch).unwrap();
@@ -217,7 +217,7 @@ proptest! {
         let encoded = dense(&view);
         let any = (0..code).map(|_| (400.0 * random.next()) as i64).map(|level| level.clamp(0, 127));
         let mut starts = vec![encoded.clone(), any.collect(), vec![0; code]];
-        let set = |view: &mut IntegerView<'_>, code: &[i64]| {
+        let set = |view: &mut Integers<'_>, code: &[i64]| {
             let levels = code.iter().enumerate();
             view.set_code(levels.map(|(k, level)| (k as u16, *level as i16)));
         };

@@ -4,45 +4,50 @@
 mod common;
 
 use common::exact::{
-    Exact, PRECISIONS, RANGES, SHAPES, dense, integer_file, ranges_of, samples, trained_like,
+    Exact, Integers, PRECISIONS, RANGES, SHAPES, dense, integer_file, ranges_of, samples,
+    trained_like,
 };
 use common::{Random, Reference, Shape, norm, random_model};
 use sparsecode_formats::{
-    ActivationRanges, Activations, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedDecoder,
-    WeightType, WriteError, write, write_integer, write_integer_as,
+    ActivationRanges, Activations, AlignedBytes, CodeSign, Contrast, IntegerFile, ModelFile,
+    OwnedDecoder, WeightType, WriteError, write, write_integer, write_integer_as,
 };
 use sparsecode_runtime::{
-    CodeBuffer, IntegerCode, IntegerModel, IntegerRefine, IntegerView, IntegerWorkspace, Method,
-    Model, ModelView, SparseCode, Stop, Workspace,
+    CodeBuffer, IntegerCode, IntegerCodeBuffer as _, IntegerModel, IntegerRefine, IntegerWorkspace,
+    Method, Model, ModelView, SparseCode, Stop, Workspace,
 };
 
 #[test]
 fn every_bit_is_the_documented_one() {
     for (weights, activations) in PRECISIONS {
         for number in 0..SHAPES.len() {
-            documented(number, weights, activations);
+            documented(number, weights, activations, CodeSign::NonNegative);
+            documented(number, weights, activations, CodeSign::Signed);
         }
     }
 }
 
-fn documented(number: usize, weights: WeightType, activations: Activations) {
+fn documented(number: usize, weights: WeightType, activations: Activations, codes: CodeSign) {
     let (input, code, lista) = SHAPES[number];
+    // Signed codes have no encoder; they start at other codes than zeros all the same.
+    let lista = lista.filter(|_| codes == CodeSign::NonNegative);
     let shape = Shape {
         input,
         code,
         hidden: 0,
         lista,
     };
-    let what = format!("{shape:?} {weights} {activations}");
-    let model = trained_like(shape, 7 + number as u64);
+    let what = format!("{shape:?} {weights} {activations} {codes}");
+    let mut model = trained_like(shape, 7 + number as u64);
+    model.spec.codes = codes;
     let code_max = if number.is_multiple_of(2) { 30.0 } else { 0.7 };
     let ranges = ranges_of(activations, code_max);
     let written = write_integer_as(&model, &ranges, weights, activations).unwrap();
     let bytes = AlignedBytes::from_slice(&written.bytes);
     let file = IntegerFile::read(&bytes).unwrap();
-    let (exact, mut view) = (Exact(file), IntegerView::new(file));
+    let (exact, mut view) = (Exact(file), Integers::new(file));
     let mut random = Random(number as u64);
-    let (mut active, mut cut) = (0, 0);
+    let (mut active, mut negative, mut cut) = (0, 0, 0);
     for round in 0..8 {
         let mut patch = samples(&mut random, input);
         let _ = view.preprocess(&mut patch).unwrap();
@@ -53,6 +58,10 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
             let expected = exact.encode(&patch);
             assert_eq!(dense(&view), expected, "encode {what} {round}");
             expected
+        } else if codes == CodeSign::Signed {
+            let limit = exact.limit() as f32;
+            let level = |x: f32| (1.5 * limit * x * x * x).clamp(-limit, limit) as i64;
+            random.vector(code, 1.0).into_iter().map(level).collect()
         } else {
             vec![0; code]
         };
@@ -62,7 +71,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
             tolerance_bits: 31,
             ..IntegerRefine::for_model(&file)
         };
-        let set_start = |view: &mut IntegerView<'_>| {
+        let set_start = |view: &mut Integers<'_>| {
             let levels = start.iter().enumerate();
             view.set_code(levels.map(|(k, z)| (k as u16, *z as i16)));
         };
@@ -72,6 +81,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
         let refined = exact.better(&patch, &start, end);
         assert_eq!(dense(&view), refined, "refine {what} {round}");
         active += refined.iter().filter(|z| **z > 0).count();
+        negative += refined.iter().filter(|z| **z < 0).count();
         cut += start.iter().filter(|z| **z == exact.limit()).count();
 
         let descent = IntegerRefine {
@@ -98,6 +108,7 @@ fn documented(number: usize, weights: WeightType, activations: Activations) {
         assert_eq!(found, expected, "decode {what} {round}");
     }
     assert!(active > 0, "{what}");
+    assert_eq!(negative > 0, codes == CodeSign::Signed, "{what}");
     assert!(
         cut > 0 || number.is_multiple_of(2) || lista == Some(1),
         "{what}"
@@ -114,7 +125,7 @@ fn a_batch_has_the_codes_of_its_patches() {
             lista,
         };
         let bytes = integer_file(&trained_like(shape, 17 + number as u64));
-        let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        let mut view = Integers::new(IntegerFile::read(&bytes).unwrap());
         let mut random = Random(number as u64);
         // More than are taken at a time.
         let count = 150;
@@ -158,7 +169,7 @@ fn types_and_views_agree() {
     };
     let bytes = integer_file(&trained_like(shape, 3));
     let model = IntegerModel::<64, 32>::load(&bytes).unwrap();
-    let mut view = IntegerView::new(*model.file());
+    let mut view = Integers::new(*model.file());
     let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
     let mut patch: [i16; 64] = samples(&mut Random(1), 64).try_into().unwrap();
     let mut other = patch.to_vec();
@@ -210,7 +221,7 @@ fn levels_stand_for_the_trained_model() {
         let floats = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
         let reference = Reference::new(&ModelFile::read(&floats).unwrap());
         let preprocessing = model.spec.preprocessing;
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         let mut random = Random(5 + number as u64);
         for _ in 0..5 {
             let mut patch = samples(&mut random, input);
@@ -268,7 +279,7 @@ fn refinement_reaches_the_optimum() {
         // The dictionary as stored, in f32: levels times the scale of the atom.
         let floats = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
         let reference = Reference::new(&ModelFile::read(&floats).unwrap());
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         let mut patch = samples(&mut Random(seed), 64);
         let _ = view.preprocess(&mut patch).unwrap();
         let preprocessing = spec.preprocessing;
@@ -278,7 +289,7 @@ fn refinement_reaches_the_optimum() {
                 (f32::from(*level) * input_scale - preprocessing.mean) / preprocessing.deviation
             })
             .collect();
-        let energy = |view: &IntegerView<'_>| {
+        let energy = |view: &Integers<'_>| {
             let code: Vec<f64> = dense(view)
                 .iter()
                 .map(|level| *level as f64 * f64::from(code_scale))
@@ -347,7 +358,7 @@ fn a_large_mean_cuts_nothing() {
         };
         let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
         let file = IntegerFile::read(&bytes).unwrap();
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         for level in [100_i16, 140, 150, 178] {
             let mut patch = vec![level; d];
             let settings = IntegerRefine::for_inference(&file);
@@ -373,7 +384,7 @@ fn refinement_ends_as_asked() {
         lista: Some(3),
     };
     let bytes = integer_file(&trained_like(shape, 4));
-    let mut view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+    let mut view = Integers::new(IntegerFile::read(&bytes).unwrap());
     let mut patch = samples(&mut Random(2), 64);
     let _ = view.preprocess(&mut patch).unwrap();
     view.encode(&patch).unwrap();
@@ -443,7 +454,7 @@ fn contrasts_are_exact() {
             ..RANGES
         };
         let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
-        let view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        let view = Integers::new(IntegerFile::read(&bytes).unwrap());
         for round in 0..200 {
             let size = [3.0, 300.0, 40_000.0][round % 3];
             let raw: Vec<i16> = (0..7).map(|_| (size * random.next()) as i16).collect();
@@ -503,7 +514,7 @@ fn contrast_is_removed_and_restored() {
             ..RANGES
         };
         let bytes = AlignedBytes::from_slice(&write_integer(&model, &ranges).unwrap().bytes);
-        let view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+        let view = Integers::new(IntegerFile::read(&bytes).unwrap());
         let floats = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
         let float_view = ModelView::load(&floats).unwrap();
         let raw: Vec<i16> = samples(&mut Random(3), 64)
@@ -539,7 +550,7 @@ fn contrast_is_removed_and_restored() {
     let mut model = trained_like(shape, 11);
     model.spec.preprocessing.contrast = Contrast::Standardize { floor: 0.01 };
     let bytes = integer_file(&model);
-    let view = IntegerView::new(IntegerFile::read(&bytes).unwrap());
+    let view = Integers::new(IntegerFile::read(&bytes).unwrap());
     let mut patch = [77; 64];
     let normalisation = view.preprocess(&mut patch).unwrap();
     assert_eq!(patch, [0; 64]);

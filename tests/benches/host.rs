@@ -354,6 +354,7 @@ fn owned(bytes: &[u8]) -> Result<OwnedModel> {
             code_dim: spec.code_dim,
             hidden_dim: 0,
             lista_iterations: spec.lista_iterations,
+            codes: spec.codes,
             lambda: spec.lambda,
             preprocessing: spec.preprocessing,
             peak: spec.peak,
@@ -427,6 +428,7 @@ fn random_model() -> OwnedModel {
             code_dim: ATOMS as u16,
             hidden_dim: 0,
             lista_iterations: Some(3),
+            codes: Default::default(),
             lambda,
             preprocessing: Preprocessing {
                 mean: 0.0,

@@ -343,6 +343,7 @@ fn made_up(height: u16, width: u16, codes: usize) -> OwnedModel {
             code_dim: codes as u16,
             hidden_dim: 0,
             lista_iterations: Some(3),
+            codes: Default::default(),
             lambda: 0.02,
             preprocessing: Preprocessing {
                 mean: 0.5,

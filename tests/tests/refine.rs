@@ -236,6 +236,7 @@ impl Sklearn {
                 code_dim: shape[0] as u16,
                 hidden_dim: 0,
                 lista_iterations: None,
+                codes: Default::default(),
                 lambda: 0.01,
                 preprocessing: Preprocessing {
                     mean: 0.0,

@@ -1,6 +1,7 @@
 //! What levels and drives stay within.
 
-/// Largest level of a code component: codes are `0 ..= 32767`.
+/// Largest magnitude of the level of a code component: codes are `0 ..= 32767`, or `±32767` if they
+/// are signed.
 pub const CODE_LIMIT: i32 = i16::MAX as i32;
 
 /// What drives and correlations are cut to, ±2²⁹, so that what is added to them cannot overflow.

@@ -6,6 +6,7 @@ use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
 use super::read::{IntegerFile, IntegerSpec, Rescales};
+use crate::spec::CodeSign;
 
 /// A number that could leave its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +114,14 @@ impl IntegerFile<'_> {
 fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
     let levels = Levels::of(&file.spec);
     let limit = i32::from(file.spec.activations.code_limit());
+    let codes = file.refiner.codes;
     // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to be.
     if let Some(encoder) = &file.encoder {
         let names = ["encoder.input", "encoder.input.multiplier"];
         weight_rows(&encoder.input, levels, &encoder.input_rescale, names, file)?;
-        // A code never falls below 0, so that one sign of the weights counts at a time. Drives, biases and rescaled sums of at most
+        // Drives, biases and rescaled sums of at most
         // 2^31 · 2^31 / 2^33 stay below 3 · 2^29 in all.
-        columns(&encoder.recurrent, |_| limit, "encoder.recurrent")?;
+        columns(&encoder.recurrent, codes, |_| limit, "encoder.recurrent")?;
     }
     let names = ["decoder.dictionary", "refiner.correlation.multiplier"];
     let correlation = &file.refiner.correlation;
@@ -129,11 +131,11 @@ fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
         (limit * multiplier + (1 << 14)) >> 15
     };
     match &file.decoder.dictionary {
-        WeightBlocks::I8(matrix) => columns(matrix, contribution, "decoder.dictionary")?,
-        WeightBlocks::I4(matrix) => columns(matrix, contribution, "decoder.dictionary")?,
+        WeightBlocks::I8(matrix) => columns(matrix, codes, contribution, "decoder.dictionary")?,
+        WeightBlocks::I4(matrix) => columns(matrix, codes, contribution, "decoder.dictionary")?,
     }
-    // A change of a component is as large as a component, and of either sign; what is kept is the sum for a whole code.
-    columns(&file.refiner.gram, |_| CODE_LIMIT, "refiner.gram")
+    // Changes of components are added one by one, and their sums wrap. What is kept is the sum for a whole code.
+    columns(&file.refiner.gram, codes, |_| CODE_LIMIT, "refiner.gram")
 }
 
 fn weight_rows(
@@ -168,9 +170,11 @@ fn rows<T: Packed>(
     Ok(())
 }
 
-/// `Σ_k w_kj z_k` for every column j and all `z` between 0 and `most(k)`; partial sums in any order included.
+/// `Σ_k w_kj z_k` for every column j and all `z` between 0 and `most(k)`, or, signed, `±most(k)`;
+/// partial sums in any order included.
 fn columns<T: Packed>(
     matrix: &Blocks<'_, T>,
+    codes: CodeSign,
     most: impl Fn(usize) -> i32,
     tensor: &'static str,
 ) -> Result<(), Overflow> {
@@ -186,10 +190,26 @@ fn columns<T: Packed>(
         }
         for (lane, (up, down)) in up.into_iter().zip(down).enumerate() {
             let limit = i64::from(i32::MAX);
-            check(up.max(down), limit, tensor, block * LANES + lane, false)?;
+            check(
+                reach(codes, up, down),
+                limit,
+                tensor,
+                block * LANES + lane,
+                false,
+            )?;
         }
     }
     Ok(())
+}
+
+/// The largest magnitude of a sum whose positive terms make `up` and whose negative ones `down`, for
+/// a code of ones. Of a code that is not negative only one sign of the weights counts at a time.
+pub(super) const fn reach(codes: CodeSign, up: i64, down: i64) -> i64 {
+    match codes {
+        CodeSign::Signed => up + down,
+        CodeSign::NonNegative if up > down => up,
+        CodeSign::NonNegative => down,
+    }
 }
 
 fn check(

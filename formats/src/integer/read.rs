@@ -11,7 +11,7 @@ use crate::decimal::{integer, signed_integer};
 use crate::error::{Dims, ReadError, SpecError};
 use crate::header::{Header, INTEGER};
 use crate::read::{Tensors, check_place, without_lowest};
-use crate::spec::{InputShape, ModelSpec, Variant, WeightType};
+use crate::spec::{CodeSign, InputShape, ModelSpec, Variant, WeightType};
 
 /// How many bits the levels of samples and codes have. They are handed over as `i16` either way.
 ///
@@ -24,10 +24,10 @@ use crate::spec::{InputShape, ModelSpec, Variant, WeightType};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Activations {
-    /// 16: samples within ±32767, codes 0 to 32767.
+    /// 16: samples within ±32767, codes 0 to 32767, or ±32767 if they are signed.
     #[default]
     I16,
-    /// 8: samples within ±127 or, as pixels are, 0 to 255; codes 0 to 127.
+    /// 8: samples within ±127 or, as pixels are, 0 to 255; codes 0 to 127, or ±127.
     I8,
 }
 
@@ -44,7 +44,7 @@ impl Activations {
         }
     }
 
-    /// The largest level of a code component.
+    /// The largest magnitude of the level of a code component.
     #[must_use]
     pub const fn code_limit(self) -> i16 {
         match self {
@@ -241,6 +241,8 @@ pub struct IntegerRefiner<'a> {
     pub bias: &'a [i32],
     /// λη in points, not negative.
     pub threshold: i32,
+    /// Which signs the levels of codes have; non-negative with an encoder.
+    pub codes: CodeSign,
 }
 
 /// A model for integer arithmetic in a buffer: slices of it, and the integers of its metadata.
@@ -367,7 +369,7 @@ impl<'a> IntegerFile<'a> {
         Ok(((threshold + 0.5) as i32).max(0))
     }
 
-    fn header(&self) -> Result<Header<'a, 10, 37>, ReadError> {
+    fn header(&self) -> Result<Header<'a, 10, 38>, ReadError> {
         let mut header = Header::empty(&INTEGER);
         header.read(self.bytes)?;
         Ok(header)
@@ -401,8 +403,8 @@ impl<'a> IntegerFile<'a> {
     }
 }
 
-type Source<'a> = Header<'a, 10, 37>;
-type Store<'h, 'a> = Tensors<'h, 'a, 10, 37>;
+type Source<'a> = Header<'a, 10, 38>;
+type Store<'h, 'a> = Tensors<'h, 'a, 10, 38>;
 
 #[inline(never)] // gives its stack back before the tensors are looked at
 fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
@@ -545,6 +547,7 @@ fn read_refiner<'a>(
         threshold: header.value("threshold", "an integer of 0 to 2147483647", |text| {
             integer::<u32>(text).and_then(|value| i32::try_from(value).ok())
         })?,
+        codes: header.codes(spec.variant.has_encoder())?,
     })
 }
 

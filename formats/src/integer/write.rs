@@ -12,19 +12,19 @@ use std::vec::Vec;
 use super::blocks::{LANES, arrange, nibbles};
 use super::contrast::{IntegerContrast, Units};
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
-use super::proof::Levels;
+use super::proof::{Levels, reach};
 use super::read::{Activations, IntegerFile, IntegerSpec};
 use crate::align::AlignedBytes;
 use crate::error::SpecError;
 use crate::format::INTEGER_FORMAT_VERSION;
 use crate::input::InputFacts;
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
 use crate::quant::{OwnedMatrix, QuantReport, check, quantize};
 use crate::read::{ScaleAxis, Weights};
-use crate::spec::{Contrast, ModelSpec, WeightType};
+use crate::spec::{CodeSign, Contrast, ModelSpec, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
 use crate::write::{
-    OwnedDecoder, OwnedEncoder, OwnedModel, Stored, TensorReport, WriteError, check_layout,
-    largest_step, lay_out, metadata,
+    Stored, TensorReport, WriteError, check_layout, largest_step, lay_out, metadata,
 };
 
 /// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
@@ -184,6 +184,7 @@ struct Plan {
     units: Units,
     code_scale: f32,
     contrast: IntegerContrast,
+    codes: CodeSign,
     /// Which levels the products take.
     levels: Levels,
     /// The normalisation's mean in raw levels.
@@ -247,6 +248,7 @@ impl Plan {
             units,
             code_scale,
             contrast,
+            codes: spec.codes,
             levels: Levels::of(&levels),
             offset: offset as i16,
             lambda: f64::from(spec.lambda),
@@ -417,15 +419,17 @@ impl Plan {
         let levels = loop {
             let unit = f64::from(1_u32 << fraction);
             let levels: Vec<f64> = gram.iter().map(|g| (g * step * unit).round()).collect();
+            // Sums of integers, which are exact.
+            let sum = |row: &[f64], sign: f64| -> i64 {
+                row.iter().map(|g| (sign * g).max(0.0) as i64).sum()
+            };
             let reach = |row: &[f64]| {
-                let positive: f64 = row.iter().filter(|g| **g > 0.0).sum();
-                let negative: f64 = row.iter().filter(|g| **g < 0.0).sum();
-                positive.max(-negative) * f64::from(CODE_LIMIT)
+                reach(self.codes, sum(row, 1.0), sum(row, -1.0)) * i64::from(CODE_LIMIT)
             };
             let fits = levels.iter().all(|g| g.abs() <= f64::from(i16::MAX))
                 && levels
                     .chunks(codes)
-                    .all(|row| reach(row) < f64::from(i32::MAX));
+                    .all(|row| reach(row) < i64::from(i32::MAX));
             if !fits {
                 if fraction == 1 {
                     return Err(WriteError::StepSize);

@@ -2,8 +2,8 @@
 #![allow(dead_code)] // no test file uses all of it
 
 use sparsecode_formats::{
-    AlignedBytes, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder, OwnedModel,
-    OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+    AlignedBytes, CodeSign, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder,
+    OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
 };
 
 /// Reproducible numbers in ±1 (Knuth's MMIX generator).
@@ -55,6 +55,7 @@ pub(crate) fn sized(
             code_dim,
             hidden_dim,
             lista_iterations: variant.has_encoder().then_some(3),
+            codes: CodeSign::NonNegative,
             lambda: 0.02,
             preprocessing: Preprocessing {
                 mean: 0.1307,

@@ -12,13 +12,19 @@
 use core::ffi::{c_int, c_void};
 use core::slice;
 
-use sparsecode_formats::{IntegerFile, IntegerSpec};
+use sparsecode_formats::CodeSign;
 
 use super::memory::{self, Handle, Loaded, Parts, Region, distinct, loaded};
 use super::model::is_late;
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
-use crate::integer::borrowed::{self, Entry, List, Scratch};
-use crate::integer::{IntegerNormalisation, IntegerRefine, IntegerRefinement, Method};
+use crate::integer::code::{self, List};
+use crate::integer::denoise;
+use crate::integer::preprocess::IntegerNormalisation;
+use crate::integer::refine::{IntegerRefine, IntegerRefinement};
+use crate::integer::view::IntegerView;
+use crate::integer::workspace::Scratch;
+use crate::kernels::integer::Entry;
+use crate::refinement::Method;
 
 use sparsecode_status as Status;
 
@@ -38,12 +44,12 @@ impl Default for sparsecode_integer_model {
 }
 
 impl Handle for sparsecode_integer_model {
-    type Model = IntegerFile<'static>;
+    type Model = IntegerView<'static>;
 
     const MARK: usize = 0x5bc0_def2;
 
-    fn file_len(model: &IntegerFile<'static>) -> usize {
-        model.file_len()
+    fn file_len(model: &IntegerView<'static>) -> usize {
+        model.file().file_len()
     }
 }
 
@@ -61,6 +67,8 @@ pub struct sparsecode_integer_model_info {
     pub code_dim: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,
+    /// Whether codes are signed. Otherwise no component of a code is negative.
+    pub has_signed_codes: u32,
     /// CRC-32 of the weights, as the file states it: a short identity of the model.
     pub checksum: u32,
     /// The smallest raw level; smaller ones are raised to it.
@@ -180,14 +188,14 @@ const WORKSPACE_BYTES: usize = 3 * size_of::<i32>() + size_of::<Entry>() + size_
 
 impl Integer {
     fn workspace_bytes(&self) -> usize {
-        let code_dim = self.model.spec.code_dim();
+        let code_dim = self.model.spec().code_dim();
         code_dim.saturating_mul(WORKSPACE_BYTES)
     }
 
     /// A patch of the model's length.
     fn patch(&self, patch: *const i16, length: usize) -> Result<Region, Status> {
         let region = Region::new(patch, length)?;
-        if length == self.model.spec.input_dim() {
+        if length == self.model.spec().input_dim() {
             Ok(region)
         } else {
             Err(Status::Length)
@@ -196,7 +204,7 @@ impl Integer {
 
     /// A code's array, cut to the model's dimension.
     fn code(&self, header: &sparsecode_integer_code) -> Result<Region, Status> {
-        let code_dim = self.model.spec.code_dim;
+        let code_dim = self.model.spec().code_dim;
         let region = Region::new(header.entries, usize::from(code_dim))?;
         if header.capacity < code_dim {
             return Err(Status::TooSmall);
@@ -213,13 +221,16 @@ impl Integer {
         &self,
         header: &sparsecode_integer_code,
     ) -> Result<&'c [Entry], Status> {
-        let IntegerSpec { code_dim, .. } = self.model.spec;
-        if header.active > code_dim {
+        if header.active > self.model.spec().code_dim {
             return Err(Status::InvalidCode);
         }
         // SAFETY: an entry is a `u32`; checked as far as that goes, and the caller's promise.
         let entries = unsafe { slice::from_raw_parts(header.entries.cast(), header.active.into()) };
-        if borrowed::is_code(entries, code_dim) {
+        if code::is_code(
+            entries,
+            self.model.spec().code_dim,
+            self.model.file().refiner.codes,
+        ) {
             Ok(entries)
         } else {
             Err(Status::InvalidCode)
@@ -232,7 +243,7 @@ impl Integer {
     ///
     /// `code` checked the header, and nothing else refers to its array for `'c`.
     unsafe fn entries<'c>(&self, header: &sparsecode_integer_code) -> &'c mut [Entry] {
-        let code_dim = self.model.spec.code_dim();
+        let code_dim = self.model.spec().code_dim();
         // SAFETY: an entry is a `u32`; the rest is the caller's promise.
         unsafe { slice::from_raw_parts_mut(header.entries.cast(), code_dim) }
     }
@@ -243,7 +254,7 @@ impl Integer {
     ///
     /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
     unsafe fn scratch<'w>(&self, workspace: *mut c_void) -> Scratch<'w> {
-        let code_dim = self.model.spec.code_dim();
+        let code_dim = self.model.spec().code_dim();
         let mut parts = Parts::new(workspace);
         // SAFETY: together `WORKSPACE_BYTES` a component; what needs the larger alignment comes first.
         unsafe {
@@ -271,7 +282,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_load(
     length: usize,
 ) -> sparsecode_status {
     // SAFETY: the caller's promises are those of this function.
-    attempt(|| unsafe { memory::load(model, file, length, IntegerFile::read) })
+    attempt(|| unsafe { memory::load(model, file, length, IntegerView::load) })
 }
 
 /// Compares the model's weights with the checksum in its file: for files that travelled.
@@ -286,7 +297,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_verify_checksum(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
-        Ok(model.model.verify_checksum()?)
+        Ok(model.model.file().verify_checksum()?)
     })
 }
 
@@ -303,7 +314,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
     attempt(|| {
         // SAFETY: a handle, as the caller promises.
         let loaded = unsafe { loaded(model) }?;
-        let (file, spec) = (&loaded.model, &loaded.model.spec);
+        let (file, spec) = (loaded.model.file(), loaded.model.spec());
         loaded.distinct(&[Region::new(info, 1)?], &[])?;
         let value = sparsecode_integer_model_info {
             input_dim: spec.input_dim() as u32,
@@ -311,6 +322,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
             width: spec.input_shape.width.into(),
             code_dim: spec.code_dim.into(),
             has_encoder: file.encoder.is_some().into(),
+            has_signed_codes: (file.refiner.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),
             input_min: spec.input_min,
             input_max: spec.input_max,
@@ -340,7 +352,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_scales(
         let model = unsafe { loaded(model) }?;
         let written = [Region::new(input_scale, 1)?, Region::new(code_scale, 1)?];
         model.distinct(&written, &[])?;
-        let (input, code) = model.model.scales()?;
+        let (input, code) = model.model.file().scales()?;
         // SAFETY: not null, aligned, and the caller's to write.
         unsafe {
             input_scale.write(input);
@@ -350,7 +362,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_scales(
     })
 }
 
-/// Writes the component of a code at `position`, below `active`: its index, and its level of 1 to 32767.
+/// Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
 ///
 /// # Safety
 ///
@@ -374,7 +386,7 @@ pub unsafe extern "C" fn sparsecode_integer_code_get(
         let place = header.entries.wrapping_add(position.into());
         // SAFETY: within the array, as the caller promises; an entry is a `u32`.
         let entry = unsafe { memory::read(place.cast::<Entry>()) }?;
-        let (found, value) = borrowed::component(entry);
+        let (found, value) = code::component(entry);
         // SAFETY: not null, aligned, and the caller's to write.
         unsafe {
             index.write(found);
@@ -384,7 +396,8 @@ pub unsafe extern "C" fn sparsecode_integer_code_get(
     })
 }
 
-/// Appends a component to a code: its index, greater than those before it and below the capacity, and its level, above 0.
+/// Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
+/// not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
 ///
 /// # Safety
 ///
@@ -400,20 +413,23 @@ pub unsafe extern "C" fn sparsecode_integer_code_push(
         let mut header = unsafe { memory::read(code) }?;
         let entries = Region::new(header.entries, header.capacity.into())?;
         distinct(&[Region::new(code, 1)?, entries], &[])?;
-        if header.active >= header.capacity || index >= header.capacity.min(4095) || level <= 0 {
+        if header.active >= header.capacity
+            || index >= header.capacity.min(4095)
+            || !code::is_level(level)
+        {
             return Err(Status::InvalidCode);
         }
         if let Some(last) = header.active.checked_sub(1) {
             let last = header.entries.wrapping_add(last.into());
             // SAFETY: within the array, as the caller promises; an entry is a `u32`.
             let last = unsafe { memory::read(last.cast::<Entry>()) }?;
-            if borrowed::component(last).0 >= index {
+            if code::component(last).0 >= index {
                 return Err(Status::InvalidCode);
             }
         }
         let place = header.entries.wrapping_add(header.active.into());
         // SAFETY: within the array, which is the caller's to write.
-        unsafe { place.cast::<Entry>().write(borrowed::entry(index, level)) };
+        unsafe { place.cast::<Entry>().write(code::entry(index, level)) };
         header.active = header.active.wrapping_add(1);
         // SAFETY: read above, and the caller's to write.
         unsafe { code.write(header) };
@@ -440,8 +456,7 @@ pub unsafe extern "C" fn sparsecode_integer_preprocess(
         model.distinct(&written, &[])?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
-        let IntegerNormalisation { mean, deviation } =
-            borrowed::preprocess(&model.model.spec, patch);
+        let IntegerNormalisation { mean, deviation } = model.model.preprocess(patch)?;
         // SAFETY: as above.
         unsafe { normalisation.write(sparsecode_integer_normalisation { mean, deviation }) };
         Ok(())
@@ -470,8 +485,8 @@ pub unsafe extern "C" fn sparsecode_integer_restore(
             unsafe { memory::read(normalisation) }?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
-        borrowed::restore(patch, IntegerNormalisation { mean, deviation });
-        Ok(())
+        let normalisation = IntegerNormalisation { mean, deviation };
+        Ok(model.model.restore(patch, normalisation)?)
     })
 }
 
@@ -500,13 +515,13 @@ pub unsafe extern "C" fn sparsecode_integer_encode(
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        let (entries, mut scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
         header.active = 0;
         let mut list = List {
             entries,
             active: &mut header.active,
         };
-        borrowed::encode(&model.model, patch, &mut list, scratch);
+        model.model.encode(patch, &mut list, &mut scratch)?;
         // SAFETY: read above, and the caller's to write.
         unsafe { code.write(header) };
         Ok(())
@@ -555,14 +570,15 @@ pub unsafe extern "C" fn sparsecode_integer_refine(
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        let (entries, mut scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
         let mut list = List {
             entries,
             active: &mut header.active,
         };
-        let mut deadline = || settings.is_late();
-        let (file, deadline) = (&model.model, &mut deadline);
-        let done = borrowed::refine(file, patch, &mut list, &refine, scratch, deadline);
+        let deadline = || settings.is_late();
+        let done = model
+            .model
+            .refine(patch, &mut list, &refine, &mut scratch, deadline)?;
         // SAFETY: read above, and the caller's to write.
         unsafe { code.write(header) };
         if !refinement.is_null() {
@@ -601,8 +617,8 @@ pub unsafe extern "C" fn sparsecode_integer_decode(
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let scratch = unsafe { model.scratch(workspace) };
-        borrowed::decode(&model.model, components, patch, scratch);
+        let mut scratch = unsafe { model.scratch(workspace) };
+        denoise::decode(model.model.file(), components, patch, &mut scratch);
         Ok(())
     })
 }
@@ -651,15 +667,17 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (entries, scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
+        let (entries, mut scratch) = unsafe { (model.entries(&header), model.scratch(workspace)) };
         header.active = 0;
         let mut list = List {
             entries,
             active: &mut header.active,
         };
-        let mut deadline = || settings.is_some_and(|settings| settings.is_late());
-        let (file, refine, deadline) = (&model.model, refine.as_ref(), &mut deadline);
-        let done = borrowed::denoise(file, patch, refine, &mut list, scratch, deadline);
+        let deadline = || settings.is_some_and(|settings| settings.is_late());
+        let done =
+            model
+                .model
+                .denoise(patch, refine.as_ref(), &mut list, &mut scratch, deadline)?;
         // SAFETY: read above, and the caller's to write.
         unsafe { code.write(header) };
         if let Some(done) = done
@@ -687,7 +705,7 @@ pub unsafe extern "C" fn sparsecode_integer_settings_for_model(
         // SAFETY: a handle, as the caller promises.
         let model = unsafe { loaded(model) }?;
         model.distinct(&[Region::new(settings, 1)?], &[])?;
-        let refine = IntegerRefine::for_model(&model.model);
+        let refine = IntegerRefine::for_model(model.model.file());
         let value = sparsecode_integer_refine_settings {
             method: match refine.method {
                 Method::CoordinateDescent => sparsecode_method::CoordinateDescent,

@@ -12,14 +12,16 @@
 use core::ffi::{c_int, c_void};
 use core::slice;
 
+use sparsecode_formats::CodeSign;
+
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
 use super::status::{attempt, sparsecode_status, sparsecode_stop};
-use crate::code::{CodeBuffer, sealed::Storage};
-use crate::decoder;
-use crate::fista::{Refine, Refinement, Start};
-use crate::preprocess::Normalisation;
-use crate::view::ModelView;
-use crate::workspace::{self, Scratch, WorkspaceBuffer};
+use crate::float::code::{CodeBuffer, sealed::Storage};
+use crate::float::decoder;
+use crate::float::preprocess::Normalisation;
+use crate::float::refine::{Refine, Refinement, Start};
+use crate::float::view::ModelView;
+use crate::float::workspace::Scratch;
 
 use sparsecode_status as Status;
 
@@ -68,6 +70,8 @@ pub struct sparsecode_model_info {
     pub hidden_dim: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,
+    /// Whether codes are signed. Otherwise no component of a code is negative.
+    pub has_signed_codes: u32,
     /// CRC-32 of the weights, as the file states it: a short identity of the model.
     pub checksum: u32,
     /// Raw samples are normalised to `(x - mean) / deviation`.
@@ -89,7 +93,7 @@ pub struct sparsecode_model_info {
 pub struct sparsecode_code {
     /// Indices of the active components, ascending. Room for `capacity`.
     pub indices: *mut u16,
-    /// Their values, above 0. Room for `capacity`.
+    /// Their values, finite and not 0; not negative unless the model's codes are signed. Room for `capacity`.
     pub values: *mut f32,
     /// Elements of both arrays; at least the model's `code_dim`.
     pub capacity: u16,
@@ -152,7 +156,7 @@ pub struct sparsecode_refinement {
     pub stopped: sparsecode_stop,
     /// Mean squared residual of the code, in the unit of the preprocessed patch.
     pub residual: f32,
-    /// The residual and lambda times the sum of the code.
+    /// The residual and lambda times the sum of the code's magnitudes.
     pub energy: f32,
 }
 
@@ -345,8 +349,10 @@ struct Buffer<'c> {
 
 impl Buffer<'_> {
     /// Takes over a code that is in the arrays already.
-    fn keep(&mut self, active: u16) -> Result<(), Status> {
-        self.active = components(self.indices, self.values, active)?.0.len();
+    fn keep(&mut self, active: u16, codes: CodeSign) -> Result<(), Status> {
+        self.active = components(self.indices, self.values, active, codes)?
+            .0
+            .len();
         Ok(())
     }
 }
@@ -356,6 +362,7 @@ fn components<'c>(
     indices: &'c [u16],
     values: &'c [f32],
     active: u16,
+    codes: CodeSign,
 ) -> Result<(&'c [u16], &'c [f32]), Status> {
     let (code_dim, active) = (indices.len(), usize::from(active));
     let parts = indices.get(..active).zip(values.get(..active));
@@ -363,7 +370,7 @@ fn components<'c>(
     let mut least = 0;
     for (index, value) in indices.iter().zip(values) {
         let within = *index >= least && usize::from(*index) < code_dim;
-        if !(within && *value > 0.0 && value.is_finite()) {
+        if !(within && *value != 0.0 && codes.admits(*value)) {
             return Err(Status::InvalidCode);
         }
         // Below the code dimension, so below 65535.
@@ -402,44 +409,23 @@ impl CodeBuffer for Buffer<'_> {
 }
 
 /// A workspace, cut to the model.
-struct Memory<'w> {
-    drive: &'w mut [f32],
-    point: &'w mut [f32],
-    residual: &'w mut [f32],
-    hidden: &'w mut [f32],
-}
-
-impl<'w> Memory<'w> {
-    /// # Safety
-    ///
-    /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
-    unsafe fn new(workspace: *mut c_void, model: &Float) -> Self {
-        let spec = model.model.spec();
-        let mut parts = Parts::new(workspace);
-        // SAFETY: together as many numbers as `workspace_bytes` counts, each of 4 bytes.
-        unsafe {
-            Self {
-                drive: parts.take(spec.code_dim()),
-                point: parts.take(spec.code_dim()),
-                residual: parts.take(spec.input_dim()),
-                hidden: parts.take(spec.hidden_dim()),
-            }
-        }
-    }
-}
-
-impl workspace::sealed::Parts for Memory<'_> {
-    fn parts(&mut self) -> Scratch<'_> {
+///
+/// # Safety
+///
+/// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
+unsafe fn scratch_of<'w>(workspace: *mut c_void, model: &Float) -> Scratch<'w> {
+    let spec = model.model.spec();
+    let mut parts = Parts::new(workspace);
+    // SAFETY: together as many numbers as `workspace_bytes` counts, each of 4 bytes.
+    unsafe {
         Scratch {
-            drive: self.drive,
-            point: self.point,
-            residual: self.residual,
-            hidden: self.hidden,
+            drive: parts.take(spec.code_dim()),
+            point: parts.take(spec.code_dim()),
+            residual: parts.take(spec.input_dim()),
+            hidden: parts.take(spec.hidden_dim()),
         }
     }
 }
-
-impl WorkspaceBuffer for Memory<'_> {}
 
 /// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
 /// the file is checked before it is used, except for the checksum. Takes about 3 kB of stack and one pass over the file.
@@ -514,6 +500,7 @@ pub unsafe extern "C" fn sparsecode_model_get_info(
             code_dim: spec.code_dim.into(),
             hidden_dim: spec.hidden_dim.into(),
             has_encoder: spec.has_encoder().into(),
+            has_signed_codes: (spec.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),
             mean: spec.preprocessing.mean,
             deviation: spec.preprocessing.deviation,
@@ -605,7 +592,7 @@ pub unsafe extern "C" fn sparsecode_encode(
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
         model.model.encode(patch, &mut buffer, &mut memory)?;
         header.active = buffer.active as u16;
         // SAFETY: read above, and the caller's to write.
@@ -653,9 +640,9 @@ pub unsafe extern "C" fn sparsecode_refine(
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let patch = unsafe { slice::from_raw_parts(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
         if refine.start == Start::Code {
-            buffer.keep(header.active)?;
+            buffer.keep(header.active, model.model.spec().codes)?;
         }
         let deadline = || is_late(settings.deadline, settings.context);
         let done = model
@@ -699,11 +686,12 @@ pub unsafe extern "C" fn sparsecode_decode(
         model.distinct(&written, &[Region::new(code, 1)?, indices, values])?;
         // SAFETY: not null, aligned, apart from what is written, and readable.
         let (indices, values) = unsafe { arrays.slices() };
-        let (indices, values) = components(indices, values, header.active)?;
+        let codes = model.model.spec().codes;
+        let (indices, values) = components(indices, values, header.active, codes)?;
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let memory = unsafe { Memory::new(workspace, model) };
+        let memory = unsafe { scratch_of(workspace, model) };
         let indices = indices.iter().map(|index| usize::from(*index));
         let mut entries = indices.zip(values.iter().copied());
         let decoder = &model.model.file().decoder;
@@ -759,7 +747,7 @@ pub unsafe extern "C" fn sparsecode_denoise(
         // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write.
         let patch = unsafe { slice::from_raw_parts_mut(patch, length) };
         // SAFETY: checked, and apart from what else is in use.
-        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), Memory::new(workspace, model)) };
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
         let deadline = || settings.is_some_and(|by| is_late(by.deadline, by.context));
         let done =
             model

@@ -10,7 +10,7 @@ use core::ffi::{CStr, c_char};
 use sparsecode_formats::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, ReadError};
 
 use crate::error::DimensionError;
-use crate::fista::Stop;
+use crate::refinement::Stop;
 
 /// What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they are.
 #[repr(i32)]
@@ -30,7 +30,8 @@ pub enum sparsecode_status {
     TooSmall = 5,
     /// The handle holds no model.
     NotLoaded = 6,
-    /// The code is none of this model: indices are not ascending or not below `code_dim`, or a value is not positive and finite.
+    /// The code is none of this model: indices are not ascending or not below `code_dim`, or a value is 0, not finite, or negative
+    /// although the model's codes are not signed.
     InvalidCode = 7,
     /// A setting is none of its values, or outside its range.
     InvalidSetting = 8,
@@ -64,7 +65,7 @@ impl Status {
         (Self::NotLoaded, c"the handle holds no model"),
         (
             Self::InvalidCode,
-            c"indices of the code do not ascend or are out of range, or a value is not positive and finite",
+            c"indices of the code do not ascend or are out of range, or a value is 0, not finite, or of a sign that the model has not",
         ),
         (Self::InvalidSetting, c"a setting is none of its values, or outside its range"),
         (Self::NotAModel, c"no model file, or cut short"),

@@ -1,22 +1,14 @@
-//! Encoding, refining and decoding in integers only.
+//! Encoding, refining and decoding in integers only. [`float`](crate::float) has files of the same names.
 //!
 //! Weights have 8 or 4 bits, samples and codes 16 or 8, sums 32; every step is exact or rounds in a stated way, so that a host and a
 //! microcontroller compute the same bits whatever their kernels. No floating-point operation takes part.
 
-#[cfg(feature = "capi")]
-pub(crate) mod borrowed;
-mod code;
-mod decode;
-mod encode;
-mod model;
-mod preprocess;
-mod refine;
-mod workspace;
-
-pub use code::IntegerCode;
-pub use model::IntegerModel;
-#[cfg(feature = "std")]
-pub use model::IntegerView;
-pub use preprocess::IntegerNormalisation;
-pub use refine::{IntegerRefine, IntegerRefinement, Method};
-pub use workspace::IntegerWorkspace;
+pub(crate) mod code;
+mod decoder;
+pub(crate) mod denoise;
+mod encoder;
+pub(crate) mod model;
+pub(crate) mod preprocess;
+pub(crate) mod refine;
+pub(crate) mod view;
+pub(crate) mod workspace;

@@ -7,26 +7,13 @@
 //! Restarting the momentum (O'Donoghue & Candès 2015; Su, Boyd & Candès 2016) was tried and takes no fewer iterations to within 1/1000
 //! of the lowest energy on trained models.
 
-use sparsecode_formats::{CODE_LIMIT, IntegerFile, IntegerRefiner};
+use sparsecode_formats::{CODE_LIMIT, CodeSign, IntegerFile, IntegerRefiner};
 
 use super::code::{self, List};
 use super::workspace::Scratch;
-use crate::fista::Stop;
-use crate::kernels::integer::{self as kernels, Entry, GradientStep, Threshold};
-
-/// How a code is refined. Both arrive at the code of the lowest energy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Method {
-    /// Coordinate descent (Friedman, Hastie & Tibshirani 2010): one component after the other becomes the level that is best for it as the
-    /// others stand. An iteration is a pass over the components that are active, or, every second one, over all; it converges on one of the
-    /// latter, also when it changes none. On trained models it arrives with the fewest instructions.
-    #[default]
-    CoordinateDescent,
-    /// FISTA (Beck & Teboulle 2009); it also converges when no component changes twice in a row.
-    Fista,
-}
+use crate::kernels::integer::{self as kernels, Entry, GradientStep};
+use crate::refinement::{Method, Stop};
+use crate::shrink::Proximal;
 
 /// When an integer refinement ends, and what it minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +74,7 @@ pub(crate) fn refine(
     levels: &[i16],
     code: &mut List<'_>,
     settings: &IntegerRefine,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> IntegerRefinement {
     let refiner = &file.refiner;
@@ -107,9 +94,22 @@ pub(crate) fn refine(
         file.spec.activations.code_limit(),
         file.spec.activations.fine_bits(),
     );
-    let start = code::pairs(code.entries());
-    code::write_dense(start.map(|(k, z)| (k, z.min(limit) << fine)), iterate);
+    let codes = refiner.codes;
+    let least = least_level(codes, limit);
+    iterate.fill(0);
+    let mut is_cut = false;
+    for (index, level) in code::pairs(code.entries()) {
+        let cut = level.min(limit).max(least);
+        is_cut |= cut != level;
+        if let Some(z) = iterate.get_mut(usize::from(index)) {
+            *z = cut << fine;
+        }
+    }
+    if is_cut {
+        list(iterate, fine, code);
+    }
     let mut state = State {
+        codes,
         iterate,
         product,
         previous,
@@ -127,8 +127,13 @@ pub(crate) fn refine(
     };
 
     if fine > 0 && iterations > 0 {
-        for level in state.iterate.iter_mut().filter(|level| **level > 0) {
-            *level = rounded(*level, fine).min(limit) << fine;
+        for level in state.iterate.iter_mut().filter(|level| **level != 0) {
+            let nearest = rounded(level.wrapping_abs(), fine).min(limit) << fine;
+            *level = if *level < 0 {
+                nearest.wrapping_neg()
+            } else {
+                nearest
+            };
         }
         state.multiply_anew(refiner);
     }
@@ -138,13 +143,7 @@ pub(crate) fn refine(
         iterations > 0 && !after.is_at_most(before, finer(refiner))
     };
     if !before.is_some_and(is_worse) {
-        code.clear();
-        for (index, &level) in state.iterate.iter().enumerate() {
-            // Most are 0.
-            if level > 0 {
-                code.push(index, level >> fine);
-            }
-        }
+        list(state.iterate, fine, code);
     }
     IntegerRefinement {
         iterations,
@@ -152,13 +151,33 @@ pub(crate) fn refine(
     }
 }
 
-/// What a code costs beside the code of zeros, `½ zᵀĜz − (ĉ − θ)ᵀz` in two parts. Both are exact:
+/// Makes `code` that of levels with `fine` more bits, which are 0.
+#[inline(never)]
+fn list(levels: &[i16], fine: u32, code: &mut List<'_>) {
+    code.clear();
+    for (index, &level) in levels.iter().enumerate() {
+        // Most are 0.
+        if level != 0 {
+            code.push(index, level >> fine);
+        }
+    }
+}
+
+/// The smallest level of a component, where the largest is `limit`.
+pub(crate) const fn least_level(codes: CodeSign, limit: i16) -> i16 {
+    match codes {
+        CodeSign::NonNegative => 0,
+        CodeSign::Signed => limit.wrapping_neg(),
+    }
+}
+
+/// What a code costs beside the code of zeros, `½ zᵀĜz − ĉᵀz + θ‖z‖₁` in two parts. Both are exact:
 /// they stay below 2⁵⁹.
 #[derive(Clone, Copy)]
 struct Energy {
     /// `zᵀĜz`, with the fraction of the Gram matrix.
     square: i64,
-    /// `(ĉ − θ)ᵀz`, in points.
+    /// `ĉᵀz − θ‖z‖₁`, in points.
     linear: i64,
 }
 
@@ -190,6 +209,7 @@ const fn momentum(done: u32) -> i32 {
 }
 
 struct State<'w> {
+    codes: CodeSign,
     /// `z`.
     iterate: &'w mut [i16],
     /// `Ĝ z`.
@@ -257,31 +277,6 @@ fn gradient_step(refiner: &IntegerRefiner<'_>, momentum: i32) -> GradientStep {
     }
 }
 
-/// From a point to the next level of its component.
-struct Proximal {
-    round: Threshold,
-    threshold: i32,
-    /// A component below this becomes, or stays, 0.
-    least: i32,
-}
-
-impl Proximal {
-    fn new(refiner: &IntegerRefiner<'_>, threshold: i32) -> Self {
-        let round = Threshold::new(refiner.point_fraction);
-        Self {
-            round,
-            threshold,
-            least: threshold.saturating_add(round.least()),
-        }
-    }
-
-    #[inline(always)]
-    fn level(&self, point: i32) -> i16 {
-        let level = self.round.level(point.saturating_sub(self.threshold));
-        level.unwrap_or(0)
-    }
-}
-
 /// What one more point of a component would gain.
 #[inline(always)]
 fn gain(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
@@ -290,7 +285,8 @@ fn gain(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
         .saturating_sub(product >> finer)
 }
 
-/// Makes a component the level that is best for it as the others stand; `gain` is what one more point of it would gain.
+/// Makes a component, unless it is negative, the level that is best for it as the others stand, and not negative; `gain` is what one more
+/// point of it would gain.
 #[inline(never)]
 fn improve(
     refiner: &IntegerRefiner<'_>,
@@ -300,6 +296,9 @@ fn improve(
     product: &mut [i32],
     pass: &mut Step,
 ) {
+    if *z < 0 {
+        return;
+    }
     // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
     let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
     let gain = gain.saturating_mul(1_i32.wrapping_shl(finer(refiner)));
@@ -337,7 +336,11 @@ impl State<'_> {
             if deadline() {
                 return (done, Stop::Deadline);
             }
-            let step = self.step(refiner, correlation, momentum(done), settings.threshold);
+            let (momentum, threshold) = (momentum(done), settings.threshold);
+            let step = match self.codes {
+                CodeSign::NonNegative => self.step(refiner, correlation, momentum, threshold),
+                CodeSign::Signed => self.signed_step(refiner, correlation, momentum, threshold),
+            };
             // The product is exact either way.
             if step.changed <= step.active {
                 self.add_changes(refiner, step.changed);
@@ -353,26 +356,44 @@ impl State<'_> {
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn.
+    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn: over those that are not
+    /// negative, and, of signed codes, over those that are not positive.
     fn descend(
         &mut self,
         refiner: &IntegerRefiner<'_>,
-        correlation: &[i32],
+        correlation: &mut [i32],
         mut active: usize,
         settings: &IntegerRefine,
         deadline: &mut dyn FnMut() -> bool,
     ) -> (u32, Stop) {
+        let signed = self.codes == CodeSign::Signed;
         let mut all = active == 0;
         for done in 0..settings.max_iterations {
             if deadline() {
                 return (done, Stop::Deadline);
             }
+            let mut pass = Step::none();
+            // Of signed codes, the problem as it is and then its opposite.
+            let mut is_opposite = false;
+            loop {
+                if all {
+                    self.pass(refiner, correlation, settings.threshold, &mut pass);
+                } else {
+                    self.pass_over_active(refiner, correlation, settings.threshold, active);
+                }
+                if !signed {
+                    break;
+                }
+                self.negate(correlation);
+                is_opposite = !is_opposite;
+                if !is_opposite {
+                    break;
+                }
+            }
             if !all {
-                self.pass_over_active(refiner, correlation, settings.threshold, active);
                 all = true;
                 continue;
             }
-            let pass = self.pass(refiner, correlation, settings.threshold);
             if pass.changed == 0 || pass.is_small(settings) {
                 return (done.saturating_add(1), Stop::Converged);
             }
@@ -382,11 +403,27 @@ impl State<'_> {
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// One pass of coordinate descent over all components, which lists the active ones.
+    /// The problem whose code is the opposite: what was negative is positive.
     #[inline(never)]
-    fn pass(&mut self, refiner: &IntegerRefiner<'_>, correlation: &[i32], threshold: i32) -> Step {
+    fn negate(&mut self, correlation: &mut [i32]) {
+        let sums = self.product.iter_mut().chain(correlation);
+        sums.for_each(|sum| *sum = sum.wrapping_neg());
+        self.iterate
+            .iter_mut()
+            .for_each(|level| *level = level.wrapping_neg());
+    }
+
+    /// One pass of coordinate descent over all components that are not negative, which lists all active ones.
+    #[inline(never)]
+    fn pass(
+        &mut self,
+        refiner: &IntegerRefiner<'_>,
+        correlation: &[i32],
+        threshold: i32,
+        pass: &mut Step,
+    ) {
         let finer = finer(refiner);
-        let mut pass = Step::none();
+        pass.active = 0;
         for (index, (z, &correlation)) in self.iterate.iter_mut().zip(correlation).enumerate() {
             let Some(&product) = self.product.get(index) else {
                 break;
@@ -395,7 +432,7 @@ impl State<'_> {
             if *z == 0 && gain <= 0 {
                 continue;
             }
-            improve(refiner, index, gain, z, self.product, &mut pass);
+            improve(refiner, index, gain, z, self.product, pass);
             if *z != 0
                 && let Some(entry) = self.entries.get_mut(pass.active)
             {
@@ -403,7 +440,6 @@ impl State<'_> {
                 pass.active = pass.active.wrapping_add(1);
             }
         }
-        pass
     }
 
     /// The same over the components that `entries` lists.
@@ -437,13 +473,20 @@ impl State<'_> {
         momentum: i32,
         threshold: i32,
     ) -> Step {
-        #[cfg(sparsecode_host)]
-        if let Some(step) = self.step_by_kernel(refiner, correlation, momentum, threshold) {
-            return step;
-        }
         let prox = Proximal::new(refiner, threshold);
         let gradient_step = gradient_step(refiner, momentum);
         let mut step = Step::none();
+        #[cfg(sparsecode_host)]
+        if kernels::gradient_steps(
+            gradient_step,
+            prox.least,
+            self.iterate,
+            (self.product, correlation),
+            self.previous,
+            &mut |index, next, z| step.take(index, prox.level(next), z, self.entries),
+        ) {
+            return step;
+        }
         let terms = self.product.iter().zip(correlation);
         let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
         for (index, ((&product, &correlation), (z, previous))) in terms.zip(state).enumerate() {
@@ -456,26 +499,32 @@ impl State<'_> {
         step
     }
 
-    /// [`step`](Self::step) by a kernel; `None` if there is none.
-    #[cfg(sparsecode_host)]
-    fn step_by_kernel(
+    /// [`step`](Self::step) of signed codes: another function, so that the loop of the others is as short as it can be. A component may
+    /// go further than an entry holds, so that there is none, and more changes than active components.
+    #[inline(never)]
+    fn signed_step(
         &mut self,
         refiner: &IntegerRefiner<'_>,
         correlation: &[i32],
         momentum: i32,
         threshold: i32,
-    ) -> Option<Step> {
+    ) -> Step {
         let prox = Proximal::new(refiner, threshold);
+        let gradient_step = gradient_step(refiner, momentum);
         let mut step = Step::none();
-        let done = kernels::gradient_steps(
-            gradient_step(refiner, momentum),
-            prox.least,
-            self.iterate,
-            (self.product, correlation),
-            self.previous,
-            &mut |index, next, z| step.take(index, prox.level(next), z, self.entries),
-        );
-        done.then_some(step)
+        let terms = self.product.iter().zip(correlation);
+        let state = self.iterate.iter_mut().zip(self.previous.iter_mut());
+        for ((&product, &correlation), (z, previous)) in terms.zip(state) {
+            let next = gradient_step.apply((*z).into(), product, correlation, previous);
+            let next = prox.signed_level(next);
+            step.norm = step.norm.wrapping_add(z.unsigned_abs().into());
+            step.change = step.change.wrapping_add(next.abs_diff(*z).into());
+            *z = next;
+        }
+        if step.change > 0 {
+            step.changed = usize::MAX;
+        }
+        step
     }
 
     /// Of the iterate, whose product is up to date.
@@ -490,6 +539,11 @@ impl State<'_> {
             // Most are 0.
             if z != 0 {
                 let (z, product) = (i64::from(z), i64::from(product));
+                let threshold = if z < 0 {
+                    threshold.wrapping_neg()
+                } else {
+                    threshold
+                };
                 let slope = i64::from(correlation).wrapping_sub(threshold.into());
                 energy.square = energy.square.wrapping_add(z.wrapping_mul(product));
                 energy.linear = energy.linear.wrapping_add(z.wrapping_mul(slope));

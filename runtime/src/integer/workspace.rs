@@ -1,67 +1,55 @@
-//! Scratch memory of integer inference.
+//! Scratch memory of integer inference, owned by the caller.
 
+use crate::error::DimensionError;
 use crate::kernels::integer::Entry;
+use crate::workspace::workspace;
 
-/// Scratch memory for integer models with `CODE` components: `18·CODE` bytes (2304 for 128). Nothing is kept in it from one call to
-/// the next: one workspace serves any number of models of that code dimension.
-#[derive(Clone, Debug)]
-pub struct IntegerWorkspace<const CODE: usize> {
-    sums: [i32; CODE],
-    drive: [i32; CODE],
-    previous: [i32; CODE],
-    entries: [Entry; CODE],
-    levels: [i16; CODE],
-}
-
-impl<const CODE: usize> IntegerWorkspace<CODE> {
-    /// Size in bytes.
-    pub const BYTES: usize = size_of::<Self>();
-
-    /// A workspace of zeros, also for statics (it lies in `.bss`).
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            sums: [0; CODE],
-            drive: [0; CODE],
-            previous: [0; CODE],
-            entries: [Entry::ZERO; CODE],
-            levels: [0; CODE],
-        }
+workspace! {
+    /// Scratch memory for integer models with `CODE` components: `18·CODE` bytes (2304 for 128). Nothing is kept in it from one call to
+    /// the next: one workspace serves any number of models of that code dimension.
+    pub struct IntegerWorkspace<const CODE: usize>;
+    /// Scratch memory of a size chosen at run time, for hosts (feature `std`).
+    pub struct IntegerWorkspaceBuf(code_dim) with batch: [i32];
+    /// The buffers, each as long as a code, whoever owns them.
+    pub struct Scratch {
+        /// `U n`; `Ĝ z` of refinement.
+        sums: [i32; CODE = code_dim] = 0,
+        /// `u` of the encoder; `ĉ` of refinement.
+        drive: [i32; CODE = code_dim] = 0,
+        /// The gradient step before, of FISTA.
+        previous: [i32; CODE = code_dim] = 0,
+        /// The next code of the encoder; what the decoder adds up; what FISTA changed, or is active.
+        entries: [Entry; CODE = code_dim] = Entry::ZERO,
+        /// `z` of refinement.
+        levels: [i16; CODE = code_dim] = 0,
     }
-
-    pub(crate) fn parts(&mut self) -> Scratch<'_> {
-        Scratch {
-            sums: &mut self.sums,
-            drive: &mut self.drive,
-            previous: &mut self.previous,
-            entries: &mut self.entries,
-            levels: &mut self.levels,
-        }
-    }
-}
-
-impl<const CODE: usize> Default for IntegerWorkspace<CODE> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The buffers, each as long as a code, whoever owns them.
-pub(crate) struct Scratch<'w> {
-    /// `U n`; `Ĝ z` of refinement.
-    pub(crate) sums: &'w mut [i32],
-    /// `u` of the encoder; `ĉ` of refinement.
-    pub(crate) drive: &'w mut [i32],
-    /// The gradient step before, of FISTA.
-    pub(crate) previous: &'w mut [i32],
-    /// The next code of the encoder; what the decoder adds up; what FISTA changed, or is active.
-    pub(crate) entries: &'w mut [Entry],
-    /// `z` of refinement.
-    pub(crate) levels: &'w mut [i16],
 }
 
 impl Scratch<'_> {
-    pub(crate) fn reborrow(&mut self) -> Scratch<'_> {
+    /// The buffers cut to a model's dimension.
+    pub(crate) fn cut(self, code_dim: usize) -> Result<Self, DimensionError> {
+        fn cut<T>(buffer: &mut [T], expected: usize) -> Result<&mut [T], DimensionError> {
+            let found = buffer.len();
+            buffer.get_mut(..expected).ok_or(DimensionError {
+                field: "workspace code_dim",
+                expected,
+                found,
+            })
+        }
+        Ok(Self {
+            sums: cut(self.sums, code_dim)?,
+            drive: cut(self.drive, code_dim)?,
+            previous: cut(self.previous, code_dim)?,
+            entries: cut(self.entries, code_dim)?,
+            levels: cut(self.levels, code_dim)?,
+        })
+    }
+}
+
+// Memory of a program in C.
+#[cfg(feature = "capi")]
+impl sealed::Parts for Scratch<'_> {
+    fn parts(&mut self) -> Scratch<'_> {
         Scratch {
             sums: self.sums,
             drive: self.drive,
@@ -72,36 +60,40 @@ impl Scratch<'_> {
     }
 }
 
-/// The same of a size chosen at run time, for hosts.
-#[cfg(feature = "std")]
-#[derive(Clone, Debug)]
-pub(crate) struct WorkspaceBuf {
-    sums: std::vec::Vec<i32>,
-    drive: std::vec::Vec<i32>,
-    previous: std::vec::Vec<i32>,
-    entries: std::vec::Vec<Entry>,
-    levels: std::vec::Vec<i16>,
+pub(crate) mod sealed {
+    /// What a workspace has to do, and nobody else may.
+    pub trait Parts {
+        /// The buffers.
+        fn parts(&mut self) -> super::Scratch<'_>;
+    }
+}
+
+/// A workspace for [`IntegerView`](crate::IntegerView): [`IntegerWorkspace`] or, with feature `std`, `IntegerWorkspaceBuf`.
+///
+/// It may be larger than the model needs, so that one serves every model of a device. Cannot be implemented elsewhere.
+pub trait IntegerWorkspaceBuffer: sealed::Parts {}
+
+impl<T: sealed::Parts> IntegerWorkspaceBuffer for T {}
+
+impl<const CODE: usize> sealed::Parts for IntegerWorkspace<CODE> {
+    #[inline]
+    fn parts(&mut self) -> Scratch<'_> {
+        self.scratch()
+    }
 }
 
 #[cfg(feature = "std")]
-impl WorkspaceBuf {
-    pub(crate) fn new(code_dim: usize) -> Self {
-        Self {
-            sums: std::vec![0; code_dim],
-            drive: std::vec![0; code_dim],
-            previous: std::vec![0; code_dim],
-            entries: std::vec![Entry::ZERO; code_dim],
-            levels: std::vec![0; code_dim],
-        }
+impl sealed::Parts for IntegerWorkspaceBuf {
+    fn parts(&mut self) -> Scratch<'_> {
+        self.scratch()
     }
+}
 
-    pub(crate) fn parts(&mut self) -> Scratch<'_> {
-        Scratch {
-            sums: &mut self.sums,
-            drive: &mut self.drive,
-            previous: &mut self.previous,
-            entries: &mut self.entries,
-            levels: &mut self.levels,
-        }
+#[cfg(feature = "std")]
+impl IntegerWorkspaceBuf {
+    /// A workspace for one model.
+    #[must_use]
+    pub fn for_model(spec: &sparsecode_formats::IntegerSpec) -> Self {
+        Self::new(spec.code_dim())
     }
 }

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use sparsecode_formats::{
-    Blocks, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
+    Blocks, CodeSign, LANES, MatrixRef, Packed, Rescale, Rescales, ScaleAxis, WeightBlocks, Weights,
 };
 
 use super::float::{self, portable};
@@ -249,7 +249,7 @@ proptest! {
         seed in prop::collection::vec(any_float(), 997),
         set in prop::collection::vec(any::<bool>(), 260),
     ) {
-        use crate::code::{CodeBuffer, SparseCode};
+        use crate::float::code::{CodeBuffer, SparseCode};
         let weights: Vec<f32> = (0..cols * cols + offset).map(|i| seed[(i.wrapping_mul(31) ^ i >> 5) % 997]).collect();
         let matrix = MatrixRef {
             rows: cols,
@@ -306,17 +306,28 @@ proptest! {
     }
 
     #[test]
-    fn positive_components(dense in prop::collection::vec(
+    fn active_components(dense in prop::collection::vec(
         prop_oneof![any_float(), Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)], 0..200,
     )) {
-        use crate::code::{CodeBuffer, SparseCode};
-        let expected: Vec<(u16, u32)> = (0..150).zip(&dense).filter(|(_, x)| **x > 0.0).map(|(k, x)| (k, x.to_bits())).collect();
-        for found in everywhere(|| {
-            let mut code = SparseCode::<150>::new();
-            code.from_dense(&dense);
-            code.iter().map(|(k, x)| (k, x.to_bits())).collect::<Vec<_>>()
-        }) {
-            prop_assert_eq!(&found, &expected);
+        use crate::float::code::{CodeBuffer, SparseCode, take_dense};
+        for signed in [false, true] {
+            let is_active = |x: f32| x > 0.0 || (signed && x < 0.0);
+            let expected: Vec<(u16, u32)> = (0..150)
+                .zip(&dense)
+                .filter(|(_, x)| is_active(**x))
+                .map(|(k, x)| (k, x.to_bits()))
+                .collect();
+            for found in everywhere(|| {
+                let mut code = SparseCode::<150>::new();
+                if signed {
+                    code.from_dense(&dense);
+                } else {
+                    take_dense(&mut code, CodeSign::NonNegative, &dense);
+                }
+                code.iter().map(|(k, x)| (k, x.to_bits())).collect::<Vec<_>>()
+            }) {
+                prop_assert_eq!(&found, &expected);
+            }
         }
     }
 
@@ -532,12 +543,12 @@ proptest! {
     #[test]
     fn gradient_steps(
         terms in prop::collection::vec(
-            (prop_oneof![Just(0), 0..=i16::MAX], any::<i32>(), -(1 << 30)..1 << 30, any::<i32>()), 0..80,
+            (prop_oneof![Just(0), -i16::MAX..=i16::MAX], any::<i32>(), -(1 << 30)..1 << 30, any::<i32>()), 0..80,
         ),
         point in 1..=13_u32,
         finer in 0..=23_u32,
         momentum in 0..=i32::MAX,
-        least in 1..=i32::MAX,
+        least in prop_oneof![1..=i32::MAX, 1..=1_i32 << 20, Just(i32::MIN)],
     ) {
         let step = GradientStep { point, finer, momentum };
         let mut before: Vec<i32> = terms.iter().map(|one| one.3).collect();
@@ -555,15 +566,22 @@ proptest! {
             let mut previous: Vec<i32> = terms.iter().map(|one| one.3).collect();
             let mut found = Vec::new();
             let done = integer::gradient_steps(
-                step, least, &mut code, (&product, &correlation), &mut previous,
+                step,
+                least,
+                &mut code,
+                (&product, &correlation),
+                &mut previous,
                 &mut |k, next, z: &mut i16| {
                     found.push((k, next, *z));
-                    *z = -1;
+                    *z = i16::MIN;
                 },
             );
             done.then_some((found, previous, code))
-        }).into_iter().flatten() {
-            prop_assert!(found.iter().all(|(k, ..)| code[*k] == -1));
+        })
+        .into_iter()
+        .flatten()
+        {
+            prop_assert!(found.iter().all(|(k, ..)| code[*k] == i16::MIN));
             prop_assert_eq!(&found, &expected);
             prop_assert_eq!(&previous, &before);
         }

@@ -48,27 +48,11 @@ impl<const WIDTH: usize, const INPUT: usize> Default for FrameScratch<WIDTH, INP
 /// use sparsecode_runtime::stream::{ContrastFrameStream, FrameScratch, LocalContrast};
 /// # use sparsecode_runtime::formats::{self, *};
 /// # use sparsecode_runtime::{Model, SparseCode, Workspace};
-/// # let dictionary: Vec<f32> = (0..256).map(|i| if i / 16 == i % 16 { 1.0 } else { 0.0 }).collect();
-/// # let trained = OwnedModel {
-/// #     spec: OwnedSpec {
-/// #         variant: Variant::Do,
-/// #         input_shape: InputShape { height: 4, width: 4 },
-/// #         code_dim: 16,
-/// #         hidden_dim: 0,
-/// #         lista_iterations: None,
-/// #         lambda: 0.01,
-/// #         preprocessing: Preprocessing {
-/// #             mean: 0.4,
-/// #             deviation: 0.2,
-/// #             contrast: Contrast::Local { window: 5, sigma: 2.0, floor: 0.1 },
-/// #         },
-/// #         peak: 1.0,
-/// #         input: InputFacts::default(),
-/// #         provenance: OwnedProvenance::default(),
-/// #     },
-/// #     encoder: None,
-/// #     decoder: OwnedDecoder::Linear { dictionary },
-/// # };
+/// # let dictionary = (0..256).map(|i| if i / 16 == i % 16 { 1.0 } else { 0.0 }).collect();
+/// # let contrast = Contrast::Local { window: 5, sigma: 2.0, floor: 0.1 };
+/// # let preprocessing = Preprocessing { mean: 0.4, deviation: 0.2, contrast };
+/// # let shape = InputShape { height: 4, width: 4 };
+/// # let trained = formats::example_decoder(shape, preprocessing, dictionary);
 /// # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
 /// # let bytes: &[u8] = &file;
 /// # let sensor = |y: usize| -> [f32; 20] { core::array::from_fn(|x| (x * y % 7) as f32 / 7.0) };

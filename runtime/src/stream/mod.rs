@@ -16,23 +16,7 @@
 //! use sparsecode_runtime::stream::SignalStream;
 //! # use sparsecode_runtime::formats::{self, *};
 //! # use sparsecode_runtime::{Model, SparseCode, Workspace};
-//! # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-//! # let trained = OwnedModel {
-//! #     spec: OwnedSpec {
-//! #         variant: Variant::Sdl,
-//! #         input_shape: InputShape::window(8),
-//! #         code_dim: 4,
-//! #         hidden_dim: 0,
-//! #         lista_iterations: Some(1),
-//! #         lambda: 0.01,
-//! #         preprocessing: Preprocessing::IDENTITY,
-//! #         peak: 1.0,
-//! #         input: InputFacts::default(),
-//! #         provenance: OwnedProvenance::default(),
-//! #     },
-//! #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-//! #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-//! # };
+//! # let trained = formats::example(Preprocessing::IDENTITY);
 //! # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
 //! # let bytes: &[u8] = &file;
 //!

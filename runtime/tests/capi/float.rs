@@ -320,6 +320,7 @@ fn information_is_the_files() {
             code_dim: 13,
             hidden_dim: 10,
             has_encoder: 1,
+            has_signed_codes: 0,
             checksum: view.file().checksum(),
             mean: 0.4,
             deviation: 0.3,

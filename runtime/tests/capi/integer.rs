@@ -9,9 +9,10 @@ use sparsecode_formats::{
     write_integer, write_integer_as,
 };
 use sparsecode_runtime::capi::{self, *};
-use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
+use sparsecode_runtime::{IntegerRefine, Method};
 
 use crate::api::{self, Api, Guarded, Program, leaked, samples};
+use crate::common::exact::Integers;
 use crate::common::{Shape, random_model};
 use crate::float::LINEAR;
 
@@ -190,7 +191,7 @@ fn every_step_in_integers_gives_the_levels_of_rust() {
             method: Method::Fista,
             ..refine
         };
-        let mut view = IntegerView::new(file);
+        let mut view = Integers::new(file);
         let mut c = Program::<Integer>::new(bytes);
         let (workspace, size) = (c.workspace(), c.workspace_bytes);
         let model = c.model;
@@ -327,6 +328,7 @@ fn information_and_scales_are_the_integer_files() {
             width: 21,
             code_dim: 13,
             has_encoder: 1,
+            has_signed_codes: 0,
             checksum: file.checksum(),
             input_min: -1500,
             input_max: 1500,
@@ -353,7 +355,7 @@ fn integer_codes_are_made_and_checked() {
         (3, 7, Status::InvalidCode),
         (2, 7, Status::InvalidCode),
         (4, 0, Status::InvalidCode),
-        (4, -1, Status::InvalidCode),
+        (4, i16::MIN, Status::InvalidCode),
         (13, 7, Status::InvalidCode),
         (12, 32767, Status::Ok),
     ] {
@@ -406,6 +408,8 @@ fn integer_codes_are_made_and_checked() {
         (&[entry(5, 5), entry(4, 9)], 2),
         (&[entry(0, 0)], 1),
         (&[entry(0, 0x8000)], 1),
+        // -1, of a model whose codes are not negative.
+        (&[entry(0, 0xffff)], 1),
         // Between two rows.
         (&[entry(0, 5) | 1 << 16], 1),
         (&[u32::MAX], 1),

@@ -27,6 +27,7 @@ mod float;
 mod integer;
 mod overlap;
 mod settings;
+mod signed;
 
 use std::collections::HashSet;
 use std::ffi::CStr;

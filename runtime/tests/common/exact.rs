@@ -2,10 +2,13 @@
 //! it.
 
 use sparsecode_formats::{
-    ActivationRanges, Activations, AlignedBytes, IntegerFile, OwnedDecoder, OwnedModel, Rescales,
-    WeightType, write_integer,
+    ActivationRanges, Activations, AlignedBytes, CodeSign, IntegerFile, OwnedDecoder, OwnedModel,
+    Rescales, WeightType, write_integer,
 };
-use sparsecode_runtime::IntegerView;
+use sparsecode_runtime::{
+    DimensionError, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerNormalisation, IntegerRefine,
+    IntegerRefinement, IntegerView, IntegerWorkspaceBuf,
+};
 
 use super::{Random, Shape, random_model};
 
@@ -65,6 +68,15 @@ impl Exact<'_> {
             Activations::I16 => 32767,
             Activations::I8 => 127,
         }
+    }
+
+    fn is_signed(&self) -> bool {
+        self.0.refiner.codes == CodeSign::Signed
+    }
+
+    /// The smallest level of codes whose largest is `limit`.
+    fn least(&self, limit: i64) -> i64 {
+        if self.is_signed() { -limit } else { 0 }
     }
 
     pub(crate) fn level(&self, drive: i64, fraction: u8) -> i64 {
@@ -130,18 +142,20 @@ impl Exact<'_> {
         self.drives(&refiner.correlation, refiner.bias, &sums)
     }
 
-    /// Levels as refinement has them: with 8 bits more if there are only 8.
+    /// Levels as refinement has them: with 8 bits more if there are only 8, and of the model's signs.
     pub(crate) fn fine(&self, z: &[i64]) -> Vec<i64> {
         let factor = if self.limit() == 127 { 256 } else { 1 };
-        z.iter().map(|z| z * factor).collect()
+        let cut = |z: i64| z.clamp(self.least(self.limit()), self.limit());
+        z.iter().map(|z| cut(*z) * factor).collect()
     }
 
     pub(crate) fn coarse(&self, z: &[i64]) -> Vec<i64> {
         let fraction = if self.limit() == 127 { 8 } else { 0 };
-        z.iter().map(|z| self.level(*z, fraction)).collect()
+        let level = |z: i64| self.level(z.abs(), fraction) * z.signum();
+        z.iter().map(|z| level(*z)).collect()
     }
 
-    /// `2^(g + 1)` times `½ zᵀĜz − (ĉ − threshold)ᵀz` of a code.
+    /// `2^(g + 1)` times `½ zᵀĜz − ĉᵀz + threshold·‖z‖₁` of a code.
     pub(crate) fn energy(&self, x: &[i16], z: &[i64]) -> i128 {
         let refiner = self.0.refiner;
         let (z, c) = (self.fine(z), self.correlation(x));
@@ -150,7 +164,7 @@ impl Exact<'_> {
         let mut energy = 0;
         for (k, &level) in z.iter().enumerate() {
             let product: i128 = (0..z.len()).map(|j| gram(j, k) * i128::from(z[j])).sum();
-            let slope = i128::from(c[k] - i64::from(refiner.threshold));
+            let slope = i128::from(c[k] - level.signum() * i64::from(refiner.threshold));
             energy += i128::from(level) * (product - (slope << (finer + 1)));
         }
         energy
@@ -173,20 +187,25 @@ impl Exact<'_> {
         let gram = |k: usize, j: usize| i64::from(refiner.gram.get(k, j).unwrap());
         let mut z = z;
         // Over the active components, then over all, and so on.
-        let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] > 0).collect();
+        let mut active: Vec<usize> = (0..z.len()).filter(|k| z[*k] != 0).collect();
+        let signs: &[i64] = if self.is_signed() { &[1, -1] } else { &[1] };
         let mut all = active.is_empty();
         for _ in 0..passes {
             let visited = if all { (0..z.len()).collect() } else { active };
-            for k in visited {
-                let g: i64 = (0..z.len()).map(|j| gram(j, k) * z[j]).sum();
-                let gain = (c[k] - i64::from(refiner.threshold) - (g >> finer)) << finer;
-                if (z[k] > 0 || gain > 0) && gram(k, k) > 0 {
-                    // Rounded to the nearest, halves away from 0.
-                    let half = gram(k, k) / 2 * gain.signum();
-                    z[k] = (z[k] + (gain + half) / gram(k, k)).clamp(0, 32767);
+            // Components that are not negative, then, of signed codes, those that are not positive.
+            for sign in signs {
+                for &k in &visited {
+                    let g: i64 = (0..z.len()).map(|j| gram(j, k) * z[j]).sum();
+                    let gain = sign * c[k] - i64::from(refiner.threshold) - ((sign * g) >> finer);
+                    let (gain, size) = (gain << finer, sign * z[k]);
+                    if (size > 0 || size == 0 && gain > 0) && gram(k, k) > 0 {
+                        // Rounded to the nearest, halves away from 0.
+                        let half = gram(k, k) / 2 * gain.signum();
+                        z[k] = sign * (size + (gain + half) / gram(k, k)).clamp(0, 32767);
+                    }
                 }
             }
-            active = (0..z.len()).filter(|k| z[*k] > 0).collect();
+            active = (0..z.len()).filter(|k| z[*k] != 0).collect();
             all = !all || active.is_empty();
         }
         self.coarse(&z)
@@ -215,8 +234,15 @@ impl Exact<'_> {
                 .zip(&before)
                 .map(|(a, before)| {
                     let extra = ((saturate(a - before) * momentum) >> 32) << 1;
-                    let point = saturate(a + extra) - i64::from(refiner.threshold);
-                    Self::cut(saturate(point), refiner.point_fraction, 32767)
+                    let point = saturate(a + extra);
+                    let level = |point: i64| {
+                        let shrunken = saturate(point - i64::from(refiner.threshold));
+                        Self::cut(shrunken, refiner.point_fraction, 32767)
+                    };
+                    match level(point) {
+                        0 if self.is_signed() => -level(saturate(-point)),
+                        level => level,
+                    }
                 })
                 .collect();
             before = a;
@@ -225,12 +251,106 @@ impl Exact<'_> {
     }
 }
 
-pub(crate) fn dense(view: &IntegerView<'_>) -> Vec<i64> {
+pub(crate) fn dense(view: &Integers<'_>) -> Vec<i64> {
     let mut levels = vec![0; view.file().spec.code_dim()];
-    for (index, level) in view.code() {
-        levels[usize::from(index)] = i64::from(level);
+    view.code.to_dense(&mut levels);
+    levels.into_iter().map(i64::from).collect()
+}
+
+/// A model with a code and scratch memory of its size.
+pub(crate) struct Integers<'a> {
+    pub(crate) view: IntegerView<'a>,
+    pub(crate) code: IntegerCodeBuf,
+    pub(crate) workspace: IntegerWorkspaceBuf,
+}
+
+impl<'a> Integers<'a> {
+    pub(crate) fn new(file: IntegerFile<'a>) -> Self {
+        Self {
+            view: IntegerView::from(file),
+            code: IntegerCodeBuf::new(file.spec.code_dim),
+            workspace: IntegerWorkspaceBuf::for_model(&file.spec),
+        }
     }
-    levels
+
+    pub(crate) fn file(&self) -> &IntegerFile<'a> {
+        self.view.file()
+    }
+
+    pub(crate) fn code(&self) -> impl Iterator<Item = (u16, i16)> + '_ {
+        self.code.iter()
+    }
+
+    /// Components that are 0 are left out.
+    pub(crate) fn set_code(&mut self, levels: impl Iterator<Item = (u16, i16)>) {
+        self.code.clear();
+        for (index, level) in levels.filter(|(_, level)| *level != 0) {
+            self.code.push(index, level).unwrap();
+        }
+    }
+
+    pub(crate) fn preprocess(
+        &self,
+        patch: &mut [i16],
+    ) -> Result<IntegerNormalisation, DimensionError> {
+        self.view.preprocess(patch)
+    }
+
+    pub(crate) fn restore(
+        &self,
+        patch: &mut [i16],
+        normalisation: IntegerNormalisation,
+    ) -> Result<(), DimensionError> {
+        self.view.restore(patch, normalisation)
+    }
+
+    pub(crate) fn encode(&mut self, patch: &[i16]) -> Result<(), DimensionError> {
+        self.view.encode(patch, &mut self.code, &mut self.workspace)
+    }
+
+    /// Lends `each` a view that has what a program's closure is lent.
+    pub(crate) fn encode_batch(
+        &mut self,
+        patches: &[i16],
+        mut each: impl FnMut(usize, &mut Self),
+    ) -> Result<(), DimensionError> {
+        let view = self.view;
+        let (code, workspace) = (&mut self.code, &mut self.workspace);
+        view.encode_batch(patches, code, workspace, |index, code, workspace| {
+            let mut lent = Self {
+                view,
+                code: code.clone(),
+                workspace: std::mem::take(workspace),
+            };
+            each(index, &mut lent);
+            (*code, *workspace) = (lent.code, lent.workspace);
+        })
+    }
+
+    pub(crate) fn refine(
+        &mut self,
+        patch: &[i16],
+        settings: &IntegerRefine,
+        deadline: impl FnMut() -> bool,
+    ) -> Result<IntegerRefinement, DimensionError> {
+        let (code, workspace) = (&mut self.code, &mut self.workspace);
+        self.view.refine(patch, code, settings, workspace, deadline)
+    }
+
+    pub(crate) fn decode(&mut self, patch: &mut [i16]) -> Result<(), DimensionError> {
+        self.view.decode(&self.code, patch, &mut self.workspace)
+    }
+
+    pub(crate) fn denoise(
+        &mut self,
+        patch: &mut [i16],
+        settings: Option<&IntegerRefine>,
+        deadline: impl FnMut() -> bool,
+    ) -> Result<Option<IntegerRefinement>, DimensionError> {
+        let (code, workspace) = (&mut self.code, &mut self.workspace);
+        self.view
+            .denoise(patch, settings, code, workspace, deadline)
+    }
 }
 
 pub(crate) const SHAPES: [(usize, usize, Option<u8>); 6] = [

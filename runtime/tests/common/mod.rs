@@ -6,9 +6,9 @@
 pub(crate) mod exact;
 
 use sparsecode_formats::{
-    AlignedBytes, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile, OwnedDecoder,
-    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
-    write,
+    AlignedBytes, CodeSign, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile,
+    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+    WeightType, write,
 };
 
 /// Numbers that depend on the seed alone (SplitMix64).
@@ -60,6 +60,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> OwnedModel {
             code_dim: code as u16,
             hidden_dim: hidden as u16,
             lista_iterations: lista,
+            codes: CodeSign::NonNegative,
             lambda: 0.01,
             preprocessing: Preprocessing {
                 mean: 0.4,
@@ -98,6 +99,7 @@ type Matrix = Vec<Vec<f64>>;
 
 /// A model in `f64`, with the weights that the file stands for.
 pub(crate) struct Reference {
+    signed: bool,
     input_dim: usize,
     lista: usize,
     /// `U`, `b`, `S`
@@ -160,6 +162,7 @@ impl Reference {
             }
         };
         Self {
+            signed: file.spec.codes == CodeSign::Signed,
             input_dim: file.spec.input_dim(),
             lista: file.spec.lista_iterations.unwrap_or(0).into(),
             encoder,
@@ -200,7 +203,8 @@ impl Reference {
     }
 
     pub(crate) fn energy(&self, input: &[f32], code: &[f64], lambda: f32) -> f64 {
-        self.mean_squared_residual(input, code) + f64::from(lambda) * code.iter().sum::<f64>()
+        let size: f64 = code.iter().map(|z| z.abs()).sum();
+        self.mean_squared_residual(input, code) + f64::from(lambda) * size
     }
 
     /// The end of a refinement, unless the energy of its start is lower.
@@ -234,6 +238,31 @@ impl Reference {
             .collect()
     }
 
+    /// `argmin_z ½(z − v)² + t|z|`, of either sign or not negative.
+    fn shrunken(&self, v: f64, t: f64) -> f64 {
+        let size = (v.abs() - t).max(0.0);
+        if v < 0.0 && !self.signed {
+            0.0
+        } else {
+            size.copysign(v)
+        }
+    }
+
+    /// How far a code is from the conditions under which its energy is the lowest (Karush, Kuhn &
+    /// Tucker): the gradient is −λ where a component is positive, λ where it is negative, and within
+    /// ±λ (not negative codes: −λ or more) where it is 0.
+    pub(crate) fn violation(&self, input: &[f32], code: &[f64], lambda: f32) -> f64 {
+        let lambda = f64::from(lambda);
+        let gradient = self.gradient(input, code);
+        let of = |(&z, g): (&f64, f64)| match z {
+            z if z > 0.0 => (g + lambda).abs(),
+            z if z < 0.0 => (g - lambda).abs(),
+            _ if self.signed => g.abs() - lambda,
+            _ => -g - lambda,
+        };
+        code.iter().zip(gradient).map(of).fold(0.0, f64::max)
+    }
+
     /// `iterations` of FISTA from `code`, never stopping early.
     pub(crate) fn fista(
         &self,
@@ -250,9 +279,8 @@ impl Reference {
             let next = x
                 .iter()
                 .zip(gradient)
-                .map(|(x, g)| x - step_size * g - lambda * step_size)
-                .collect();
-            let next = relu(next);
+                .map(|(x, g)| self.shrunken(x - step_size * g, lambda * step_size))
+                .collect::<Vec<f64>>();
             let t_next = (1.0 + (1.0 + 4.0 * t * t).sqrt()) / 2.0;
             x = next
                 .iter()

@@ -179,7 +179,7 @@ fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError>
 #[cfg(test)]
 mod tests {
     use sparsecode_formats::{
-        InputFacts, InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+        CodeSign, InputFacts, InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
     };
 
     use super::*;
@@ -204,6 +204,7 @@ mod tests {
                 code_dim: 2,
                 hidden_dim: 0,
                 lista_iterations: None,
+                codes: CodeSign::NonNegative,
                 lambda: 0.01,
                 preprocessing: Preprocessing {
                     contrast,

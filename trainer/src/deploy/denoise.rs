@@ -311,8 +311,8 @@ fn positions(length: usize, patch: usize, hop: usize) -> impl Iterator<Item = us
 #[cfg(test)]
 mod tests {
     use sparsecode_formats::{
-        AlignedBytes, InputFacts, InputShape, OwnedDecoder, OwnedModel, OwnedProvenance, OwnedSpec,
-        Preprocessing, Variant, WeightType, write,
+        AlignedBytes, CodeSign, InputFacts, InputShape, OwnedDecoder, OwnedModel, OwnedProvenance,
+        OwnedSpec, Preprocessing, Variant, WeightType, write,
     };
 
     use super::*;
@@ -327,6 +327,7 @@ mod tests {
             code_dim: 8,
             hidden_dim: 0,
             lista_iterations: None,
+            codes: CodeSign::NonNegative,
             lambda: LAMBDA,
             preprocessing: Preprocessing {
                 mean: 1.0,

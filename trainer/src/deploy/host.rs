@@ -376,7 +376,7 @@ impl<'a> HostModel<'a> {
     ///
     /// # Errors
     ///
-    /// If a length is not the model's, or a value is negative or not finite.
+    /// If a length is not the model's, or a value is not finite, or negative without signed codes.
     pub fn decode_dense(
         &mut self,
         row: usize,
@@ -400,6 +400,8 @@ impl<'a> HostModel<'a> {
                 .push(index, value)
                 .map_err(|error| HostError::Code { row, error })?;
         }
+        let checked = self.code.check(spec.codes);
+        checked.map_err(|error| HostError::Code { row, error })?;
         if let Engine::Integer { view, units, .. } = &mut self.engine {
             let levels = self.code.iter().map(|(index, value)| {
                 // The conversion saturates.

@@ -18,9 +18,9 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use sparsecode_formats::{
-    ActivationRanges, Activations, IntegerWritten, OwnedDecoder, OwnedEncoder, OwnedModel,
-    OwnedProvenance, OwnedSpec, SpecError, WeightType, WriteError, Written, write_integer_as,
-    write_with_report,
+    ActivationRanges, Activations, CodeSign, IntegerWritten, OwnedDecoder, OwnedEncoder,
+    OwnedModel, OwnedProvenance, OwnedSpec, SpecError, WeightType, WriteError, Written,
+    write_integer_as, write_with_report,
 };
 
 use crate::data::{DataFacts, Dataset};
@@ -192,6 +192,7 @@ impl TrainedRun {
                 .encoder
                 .as_ref()
                 .map(|e| u8::try_from(e.iterations).unwrap_or(u8::MAX)),
+            codes: CodeSign::NonNegative,
             lambda: self.config.family.inference.lambda as f32,
             preprocessing,
             peak: self.facts.peak,

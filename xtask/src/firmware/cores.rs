@@ -22,8 +22,8 @@ pub(crate) struct Setup {
     pub(crate) target: &'static str,
     pub(crate) target_cpu: Option<&'static str>,
     pub(crate) machine: Machine,
-    /// Whether `self_test` runs on it: one core for each kind of kernel.
-    pub(super) tests_kernels: bool,
+    /// Whether `self_test` runs on it: one core for each kind of kernel and of arithmetic.
+    pub(super) tests_itself: bool,
 }
 
 impl Core {
@@ -43,35 +43,35 @@ impl Core {
                 target: "thumbv6m-none-eabi",
                 target_cpu: Some("cortex-m0plus"),
                 machine: arm("microbit", "cortex-m0", 6),
-                tests_kernels: false,
+                tests_itself: true,
             },
             Self::M4f => Setup {
                 name: "m4f",
                 target: "thumbv7em-none-eabihf",
                 target_cpu: Some("cortex-m4"),
                 machine: arm("mps2-an386", "cortex-m4", 6),
-                tests_kernels: true,
+                tests_itself: true,
             },
             Self::M7 => Setup {
                 name: "m7",
                 target: "thumbv7em-none-eabihf",
                 target_cpu: Some("cortex-m7"),
                 machine: arm("mps2-an500", "cortex-m7", 6),
-                tests_kernels: false,
+                tests_itself: false,
             },
             Self::M33 => Setup {
                 name: "m33",
                 target: "thumbv8m.main-none-eabihf",
                 target_cpu: Some("cortex-m33"),
                 machine: arm("mps2-an505", "cortex-m33", 6),
-                tests_kernels: true,
+                tests_itself: true,
             },
             Self::M55 => Setup {
                 name: "m55",
                 target: "thumbv8m.main-none-eabihf",
                 target_cpu: Some("cortex-m55"),
                 machine: arm("mps3-an547", "cortex-m55", 5),
-                tests_kernels: true,
+                tests_itself: true,
             },
             Self::Rv32imc => Setup {
                 name: "rv32imc",
@@ -86,7 +86,7 @@ impl Core {
                     icount_shift: 0,
                     extra: &["-bios", "none"],
                 },
-                tests_kernels: false,
+                tests_itself: true,
             },
         }
     }

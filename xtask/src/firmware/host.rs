@@ -45,7 +45,7 @@ pub(super) fn add_code(hasher: &mut crc32fast::Hasher, code: &SparseCodeBuf) {
     }
 }
 
-fn add_patch(hasher: &mut crc32fast::Hasher, patch: &[f32]) {
+pub(super) fn add_patch(hasher: &mut crc32fast::Hasher, patch: &[f32]) {
     for sample in patch {
         hasher.update(&sample.to_bits().to_le_bytes());
     }

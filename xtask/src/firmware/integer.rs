@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 use sparsecode_formats::{
-    Activations, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, WeightType,
+    Activations, CodeSign, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, WeightType,
 };
 use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
 
@@ -45,6 +45,7 @@ struct Energy {
     constant: f64,
     /// Code units of a level.
     unit: f64,
+    signed: bool,
 }
 
 impl Energy {
@@ -94,6 +95,7 @@ impl Energy {
             constant: 0.5 * power,
             correlation,
             unit: units.code,
+            signed: refiner.codes == CodeSign::Signed,
         })
     }
 
@@ -103,10 +105,10 @@ impl Energy {
         let sum: f64 = rows
             .zip(code)
             .zip(&self.correlation)
-            .filter(|((_, z), _)| **z > 0.0)
+            .filter(|((_, z), _)| **z != 0.0)
             .map(|((row, z), c)| {
                 let product: f64 = row.iter().zip(code).map(|(g, z)| g * z).sum();
-                z * (0.5 * product - c + self.threshold)
+                z * (0.5 * product - c) + self.threshold * z.abs()
             })
             .sum();
         sum + self.constant
@@ -120,9 +122,10 @@ impl Energy {
             for k in 0..codes {
                 let row = &self.gram[k * codes..][..codes];
                 let product: f64 = row.iter().zip(&code).map(|(g, z)| g * z).sum();
-                let gain = self.correlation[k] - self.threshold - product;
-                code[k] = if row[k] > 0.0 {
-                    (code[k] + gain / row[k]).max(0.0)
+                let slope = self.correlation[k] - product + row[k] * code[k];
+                let size = (slope.abs() - self.threshold).max(0.0);
+                code[k] = if row[k] > 0.0 && (slope > 0.0 || self.signed) {
+                    size.copysign(slope) / row[k]
                 } else {
                     0.0
                 };

@@ -24,6 +24,7 @@ pub(crate) mod npy;
 pub(crate) mod precision;
 pub(crate) mod qemu;
 mod report;
+mod signed;
 pub(crate) mod stream;
 
 pub(crate) use cores::{Core, Setup};
@@ -198,11 +199,13 @@ impl Job {
     /// Builds the firmware and, where asked, runs the test of the kernels; returns the firmware's
     /// ELF.
     fn build(&self, setup: &Setup, toolchain: &Toolchain) -> Result<PathBuf> {
-        if setup.tests_kernels {
+        if setup.tests_itself {
             let elf_path = self.build_binary(setup, toolchain, "self_test")?;
             let elf = fs::read(&elf_path).with_context(|| elf_path.display().to_string())?;
-            self.log_of(setup, &elf_path, &elf)
+            let log = self
+                .log_of(setup, &elf_path, &elf)
                 .context("a kernel differs from the portable one")?;
+            signed::check(&log)?;
         }
         self.build_binary(setup, toolchain, "sparsecode-firmware")
     }

@@ -21,7 +21,7 @@ use core::slice;
 
 use sparsecode_formats::{MatrixRef, Weights};
 
-use crate::code::{self, CodeBuffer};
+use crate::float::code::{self, CodeBuffer};
 
 /// Runs `$body` with `$values` bound to the stored numbers, once for each number type.
 macro_rules! with_values {

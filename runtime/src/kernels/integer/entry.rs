@@ -10,7 +10,7 @@ use sparsecode_formats::Packed;
 /// its row within a block, in bytes; in the lower half its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct Entry(pub(super) u32);
+pub struct Entry(pub(super) u32);
 
 impl Entry {
     pub(crate) const ZERO: Self = Self(0);

@@ -29,15 +29,26 @@ pub(crate) fn dot<W: Weight>(row: &[W], x: &[f32]) -> f32 {
 /// `Σ values[i]`, in the order of [`dot`]. Cost: `n` additions.
 #[inline]
 pub(crate) fn sum(values: &[f32]) -> f32 {
+    sum_of(values, |value| value)
+}
+
+/// `Σ |values[i]|`, in the order of [`dot`]. Cost: `n` additions.
+#[inline]
+pub(crate) fn sum_of_magnitudes(values: &[f32]) -> f32 {
+    sum_of(values, f32::abs)
+}
+
+#[inline(always)]
+fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut sums = [0.0_f32; LANES];
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += value;
+            *sum += term(*value);
         }
     }
     for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += value;
+        *sum += term(*value);
     }
     tree(sums)
 }

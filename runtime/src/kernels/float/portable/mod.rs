@@ -19,7 +19,7 @@ mod sparse;
 mod tests;
 mod weights;
 
-pub(crate) use dense::{dot, dot_rows, sum, sum_of_squares};
+pub(crate) use dense::{dot, dot_rows, sum, sum_of_magnitudes, sum_of_squares};
 pub(crate) use elementwise::{multiply, relu};
 #[cfg(sparsecode_host)]
 pub(crate) use sparse::multiply_symmetric_tiled;

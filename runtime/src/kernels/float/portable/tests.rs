@@ -80,6 +80,7 @@ proptest! {
         let size: f64 = values.iter().map(|v| f64::from(v.abs())).sum();
         let bound = (values.len() as f64 / 8.0 + 4.0) * U * size * 1.001;
         prop_assert!((f64::from(sum(&values)) - exact).abs() <= bound);
+        prop_assert!((f64::from(sum_of_magnitudes(&values)) - size).abs() <= bound);
         let (squares, size) = dot_f64(&values, &values);
         let bound = (values.len() as f64 / 8.0 + 4.0) * U * size * 1.001;
         prop_assert!((f64::from(sum_of_squares(&values)) - squares).abs() <= bound);

@@ -9,11 +9,11 @@ use super::lanes::{LANES, WIDE, below};
 use crate::kernels::compact::to_front;
 use crate::kernels::level::{Avx2, Avx512Vnni};
 
-/// Components that [`positive`] takes at a time.
+/// Components that [`active`] takes at a time.
 pub(crate) const PART: usize = 128;
 
-/// The components of a part that are greater than 0.
-pub(crate) struct Positive {
+/// The components of a part that are in its code.
+pub(crate) struct Active {
     // Room for more: whole registers are stored.
     indices: [MaybeUninit<u16>; PART + WIDE],
     values: [MaybeUninit<f32>; PART + WIDE],
@@ -21,7 +21,7 @@ pub(crate) struct Positive {
     count: usize,
 }
 
-impl Positive {
+impl Active {
     pub(crate) const EMPTY: Self = Self {
         indices: [MaybeUninit::uninit(); PART + WIDE],
         values: [MaybeUninit::uninit(); PART + WIDE],
@@ -42,15 +42,16 @@ impl Positive {
 }
 
 /// Finds the components of `dense`, at most [`PART`] of which the first is number `first`, that are
-/// greater than 0: without a branch for each. `false` if nothing was done.
+/// greater than 0, or, with `SIGNED`, not 0 and not NaN: without a branch for each. `false` if
+/// nothing was done.
 #[inline]
-pub(crate) fn positive(dense: &[f32], first: u16, found: &mut Positive) -> bool {
+pub(crate) fn active<const SIGNED: bool>(dense: &[f32], first: u16, found: &mut Active) -> bool {
     if Avx512Vnni::new().is_some() {
         // SAFETY: the token.
-        unsafe { positive_avx512(dense, first, found) };
+        unsafe { active_avx512::<SIGNED>(dense, first, found) };
     } else if Avx2::new().is_some() {
         // SAFETY: the token.
-        unsafe { positive_avx2(dense, first, found) };
+        unsafe { active_avx2::<SIGNED>(dense, first, found) };
     } else {
         return false;
     }
@@ -58,7 +59,7 @@ pub(crate) fn positive(dense: &[f32], first: u16, found: &mut Positive) -> bool 
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,popcnt")]
-fn positive_avx512(dense: &[f32], first: u16, found: &mut Positive) {
+fn active_avx512<const SIGNED: bool>(dense: &[f32], first: u16, found: &mut Active) {
     found.count = 0;
     let mut index = _mm512_add_epi32(
         _mm512_set1_epi32(first.into()),
@@ -68,7 +69,12 @@ fn positive_avx512(dense: &[f32], first: u16, found: &mut Positive) {
         // SAFETY: as many numbers; others are 0.
         let values =
             unsafe { _mm512_maskz_loadu_ps(below(some.len()) as __mmask16, some.as_ptr()) };
-        let active = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(values, _mm512_setzero_ps());
+        let zero = _mm512_setzero_ps();
+        let active = if SIGNED {
+            _mm512_cmp_ps_mask::<_CMP_NEQ_OQ>(values, zero)
+        } else {
+            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(values, zero)
+        };
         let free = (
             found.indices.get_mut(found.count..),
             found.values.get_mut(found.count..),
@@ -93,7 +99,7 @@ fn positive_avx512(dense: &[f32], first: u16, found: &mut Positive) {
 }
 
 #[target_feature(enable = "avx2,popcnt")]
-fn positive_avx2(dense: &[f32], first: u16, found: &mut Positive) {
+fn active_avx2<const SIGNED: bool>(dense: &[f32], first: u16, found: &mut Active) {
     found.count = 0;
     let (eights, rest) = dense.as_chunks::<LANES>();
     let mut index = _mm256_add_epi32(
@@ -107,7 +113,12 @@ fn positive_avx2(dense: &[f32], first: u16, found: &mut Positive) {
     for eight in eights.iter().chain((!rest.is_empty()).then_some(&last)) {
         // SAFETY: eight numbers.
         let values = unsafe { _mm256_loadu_ps(eight.as_ptr()) };
-        let active = _mm256_cmp_ps::<_CMP_GT_OQ>(values, _mm256_setzero_ps());
+        let zero = _mm256_setzero_ps();
+        let active = if SIGNED {
+            _mm256_cmp_ps::<_CMP_NEQ_OQ>(values, zero)
+        } else {
+            _mm256_cmp_ps::<_CMP_GT_OQ>(values, zero)
+        };
         let set = _mm256_movemask_ps(active) as usize & 0xff;
         let order = to_front(set);
         let values = _mm256_permutevar8x32_ps(values, order);

@@ -13,5 +13,5 @@ mod sparse;
 #[cfg(feature = "std")]
 pub(crate) use dense::multiply_each;
 pub(crate) use dense::{DenseWeight, dot_rows};
-pub(crate) use elementwise::{PART, Positive, positive};
+pub(crate) use elementwise::{Active, PART, active};
 pub(crate) use sparse::{add_code, add_row, add_rows, multiply_symmetric};

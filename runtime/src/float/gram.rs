@@ -3,21 +3,23 @@
 //! For a linear decoder `½ d ∇f(x) = G x − c` with `G = WᵀW`, made once for a model, and `c = Wᵀy`, once for a patch. The
 //! rows of `G` that belong to components of `x` that are 0 are not read.
 
-use sparsecode_formats::{Decoder, MatrixRef};
+use sparsecode_formats::{CodeSign, Decoder, MatrixRef};
 
-use crate::code::{CodeBuffer, SparseCode};
+use super::code::{CodeBuffer, SparseCode};
+use super::model::Model;
+use super::refine::{self, Change, Momentum, Refine, Refinement, Update};
+use super::view::ModelView;
+#[cfg(feature = "std")]
+use super::workspace::WorkspaceBuffer;
+use super::workspace::sealed::Parts as _;
+use super::workspace::{Scratch, Workspace};
 #[cfg(feature = "std")]
 use crate::error::DimensionError;
-use crate::fista::{self, Change, Momentum, Refine, Refinement, Stop, Update};
-use crate::integer::Method;
 use crate::kernels::float::{self as kernels, portable};
-use crate::model::Model;
 use crate::quality::mean_square;
-use crate::view::ModelView;
-#[cfg(feature = "std")]
-use crate::workspace::WorkspaceBuffer;
-use crate::workspace::sealed::Parts as _;
-use crate::workspace::{Scratch, Workspace};
+use crate::refinement::{Method, Stop};
+use crate::shrink::shrink;
+use crate::workspace::workspace;
 
 /// Room for the Gram matrix of a dictionary with `CODE` atoms: `4·CODE² + 4·CODE` bytes (66,048 for 128 atoms).
 ///
@@ -48,40 +50,19 @@ impl<const CODE: usize> Default for GramBuffer<CODE> {
     }
 }
 
-/// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from one call to the next.
-#[derive(Clone, Debug)]
-pub struct GramWorkspace<const CODE: usize> {
-    correlation: [f32; CODE],
-    product: [f32; CODE],
-    support: [u16; CODE],
-}
-
-impl<const CODE: usize> GramWorkspace<CODE> {
-    /// Size in bytes.
-    pub const BYTES: usize = size_of::<Self>();
-
-    /// A workspace of zeros, also for statics.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            correlation: [0.0; CODE],
-            product: [0.0; CODE],
-            support: [0; CODE],
-        }
-    }
-
-    fn parts(&mut self) -> GramScratch<'_> {
-        GramScratch {
-            correlation: &mut self.correlation,
-            product: &mut self.product,
-            support: &mut self.support,
-        }
-    }
-}
-
-impl<const CODE: usize> Default for GramWorkspace<CODE> {
-    fn default() -> Self {
-        Self::new()
+workspace! {
+    /// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from one call to the next.
+    pub struct GramWorkspace<const CODE: usize>;
+    /// The same of a size chosen at run time.
+    struct GramWorkspaceBuf(code_dim);
+    /// The buffers, whatever owns them.
+    pub(crate) struct GramScratch {
+        /// `c`.
+        correlation: [f32; CODE = code_dim] = 0.0,
+        /// `G x` of FISTA; `G z − c` of coordinate descent.
+        product: [f32; CODE = code_dim] = 0.0,
+        /// Components that are not 0.
+        support: [u16; CODE = code_dim] = 0,
     }
 }
 
@@ -93,23 +74,9 @@ impl<const CODE: usize> Default for GramWorkspace<CODE> {
 /// ```
 /// use sparsecode_runtime::{GramBuffer, GramWorkspace, Model, Refine, SparseCode, Workspace};
 /// # use sparsecode_runtime::formats::{self, *};
-/// # let dictionary: Vec<f32> = (0..32).map(|i| if i / 8 <= i % 8 / 2 { 0.4 } else { 0.0 }).collect();
-/// # let trained = OwnedModel {
-/// #     spec: OwnedSpec {
-/// #         variant: Variant::Do,
-/// #         input_shape: InputShape::window(8),
-/// #         code_dim: 4,
-/// #         hidden_dim: 0,
-/// #         lista_iterations: None,
-/// #         lambda: 0.01,
-/// #         preprocessing: Preprocessing { mean: 0.1, deviation: 1.0, contrast: Contrast::None },
-/// #         peak: 1.0,
-/// #         input: InputFacts::default(),
-/// #         provenance: OwnedProvenance::default(),
-/// #     },
-/// #     encoder: None,
-/// #     decoder: OwnedDecoder::Linear { dictionary },
-/// # };
+/// # let dictionary = (0..32).map(|i| if i / 8 <= i % 8 / 2 { 0.4 } else { 0.0 }).collect();
+/// # let preprocessing = Preprocessing { mean: 0.1, ..Preprocessing::IDENTITY };
+/// # let trained = formats::example_decoder(InputShape::window(8), preprocessing, dictionary);
 /// # let file = AlignedBytes::from_slice(&formats::write(&trained, WeightType::I8).unwrap());
 /// # let bytes: &[u8] = &file;
 ///
@@ -183,7 +150,8 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
     }
 
     /// Refines by coordinate descent instead of FISTA: one component after the other is set to the value that is best
-    /// for it as the others stand, `z_k ← (z_k − (G_k·z − c_k + ½dλ)/G_kk)₊` (Friedman, Hastie & Tibshirani 2010).
+    /// for it as the others stand, `z_k ← shrink(z_k − (G_k·z − c_k)/G_kk, ½dλ/G_kk)` (Friedman, Hastie &
+    /// Tibshirani 2010), which is `(z_k − (G_k·z − c_k + ½dλ)/G_kk)₊` where codes are non-negative.
     ///
     /// An iteration is a pass over the components that are active, or, every second one, over all; it converges on one of the latter. The
     /// energy never rises (but for rounding), there is no step size (`settings.step_size` is not looked at), and a component that stays
@@ -224,9 +192,9 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
             matrix: self.gram.matrix.as_flattened(),
             inverse_diagonal: &self.gram.inverse_diagonal,
         };
-        let (parts, scratch) = (workspace.parts(), scratch.parts());
+        let (mut parts, scratch) = (workspace.parts(), scratch.scratch());
         self.dictionary.refine(
-            method, gram, input, code, settings, parts, scratch, deadline,
+            method, gram, input, code, settings, &mut parts, scratch, deadline,
         )
     }
 }
@@ -238,9 +206,7 @@ pub struct GramView<'a> {
     model: ModelView<'a>,
     matrix: std::vec::Vec<f32>,
     inverse_diagonal: std::vec::Vec<f32>,
-    correlation: std::vec::Vec<f32>,
-    product: std::vec::Vec<f32>,
-    support: std::vec::Vec<u16>,
+    workspace: GramWorkspaceBuf,
 }
 
 #[cfg(feature = "std")]
@@ -258,9 +224,7 @@ impl<'a> GramView<'a> {
             model: *model,
             matrix: std::vec![0.0; code_dim.saturating_mul(code_dim)],
             inverse_diagonal: std::vec![0.0; code_dim],
-            correlation: std::vec![0.0; code_dim],
-            product: std::vec![0.0; code_dim],
-            support: std::vec![0; code_dim],
+            workspace: GramWorkspaceBuf::new(code_dim),
         };
         Dictionary::of(model).multiply_by_itself(
             &mut gram.matrix,
@@ -326,18 +290,14 @@ impl<'a> GramView<'a> {
         deadline: &mut dyn FnMut() -> bool,
     ) -> Result<Refinement, DimensionError> {
         self.model.check("input", input)?;
-        let parts = self.model.scratch(code, workspace)?;
+        let mut parts = self.model.scratch(code, workspace)?;
         let gram = GramRef {
             matrix: &self.matrix,
             inverse_diagonal: &self.inverse_diagonal,
         };
-        let scratch = GramScratch {
-            correlation: &mut self.correlation,
-            product: &mut self.product,
-            support: &mut self.support,
-        };
+        let scratch = self.workspace.scratch();
         Ok(Dictionary::of(&self.model).refine(
-            method, gram, input, code, settings, parts, scratch, deadline,
+            method, gram, input, code, settings, &mut parts, scratch, deadline,
         ))
     }
 }
@@ -351,20 +311,12 @@ struct GramRef<'g> {
     inverse_diagonal: &'g [f32],
 }
 
-/// A linear decoder.
+/// A linear decoder, and which codes it is for.
 #[derive(Clone, Copy, Debug)]
 struct Dictionary<'a> {
+    codes: CodeSign,
     decoder: Decoder<'a>,
     atoms: MatrixRef<'a>,
-}
-
-struct GramScratch<'w> {
-    /// `c`.
-    correlation: &'w mut [f32],
-    /// `G x` of FISTA; `G z − c` of coordinate descent.
-    product: &'w mut [f32],
-    /// Components that are not 0.
-    support: &'w mut [u16],
 }
 
 /// `z`, `x` and what belongs to them.
@@ -382,7 +334,12 @@ impl<'a> Dictionary<'a> {
             // Does not happen: a `Model` without hidden units in its type has none in its file, and `GramView` looks.
             Decoder::OneHidden { hidden, .. } => hidden,
         };
-        Self { decoder, atoms }
+        let codes = model.spec().codes;
+        Self {
+            codes,
+            decoder,
+            atoms,
+        }
     }
 
     /// `matrix = WᵀW`, and 1 over its diagonal: NaN for an atom that is 0, or so small that its
@@ -433,11 +390,11 @@ impl<'a> Dictionary<'a> {
         input: &[f32],
         code: &mut C,
         settings: &Refine,
-        mut parts: Scratch<'_>,
+        parts: &mut Scratch<'_>,
         scratch: GramScratch<'_>,
         deadline: &mut dyn FnMut() -> bool,
     ) -> Refinement {
-        fista::start(code, settings.start, parts.drive, parts.point);
+        refine::start(code, self.codes, settings.start, parts.drive, parts.point);
         let before = match method {
             Method::Fista if settings.max_iterations > 0 => {
                 let Scratch {
@@ -445,8 +402,8 @@ impl<'a> Dictionary<'a> {
                     residual,
                     hidden,
                     ..
-                } = parts.reborrow();
-                fista::residual_at(&self.decoder, input, drive, hidden, residual);
+                } = &mut *parts;
+                refine::residual_at(&self.decoder, input, drive, hidden, residual);
                 Some(mean_square(residual))
             }
             // Coordinate descent only ever goes down.
@@ -466,14 +423,21 @@ impl<'a> Dictionary<'a> {
             point: &mut *parts.point,
             scratch,
         };
+        let (codes, samples) = (self.codes, input.len());
         let ended = match method {
-            Method::Fista => fista(gram.matrix, input.len(), settings, state, deadline),
-            Method::CoordinateDescent => {
-                coordinate_descent(gram, input.len(), settings, state, deadline)
-            }
+            Method::Fista => fista(gram.matrix, codes, samples, settings, state, deadline),
+            // A function each: it is nearly all that a pass does.
+            Method::CoordinateDescent => match codes {
+                CodeSign::NonNegative => {
+                    coordinate_descent::<false>(gram, samples, settings, state, deadline)
+                }
+                CodeSign::Signed => {
+                    coordinate_descent::<true>(gram, samples, settings, state, deadline)
+                }
+            },
         };
         let lambda = settings.lambda;
-        fista::report(&self.decoder, input, code, lambda, parts, before, ended)
+        refine::report(&self.decoder, input, code, lambda, parts, before, ended)
     }
 }
 
@@ -481,6 +445,7 @@ impl<'a> Dictionary<'a> {
 #[inline]
 fn fista(
     matrix: &[f32],
+    codes: CodeSign,
     input_dim: usize,
     settings: &Refine,
     state: State<'_>,
@@ -500,8 +465,15 @@ fn fista(
         let _ = multiply(matrix, point, scratch.support, scratch.product);
         let mut change = Change::new();
         let gradients = scratch.product.iter().zip(scratch.correlation.iter());
-        for ((x, z), (product, c)) in point.iter_mut().zip(iterate.iter_mut()).zip(gradients) {
-            update.apply(x, z, product - c, &mut change);
+        let components = point.iter_mut().zip(iterate.iter_mut()).zip(gradients);
+        // A loop each: this is all that an iteration does beside the product.
+        match codes {
+            CodeSign::NonNegative => components.for_each(|((x, z), (product, c))| {
+                update.apply(CodeSign::NonNegative, x, z, product - c, &mut change);
+            }),
+            CodeSign::Signed => components.for_each(|((x, z), (product, c))| {
+                update.apply(CodeSign::Signed, x, z, product - c, &mut change);
+            }),
         }
         if change.is_below(settings.tolerance) {
             return (done.saturating_add(1), Stop::Converged);
@@ -516,7 +488,7 @@ const RENEWAL: u32 = 32;
 
 /// Coordinate descent with `G` and 1 over its diagonal.
 #[inline]
-fn coordinate_descent(
+fn coordinate_descent<const SIGNED: bool>(
     gram: GramRef<'_>,
     input_dim: usize,
     settings: &Refine,
@@ -541,7 +513,15 @@ fn coordinate_descent(
     }
     let mut age = 0;
     let threshold = 0.5 * input_dim as f32 * settings.lambda;
-    let best = |z: f32, slope: f32, inverse: f32| portable::relu(z - (slope + threshold) * inverse);
+    let codes = if SIGNED {
+        CodeSign::Signed
+    } else {
+        CodeSign::NonNegative
+    };
+    let best = |z: f32, slope: f32, inverse: f32| {
+        let moved = |slope: f32| z - slope * inverse;
+        shrink(codes, moved(slope + threshold), moved(slope - threshold))
+    };
     let mut all = active == 0;
     for done in 0..settings.max_iterations {
         if deadline() {

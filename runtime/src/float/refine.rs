@@ -1,33 +1,39 @@
-//! Refinement of a code by FISTA: `argmin_z (1/d)·‖y − D(z)‖² + λ·‖z‖₁` under `z ≥ 0`.
+//! Refinement of a code by FISTA: `argmin_z (1/d)·‖y − D(z)‖² + λ·‖z‖₁`, under `z ≥ 0` unless the
+//! model's codes are signed.
 //!
 //! Beck & Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse Problems", 2009. From
 //! `x_1 = z_0` and `t_1 = 1`, with `η` the step size:
 //!
 //! ```text
-//! z_k     = (x_k − η ∇f(x_k) − λη)₊                 ∇f(x) = (2/d) Wᵀ(W x − y)
+//! z_k     = shrink(x_k − η ∇f(x_k), λη)             ∇f(x) = (2/d) Wᵀ(W x − y)
 //! t_{k+1} = (1 + √(1 + 4 t_k²)) / 2
 //! x_{k+1} = z_k + ((t_k − 1)/t_{k+1}) (z_k − z_{k−1})
 //! ```
+//!
+//! [`shrink`](crate::shrink) is `(v − t)₊`, or, of signed codes, `sign(v)·(|v| − t)₊`.
 //!
 //! With one hidden layer `∇f(x) = (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))`, `h = relu(W1 x + b1)`.
 //!
 //! The energy of `z_k` may rise between two iterations, so the last iterate is compared with the
 //! start: `z_0` stays where `z_k` is not at most as high.
 
-use sparsecode_formats::{Decoder, ModelSpec};
+use sparsecode_formats::{CodeSign, Decoder, ModelSpec};
 
-use crate::code::CodeBuffer;
-use crate::decoder::{self, non_zero};
+use super::code::{CodeBuffer, take_dense};
+use super::decoder::{self, non_zero};
+use super::workspace::Scratch;
 use crate::kernels::float::portable;
 use crate::quality::mean_square;
-use crate::workspace::Scratch;
+use crate::refinement::Stop;
+use crate::shrink::shrink;
 
 /// Where [`Refine`] starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Start {
-    /// At the code handed in, as [`encode`](crate::Model::encode) left it.
+    /// At the code handed in, as [`encode`](crate::Model::encode) left it. A model whose codes are
+    /// non-negative starts at 0 in place of a negative component.
     Code,
     /// At zero, where the inference of linear decoders without an encoder starts.
     Zero,
@@ -113,19 +119,6 @@ impl Refine {
     }
 }
 
-/// Why a refinement ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Stop {
-    /// The code changed by less than the tolerance, or is zero for good.
-    Converged,
-    /// `max_iterations` were made.
-    Budget,
-    /// The deadline closure returned `true`.
-    Deadline,
-}
-
 /// What a refinement did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -145,19 +138,21 @@ pub struct Refinement {
 /// Refines `code` for `input`. All slices have the dimensions of the decoder.
 pub(crate) fn refine<C: CodeBuffer>(
     decoder: &Decoder<'_>,
+    codes: CodeSign,
     input: &[f32],
     code: &mut C,
     settings: &Refine,
-    mut scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> Refinement {
-    start(code, settings.start, scratch.drive, scratch.point);
+    start(code, codes, settings.start, scratch.drive, scratch.point);
     let mut before = None;
     let ended = run(
         decoder,
+        codes,
         input,
         settings,
-        scratch.reborrow(),
+        scratch,
         &mut before,
         deadline,
     );
@@ -175,12 +170,19 @@ pub(crate) fn refine<C: CodeBuffer>(
 /// `z = x = z_0`, and so is the code.
 pub(crate) fn start<C: CodeBuffer>(
     code: &mut C,
+    codes: CodeSign,
     start: Start,
     iterate: &mut [f32],
     point: &mut [f32],
 ) {
     match start {
-        Start::Code => code.to_dense(iterate),
+        Start::Code => {
+            code.to_dense(iterate);
+            if code.check(codes).is_err() {
+                take_dense(code, codes, iterate);
+                code.to_dense(iterate);
+            }
+        }
         Start::Zero => {
             iterate.fill(0.0);
             code.clear();
@@ -205,7 +207,7 @@ pub(crate) fn report<C: CodeBuffer>(
     input: &[f32],
     code: &mut C,
     lambda: f32,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     before: Option<f32>,
     (iterations, stopped): (u32, Stop),
 ) -> Refinement {
@@ -242,9 +244,10 @@ pub(crate) fn report<C: CodeBuffer>(
 /// mean squared residual of `z_0`.
 fn run(
     decoder: &Decoder<'_>,
+    codes: CodeSign,
     input: &[f32],
     settings: &Refine,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     before: &mut Option<f32>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> (u32, Stop) {
@@ -269,7 +272,7 @@ fn run(
         decoder::correlate(decoder, hidden, residual, &mut |k, correlation| {
             // With the correlation known, the old point and iterate of this component are needed no more.
             if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
-                update.apply(x, z, correlation, &mut change);
+                update.apply(codes, x, z, correlation, &mut change);
             }
         });
         if change.is_below(settings.tolerance) {
@@ -329,8 +332,16 @@ impl Update {
 
     /// Moves the point `x` and the iterate `z` of a component with `½d ∂f/∂x`.
     #[inline(always)]
-    pub(crate) fn apply(&self, x: &mut f32, z: &mut f32, gradient: f32, change: &mut Change) {
-        let next = portable::relu(*x - self.rate * gradient - self.threshold);
+    pub(crate) fn apply(
+        &self,
+        codes: CodeSign,
+        x: &mut f32,
+        z: &mut f32,
+        gradient: f32,
+        change: &mut Change,
+    ) {
+        let moved = *x - self.rate * gradient;
+        let next = shrink(codes, moved - self.threshold, moved + self.threshold);
         change.add(*x, *z, next);
         *x = next + self.momentum * (next - *z);
         *z = next;

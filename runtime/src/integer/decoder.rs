@@ -4,7 +4,7 @@ use sparsecode_formats::{IntegerDecoder, LANES};
 
 use crate::kernels::integer::{self as kernels, Entry, High, saturate};
 
-/// Writes the reconstruction of a code, cut to `limit`. `entries` is scratch memory as long as a code.
+/// Writes the reconstruction of a code, cut to `±limit`. `entries` is scratch memory as long as a code.
 #[inline(never)]
 pub(crate) fn decode(
     decoder: &IntegerDecoder<'_>,
@@ -17,8 +17,12 @@ pub(crate) fn decode(
     for entry in code {
         let index = entry.index::<i8>();
         let multiplier = decoder.multiplier.get(index).copied().unwrap_or(0);
-        // Neither factor is negative; the product has 30 bits, the quotient 15.
-        let product = i32::from(entry.value().min(limit)).wrapping_mul(multiplier);
+        // The product has 30 bits and a sign, the quotient 15 and a sign.
+        let level = match entry.value() {
+            level if limit == i16::MAX => level,
+            level => level.min(limit).max(limit.wrapping_neg()),
+        };
+        let product = i32::from(level).wrapping_mul(multiplier);
         let contribution = (product.wrapping_add(1 << 14) >> 15) as i16;
         if contribution != 0
             && let Some(to) = entries.get_mut(count)

@@ -13,7 +13,7 @@ pub(crate) fn encode(
     limit: i16,
     levels: &[i16],
     code: &mut List<'_>,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) {
     kernels::dot_rows(&encoder.input, levels, scratch.sums);
     infer(encoder, limit, code, scratch);
@@ -24,7 +24,7 @@ pub(crate) fn infer(
     encoder: &IntegerEncoder<'_>,
     limit: i16,
     code: &mut List<'_>,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) {
     let Scratch {
         sums,
@@ -35,7 +35,7 @@ pub(crate) fn infer(
     kernels::rescale(&encoder.input_rescale, encoder.bias, sums, drive);
 
     // In turn from one list to the other, such that the last is the code.
-    let (mut list, mut other) = (&mut *code.entries, entries);
+    let (mut list, mut other) = (&mut *code.entries, &mut **entries);
     if !encoder.iterations.is_multiple_of(2) {
         core::mem::swap(&mut list, &mut other);
     }

@@ -3,11 +3,11 @@
 //! Gregor & LeCun, "Learning Fast Approximations of Sparse Coding", 2010, in the non-negative form of Evtimova &
 //! LeCun: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`.
 
-use sparsecode_formats::Encoder;
+use sparsecode_formats::{CodeSign, Encoder};
 
-use crate::code::CodeBuffer;
+use super::code::{CodeBuffer, take_dense};
+use super::workspace::Scratch;
 use crate::kernels::float as kernels;
-use crate::workspace::Scratch;
 
 /// Writes the code of `input` after `iterations` steps. All slices have the dimensions of the encoder.
 pub(crate) fn encode<C: CodeBuffer>(
@@ -15,7 +15,7 @@ pub(crate) fn encode<C: CodeBuffer>(
     iterations: u8,
     input: &[f32],
     code: &mut C,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) {
     let Scratch { drive, point, .. } = scratch;
     kernels::multiply_dense(&encoder.input, input, drive);
@@ -33,10 +33,10 @@ pub(crate) fn infer<C: CodeBuffer>(
     for (u, bias) in drive.iter_mut().zip(encoder.bias) {
         *u += bias;
     }
-    // `from_dense` keeps positive components only: it is the relu.
-    code.from_dense(drive);
+    // Positive components only: the relu.
+    take_dense(code, CodeSign::NonNegative, drive);
     for _ in 0..iterations {
         kernels::add_code(&encoder.recurrent, code, drive, point);
-        code.from_dense(point);
+        take_dense(code, CodeSign::NonNegative, point);
     }
 }

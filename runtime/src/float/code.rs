@@ -1,68 +1,9 @@
-//! Sparse codes: the positive components only, in fixed memory.
+//! Sparse codes: the components that are not 0, in fixed memory.
 
+use sparsecode_formats::CodeSign;
+
+use crate::error::CodeError;
 use crate::kernels::float::portable;
-
-/// Why a code could not be built from given components.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub enum CodeError {
-    /// The index does not lie below the code dimension.
-    Index {
-        /// The index given.
-        found: u16,
-        /// The code dimension.
-        code_dim: usize,
-    },
-    /// The index is not greater than the one before it.
-    Order {
-        /// The index given.
-        found: u16,
-    },
-    /// There are not as many values as indices.
-    Lengths {
-        /// Number of indices.
-        indices: usize,
-        /// Number of values.
-        values: usize,
-    },
-    /// The value is not a positive finite number.
-    Value {
-        /// The index of the component with this value.
-        index: u16,
-    },
-}
-
-impl core::fmt::Display for CodeError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Index { found, code_dim } => {
-                write!(
-                    f,
-                    "index {found} of the code is not below its dimension, {code_dim}"
-                )
-            }
-            Self::Order { found } => {
-                write!(
-                    f,
-                    "index {found} of the code does not come after the one before it: give them in ascending order"
-                )
-            }
-            Self::Lengths { indices, values } => {
-                write!(f, "the code has {indices} indices but {values} values")
-            }
-            Self::Value { index } => {
-                write!(
-                    f,
-                    "value at index {index} of the code is not positive and finite: leave zeros out"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for CodeError {}
 
 pub(crate) mod sealed {
     /// What a code's storage has to do, and nobody else may.
@@ -79,17 +20,20 @@ pub(crate) mod sealed {
     }
 }
 
-/// A non-negative sparse code (`z` in the papers) of at most [`capacity`](Self::capacity) components.
+/// A sparse code (`z` in the papers) of at most [`capacity`](Self::capacity) components.
 ///
-/// Holds the indices of the active components, ascending, and their values, all greater than 0.
+/// Holds the indices of the active components, ascending, and their values, which are finite and not
+/// 0. Whether values may be negative is a property of the model, its
+/// [`CodeSign`](crate::CodeSign); [`check`](Self::check) compares a code with it.
+///
 /// Implemented by [`SparseCode`] and, with feature `std`, by `SparseCodeBuf`; it cannot be implemented elsewhere.
 ///
 /// ```
 /// use sparsecode_runtime::{CodeBuffer, SparseCode};
 ///
 /// let mut code = SparseCode::<4>::new();
-/// code.from_dense(&[0.0, 0.5, 0.0, 2.0]);
-/// assert!(code.iter().eq([(1, 0.5), (3, 2.0)]));
+/// code.from_dense(&[0.0, 0.5, 0.0, -2.0]);
+/// assert!(code.iter().eq([(1, 0.5), (3, -2.0)]));
 /// assert_eq!(code.l1_norm(), 2.5);
 /// ```
 pub trait CodeBuffer: sealed::Storage {
@@ -99,7 +43,7 @@ pub trait CodeBuffer: sealed::Storage {
     /// Indices of the active components, ascending.
     fn indices(&self) -> &[u16];
 
-    /// Values of the active components, in the order of [`indices`](Self::indices); each is greater than 0.
+    /// Values of the active components, in the order of [`indices`](Self::indices); none is 0.
     fn values(&self) -> &[f32];
 
     /// Makes every component 0.
@@ -110,9 +54,24 @@ pub trait CodeBuffer: sealed::Storage {
         self.indices().len()
     }
 
-    /// `‖z‖₁`, which is the sum of the values.
+    /// `‖z‖₁`, the sum of the values' magnitudes.
     fn l1_norm(&self) -> f32 {
-        portable::sum(self.values())
+        portable::sum_of_magnitudes(self.values())
+    }
+
+    /// Whether a model whose codes have these signs may have this code.
+    ///
+    /// # Errors
+    ///
+    /// [`CodeError::Negative`] for the first component that is negative where none may be.
+    fn check(&self, codes: CodeSign) -> Result<(), CodeError> {
+        let mut negative = self.iter().filter(|(_, value)| *value < 0.0);
+        match negative.next() {
+            Some((index, _)) if codes == CodeSign::NonNegative => {
+                Err(CodeError::Negative { index })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The active components, in ascending order of their index.
@@ -132,32 +91,22 @@ pub trait CodeBuffer: sealed::Storage {
         }
     }
 
-    /// Takes the components of `dense` that are greater than 0; all others, NaN among them, become 0.
+    /// Takes the components of `dense` that are not 0, of either sign; NaN becomes 0.
     /// Elements beyond the [`capacity`](Self::capacity) are ignored.
     #[allow(
         clippy::wrong_self_convention,
         reason = "the buffer is reused, which is the point of it"
     )]
     fn from_dense(&mut self, dense: &[f32]) {
-        self.clear();
-        let capacity = self.capacity();
-        #[cfg(target_arch = "x86_64")]
-        if append_positive(self, dense.get(..capacity).unwrap_or(dense)) {
-            return;
-        }
-        for (index, &value) in (0..=u16::MAX).zip(dense).take(capacity) {
-            if value > 0.0 {
-                self.append(index, value);
-            }
-        }
+        take_dense(self, CodeSign::Signed, dense);
     }
 
     /// Appends one component, for codes that come from elsewhere (a radio packet, a file).
     ///
     /// # Errors
     ///
-    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if the value is not
-    /// positive and finite. The code is then as before.
+    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if the value is 0 or
+    /// not finite. The code is then as before.
     fn push(&mut self, index: u16, value: f32) -> Result<(), CodeError> {
         let code_dim = self.capacity();
         if usize::from(index) >= code_dim {
@@ -169,7 +118,7 @@ pub trait CodeBuffer: sealed::Storage {
         if self.indices().last().is_some_and(|&last| last >= index) {
             return Err(CodeError::Order { found: index });
         }
-        if !(value > 0.0 && value.is_finite()) {
+        if value == 0.0 || !value.is_finite() {
             return Err(CodeError::Value { index });
         }
         self.append(index, value);
@@ -177,14 +126,40 @@ pub trait CodeBuffer: sealed::Storage {
     }
 }
 
-/// Appends the components of `dense` that are greater than 0 to an empty code. `false` if nothing was done.
+/// The code of a dense vector: of its components that are not 0 or NaN, or, where codes are
+/// non-negative, of those that are greater than 0.
+pub(crate) fn take_dense<C: CodeBuffer + ?Sized>(code: &mut C, codes: CodeSign, dense: &[f32]) {
+    code.clear();
+    let capacity = code.capacity();
+    let dense = dense.get(..capacity).unwrap_or(dense);
+    #[cfg(target_arch = "x86_64")]
+    if match codes {
+        CodeSign::NonNegative => append_active::<false, _>(code, dense),
+        CodeSign::Signed => append_active::<true, _>(code, dense),
+    } {
+        return;
+    }
+    // Numbers above 0 have the bits of integers up to those of infinity, negative ones the highest
+    // bit beside. Cores without floating point compare integers in a fraction of the time.
+    let mask = match codes {
+        CodeSign::NonNegative => u32::MAX,
+        CodeSign::Signed => i32::MAX.cast_unsigned(),
+    };
+    for (index, &value) in (0..=u16::MAX).zip(dense) {
+        if (value.to_bits() & mask).wrapping_sub(1) < f32::INFINITY.to_bits() {
+            code.append(index, value);
+        }
+    }
+}
+
+/// [`take_dense`] for an empty code. `false` if nothing was done.
 #[cfg(target_arch = "x86_64")]
-fn append_positive<C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
-    use crate::kernels::float::x86::{PART, Positive, positive};
-    let mut found = Positive::EMPTY;
+fn append_active<const SIGNED: bool, C: CodeBuffer + ?Sized>(code: &mut C, dense: &[f32]) -> bool {
+    use crate::kernels::float::x86::{Active, PART, active};
+    let mut found = Active::EMPTY;
     let firsts = (0..=u16::MAX).step_by(PART);
     for (first, part) in firsts.zip(dense.chunks(PART)) {
-        if !positive(part, first, &mut found) {
+        if !active::<SIGNED>(part, first, &mut found) {
             return false;
         }
         code.append_all(found.indices(), found.values());

@@ -2,11 +2,11 @@
 
 use sparsecode_formats::ModelFile;
 
-use crate::code::{self, CodeBuffer};
-use crate::fista::{self, Refine, Refinement, Start};
-use crate::preprocess::{self, Normalisation};
-use crate::workspace::Scratch;
-use crate::{decoder, encoder};
+use super::code::{self, CodeBuffer};
+use super::preprocess::{self, Normalisation};
+use super::refine::{self, Refine, Refinement, Start};
+use super::workspace::Scratch;
+use super::{decoder, encoder};
 
 /// What [`denoise`](crate::Model::denoise) did to a patch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub(crate) fn encode<C: CodeBuffer>(
     file: &ModelFile<'_>,
     input: &[f32],
     code: &mut C,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) {
     match &file.encoder {
         Some(weights) => {
@@ -35,9 +35,16 @@ pub(crate) fn encode<C: CodeBuffer>(
         }
         None => {
             let settings = Refine::for_inference(&file.spec);
-            fista::refine(&file.decoder, input, code, &settings, scratch, &mut || {
-                false
-            });
+            let codes = file.spec.codes;
+            refine::refine(
+                &file.decoder,
+                codes,
+                input,
+                code,
+                &settings,
+                scratch,
+                &mut || false,
+            );
         }
     }
 }
@@ -46,22 +53,23 @@ pub(crate) fn encode<C: CodeBuffer>(
 pub(crate) fn denoise<C: CodeBuffer>(
     file: &ModelFile<'_>,
     patch: &mut [f32],
-    refine: Option<&Refine>,
+    settings: Option<&Refine>,
     code: &mut C,
-    mut scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> Denoised {
     let normalisation = preprocess::apply(&file.spec.preprocessing, patch);
-    if refine.is_none_or(|settings| settings.start == Start::Code) {
-        encode(file, patch, code, scratch.reborrow());
+    if settings.is_none_or(|settings| settings.start == Start::Code) {
+        encode(file, patch, code, scratch);
     }
-    let refinement = refine.map(|settings| {
-        fista::refine(
+    let refinement = settings.map(|settings| {
+        refine::refine(
             &file.decoder,
+            file.spec.codes,
             patch,
             code,
             settings,
-            scratch.reborrow(),
+            scratch,
             deadline,
         )
     });

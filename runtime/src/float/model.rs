@@ -2,15 +2,15 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec};
 
-use crate::code::{self, SparseCode};
-use crate::decoder;
-use crate::denoise::{self, Denoised};
+use super::code::{self, SparseCode};
+use super::decoder;
+use super::denoise::{self, Denoised};
+use super::preprocess::{self, Normalisation};
+use super::refine::{self, Refine, Refinement};
+use super::view::ModelView;
+use super::workspace::Workspace;
+use super::workspace::sealed::Parts as _;
 use crate::error::{DimensionError, LoadError};
-use crate::fista::{self, Refine, Refinement};
-use crate::preprocess::{self, Normalisation};
-use crate::view::ModelView;
-use crate::workspace::Workspace;
-use crate::workspace::sealed::Parts as _;
 
 /// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable; copying it copies
 /// references.
@@ -114,11 +114,12 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         code: &mut SparseCode<CODE>,
         workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
     ) {
-        denoise::encode(&self.file, input, code, workspace.parts());
+        denoise::encode(&self.file, input, code, &mut workspace.parts());
     }
 
-    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`, `z ≥ 0`
-    /// (Beck & Teboulle 2009), for as long as there is time.
+    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`
+    /// (Beck & Teboulle 2009), for as long as there is time. Under `z ≥ 0`, unless the model's
+    /// [`codes`](sparsecode_formats::ModelSpec::codes) are signed.
     ///
     /// Ends at the first iterate that meets `settings.tolerance`, after `settings.max_iterations`,
     /// or when `deadline` returns `true`; it is asked before every iteration. Whatever ended it,
@@ -145,12 +146,13 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         mut deadline: impl FnMut() -> bool,
     ) -> Refinement {
         let decoder = &self.file.decoder;
-        fista::refine(
+        refine::refine(
             decoder,
+            self.file.spec.codes,
             input,
             code,
             settings,
-            workspace.parts(),
+            &mut workspace.parts(),
             &mut deadline,
         )
     }
@@ -214,7 +216,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
             patch,
             refine,
             code,
-            workspace.parts(),
+            &mut workspace.parts(),
             &mut deadline,
         )
     }

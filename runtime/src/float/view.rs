@@ -2,17 +2,19 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec, ReadError};
 
-use crate::code::{self, CodeBuffer};
-use crate::denoise::{self, Denoised};
+use super::code::{self, CodeBuffer};
+use super::denoise::{self, Denoised};
+#[cfg(feature = "std")]
+use super::encoder;
+use super::preprocess::{self, Normalisation};
+use super::refine::{self, Refine, Refinement};
+#[cfg(feature = "std")]
+use super::workspace::WorkspaceBuf;
+use super::workspace::{Scratch, WorkspaceBuffer};
+use super::{decoder, workspace};
 use crate::error::DimensionError;
-use crate::fista::{self, Refine, Refinement};
-use crate::preprocess::{self, Normalisation};
 #[cfg(feature = "std")]
-use crate::workspace::WorkspaceBuf;
-use crate::workspace::{Scratch, WorkspaceBuffer};
-use crate::{decoder, workspace};
-#[cfg(feature = "std")]
-use crate::{encoder, kernels};
+use crate::kernels;
 
 /// Patches that are multiplied before the first of them gets its code.
 #[cfg(feature = "std")]
@@ -68,8 +70,8 @@ impl<'a> ModelView<'a> {
         workspace: &mut impl WorkspaceBuffer,
     ) -> Result<(), DimensionError> {
         self.check("input", input)?;
-        let scratch = self.scratch(code, workspace)?;
-        denoise::encode(&self.file, input, code, scratch);
+        let mut scratch = self.scratch(code, workspace)?;
+        denoise::encode(&self.file, input, code, &mut scratch);
         Ok(())
     }
 
@@ -85,23 +87,7 @@ impl<'a> ModelView<'a> {
     /// ```
     /// use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
     /// # use sparsecode_runtime::formats::{self, *};
-    /// # let atoms: Vec<f32> = (0..32).map(|i| if i / 8 == i % 8 / 2 { 0.7 } else { 0.0 }).collect();
-    /// # let trained = OwnedModel {
-    /// #     spec: OwnedSpec {
-    /// #         variant: Variant::Sdl,
-    /// #         input_shape: InputShape::window(8),
-    /// #         code_dim: 4,
-    /// #         hidden_dim: 0,
-    /// #         lista_iterations: Some(1),
-    /// #         lambda: 0.01,
-    /// #         preprocessing: Preprocessing { mean: 0.0, deviation: 1.0, contrast: Contrast::None },
-    /// #         peak: 1.0,
-    /// #         input: InputFacts::default(),
-    /// #         provenance: OwnedProvenance::default(),
-    /// #     },
-    /// #     encoder: Some(OwnedEncoder { input: atoms.clone(), bias: vec![0.0; 4], recurrent: vec![0.0; 16] }),
-    /// #     decoder: OwnedDecoder::Linear { dictionary: atoms },
-    /// # };
+    /// # let trained = formats::example(Preprocessing::IDENTITY);
     /// # let bytes = AlignedBytes::from_slice(&formats::write(&trained, WeightType::F32).unwrap());
     ///
     /// // 8 samples, 4 atoms.
@@ -172,14 +158,15 @@ impl<'a> ModelView<'a> {
         mut deadline: impl FnMut() -> bool,
     ) -> Result<Refinement, DimensionError> {
         self.check("input", input)?;
-        let scratch = self.scratch(code, workspace)?;
+        let mut scratch = self.scratch(code, workspace)?;
         let decoder = &self.file.decoder;
-        Ok(fista::refine(
+        Ok(refine::refine(
             decoder,
+            self.file.spec.codes,
             input,
             code,
             settings,
-            scratch,
+            &mut scratch,
             &mut deadline,
         ))
     }
@@ -245,13 +232,13 @@ impl<'a> ModelView<'a> {
         mut deadline: impl FnMut() -> bool,
     ) -> Result<Denoised, DimensionError> {
         self.check("patch", patch)?;
-        let scratch = self.scratch(code, workspace)?;
+        let mut scratch = self.scratch(code, workspace)?;
         Ok(denoise::denoise(
             &self.file,
             patch,
             refine,
             code,
-            scratch,
+            &mut scratch,
             &mut deadline,
         ))
     }

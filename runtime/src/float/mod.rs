@@ -1,0 +1,12 @@
+//! Models in float arithmetic. [`integer`](crate::integer) has files of the same names.
+
+pub(crate) mod code;
+pub(crate) mod decoder;
+pub(crate) mod denoise;
+mod encoder;
+pub(crate) mod gram;
+pub(crate) mod model;
+pub(crate) mod preprocess;
+pub(crate) mod refine;
+pub(crate) mod view;
+pub(crate) mod workspace;

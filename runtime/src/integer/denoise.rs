@@ -1,0 +1,61 @@
+//! A raw patch in, a clean patch out. All slices have the dimensions of the model.
+
+use sparsecode_formats::IntegerFile;
+
+use super::code::List;
+use super::preprocess;
+use super::refine::{self, IntegerRefine, IntegerRefinement};
+use super::workspace::Scratch;
+use super::{decoder, encoder};
+use crate::kernels::integer::Entry;
+
+/// The model's own inference: LISTA, or, without an encoder, refinement with
+/// [`IntegerRefine::for_inference`].
+pub(crate) fn encode(
+    file: &IntegerFile<'_>,
+    patch: &[i16],
+    code: &mut List<'_>,
+    scratch: &mut Scratch<'_>,
+) {
+    match &file.encoder {
+        Some(weights) => {
+            let limit = file.spec.activations.code_limit();
+            encoder::encode(weights, limit, patch, code, scratch);
+        }
+        None => {
+            let settings = IntegerRefine::for_inference(file);
+            refine::refine(file, patch, code, &settings, scratch, &mut || false);
+        }
+    }
+}
+
+/// The reconstruction of a code, up to the patch's own contrast.
+pub(crate) fn decode(
+    file: &IntegerFile<'_>,
+    code: &[Entry],
+    patch: &mut [i16],
+    scratch: &mut Scratch<'_>,
+) {
+    let limit = file.spec.activations.code_limit();
+    decoder::decode(&file.decoder, limit, code, scratch.entries, patch);
+}
+
+/// Denoises `patch` in place.
+pub(crate) fn denoise(
+    file: &IntegerFile<'_>,
+    patch: &mut [i16],
+    settings: Option<&IntegerRefine>,
+    code: &mut List<'_>,
+    scratch: &mut Scratch<'_>,
+    deadline: &mut dyn FnMut() -> bool,
+) -> Option<IntegerRefinement> {
+    let normalisation = preprocess::apply(&file.spec, patch);
+    if settings.is_none_or(|settings| !settings.from_zero) {
+        encode(file, patch, code, scratch);
+    }
+    let refinement =
+        settings.map(|settings| refine::refine(file, patch, code, settings, scratch, deadline));
+    decode(file, code.entries(), patch, scratch);
+    preprocess::restore(patch, normalisation);
+    refinement
+}
