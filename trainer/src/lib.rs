@@ -7,6 +7,9 @@
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
 
+pub use sparsecode_report as report;
+pub use sparsecode_report::storage;
+
 pub mod cli;
 pub mod config;
 pub mod cuda;
@@ -18,9 +21,7 @@ pub mod given;
 pub mod inference;
 mod kernels;
 pub mod model;
-pub mod report;
 pub mod rng;
-pub mod storage;
 pub mod sweep;
 pub mod train;
 pub mod units;

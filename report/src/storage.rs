@@ -20,7 +20,8 @@ pub struct StorageError {
 }
 
 impl StorageError {
-    pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+    /// The error of doing `action`, a verb, to `path`.
+    pub fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self {
             action,
             path: path.to_path_buf(),
@@ -51,8 +52,8 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 /// Writes `bytes` to `path` as one step: readers see the old content or the new, also after a crash.
 ///
 /// The bytes go to a temporary file in the same folder, are synced to the disk, and the file is renamed over `path`.
-/// Missing folders are created. A replaced file keeps its permissions, and a symbolic link is followed, not replaced. A device or
-/// a pipe (`/dev/null`, `/dev/stdout`) is written into: it cannot be replaced, and there is no old content.
+/// Missing folders are created. A replaced file keeps its permissions, and a symbolic link is followed, not replaced.
+/// A device or a pipe (`/dev/null`, `/dev/stdout`) is written into: it cannot be replaced, and there is no old content.
 ///
 /// # Errors
 /// [`StorageError`] with the path and the remedy; the temporary file is removed and `path` is as it was.
@@ -60,7 +61,7 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 /// ```
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("run/model.safetensors");
-/// sparsecode_trainer::storage::write_atomic(&path, b"weights")?;
+/// sparsecode_report::storage::write_atomic(&path, b"weights")?;
 /// assert_eq!(std::fs::read(&path)?, b"weights");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -121,9 +122,11 @@ pub fn write_atomic_with(
     Ok(())
 }
 
-/// Removes what a killed process left in `folder` of [`write_atomic`] to files of these names. Whoever calls is the only one that
-/// writes them. What cannot be removed stays: it does no harm but to the disk's room.
-pub(crate) fn remove_leftovers(folder: &Path, names: &[&str]) {
+/// Removes what a killed process left in `folder` of [`write_atomic`] to files of these names.
+///
+/// The caller is the only one that writes these files. What cannot be removed stays: a leftover
+/// takes room on the disk and does no other harm.
+pub fn remove_leftovers(folder: &Path, names: &[&str]) {
     let Ok(files) = fs::read_dir(folder) else {
         return;
     };

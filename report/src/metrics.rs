@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use serde_json::json;
-//! use sparsecode_trainer::report::metrics::{self, MetricsWriter};
+//! use sparsecode_report::metrics::{self, MetricsWriter};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("metrics.jsonl");

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A table that lines up its columns. A column whose cells are all numbers (with or without a unit) is right-aligned.
 ///
 /// ```
-/// use sparsecode_trainer::report::table::{Table, decibels, percent};
+/// use sparsecode_report::table::{Table, decibels, percent};
 ///
 /// let table = Table::new(["patches", "PSNR", "zeros"])
 ///     .row(["noisy".into(), decibels(14.148), String::new()])
@@ -61,7 +61,7 @@ impl Table {
     /// The same table in Markdown, readable as source too.
     ///
     /// ```
-    /// use sparsecode_trainer::report::table::Table;
+    /// use sparsecode_report::table::Table;
     ///
     /// let table = Table::new(["file", "size"]).row(["a|b", "12 B"]);
     /// assert_eq!(table.markdown(), "| file | size |\n|------|-----:|\n| a\\|b | 12 B |\n");
@@ -174,7 +174,7 @@ fn is_number(cell: &str) -> bool {
 /// A number of any size with three decimals, or, where these would take more than ten columns, as a power of ten.
 ///
 /// ```
-/// use sparsecode_trainer::report::table::figure;
+/// use sparsecode_report::table::figure;
 ///
 /// assert_eq!(figure(59.3012), "59.301");
 /// assert_eq!(figure(9.86e11), "9.860e11");

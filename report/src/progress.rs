@@ -34,7 +34,7 @@ impl ProgressMode {
 /// Progress of work of a known amount.
 ///
 /// ```
-/// use sparsecode_trainer::report::progress::{Progress, ProgressMode};
+/// use sparsecode_report::progress::{Progress, ProgressMode};
 ///
 /// let mut progress = Progress::new("epoch 1/5", 60_000, "patches", ProgressMode::Quiet);
 /// for _ in 0..240 {
