@@ -1,16 +1,13 @@
-//! The kernels of the core beside the portable ones, on the core itself: a self-test as firmware may run it at power-up.
+//! The kernels of the core beside the portable ones, on the core itself: a self-test as firmware
+//! may run it at power-up.
 #![no_std]
 #![no_main]
 
-#[path = "../board/mod.rs"]
-mod board;
-#[path = "../stack.rs"]
-mod stack;
-
 use defmt::{error, info};
-use defmt_semihosting as _;
+use sparsecode_firmware::{board, stack};
 
-/// Every end of a row, a list or a block occurs in fewer; firmware that starts a product line needs no more than ten.
+/// Every end of a row, a list or a block occurs in fewer; firmware that starts a product line needs
+/// no more than ten.
 const ROUNDS: u32 = 300;
 
 #[board::entry]
@@ -33,9 +30,4 @@ fn main() -> ! {
     );
     info!("stack bytes = {=usize}", stack_of_test);
     board::exit(outcome.is_ok())
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    board::exit(false)
 }

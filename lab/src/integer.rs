@@ -1,19 +1,21 @@
-//! The benchmark of models in integer arithmetic: the host's side, and the tables.
+//! The benchmark of models in integer arithmetic: the host's side, and what a core took.
 
-use std::fmt::Write as _;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use serde::Serialize;
 use sparsecode_formats::{
     Activations, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, WeightType,
 };
+use sparsecode_patches::{Patches, level, threshold};
 use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
 
-use super::bench::GOOD;
-use super::log::Log;
-use super::{Job, Patches, elf, npy};
+use crate::bench::GOOD;
+use crate::cores::Row;
+use crate::firmware::Job;
+use crate::log::Log;
+use crate::{elf, sound};
 
 /// Whether a file holds such a model.
-pub(super) fn takes(model: &[u8]) -> bool {
+pub(crate) fn takes(model: &[u8]) -> bool {
     matches!(
         ModelFile::read(model),
         Err(ReadError::UnsupportedVersion {
@@ -29,8 +31,20 @@ struct Host {
     decode: u32,
     fista: u32,
     descent: u32,
-    /// Mean iterations of FISTA, and passes of coordinate descent, from the encoder's code to within [`GOOD`] of the lowest energy.
+    /// Mean iterations of FISTA, and passes of coordinate descent, from the encoder's code to
+    /// within [`GOOD`] of the lowest energy.
     good: [f64; 2],
+}
+
+impl Host {
+    /// Where no core ran, nothing is compared.
+    const NONE: Self = Self {
+        encode: 0,
+        decode: 0,
+        fista: 0,
+        descent: 0,
+        good: [f64::NAN; 2],
+    };
 }
 
 /// The energy that a file's integers stand for, in `f64`, for one patch.
@@ -49,13 +63,13 @@ struct Energy {
 
 impl Energy {
     fn new(file: &IntegerFile<'_>, threshold: i32, levels: &[i16]) -> Result<Self> {
-        let sound = |error| anyhow::anyhow!("{error}");
         let (spec, units) = (file.spec().map_err(sound)?, file.units().map_err(sound)?);
         let (codes, inputs) = (file.spec.code_dim(), file.spec.input_dim());
         let refiner = &file.refiner;
         let point_bits = u32::from(refiner.point_fraction) + file.spec.activations.fine_bits();
         let point = units.code / f64::from(1_u32 << point_bits);
-        // ρ = 2η/d is in everything that the file holds for refinement; without it there are W, y and λ.
+        // ρ = 2η/d is in everything that the file holds for refinement; without it there are W, y
+        // and λ.
         let step = 2.0 * f64::from(spec.step_size) / inputs as f64;
         let power = |shift: u8| 2f64.powi(shift.into());
         // Atoms in the unit in which a level of the input is 1, from the correlations' multipliers.
@@ -142,11 +156,10 @@ impl Energy {
 
 /// What `bin/integer.rs` does, by the same crate.
 fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Host> {
-    let (scale, _) = file.scales().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let sound = |error| anyhow::anyhow!("{error}");
+    let (scale, _) = file.scales().map_err(sound)?;
     let fista = IntegerRefine {
         method: Method::Fista,
-        threshold: npy::threshold(&file, patches.noise()).map_err(sound)?,
+        threshold: threshold(&file, patches.noise()).map_err(sound)?,
         max_iterations: iterations,
         tolerance_bits: 31,
         ..IntegerRefine::for_model(&file)
@@ -165,7 +178,7 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
     };
     let mut good = [0.0; 2];
     for noisy in patches.noisy.chunks(patches.input_dim) {
-        let mut input: Vec<i16> = noisy.iter().map(|x| npy::level(*x, scale)).collect();
+        let mut input: Vec<i16> = noisy.iter().map(|x| level(*x, scale)).collect();
         let normalisation = view.preprocess(&mut input)?;
         view.encode(&input)?;
         add_code(&mut hashers[0], &view);
@@ -208,94 +221,125 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
     })
 }
 
-/// Holds every core to the host, and appends the tables; returns the iterations of FISTA and the
-/// passes of coordinate descent to a good code.
-pub(super) fn tables(
-    text: &mut String,
-    job: &Job,
-    runs: &[(&str, Vec<u8>, Log)],
-) -> Result<[f64; 2]> {
-    let file = IntegerFile::read(&job.model).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let iterations = runs[0].2.value("iterations")?;
-    let host = host(file, &job.patches, iterations)?;
-    for (core, elf, log) in runs {
-        check(&host, log).with_context(|| (*core).to_owned())?;
-        check_floats(core, elf)?;
+/// Instructions of each stage in integers, means over the patches, and sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IntegerCosts {
+    /// Of preprocessing.
+    pub preprocess: u64,
+    /// Of a product of all weights with the patch, as the encoder's first layer is.
+    pub dense_layer: u64,
+    /// Of the encoder.
+    pub encode: u64,
+    /// Of the decoder.
+    pub decode: u64,
+    /// Of refinement, whatever the number of iterations.
+    pub once: u64,
+    /// Of an iteration of FISTA.
+    pub iteration: u64,
+    /// Of a pass of coordinate descent.
+    pub pass: u64,
+    /// Flash without model and patches.
+    pub flash: u64,
+    /// Patch, code and workspace.
+    pub buffers: u64,
+    /// Deepest stack.
+    pub stack: u64,
+}
+
+impl IntegerCosts {
+    fn of(log: &Log, flash: u64) -> Result<Self> {
+        Ok(Self {
+            preprocess: log.value("preprocess")?,
+            dense_layer: log.value("dense layer")?,
+            encode: log.value("encode")?,
+            decode: log.value("decode")?,
+            once: log.value("fista once")?,
+            iteration: log.value("fista iteration")?,
+            pass: log.value("descent pass")?,
+            flash,
+            buffers: log.value("scratch bytes")?,
+            stack: log.value("stack bytes")?,
+        })
     }
-    let spec = file.spec;
-    let about = file.spec().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let (active, count): (f64, f64) = (runs[0].2.value("active")?, job.patches.count as f64);
-    writeln!(
-        text,
-        "\nIntegers: {} of {}, λ = {}, {} → {}, {} weights, {} activations, {count} patches, {:.1} atoms active in the encoder's code. The ELFs of \
-         cores without a floating-point unit hold no function of its emulation. *Dense layer*: a product of \
-         all weights with the patch, as the encoder's first layer and the refinement's start are.\n",
-        about.name(),
-        about.provenance.data,
-        about.lambda,
-        spec.input_dim(),
-        spec.code_dim(),
-        match about.weights {
-            WeightType::I4 => "4-bit",
-            _ => "8-bit",
-        },
-        match spec.activations {
-            Activations::I16 => "16-bit",
-            Activations::I8 => "8-bit",
-        },
-        active / count,
-    )?;
-    writeln!(
-        text,
-        "| core | preprocess | dense layer | encode | decode | preprocess + encode + decode | flash without model and patches, bytes | buffers, bytes | stack, bytes |"
-    )?;
-    writeln!(text, "|---|{}", "---:|".repeat(8))?;
+}
+
+/// Mean iterations from the encoder's code to an energy within 1/1000 of the lowest; infinite if a
+/// code never arrives, because codes are cut or too coarse.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct IntegerIterations {
+    /// Of FISTA.
+    pub fista: f64,
+    /// Passes of coordinate descent.
+    pub descent: f64,
+}
+
+/// A model in integers on each core.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IntegerBench {
+    /// The model's variant.
+    pub name: String,
+    /// What it was trained on.
+    pub data: String,
+    /// λ of training.
+    pub lambda: f32,
+    /// Samples of a patch.
+    pub input_dim: usize,
+    /// Atoms.
+    pub code_dim: usize,
+    /// Bits of a weight.
+    pub weight_bits: u32,
+    /// Bits of an activation.
+    pub activation_bits: u32,
+    /// How many patches the means are taken over.
+    pub patches: usize,
+    /// Mean number of active atoms in the encoder's code; NaN if no core ran.
+    pub active: f64,
+    /// To a good code; NaN if no core ran.
+    pub iterations: IntegerIterations,
+    /// What each core took.
+    pub cores: Vec<Row<IntegerCosts>>,
+}
+
+/// Holds every core to the host: codes and patches, and no emulation of floating-point arithmetic.
+pub(crate) fn bench(job: &Job, rows: Vec<Row<(Vec<u8>, Log)>>) -> Result<IntegerBench> {
+    let file = IntegerFile::read(&job.model).map_err(sound)?;
+    let (host, active) = match rows.iter().find_map(Row::passed) {
+        Some((_, log)) => (
+            host(file, &job.patches, log.value("iterations")?)?,
+            log.value::<f64>("active")? / job.patches.count as f64,
+        ),
+        None => (Host::NONE, f64::NAN),
+    };
     let patches = 2 * job.patches.noisy.len() as u64;
-    for (core, elf, log) in runs {
-        let value = |name: &str| log.value::<u64>(name);
-        let footprint = elf::footprint(elf, &job.model)?;
-        let (preprocess, encode, decode) =
-            (value("preprocess")?, value("encode")?, value("decode")?);
-        writeln!(
-            text,
-            "| {core} | {preprocess} | {} | {encode} | {decode} | {} | {} | {} | {} |",
-            value("dense layer")?,
-            preprocess + encode + decode,
-            footprint.flash - footprint.model - patches,
-            value("scratch bytes")?,
-            value("stack bytes")?
-        )?;
-    }
+    let cores = rows.into_iter().map(|row| {
+        row.and_then(|core, (elf, log)| {
+            check(&host, &log)?;
+            elf::check_floats(core, &elf)?;
+            let footprint = elf::footprint(&elf, &job.model)?;
+            IntegerCosts::of(&log, footprint.flash - footprint.model - patches)
+        })
+    });
+    let about = file.spec().map_err(sound)?;
     let [fista, descent] = host.good;
-    writeln!(
-        text,
-        "\nRefinement in integers. *Once*: for a patch, whatever the number of iterations. *Good*: from the encoder's code to an energy within 1/1000 of the \
-         lowest, which takes {fista:.1} iterations of FISTA or {descent:.1} passes of coordinate descent.\n"
-    )?;
-    writeln!(
-        text,
-        "| core | once | FISTA: iteration | good | descent: pass | good |"
-    )?;
-    writeln!(text, "|---|{}", "---:|".repeat(5))?;
-    for (core, _, log) in runs {
-        let value = |name: &str| log.value::<u64>(name);
-        let (once, iteration, pass) = (
-            value("fista once")?,
-            value("fista iteration")?,
-            value("descent pass")?,
-        );
-        let good = |count: f64, each: u64| match count.is_finite() {
-            true => format!("{:.0}", once as f64 + count * each as f64),
-            false => "not reached".to_owned(),
-        };
-        writeln!(
-            text,
-            "| {core} | {once} | {iteration} | {} | {pass} | {} |",
-            good(fista, iteration),
-            good(descent, pass)
-        )?;
-    }
-    Ok(host.good)
+    Ok(IntegerBench {
+        cores: cores.collect(),
+        name: about.name().to_string(),
+        data: about.provenance.data.to_string(),
+        lambda: about.lambda,
+        input_dim: file.spec.input_dim(),
+        code_dim: file.spec.code_dim(),
+        weight_bits: match about.weights {
+            WeightType::I4 => 4,
+            _ => 8,
+        },
+        activation_bits: match file.spec.activations {
+            Activations::I16 => 16,
+            Activations::I8 => 8,
+        },
+        patches: job.patches.count,
+        active,
+        iterations: IntegerIterations { fista, descent },
+    })
 }
 
 fn check(host: &Host, log: &Log) -> Result<()> {
@@ -311,20 +355,6 @@ fn check(host: &Host, log: &Log) -> Result<()> {
             "{stage} checksum: {found:08x}, the host's is {expected:08x}"
         );
     }
-    Ok(())
-}
-
-/// Refuses emulation of floating-point arithmetic where there is no unit for it.
-pub(super) fn check_floats(core: &str, elf: &[u8]) -> Result<()> {
-    if !["m0plus", "rv32imc"].contains(&core) {
-        return Ok(());
-    }
-    let symbols = elf::float_symbols(elf)?;
-    ensure!(
-        symbols.is_empty(),
-        "{core}: floating-point emulation is linked: {}",
-        symbols.join(", ")
-    );
     Ok(())
 }
 

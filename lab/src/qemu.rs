@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::toolchain::is_installed;
-
 /// The emulated machine of one core.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Machine {
-    pub(crate) program: &'static str,
-    pub(crate) package: &'static str,
-    pub(crate) machine: &'static str,
-    pub(crate) cpu: &'static str,
-    /// An instruction takes 2^shift ns of virtual time; the firmware's board module counts on this number.
-    pub(crate) icount_shift: u8,
-    pub(crate) extra: &'static [&'static str],
+pub struct Machine {
+    /// The emulator.
+    pub program: &'static str,
+    /// Debian's package of the emulator.
+    pub package: &'static str,
+    /// The board.
+    pub machine: &'static str,
+    /// The processor.
+    pub cpu: &'static str,
+    /// An instruction takes 2^shift ns of virtual time; the firmware's board module counts on this
+    /// number.
+    pub icount_shift: u8,
+    /// Further arguments.
+    pub extra: &'static [&'static str],
 }
 
 impl Machine {
-    /// Whether the emulator can be started here.
-    pub(crate) fn is_installed(&self) -> bool {
-        is_installed(self.program)
-    }
-
-    pub(crate) fn remedy(&self) -> String {
+    /// What to tell a person who does not have the emulator.
+    pub fn remedy(&self) -> String {
         format!("{} not found: apt install {}", self.program, self.package)
     }
 
@@ -41,7 +41,8 @@ impl Machine {
                 "-display", "none", "-serial", "null", "-monitor", "none", "-icount",
             ])
             .arg(format!("shift={},align=off,sleep=off", self.icount_shift))
-            // Some versions write the semihosting console to this device, others straight to stdout.
+            // Some versions write the semihosting console to this device, others straight to
+            // stdout.
             .args(["-chardev", "stdio,id=log"])
             .args([
                 "-semihosting-config",
@@ -53,8 +54,13 @@ impl Machine {
         command
     }
 
-    /// Runs to the firmware's own exit and returns its exit status' success and the raw defmt frames.
-    pub(crate) fn run(&self, elf: &Path, timeout: Duration) -> Result<(bool, Vec<u8>)> {
+    /// Runs to the firmware's own exit; returns whether its exit status is success, and the raw
+    /// defmt frames.
+    ///
+    /// # Errors
+    /// If the emulator does not start, if the firmware runs longer than `timeout`, or if the
+    /// firmware prints nothing.
+    pub fn run(&self, elf: &Path, timeout: Duration) -> Result<(bool, Vec<u8>)> {
         let log = elf.with_extension("defmt");
         let messages = elf.with_extension("qemu.txt");
         let mut child = self
@@ -107,7 +113,6 @@ mod tests {
 
     #[test]
     fn a_missing_emulator_is_named() {
-        assert!(!MISSING.is_installed());
         assert_eq!(
             MISSING.remedy(),
             "qemu-system-nowhere not found: apt install qemu-system-misc"

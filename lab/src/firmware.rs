@@ -1,123 +1,47 @@
-//! `cargo xtask firmware`: the firmware on every core that QEMU models, held to the host's results.
+//! The firmware on every core that QEMU models, held to the host's results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
+use serde::Serialize;
 use sparsecode_formats::AlignedBytes;
+use sparsecode_patches::Patches;
 use sparsecode_runtime::Method;
 
-pub(crate) mod bench;
-mod budget;
-mod cores;
-pub(crate) mod elf;
-pub(crate) mod host;
-mod integer;
-mod log;
-pub(crate) mod model;
-#[path = "../../../firmware-example/npy.rs"]
-pub(crate) mod npy;
-pub(crate) mod precision;
-pub(crate) mod qemu;
-mod report;
-pub(crate) mod stream;
-
-pub(crate) use cores::{Core, Setup};
-use host::{Checksums, Reference};
-use log::Log;
-use npy::Patches;
-use report::{Measurements, Outcome, Row};
-
-use crate::toolchain::Toolchain;
-use crate::{SKIPPED, succeed};
-
-/// Build the firmware for each core, run it in QEMU, and hold its results to the host's.
-#[derive(clap::Args, Debug, Clone)]
-#[command(after_help = "\
-Exit status: 0 every core ran and agrees with the host; 1 something failed; 2 usage; 77 nothing failed, but a core was
-skipped because its compiler or emulator is missing.
-
-Examples:
-  cargo xtask firmware
-  cargo xtask firmware --core m4f --model big.safetensors --patches big.npy --max-model 225000 --max-scratch 8192")]
-pub(crate) struct Arguments {
-    /// Run only these cores (repeatable, or separated by commas)
-    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "all")]
-    core: Vec<Core>,
-    /// Run every core (the default)
-    #[arg(long)]
-    all: bool,
-    #[command(flatten)]
-    files: Files,
-    /// Fail if the model takes more flash than this, in bytes
-    #[arg(long, value_name = "BYTES")]
-    max_model: Option<u64>,
-    /// Fail if patch, code and workspace take more RAM than this, in bytes
-    #[arg(long, value_name = "BYTES")]
-    max_scratch: Option<u64>,
-    /// Print JSON instead of the table
-    #[arg(long)]
-    json: bool,
-}
+use crate::cores::{Core, Row, Setup, on_cores};
+use crate::elf::{self, Footprint};
+use crate::host::{self, Checksums, Reference};
+use crate::log::Log;
+use crate::toolchain::{Toolchain, Tools};
+use crate::{root, succeed};
 
 /// The firmware's workspace.
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("firmware-example")
-}
-
-/// The files that are embedded, and what the options ask for.
-pub(crate) struct Job {
-    model_path: PathBuf,
-    model: AlignedBytes,
-    patches_path: PathBuf,
-    patches: Patches,
-    patch_limit: Option<usize>,
-    /// Iterations of `stream`, and how.
-    refine: u32,
-    method: Method,
-    max_model: Option<u64>,
-    max_scratch: Option<u64>,
-    timeout: Duration,
-    target_dir: PathBuf,
-    verbose: bool,
-}
-
-fn at_least_1(text: &str) -> Result<usize, &'static str> {
-    let number = text.parse().ok();
-    number
-        .filter(|number| *number > 0)
-        .ok_or("expected 1 or more")
+pub fn folder() -> PathBuf {
+    root().join("firmware-example")
 }
 
 /// What is embedded, where it is built, and how long a core gets.
-#[derive(clap::Args, Debug, Clone)]
-pub(crate) struct Files {
-    /// Model file to embed [default: the firmware's own]
-    #[arg(long)]
-    model: Option<PathBuf>,
-    /// Noisy and clean patches, .npy of shape (2, n, d), for --model [default: the firmware's own]
-    #[arg(long)]
-    patches: Option<PathBuf>,
-    /// Use only the first patches (they take flash, too)
-    #[arg(long, value_name = "N", value_parser = at_least_1)]
-    patch_limit: Option<usize>,
-    /// Give a core at most this long in QEMU
-    #[arg(long, default_value_t = Self::TIMEOUT, value_name = "SECONDS")]
-    timeout: u64,
-    /// Where cargo builds [default: firmware-example/target]
-    #[arg(long, value_name = "FOLDER")]
-    target_dir: Option<PathBuf>,
-    /// Print the firmware's log, too
-    #[arg(long)]
-    verbose: bool,
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The model file; the firmware's own by default.
+    pub model: Option<PathBuf>,
+    /// Noisy and clean patches for it; the firmware's own by default.
+    pub patches: Option<PathBuf>,
+    /// How many patches are used, the first ones; all by default.
+    pub patch_limit: Option<usize>,
+    /// Longest time of a core in QEMU.
+    pub timeout: Duration,
+    /// Where cargo builds; `firmware-example/target` by default.
+    pub target_dir: Option<PathBuf>,
+    /// Whether the firmware's log goes to standard error.
+    pub verbose: bool,
 }
 
 impl Files {
-    const TIMEOUT: u64 = 300;
+    /// The default time limit.
+    pub const TIMEOUT: Duration = Duration::from_secs(300);
 }
 
 impl Default for Files {
@@ -133,28 +57,82 @@ impl Default for Files {
     }
 }
 
-impl Job {
-    fn new(arguments: &Arguments) -> Result<Self> {
-        Ok(Self {
-            max_model: arguments.max_model,
-            max_scratch: arguments.max_scratch,
-            ..Self::of(&arguments.files)?
-        })
-    }
+/// The files that are embedded, read, and how they are built.
+#[derive(Debug)]
+pub struct Job {
+    pub(crate) model_path: PathBuf,
+    pub(crate) model: AlignedBytes,
+    pub(crate) patches_path: PathBuf,
+    pub(crate) patches: Patches,
+    patch_limit: Option<usize>,
+    /// Iterations of `stream`, and how.
+    pub(crate) refine: u32,
+    pub(crate) method: Method,
+    timeout: Duration,
+    target_dir: PathBuf,
+    verbose: bool,
+}
 
-    pub(crate) fn of(arguments: &Files) -> Result<Self> {
+/// Sizes that a core's firmware may not exceed, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Of the model in flash.
+    pub model: Option<u64>,
+    /// Of patch, code and workspace in RAM.
+    pub scratch: Option<u64>,
+}
+
+/// What a core's firmware measured of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measurements {
+    /// Flash and static RAM.
+    #[serde(flatten)]
+    pub footprint: Footprint,
+    /// Bytes of patch, code and workspace.
+    pub scratch: u64,
+    /// Deepest stack of the inference, in bytes.
+    pub stack: u64,
+    /// Deepest stack of the whole program, logging included.
+    pub stack_with_log: u64,
+    /// Instructions to encode a patch, a mean over the patches.
+    pub encode: u64,
+    /// Instructions of one iteration of refinement.
+    pub refine: u64,
+    /// Instructions to decode a code.
+    pub decode: u64,
+    /// Instructions of the whole path with refinement.
+    pub denoise: u64,
+    /// Active atoms of the encoder's code, a mean over the patches.
+    pub active: f32,
+    /// Iterations of a refinement, a mean over the patches.
+    pub iterations: f32,
+    /// PSNR of the noisy patches in dB, a mean as the next two are.
+    pub noisy: f32,
+    /// PSNR of the patches denoised by the encoder's code.
+    pub denoised: f32,
+    /// PSNR of the patches denoised by the refined code.
+    pub refined: f32,
+    /// CRC-32 of all codes and patches: those of the host.
+    pub checksums: Checksums,
+}
+
+impl Job {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the patches' file is none.
+    pub fn of(files: &Files) -> Result<Self> {
         let absolute = |path: &Option<PathBuf>, default: &str| {
             let path = path.clone().unwrap_or_else(|| folder().join(default));
             fs::canonicalize(&path).with_context(|| path.display().to_string())
         };
-        let model_path = absolute(&arguments.model, "model/model.safetensors")?;
-        let patches_path = absolute(&arguments.patches, "model/patches.npy")?;
+        let model_path = absolute(&files.model, "model/model.safetensors")?;
+        let patches_path = absolute(&files.patches, "model/patches.npy")?;
         let model =
             AlignedBytes::read(&model_path).with_context(|| model_path.display().to_string())?;
-        let patches = Patches::parse(&fs::read(&patches_path)?, arguments.patch_limit)
-            .map_err(anyhow::Error::msg)
+        let patches = Patches::parse(&fs::read(&patches_path)?, files.patch_limit)
             .with_context(|| patches_path.display().to_string())?;
-        let target_dir = match &arguments.target_dir {
+        let target_dir = match &files.target_dir {
             Some(folder) => std::path::absolute(folder)?,
             None => folder().join("target"),
         };
@@ -163,35 +141,21 @@ impl Job {
             model,
             patches_path,
             patches,
-            patch_limit: arguments.patch_limit,
+            patch_limit: files.patch_limit,
             refine: 0,
             method: Method::default(),
-            max_model: None,
-            max_scratch: None,
-            timeout: Duration::from_secs(arguments.timeout),
+            timeout: files.timeout,
             target_dir,
-            verbose: arguments.verbose,
+            verbose: files.verbose,
         })
     }
 
-    /// Builds one core; what comes back runs and checks it. Nothing is built for a core that cannot
-    /// run here.
-    fn start(&self, setup: Setup) -> impl FnOnce() -> Row + Send {
-        let ready = setup.ready();
-        let built = ready.clone().map(|toolchain| {
-            eprintln!("{}: {} through {toolchain}", setup.name, setup.target);
-            self.build(&setup, &toolchain)
-        });
-        move || {
-            let outcome = match built {
-                Err(missing) => Ok(Outcome::Skipped(missing)),
-                Ok(built) => built.and_then(|elf| self.emulate(&setup, &elf)),
-            };
-            Row {
-                core: setup.name,
-                toolchain: ready.map_or_else(|_| String::new(), |toolchain| toolchain.to_string()),
-                outcome: outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"))),
-            }
+    /// The same files for `stream`: at most `iterations` of refinement for a window, by `method`.
+    pub fn refined(self, iterations: u32, method: Method) -> Self {
+        Self {
+            refine: iterations,
+            method,
+            ..self
         }
     }
 
@@ -232,7 +196,8 @@ impl Job {
         };
         succeed(&mut cargo)?;
 
-        // M4F and M7, M33 and M55 share a target, so the next build would overwrite the file.
+        // M4F and M7, M33 and M55 share a target, so the next build would overwrite the file. What
+        // it links is kept for both: cargo tells artifacts of different flags apart.
         let built = self
             .target_dir
             .join(setup.target)
@@ -248,7 +213,7 @@ impl Job {
     }
 
     /// Runs an ELF; its log, if it ended well.
-    fn log_of(&self, setup: &Setup, elf_path: &Path, elf: &[u8]) -> Result<Log> {
+    pub(crate) fn log_of(&self, setup: &Setup, elf_path: &Path, elf: &[u8]) -> Result<Log> {
         let (success, frames) = setup.machine.run(elf_path, self.timeout)?;
         let log = Log::decode(elf, &frames)?;
         if self.verbose {
@@ -266,7 +231,7 @@ impl Job {
     }
 
     /// Runs an ELF and compares.
-    fn emulate(&self, setup: &Setup, elf_path: &Path) -> Result<Outcome> {
+    fn emulate(&self, setup: &Setup, elf_path: &Path, limits: &Limits) -> Result<Measurements> {
         let elf = fs::read(elf_path).with_context(|| elf_path.display().to_string())?;
         let footprint = elf::footprint(&elf, &self.model)?;
         let log = self.log_of(setup, elf_path, &elf)?;
@@ -274,8 +239,8 @@ impl Job {
         let measured = measurements(&log, footprint)?;
         check(&measured, &log, &reference)?;
         for (name, bytes, limit) in [
-            ("model", measured.footprint.model, self.max_model),
-            ("scratch", measured.scratch, self.max_scratch),
+            ("model", measured.footprint.model, limits.model),
+            ("scratch", measured.scratch, limits.scratch),
         ] {
             if let Some(limit) = limit {
                 ensure!(
@@ -284,11 +249,22 @@ impl Job {
                 );
             }
         }
-        Ok(Outcome::Passed(Box::new(measured)))
+        Ok(measured)
     }
 }
 
-fn measurements(log: &Log, footprint: elf::Footprint) -> Result<Measurements> {
+/// Builds the firmware for each core, runs it, and holds its results to the host's and to `limits`.
+/// On one core for each kind of kernel, `self_test` runs before.
+pub fn run(tools: &Tools, job: &Job, cores: &[Core], limits: &Limits) -> Vec<Row<Measurements>> {
+    on_cores(
+        tools,
+        cores,
+        |setup, toolchain| job.build(setup, toolchain),
+        |core, _, elf| job.emulate(&core.setup(), elf, limits),
+    )
+}
+
+fn measurements(log: &Log, footprint: Footprint) -> Result<Measurements> {
     let patches: f32 = log.value("patches")?;
     let iterations: f32 = log.value("refine iterations")?;
     Ok(Measurements {
@@ -330,7 +306,8 @@ fn check(measured: &Measurements, log: &Log, reference: &Reference) -> Result<()
     {
         ensure!(
             found == expected,
-            "the results of {stage} differ from the host's: checksum {found:08x}, the host's is {expected:08x}"
+            "the results of {stage} differ from the host's: checksum {found:08x}, the host's is \
+             {expected:08x}"
         );
     }
     let psnr = [measured.noisy, measured.denoised, measured.refined];
@@ -359,59 +336,17 @@ fn check(measured: &Measurements, log: &Log, reference: &Reference) -> Result<()
 }
 
 /// Whether the emulator's clock counts instructions.
-fn check_counter(log: &Log) -> Result<()> {
+pub(crate) fn check_counter(log: &Log) -> Result<()> {
     let (counted, expected): (u64, u64) = (
         log.value("counter counted")?,
         log.value("counter expected")?,
     );
     ensure!(
         counted.abs_diff(expected) * 1000 <= expected,
-        "the instruction counter gives {counted} for {expected} instructions: this QEMU's clock is not what the board module expects"
+        "the instruction counter gives {counted} for {expected} instructions: this QEMU's clock \
+         is not what the board module expects"
     );
     Ok(())
-}
-
-/// Runs `cargo xtask firmware`.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let job = Job::new(arguments)?;
-    let cores = if arguments.core.is_empty() {
-        Core::value_variants()
-    } else {
-        &arguments.core
-    };
-    // While one core runs in its emulator, the next is built.
-    let rows: Vec<Row> = thread::scope(|scope| {
-        let running: Vec<_> = cores
-            .iter()
-            .map(|core| scope.spawn(job.start(core.setup())))
-            .collect();
-        running
-            .into_iter()
-            .map(|core| core.join().expect("a thread that does not panic"))
-            .collect()
-    });
-    if arguments.json {
-        println!("{:#}", report::json(&rows));
-    } else {
-        print!("{}", report::table(&rows));
-    }
-    Ok(ExitCode::from(exit_status(&rows)))
-}
-
-fn exit_status(rows: &[Row]) -> u8 {
-    if rows
-        .iter()
-        .any(|row| matches!(row.outcome, Outcome::Failed(_)))
-    {
-        1
-    } else if rows
-        .iter()
-        .any(|row| matches!(row.outcome, Outcome::Skipped(_)))
-    {
-        SKIPPED
-    } else {
-        0
-    }
 }
 
 #[cfg(test)]
@@ -460,7 +395,7 @@ mod tests {
     }
 
     fn outcome(log: &Log, scratch: u64) -> Result<()> {
-        let footprint = elf::Footprint {
+        let footprint = Footprint {
             flash: 1,
             model: 1,
             data: 0,
@@ -493,30 +428,15 @@ mod tests {
     }
 
     #[test]
-    fn skipped_is_neither_success_nor_failure() {
-        let row = |outcome| Row {
-            core: "m4f",
-            toolchain: String::new(),
-            outcome,
-        };
-        let skipped = || row(Outcome::Skipped("no emulator".into()));
-        let failed = row(Outcome::Failed("differs".into()));
-        assert_eq!(exit_status(&[]), 0);
-        assert_eq!(exit_status(&[skipped()]), SKIPPED);
-        assert_eq!(exit_status(&[skipped(), failed]), 1);
-    }
-
-    #[test]
     fn every_core_has_its_memory_map_and_feature() {
         let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
-        for core in Core::value_variants() {
-            let name = core.setup().name;
+        for core in Core::ALL {
+            let name = core.name();
             assert!(
                 folder().join("memory").join(format!("{name}.x")).exists(),
                 "{name}"
             );
             assert!(manifest.contains(&format!("\n{name} = []")), "{name}");
-            assert_eq!(core.to_possible_value().unwrap().get_name(), name);
         }
     }
 }

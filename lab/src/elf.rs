@@ -1,23 +1,26 @@
 //! What an ELF takes of the device's flash and RAM.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use object::elf::{PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
 use object::read::elf::{ElfFile32, ProgramHeader, SectionHeader};
 use object::{Endianness, Object, ObjectSection, ObjectSymbol};
+use serde::Serialize;
+
+use crate::Core;
 
 /// Sizes in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Footprint {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Footprint {
     /// Everything that is programmed into flash, the initial values of `.data` included.
-    pub(crate) flash: u64,
+    pub flash: u64,
     /// The embedded model file.
-    pub(crate) model: u64,
+    pub model: u64,
     /// `.data`: variables that take flash and RAM both.
-    pub(crate) data: u64,
+    pub data: u64,
     /// Static variables (`.data`, `.bss`, `.uninit`); the stack comes on top.
-    pub(crate) ram: u64,
+    pub ram: u64,
     /// The static with the inference's buffers.
-    pub(crate) scratch: u64,
+    pub scratch: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +63,9 @@ fn occurrences(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// Whether a symbol belongs to the emulation of floating-point arithmetic: the names of the ARM run-time ABI (`__aeabi_fadd`,
-/// `__aeabi_i2d`), of GCC's library (`__addsf3`, `__fixunsdfsi`), or what Rust's own makes of them.
+/// Whether a symbol belongs to the emulation of floating-point arithmetic: the names of the ARM
+/// run-time ABI (`__aeabi_fadd`, `__aeabi_i2d`), of GCC's library (`__addsf3`, `__fixunsdfsi`), or
+/// what Rust's own makes of them.
 fn is_float(symbol: &str) -> bool {
     let run_time = ["f", "d", "cf", "cd", "i2", "ui2", "l2", "ul2", "h2"];
     let library = symbol.strip_prefix("__").is_some_and(|name| {
@@ -77,13 +81,30 @@ fn is_float(symbol: &str) -> bool {
 }
 
 /// Functions of floating-point emulation in an ELF.
-pub(crate) fn float_symbols(elf: &[u8]) -> Result<Vec<String>> {
+///
+/// # Errors
+/// If `elf` is no 32-bit ELF.
+pub fn float_symbols(elf: &[u8]) -> Result<Vec<String>> {
     let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
     let names = file.symbols().filter_map(|symbol| symbol.name().ok());
     Ok(names
         .filter(|name| is_float(name))
         .map(str::to_owned)
         .collect())
+}
+
+/// Refuses emulation of floating-point arithmetic on a core that has no unit for it.
+pub(crate) fn check_floats(core: Core, elf: &[u8]) -> Result<()> {
+    if !core.lacks_floats() {
+        return Ok(());
+    }
+    let symbols = float_symbols(elf)?;
+    ensure!(
+        symbols.is_empty(),
+        "{core}: floating-point emulation is linked: {}",
+        symbols.join(", ")
+    );
+    Ok(())
 }
 
 /// Flash, `.data` and static RAM of a file, in bytes.
@@ -101,14 +122,20 @@ fn totals_of(file: &ElfFile32<'_, Endianness>) -> (u64, u64, u64) {
 }
 
 /// The bytes of flash that a program takes, with all that it holds.
-pub(crate) fn flash(elf: &[u8]) -> Result<u64> {
+///
+/// # Errors
+/// If `elf` is no 32-bit ELF.
+pub fn flash(elf: &[u8]) -> Result<u64> {
     let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
     Ok(totals_of(&file).0)
 }
 
 /// Measures `elf`, which must hold the file `model` once and unchanged in memory that is not copied
 /// to RAM.
-pub(crate) fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
+///
+/// # Errors
+/// If `elf` is no 32-bit ELF, does not hold the model so, or has no symbol `SCRATCH`.
+pub fn footprint(elf: &[u8], model: &[u8]) -> Result<Footprint> {
     let file = ElfFile32::<Endianness>::parse(elf).context("not a 32-bit ELF")?;
     let endian = file.endian();
     let (flash, data, ram) = totals_of(&file);

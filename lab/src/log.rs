@@ -5,18 +5,21 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use defmt_decoder::{DecodeError, Table};
-use serde_json::Value;
 
 /// The lines of a log, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) lines: Vec<String>,
+pub struct Log {
+    /// The lines, each with its level.
+    pub lines: Vec<String>,
     values: BTreeMap<String, String>,
 }
 
 impl Log {
     /// Decodes the frames that `elf` wrote.
-    pub(crate) fn decode(elf: &[u8], frames: &[u8]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If `elf` is no ELF with defmt's table, or a frame does not decode.
+    pub fn decode(elf: &[u8], frames: &[u8]) -> Result<Self> {
         let table = Table::parse(elf)?.context("the ELF has no .defmt section")?;
         let mut decoder = table.new_stream_decoder();
         decoder.received(frames);
@@ -37,7 +40,7 @@ impl Log {
     }
 
     /// Takes `name = value` from each line that has this form after its level.
-    pub(crate) fn from_lines(lines: Vec<String>) -> Self {
+    pub fn from_lines(lines: Vec<String>) -> Self {
         let values = lines
             .iter()
             .filter_map(|line| line.get(6..)?.split_once(" = "))
@@ -47,23 +50,16 @@ impl Log {
     }
 
     /// The value that the firmware printed under `name`.
-    pub(crate) fn value<T: FromStr>(&self, name: &str) -> Result<T> {
+    ///
+    /// # Errors
+    /// If there is no such value, or the value is no `T`.
+    pub fn value<T: FromStr>(&self, name: &str) -> Result<T> {
         let text = self.values.get(name).ok_or_else(|| {
             let last = self.lines.last().map_or("nothing", String::as_str);
             anyhow!("the log has no `{name}`; its last line: {last}")
         })?;
         text.parse()
             .map_err(|_| anyhow!("`{name} = {text}` is not a {}", std::any::type_name::<T>()))
-    }
-
-    /// Every named value: numbers as such.
-    pub(crate) fn json(&self) -> Value {
-        let number = |text: &String| serde_json::from_str::<serde_json::Number>(text).ok();
-        let values = self.values.iter().map(|(name, text)| {
-            let value = number(text).map_or_else(|| text.clone().into(), Value::Number);
-            (name.clone(), value)
-        });
-        values.collect()
     }
 }
 
@@ -80,8 +76,6 @@ mod tests {
         ]);
         assert_eq!(log.value::<u64>("encode instructions").unwrap(), 123_456);
         assert_eq!(log.value::<f32>("psnr noisy").unwrap(), 14.25);
-        let values = serde_json::json!({ "encode instructions": 123_456, "psnr noisy": 14.25 });
-        assert_eq!(log.json(), values);
         let missing = log
             .value::<u64>("decode instructions")
             .unwrap_err()

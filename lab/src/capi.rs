@@ -1,89 +1,103 @@
-//! `cargo xtask capi`: the C API under test by programs in C, on this machine and on two Cortex-M in QEMU.
+//! The C API under test by the programs of `examples/c`, on this machine and on two Cortex-M in
+//! QEMU.
 
 use std::fmt::{self, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::ValueEnum;
 use object::read::archive::ArchiveFile;
 use object::{Object as _, ObjectSymbol as _};
 use sparsecode_formats::{
     ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedModel, write_integer,
 };
+use sparsecode_patches::{Patches, level};
 use sparsecode_runtime::capi::{sparsecode_integer_model, sparsecode_model};
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
-use crate::firmware::host::reference;
-use crate::firmware::npy::{self, Patches};
-use crate::firmware::{self, Core, Setup};
-use crate::toolchain::{Toolchain, is_installed};
-use crate::{SKIPPED, cargo, guide, root, succeed, target_dir};
+use crate::cores::{Core, Setup};
+use crate::host::reference;
+use crate::toolchain::{Toolchain, Tools};
+use crate::{cargo, elf, firmware, guide, root, sound, succeed, target_dir};
 
-/// Build the static library and the programs of `examples/c`, run them, and hold their results to Rust's.
-#[derive(clap::Args, Debug, Clone)]
-#[command(after_help = "\
-Exit status: 0 every program ran and computes what Rust does; 1 something failed; 2 usage; 77 nothing failed, but a place was
-skipped because a compiler or the emulator is missing. CC and CXX choose the host's compilers.")]
-pub(crate) struct Arguments {
-    /// Only there (repeatable, or separated by commas)
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["host", "m4f", "m0plus"])]
-    on: Vec<Place>,
-}
-
-/// Where programs run.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+/// Where programs in C run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// This machine.
     Host,
+    /// A Cortex-M4F in QEMU.
     M4f,
+    /// A Cortex-M0+ in QEMU.
     M0plus,
 }
 
 impl Place {
-    /// By which compilers, or all that is missing.
-    pub(crate) fn ready(self) -> Result<String, String> {
+    /// Every place.
+    pub const ALL: [Self; 3] = [Self::Host, Self::M4f, Self::M0plus];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Host => match (
-                missing_compiler(&cc(), "gcc"),
-                missing_compiler(&cxx(), "g++"),
-            ) {
-                (None, None) => Ok(format!("{}, {}", cc(), cxx())),
-                (c, cpp) => {
-                    let missing: Vec<String> = c.into_iter().chain(cpp).collect();
-                    Err(missing.join("; "))
+            Self::Host => "host",
+            Self::M4f => "m4f",
+            Self::M0plus => "m0plus",
+        }
+    }
+
+    /// By which compilers.
+    ///
+    /// # Errors
+    /// All that is missing, with the commands that install it.
+    pub fn ready(self, tools: &Tools) -> Result<String, String> {
+        match self {
+            Self::Host => {
+                let c = missing_compiler(tools, &tools.cc, "gcc");
+                let cpp = missing_compiler(tools, &tools.cxx, "g++");
+                let missing: Vec<String> = c.into_iter().chain(cpp).collect();
+                match missing.is_empty() {
+                    true => Ok(format!("{}, {}", tools.cc, tools.cxx)),
+                    false => Err(missing.join("; ")),
                 }
-            },
-            Self::M4f => Arm::ready(&Core::M4f.setup(), &M4F).map(|(_, arm)| arm.through()),
+            }
+            Self::M4f => Arm::ready(tools, &Core::M4f.setup(), &M4F).map(|(_, arm)| arm.through()),
             Self::M0plus => {
-                Arm::ready(&Core::M0plus.setup(), &M0PLUS).map(|(_, arm)| arm.through())
+                Arm::ready(tools, &Core::M0plus.setup(), &M0PLUS).map(|(_, arm)| arm.through())
             }
         }
     }
 }
 
-fn cc() -> String {
-    env::var("CC").unwrap_or_else(|_| "cc".to_owned())
-}
-
-fn cxx() -> String {
-    env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
 }
 
 /// What to say if a compiler of the host is missing.
-fn missing_compiler(program: &str, package: &str) -> Option<String> {
-    (!is_installed(program)).then(|| format!("{program} not found: apt install {package}"))
+fn missing_compiler(tools: &Tools, program: &str, package: &str) -> Option<String> {
+    (!tools.is_installed(program)).then(|| format!("{program} not found: apt install {package}"))
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Host => "host",
-            Self::M4f => "m4f",
-            Self::M0plus => "m0plus",
-        })
-    }
+/// A program that computes what Rust does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Its source in `examples/c`.
+    pub source: &'static str,
+    /// The compilers.
+    pub through: String,
+    /// The stack that a device needed, in bytes.
+    pub stack: Option<u32>,
+}
+
+/// What was found in one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// The programs that ran.
+    pub ran: Vec<Ran>,
+    /// What could not run here; why, and what to install.
+    pub skipped: Vec<String>,
 }
 
 /// At most so many iterations a patch.
@@ -92,23 +106,20 @@ const BUDGET: u32 = 50;
 /// Warnings that are errors, for users who have them.
 const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
-/// Runs `cargo xtask capi`.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+/// Builds the static library and the programs of `examples/c`, runs them, and holds what they
+/// print to Rust's results.
+///
+/// # Errors
+/// If something does not build or run, or a program computes something else.
+pub fn check(tools: &Tools, place: Place) -> Result<Checked> {
     let folder = target_dir().join("capi");
     let programs = [Program::float(&folder)?, Program::integer(&folder)?];
-    let mut skipped = false;
-    for place in &arguments.on {
-        let outcome = match place {
-            Place::Host => host(&folder, &programs),
-            Place::M4f => device(&folder, &programs, Core::M4f.setup(), &M4F),
-            Place::M0plus => device(&folder, &programs, Core::M0plus.setup(), &M0PLUS),
-        };
-        for reason in outcome.with_context(|| place.to_string())? {
-            println!("{place}: skipped: {reason}");
-            skipped = true;
-        }
-    }
-    Ok(ExitCode::from(if skipped { SKIPPED } else { 0 }))
+    let checked = match place {
+        Place::Host => host(tools, &folder, &programs),
+        Place::M4f => device(tools, &folder, &programs, &Core::M4f.setup(), &M4F),
+        Place::M0plus => device(tools, &folder, &programs, &Core::M0plus.setup(), &M0PLUS),
+    };
+    checked.with_context(|| place.to_string())
 }
 
 /// A program of `examples/c` with its data, and what it has to print.
@@ -126,7 +137,7 @@ impl Program {
     /// `denoise.c`, with the firmware's model and patches.
     fn float(folder: &Path) -> Result<Self> {
         let (model, patches) = inputs()?;
-        let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let file = ModelFile::read(&model).map_err(sound)?;
         let mut data = Data::new(&model, patches.count);
         data.define("INPUT_DIM", file.spec.input_dim());
         data.define("CODE_DIM", file.spec.code_dim());
@@ -161,17 +172,17 @@ impl Program {
             input_max: 383,
             code_max: 16.0,
         };
-        let file = ModelFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let mut model = OwnedModel::from_file(&file).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let file = ModelFile::read(&model).map_err(sound)?;
+        let mut model = OwnedModel::from_file(&file).map_err(sound)?;
         // So that there is something to restore.
         model.spec.preprocessing.contrast = Contrast::RemoveMean;
-        let written = write_integer(&model, &ranges).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let written = write_integer(&model, &ranges).map_err(sound)?;
         let model = AlignedBytes::from_slice(&written.bytes);
-        let file = IntegerFile::read(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let file = IntegerFile::read(&model).map_err(sound)?;
         let levels: Vec<i16> = patches
             .noisy
             .iter()
-            .map(|sample| npy::level(*sample, ranges.input_scale))
+            .map(|sample| level(*sample, ranges.input_scale))
             .collect();
         let mut data = Data::new(&model, patches.count);
         data.define("INPUT_DIM", file.spec.input_dim());
@@ -210,7 +221,7 @@ fn inputs() -> Result<(AlignedBytes, Patches)> {
     let folder = firmware::folder().join("model");
     let model = AlignedBytes::read(folder.join("model.safetensors"))?;
     let patches = fs::read(folder.join("patches.npy"))?;
-    let patches = Patches::parse(&patches, None).map_err(anyhow::Error::msg)?;
+    let patches = Patches::parse(&patches, None)?;
     Ok((model, patches))
 }
 
@@ -345,11 +356,12 @@ pub(crate) fn compiler(program: &str, standard: &str) -> Command {
     command
 }
 
-/// Everything on this machine; returns what was skipped, and why.
-fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
-    let (cc, cxx) = (cc(), cxx());
-    if let Some(missing) = missing_compiler(&cc, "gcc") {
-        return Ok(vec![missing]);
+/// Everything on this machine.
+fn host(tools: &Tools, folder: &Path, programs: &[Program]) -> Result<Checked> {
+    let mut checked = Checked::default();
+    if let Some(missing) = missing_compiler(tools, &tools.cc, "gcc") {
+        checked.skipped.push(missing);
+        return Ok(checked);
     }
     // The header alone, in both languages.
     let header = |program: &str, standard: &str, language: &str| {
@@ -358,13 +370,15 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
         check.args(["-x", language, "-fsyntax-only", "-include"]);
         succeed(check.arg(header).arg("/dev/null"))
     };
-    header(&cc, "c99", "c")?;
-    let mut skipped = Vec::new();
-    match missing_compiler(&cxx, "g++") {
-        None => header(&cxx, "c++11", "c++")?,
-        Some(missing) => skipped.push(format!("the header in C++: {missing}")),
+    header(&tools.cc, "c99", "c")?;
+    match missing_compiler(tools, &tools.cxx, "g++") {
+        None => header(&tools.cxx, "c++11", "c++")?,
+        Some(missing) => {
+            let skipped = format!("the header in C++: {missing}");
+            checked.skipped.push(skipped);
+        }
     }
-    skipped.extend(guide::check_c(folder, &cc)?);
+    checked.skipped.extend(guide::check_c(tools, folder)?);
 
     let mut build = cargo();
     build.args(["build", "--release"]);
@@ -373,7 +387,7 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
     for program in programs {
         let executable = program.data.join("host");
         let sources = [program.source, "host.c"].map(|name| examples().join(name));
-        let mut compile = compiler(&cc, "c99");
+        let mut compile = compiler(&tools.cc, "c99");
         compile.arg("-I").arg(&program.data).args(&sources);
         compile.arg(program.data.join("data.c")).arg(&archive);
         succeed(compile.arg("-o").arg(&executable))?;
@@ -392,25 +406,34 @@ fn host(folder: &Path, programs: &[Program]) -> Result<Vec<String>> {
             program.source,
             program.handle
         );
-        println!("host: {} computes what Rust does", program.source);
+        checked.ran.push(Ran {
+            source: program.source,
+            through: tools.cc.clone(),
+            stack: None,
+        });
     }
-    Ok(skipped)
+    Ok(checked)
 }
 
 /// What a C compiler has to know of a core.
 const M4F: [&str; 3] = ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"];
 const M0PLUS: [&str; 2] = ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"];
 
-/// Everything on a Cortex-M in QEMU; returns what was skipped, and why.
+/// Everything on a Cortex-M in QEMU.
 fn device(
+    tools: &Tools,
     folder: &Path,
     programs: &[Program],
-    setup: Setup,
+    setup: &Setup,
     core: &'static [&'static str],
-) -> Result<Vec<String>> {
-    let (toolchain, arm) = match Arm::ready(&setup, core) {
+) -> Result<Checked> {
+    let mut checked = Checked::default();
+    let (toolchain, arm) = match Arm::ready(tools, setup, core) {
         Ok(ready) => ready,
-        Err(missing) => return Ok(vec![missing]),
+        Err(missing) => {
+            checked.skipped.push(missing);
+            return Ok(checked);
+        }
     };
     let build = toolchain.cargo_build(setup.target, setup.target_cpu);
     let archive = library(build, folder, Some(setup.target))?;
@@ -433,16 +456,21 @@ fn device(
             succeed(compile.arg("-o").arg(&object))?;
             objects.push(object);
         }
-        let elf = program.data.join(setup.name).with_added_extension("elf");
+        let program_file = program.data.join(setup.name).with_added_extension("elf");
         let mut link = arm.link();
         link.arg("-T").arg(examples().join("cortex-m/cortex-m.ld"));
-        succeed(link.args(&objects).arg(&archive).arg("-o").arg(&elf))?;
-        let (success, printed) = setup.machine.run(&elf, Duration::from_secs(120))?;
+        succeed(
+            link.args(&objects)
+                .arg(&archive)
+                .arg("-o")
+                .arg(&program_file),
+        )?;
+        let (success, printed) = setup.machine.run(&program_file, Duration::from_secs(120))?;
         let printed = String::from_utf8_lossy(&printed);
         ensure!(success, "{} gave up: {printed}", program.source);
         program.check(&printed)?;
         if core == M0PLUS && program.source == "integer.c" {
-            let floats = firmware::elf::float_symbols(&fs::read(&elf)?)?;
+            let floats = elf::float_symbols(&fs::read(&program_file)?)?;
             ensure!(
                 floats.is_empty(),
                 "floating-point emulation is linked: {}",
@@ -450,12 +478,13 @@ fn device(
             );
         }
         let stack = value(&printed, "stack bytes").context("no stack bytes")?;
-        println!(
-            "{}: {} computes what Rust does with {stack} bytes of stack, compiled by {} and through {toolchain}",
-            setup.name, program.source, arm.compiler
-        );
+        checked.ran.push(Ran {
+            source: program.source,
+            through: format!("{} and {toolchain}", arm.compiler),
+            stack: Some(stack),
+        });
     }
-    Ok(Vec::new())
+    Ok(checked)
 }
 
 /// A C compiler for Cortex-M without a C library, and a linker.
@@ -468,8 +497,12 @@ struct Arm {
 
 impl Arm {
     /// The compilers for a core whose emulator is here, too; else all that is missing.
-    fn ready(setup: &Setup, core: &'static [&'static str]) -> Result<(Toolchain, Self), String> {
-        match (setup.ready(), Self::find(setup.target, core)) {
+    fn ready(
+        tools: &Tools,
+        setup: &Setup,
+        core: &'static [&'static str],
+    ) -> Result<(Toolchain, Self), String> {
+        match (setup.ready(tools), Self::find(tools, setup.target, core)) {
             (Ok(toolchain), Some(arm)) => Ok((toolchain, arm)),
             (ready, arm) => {
                 let c =
@@ -481,13 +514,14 @@ impl Arm {
         }
     }
 
-    fn find(target: &'static str, core: &'static [&'static str]) -> Option<Self> {
+    fn find(tools: &Tools, target: &'static str, core: &'static [&'static str]) -> Option<Self> {
         let gcc = "arm-none-eabi-gcc";
-        let first = |names: [&'static str; 2]| names.into_iter().find(|name| is_installed(name));
+        let first =
+            |names: [&'static str; 2]| names.into_iter().find(|name| tools.is_installed(name));
         let (compiler, linker) =
             match (first(["clang-19", "clang"]), first(["ld.lld-19", "ld.lld"])) {
                 (Some(compiler), Some(linker)) => (compiler, linker),
-                _ if is_installed(gcc) => (gcc, gcc),
+                _ if tools.is_installed(gcc) => (gcc, gcc),
                 _ => return None,
             };
         Some(Self {
@@ -550,7 +584,8 @@ pub(crate) fn check_symbols(archive: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The functions of the header; what the compiler calls by itself; and what is assembled, under a name that no program in C has.
+/// The functions of the header; what the compiler calls by itself; and what is assembled, under a
+/// name that no program in C has.
 fn may_be_global(member: &str, symbol: &str) -> bool {
     let mangled = symbol.starts_with("_R") || symbol.starts_with("_ZN");
     // Rust's own, and those of LLVM that come with it.
@@ -566,11 +601,12 @@ mod tests {
 
     #[test]
     fn programs_in_c_compute_what_rust_does() {
-        let on = vec![Place::Host];
-        let code = run(&Arguments { on }).unwrap();
-        // Skipped where there is no compiler, with a line that says so.
-        let fine = [ExitCode::SUCCESS, ExitCode::from(SKIPPED)].map(|code| format!("{code:?}"));
-        assert!(fine.contains(&format!("{code:?}")));
+        let tools = Tools::here().unwrap();
+        let checked = check(&tools, Place::Host).unwrap();
+        match missing_compiler(&tools, &tools.cc, "gcc") {
+            None => assert_eq!(checked.ran.len(), 2, "{checked:?}"),
+            Some(missing) => assert_eq!(checked.skipped, [missing]),
+        }
     }
 
     #[test]

@@ -17,11 +17,14 @@ const VARIABLE: &str = "SPARSECODE_TOOLCHAIN";
 
 /// A way to compile for one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Toolchain {
+pub enum Toolchain {
     /// The target's `core` is installed beside the active compiler.
     Installed,
     /// Debian's compiler with its library sources: `core` is compiled along.
-    Distribution { linker: PathBuf },
+    Distribution {
+        /// The linker.
+        linker: PathBuf,
+    },
 }
 
 impl fmt::Display for Toolchain {
@@ -40,39 +43,120 @@ impl fmt::Display for Toolchain {
 }
 
 /// What to tell a person whose machine has no way to build for `target`.
-pub(crate) fn remedy(target: &str) -> String {
+pub fn remedy(target: &str) -> String {
     format!(
         "no compiler for {target}: run `rustup target add {target}`, or on Debian \
          `apt install rustc-web cargo-web rust-web-src lld-19`"
     )
 }
 
-/// The preferred way to build for `target`.
-pub(crate) fn choose(target: &str) -> Option<Toolchain> {
-    ways(target).into_iter().next()
+/// Which ways to build for a device may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ways {
+    /// Every way, the active compiler first.
+    Any,
+    /// The active compiler with rustup's targets.
+    Rustup,
+    /// Debian's compiler, at its fixed place.
+    Debian,
+    /// No way, as if no compiler were here.
+    None,
 }
 
-/// Every way to build for `target` that [`VARIABLE`] allows, the preferred first.
-pub(crate) fn ways(target: &str) -> Vec<Toolchain> {
-    let allowed = |name: &str| env::var(VARIABLE).is_ok_and(|chosen| chosen == name);
-    let any = env::var_os(VARIABLE).is_none();
-    let installed = ((any || allowed("rustup")) && has_target("rustc", "core", target))
+/// The compilers and emulators of a machine.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    path: OsString,
+    ways: Ways,
+    /// The host's compilers.
+    pub(crate) cc: String,
+    pub(crate) cxx: String,
+}
+
+impl Tools {
+    /// Those of this machine, by `PATH`, `CC` and `CXX`; `SPARSECODE_TOOLCHAIN` chooses the ways.
+    ///
+    /// # Errors
+    /// If `SPARSECODE_TOOLCHAIN` is none of `rustup`, `debian` and `none`.
+    pub fn here() -> Result<Self> {
+        let ways = match env::var(VARIABLE).as_deref() {
+            Err(env::VarError::NotPresent) => Ways::Any,
+            Ok("rustup") => Ways::Rustup,
+            Ok("debian") => Ways::Debian,
+            Ok("none") => Ways::None,
+            other => bail!(
+                "{VARIABLE} is {:?}: expected rustup, debian or none",
+                other.unwrap_or("not text")
+            ),
+        };
+        let mut tools = Self::on(env::var_os("PATH").unwrap_or_default(), ways);
+        if let Ok(cc) = env::var("CC") {
+            tools.cc = cc;
+        }
+        if let Ok(cxx) = env::var("CXX") {
+            tools.cxx = cxx;
+        }
+        Ok(tools)
+    }
+
+    /// Those in the folders of `path`, which is written as `PATH` is; compilers in C are `cc` and
+    /// `c++`.
+    pub fn on(path: impl Into<OsString>, ways: Ways) -> Self {
+        Self {
+            path: path.into(),
+            ways,
+            cc: "cc".into(),
+            cxx: "c++".into(),
+        }
+    }
+
+    /// Whether a program can be started.
+    pub fn is_installed(&self, program: &str) -> bool {
+        self.command(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    /// Whether a compiler has `library`, `core` or `std`, for a target.
+    pub fn has_target(&self, compiler: &str, library: &str, target: &str) -> bool {
+        let mut command = self.command(compiler);
+        command.args(["--print", "target-libdir", "--target", target]);
+        let Some(folder) = output(&mut command) else {
+            return false;
+        };
+        let prefix = format!("lib{library}-");
+        std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
+            entries
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        })
+    }
+
+    /// The preferred way to build for `target`.
+    pub fn choose(&self, target: &str) -> Option<Toolchain> {
+        self.ways(target).into_iter().next()
+    }
+
+    /// Every way to build for `target`, the preferred one first.
+    pub fn ways(&self, target: &str) -> Vec<Toolchain> {
+        let any = self.ways == Ways::Any;
+        let installed = ((any || self.ways == Ways::Rustup)
+            && self.has_target("rustc", "core", target))
         .then_some(Toolchain::Installed);
-    let distribution = match any || allowed("debian") {
-        true => distribution(),
-        false => None,
-    };
-    installed.into_iter().chain(distribution).collect()
-}
+        let distribution = match any || self.ways == Ways::Debian {
+            true => distribution(),
+            false => None,
+        };
+        installed.into_iter().chain(distribution).collect()
+    }
 
-/// Refuses a [`VARIABLE`] that names no way.
-pub(crate) fn check_variable() -> Result<()> {
-    match env::var(VARIABLE).as_deref() {
-        Err(env::VarError::NotPresent) | Ok("rustup" | "debian" | "none") => Ok(()),
-        other => bail!(
-            "{VARIABLE} is {:?}: expected rustup, debian or none",
-            other.unwrap_or("not text")
-        ),
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("PATH", &self.path);
+        command
     }
 }
 
@@ -88,31 +172,6 @@ fn distribution() -> Option<Toolchain> {
         .then_some(Toolchain::Distribution { linker })
 }
 
-/// Whether a compiler has `core` or `std` for a target.
-pub(crate) fn has_target(compiler: &str, library: &str, target: &str) -> bool {
-    let Some(folder) =
-        output(Command::new(compiler).args(["--print", "target-libdir", "--target", target]))
-    else {
-        return false;
-    };
-    let prefix = format!("lib{library}-");
-    std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-    })
-}
-
-/// Whether a program can be started here.
-pub(crate) fn is_installed(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
 fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     output
@@ -122,8 +181,9 @@ fn output(command: &mut Command) -> Option<String> {
 }
 
 impl Toolchain {
-    /// `cargo build` for the target, with the core's code generation flags; the caller adds what to build.
-    pub(crate) fn cargo_build(&self, target: &str, target_cpu: Option<&str>) -> Command {
+    /// `cargo build` for the target, with the core's code generation flags; the caller adds what to
+    /// build.
+    pub fn cargo_build(&self, target: &str, target_cpu: Option<&str>) -> Command {
         let mut flags: Vec<String> = target_cpu
             .map(|cpu| format!("-Ctarget-cpu={cpu}"))
             .into_iter()
@@ -205,7 +265,11 @@ mod tests {
 
     #[test]
     fn a_target_nobody_has_is_not_chosen() {
-        assert!(!has_target("rustc", "core", "no-such-target"));
+        let tools = Tools::here().unwrap();
+        assert!(!tools.has_target("rustc", "core", "no-such-target"));
+        let none = Tools::on("", Ways::None);
+        assert!(none.choose("thumbv6m-none-eabi").is_none());
+        assert!(!none.is_installed("cargo"));
         assert!(remedy("thumbv6m-none-eabi").contains("rustup target add thumbv6m-none-eabi"));
     }
 }

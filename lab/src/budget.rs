@@ -4,12 +4,14 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::elf;
-use super::log::Log;
+use crate::elf;
+use crate::firmware;
+use crate::log::Log;
 use crate::toolchain::Toolchain;
 
-/// Limits of one program: a table of cores, each a table of figures as the log names them, and `flash`.
-pub(super) struct Budgets {
+/// Limits of one program: a table of cores, each a table of figures as the log names them, and
+/// `flash`.
+pub(crate) struct Budgets {
     program: &'static str,
     cores: toml::Table,
     /// In place of those, with the `core` that rustup installs.
@@ -18,8 +20,8 @@ pub(super) struct Budgets {
 
 impl Budgets {
     /// Reads the file.
-    pub(super) fn of(program: &'static str) -> Result<Self> {
-        let path = super::folder().join("budgets.toml");
+    pub(crate) fn of(program: &'static str) -> Result<Self> {
+        let path = firmware::folder().join("budgets.toml");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Self::parse(program, &text).with_context(|| path.display().to_string())
     }
@@ -37,7 +39,7 @@ impl Budgets {
     }
 
     /// Holds a core's figures to its limits, of which there is at least one.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         core: &str,
         toolchain: &Toolchain,
@@ -79,7 +81,8 @@ impl Budgets {
         }
         if !over.is_empty() {
             bail!(
-                "{program} on {core}: {}; if it has to be, raise it in firmware-example/budgets.toml, with the cause",
+                "{program} on {core}: {}; if it has to be, raise it in \
+                 firmware-example/budgets.toml, with the cause",
                 over.join("; ")
             );
         }
@@ -139,12 +142,11 @@ mod tests {
 
     #[test]
     fn the_repositorys_budgets_cover_every_core() {
-        use clap::ValueEnum as _;
         for program in ["bench", "integer"] {
             let budgets = Budgets::of(program).unwrap();
-            for core in super::super::Core::value_variants() {
+            for core in crate::Core::ALL {
                 for precompiled in [false, true] {
-                    let name = core.setup().name;
+                    let name = core.name();
                     budgets.check_figures(name, precompiled, |_| Ok(0)).unwrap();
                 }
             }

@@ -1,10 +1,10 @@
-//! What `docs/embedded.md` has people write: the program in Rust, which `cargo xtask guide` builds
-//! and runs in QEMU, and what it shows of C.
+//! What `docs/embedded.md` has people write: the program in Rust, which is built and run in QEMU,
+//! and what the page shows of C.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,17 +13,8 @@ use sparsecode_formats::AlignedBytes;
 use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
 
 use crate::capi::compiler;
-use crate::firmware::{self, Core, elf};
-use crate::toolchain::{self, Toolchain, is_installed};
-use crate::{SKIPPED, root, succeed, target_dir};
-
-/// Write the files of docs/embedded.md, section 2a, build them for a Cortex-M4F, run the program in
-/// QEMU, and hold its code to the host's.
-#[derive(clap::Args, Debug, Clone)]
-#[command(after_help = "\
-Exit status: 0 it computes what the host does; 1 it does not build, or computes something else; 77 skipped, because the compiler or
-the emulator is missing. Without the emulator it is built and not run.")]
-pub(crate) struct Arguments {}
+use crate::toolchain::{self, Toolchain, Tools};
+use crate::{Core, elf, firmware, root, sound, succeed, target_dir};
 
 /// The files that the guide shows, by the line that names each.
 const FILES: [(&str, &str); 5] = [
@@ -34,29 +25,42 @@ const FILES: [(&str, &str); 5] = [
     ("// src/main.rs\n", "src/main.rs"),
 ];
 
-/// Runs `cargo xtask guide`.
-pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
+/// What became of the guide's program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guide {
+    /// The compiler, in words.
+    pub through: String,
+    /// Bytes of flash that the program takes.
+    pub flash: u64,
+    /// Why it was built and not run; nothing if it ran and its code is the host's.
+    pub not_run: Option<String>,
+}
+
+/// Writes the files of `docs/embedded.md`, section 2a, builds them for a Cortex-M4F, runs the
+/// program in QEMU, and holds its code to the host's. `Err` of what is missing if nothing can be
+/// built.
+///
+/// # Errors
+/// If the program does not build, or computes something else.
+pub fn check(tools: &Tools) -> Result<Result<Guide, String>> {
     let setup = Core::M4f.setup();
-    let Some(toolchain) = toolchain::choose(setup.target) else {
-        println!("skipped: {}", toolchain::remedy(setup.target));
-        return Ok(ExitCode::from(SKIPPED));
+    let Some(toolchain) = tools.choose(setup.target) else {
+        return Ok(Err(toolchain::remedy(setup.target)));
     };
+    let missing = !tools.is_installed(setup.machine.program);
     // Outside the repository, whose workspace it is no member of.
     let folder = std::env::temp_dir().join(format!("sparsecode-guide-{}", std::process::id()));
-    let outcome = check(&folder, &toolchain);
+    let outcome = build_and_run(&folder, &toolchain, !missing);
     fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let flash = outcome?;
-    if !setup.machine.is_installed() {
-        println!("built through {toolchain}: {flash} bytes of flash");
-        println!("skipped: not run: {}", setup.machine.remedy());
-        return Ok(ExitCode::from(SKIPPED));
-    }
-    println!("built through {toolchain}: {flash} bytes of flash; computes what the host does");
-    Ok(ExitCode::SUCCESS)
+    Ok(Ok(Guide {
+        through: toolchain.to_string(),
+        flash: outcome?,
+        not_run: missing.then(|| setup.machine.remedy()),
+    }))
 }
 
 /// Builds it, runs it where there is an emulator, and returns the bytes of flash that it takes.
-fn check(folder: &Path, toolchain: &Toolchain) -> Result<u64> {
+fn build_and_run(folder: &Path, toolchain: &Toolchain, runs: bool) -> Result<u64> {
     let page = fs::read_to_string(root().join("docs/embedded.md"))?;
     write_files(&page, folder)?;
     let models = firmware::folder().join("model");
@@ -79,7 +83,7 @@ fn check(folder: &Path, toolchain: &Toolchain) -> Result<u64> {
         .join("release")
         .join("board");
     let bytes = fs::read(&program).with_context(|| program.display().to_string())?;
-    if setup.machine.is_installed() {
+    if runs {
         let (success, printed) = setup.machine.run(&program, Duration::from_secs(60))?;
         let printed = String::from_utf8_lossy(&printed);
         ensure!(success, "it gave up: {printed}");
@@ -145,7 +149,7 @@ fn build(folder: &Path, toolchain: &Toolchain) -> Result<Output> {
 /// What the program prints, by the same crate.
 fn expected(model: &[u8]) -> Result<String> {
     let model = AlignedBytes::from_slice(model);
-    let view = ModelView::load(&model).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let view = ModelView::load(&model).map_err(sound)?;
     let spec = view.spec();
     let mut patch: Vec<f32> = (0..spec.input_dim())
         .map(|i| (i % 8) as f32 / 7.0)
@@ -164,7 +168,7 @@ fn expected(model: &[u8]) -> Result<String> {
 }
 
 /// Compiles what the guide shows of C; `Some` of what was skipped.
-pub(crate) fn check_c(folder: &Path, cc: &str) -> Result<Option<String>> {
+pub(crate) fn check_c(tools: &Tools, folder: &Path) -> Result<Option<String>> {
     let text = fs::read_to_string(root().join("docs/embedded.md"))?;
     let block = |text: &str, language: &str, word: &str| {
         let fence = format!("```{language}\n");
@@ -178,10 +182,10 @@ pub(crate) fn check_c(folder: &Path, cc: &str) -> Result<Option<String>> {
     fs::create_dir_all(folder)?;
     let source = folder.join("documentation.c");
     fs::write(&source, format!("{}\n", block(&text, "c", "sparsecode.h")?))?;
-    succeed(compiler(cc, "c99").arg("-fsyntax-only").arg(source))?;
+    succeed(compiler(&tools.cc, "c99").arg("-fsyntax-only").arg(source))?;
 
     // The array of the model file: constant, aligned, and the file.
-    if !is_installed("xxd") {
+    if !tools.is_installed("xxd") {
         return Ok(Some(
             "the model file as an array: xxd not found: apt install xxd".into(),
         ));
@@ -192,7 +196,7 @@ pub(crate) fn check_c(folder: &Path, cc: &str) -> Result<Option<String>> {
     shell.arg("-ec").arg(block(&text, "sh", "xxd")?);
     succeed(shell.current_dir(folder))?;
     let object = folder.join("model.o");
-    let mut compile = compiler(cc, "c99");
+    let mut compile = compiler(&tools.cc, "c99");
     compile.arg("-c").arg(folder.join("model.c"));
     succeed(compile.arg("-o").arg(&object))?;
     check_array(&fs::read(object)?, &fs::read(model)?).context("the array of docs/embedded.md")?;

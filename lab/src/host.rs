@@ -1,25 +1,31 @@
 //! The same work on the host, by the same crate: what the device has to arrive at, bit for bit.
 
 use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use sparsecode_patches::Patches;
 use sparsecode_runtime::{
     CodeBuffer, ModelView, Refine, SparseCodeBuf, WorkspaceBuf, mean_squared_error, psnr_db,
 };
 
-use super::npy::Patches;
+use crate::sound;
 
-/// CRC-32 of a stage's results over all patches. A code counts with its indices and the bits of its values, a patch with
-/// the bits of its samples, little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checksums {
-    pub(crate) encode: u32,
-    pub(crate) refine: u32,
-    pub(crate) decode: u32,
-    pub(crate) denoise: u32,
+/// CRC-32 of a stage's results over all patches. A code counts with its indices and the bits of its
+/// values, a patch with the bits of its samples, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Checksums {
+    /// Of the encoder's codes.
+    pub encode: u32,
+    /// Of the refined codes.
+    pub refine: u32,
+    /// Of the refined codes' patches.
+    pub decode: u32,
+    /// Of the patches denoised in place, by the encoder's code and by the refined code.
+    pub denoise: u32,
 }
 
 impl Checksums {
     /// One number for all stages.
-    pub(crate) fn all(&self) -> u32 {
+    pub fn all(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         for stage in [self.encode, self.refine, self.decode, self.denoise] {
             hasher.update(&stage.to_le_bytes());
@@ -38,7 +44,7 @@ pub(crate) struct Reference {
     pub(crate) iterations: u64,
 }
 
-pub(super) fn add_code(hasher: &mut crc32fast::Hasher, code: &SparseCodeBuf) {
+pub(crate) fn add_code(hasher: &mut crc32fast::Hasher, code: &SparseCodeBuf) {
     for (index, value) in code.iter() {
         hasher.update(&index.to_le_bytes());
         hasher.update(&value.to_bits().to_le_bytes());
@@ -51,13 +57,11 @@ fn add_patch(hasher: &mut crc32fast::Hasher, patch: &[f32]) {
     }
 }
 
-/// Encodes, refines (at most `budget` iterations), decodes and denoises every patch as the firmware's `main.rs` does.
+/// Encodes, refines (at most `budget` iterations), decodes and denoises every patch as the
+/// firmware's `main.rs` does.
 pub(crate) fn reference(model: &[u8], patches: &Patches, budget: u32) -> Result<Reference> {
-    let model = ModelView::load(model).map_err(|error| anyhow::anyhow!("{error}"))?;
-    model
-        .file()
-        .verify_checksum()
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let model = ModelView::load(model).map_err(sound)?;
+    model.file().verify_checksum().map_err(sound)?;
     let spec = model.spec();
     ensure!(
         patches.input_dim == spec.input_dim(),
