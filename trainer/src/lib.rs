@@ -21,6 +21,7 @@ pub mod given;
 pub mod inference;
 mod kernels;
 pub mod model;
+pub mod reproduce;
 pub mod rng;
 pub mod sweep;
 pub mod train;
