@@ -1,8 +1,8 @@
 //! `metrics.jsonl`: the figures of a run, one JSON object a line.
 //!
-//! Lines are only ever appended, each in one write, so that the file can be followed while the run goes on and a crash
-//! costs the last line at most. Every record has an `epoch`, which a resumed run needs to drop what lies beyond its
-//! checkpoint.
+//! Lines are only ever appended, each in one write, so that the file can be followed while the run
+//! goes on and a crash costs the last line at most. Every record has an `epoch`, which a resumed
+//! run needs to drop what lies beyond its checkpoint.
 //!
 //! ```
 //! use serde_json::json;
@@ -95,10 +95,12 @@ impl MetricsWriter {
         })
     }
 
-    /// Appends one record: a JSON object with an `epoch`. It is with the operating system when this returns.
+    /// Appends one record: a JSON object with an `epoch`. It is with the operating system when this
+    /// returns.
     ///
     /// # Errors
-    /// [`MetricsError::Record`] if `record` is not an object, [`MetricsError::Storage`] if it cannot be written.
+    /// [`MetricsError::Record`] if `record` is not an object, [`MetricsError::Storage`] if it
+    /// cannot be written.
     pub fn write(&mut self, record: &Value) -> Result<(), MetricsError> {
         if !record.is_object() {
             return Err(MetricsError::Record(record.clone()));
@@ -119,7 +121,8 @@ impl MetricsWriter {
 /// Reads all records, in the order written. A torn last line, as a crash leaves it, is passed over.
 ///
 /// # Errors
-/// [`MetricsError::Storage`] if the file cannot be read, [`MetricsError::Line`] if an earlier line is no JSON object.
+/// [`MetricsError::Storage`] if the file cannot be read, [`MetricsError::Line`] if an earlier line
+/// is no JSON object.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Value>, MetricsError> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|source| StorageError::new("read", path, source))?;
@@ -129,7 +132,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Value>, MetricsError> {
         .collect())
 }
 
-/// Cuts the file before its first record with an `epoch` greater than `epoch`, and cuts off a torn last line.
+/// Cuts the file before its first record with an `epoch` greater than `epoch`, and cuts off a torn
+/// last line.
 ///
 /// Records without an `epoch` stay if they come before that. A missing file is left missing.
 ///

@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table::{duration, thousands};
 
-/// How progress is shown. It goes to standard error, so that standard output stays free for figures.
+/// How progress is shown. It goes to standard error, so that standard output stays free for
+/// figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgressMode {
     /// A bar that is redrawn in place.
@@ -52,12 +53,14 @@ enum Shown {
 }
 
 impl Progress {
-    /// Work of `total` units, for example patches, of which none is done. `label` says what it is, for example `epoch 3/200`.
+    /// Work of `total` units, for example patches, of which none is done. `label` says what it is,
+    /// for example `epoch 3/200`.
     pub fn new(label: &str, total: u64, unit: &str, mode: ProgressMode) -> Self {
         Self::resume(label, 0, total, unit, mode)
     }
 
-    /// As [`Progress::new`], with `done` units behind us that count for the bar but not for the rate.
+    /// As [`Progress::new`], with `done` units behind us that count for the bar but not for the
+    /// rate.
     pub fn resume(label: &str, done: u64, total: u64, unit: &str, mode: ProgressMode) -> Self {
         Self(match mode {
             ProgressMode::Bar => Shown::Bar(bar(label, done, total, unit)),
@@ -79,7 +82,8 @@ impl Progress {
         }
     }
 
-    /// Counts all units up to `done` as done, those behind us at the start included; never fewer than before.
+    /// Counts all units up to `done` as done, those behind us at the start included; never fewer
+    /// than before.
     pub fn reach(&mut self, done: u64) {
         self.advance(done.saturating_sub(self.done()));
     }
@@ -93,7 +97,8 @@ impl Progress {
         }
     }
 
-    /// Takes `units` that nobody will do here out of the total: they count neither as work done nor as work left.
+    /// Takes `units` that nobody will do here out of the total: they count neither as work done nor
+    /// as work left.
     pub fn shrink(&mut self, units: u64) {
         match &mut self.0 {
             Shown::Bar(bar) => bar.set_length(bar.length().unwrap_or(0).saturating_sub(units)),

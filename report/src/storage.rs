@@ -49,14 +49,17 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// Writes `bytes` to `path` as one step: readers see the old content or the new, also after a crash.
+/// Writes `bytes` to `path` as one step: readers see the old content or the new, also after a
+/// crash.
 ///
-/// The bytes go to a temporary file in the same folder, are synced to the disk, and the file is renamed over `path`.
-/// Missing folders are created. A replaced file keeps its permissions, and a symbolic link is followed, not replaced.
-/// A device or a pipe (`/dev/null`, `/dev/stdout`) is written into: it cannot be replaced, and there is no old content.
+/// The bytes go to a temporary file in the same folder, are synced to the disk, and the file is
+/// renamed over `path`. Missing folders are created. A replaced file keeps its permissions, and a
+/// symbolic link is followed, not replaced. A device or a pipe (`/dev/null`, `/dev/stdout`) is
+/// written into: it cannot be replaced, and there is no old content.
 ///
 /// # Errors
-/// [`StorageError`] with the path and the remedy; the temporary file is removed and `path` is as it was.
+/// [`StorageError`] with the path and the remedy; the temporary file is removed and `path` is as it
+/// was.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -69,7 +72,8 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), StorageE
     write_atomic_with(path, |file| file.write_all(bytes))
 }
 
-/// [`write_atomic`] for content that is produced as it is written, so that it need not be in memory at once.
+/// [`write_atomic`] for content that is produced as it is written, so that it need not be in memory
+/// at once.
 ///
 /// `write` is given a plain file, unbuffered; whatever error it returns is reported with the path.
 ///
@@ -162,13 +166,15 @@ fn folder_of(path: &Path) -> &Path {
 fn new_file_beside(target: &Path, prefix: &OsString) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(".tmp");
-    // Temporary files are private by default; what is renamed to its place should be as readable as any new file.
+    // Temporary files are private by default; what is renamed to its place should be as readable as
+    // any new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder_of(target))
 }
 
-/// Makes the rename itself last; where folders cannot be synced the file system decides, and nothing is lost but time.
+/// Makes the rename itself last; where folders cannot be synced the file system decides, and
+/// nothing is lost but time.
 fn sync_folder(folder: &Path) {
     #[cfg(unix)]
     if let Ok(folder) = File::open(folder) {

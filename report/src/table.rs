@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A table that lines up its columns. A column whose cells are all numbers (with or without a unit) is right-aligned.
+/// A table that lines up its columns. A column whose cells are all numbers (with or without a unit)
+/// is right-aligned.
 ///
 /// ```
 /// use sparsecode_report::table::{Table, decibels, percent};
@@ -171,7 +172,8 @@ fn is_number(cell: &str) -> bool {
     exponent || (width(unit) <= 6 && !unit.contains(|c: char| c.is_ascii_digit() || c == ' '))
 }
 
-/// A number of any size with three decimals, or, where these would take more than ten columns, as a power of ten.
+/// A number of any size with three decimals, or, where these would take more than ten columns, as a
+/// power of ten.
 ///
 /// ```
 /// use sparsecode_report::table::figure;
@@ -201,7 +203,8 @@ pub fn thousands(value: u64) -> String {
     text
 }
 
-/// A size in bytes, exactly: `108,024 B`. Kilobytes are left to the reader, who may mean 1000 or 1024.
+/// A size in bytes, exactly: `108,024 B`. Kilobytes are left to the reader, who may mean 1000 or
+/// 1024.
 pub fn bytes(value: u64) -> String {
     format!("{} B", thousands(value))
 }
@@ -211,7 +214,8 @@ pub fn percent(fraction: f64) -> String {
     number(fraction * 100.0, 1, "%")
 }
 
-/// A level in decibels with two decimals: `21.90 dB`; `∞ dB` for a perfect reconstruction, `n/a` for NaN.
+/// A level in decibels with two decimals: `21.90 dB`; `∞ dB` for a perfect reconstruction, `n/a`
+/// for NaN.
 pub fn decibels(value: f64) -> String {
     number(value, 2, "dB")
 }
@@ -232,7 +236,8 @@ fn number(value: f64, decimals: usize, unit: &str) -> String {
     format!("{text} {unit}")
 }
 
-/// A duration in the unit that suits it, to three figures: `12.3 µs`, `4.56 ms`, `7.89 s`, `2 min 05 s`, `3 h 07 min`.
+/// A duration in the unit that suits it, to three figures: `12.3 µs`, `4.56 ms`, `7.89 s`, `2 min
+/// 05 s`, `3 h 07 min`.
 pub fn duration(value: Duration) -> String {
     let seconds = value.as_secs_f64();
     // Limits are where the three figures would round up into the next unit.

@@ -1,11 +1,12 @@
 //! TensorBoard event files: scalars by step, written without TensorFlow.
 //!
-//! An event file is a sequence of records, each framed as in TensorFlow's `record_writer` (length, masked CRC-32C of the
-//! length, data, masked CRC-32C of the data), whose data are `Event` messages of `event.proto`. Only the few fields
-//! that scalars need are encoded here, by hand.
+//! An event file is a sequence of records, each framed as in TensorFlow's `record_writer` (length,
+//! masked CRC-32C of the length, data, masked CRC-32C of the data), whose data are `Event` messages
+//! of `event.proto`. Only the few fields that scalars need are encoded here, by hand.
 //!
-//! A resumed run starts a second file in the same folder. Its session-start event carries the step of the checkpoint,
-//! on which TensorBoard forgets the points that the interrupted run had written from there on.
+//! A resumed run starts a second file in the same folder. Its session-start event carries the step
+//! of the checkpoint, on which TensorBoard forgets the points that the interrupted run had written
+//! from there on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -33,7 +34,8 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts an event file in `folder`, which is created if missing: `tensorboard --logdir folder` finds it.
+    /// Starts an event file in `folder`, which is created if missing: `tensorboard --logdir folder`
+    /// finds it.
     ///
     /// # Errors
     /// [`StorageError`] if the folder or the file cannot be written.
@@ -41,8 +43,9 @@ impl EventWriter {
         Self::start(folder.as_ref(), None)
     }
 
-    /// Starts a further file for a run that goes on after a checkpoint; `next_step` is the first step still to be
-    /// written. Points of the earlier files from `next_step` on are dropped by TensorBoard.
+    /// Starts a further file for a run that goes on after a checkpoint; `next_step` is the first
+    /// step still to be written. Points of the earlier files from `next_step` on are dropped by
+    /// TensorBoard.
     ///
     /// # Errors
     /// [`StorageError`] if the folder or the file cannot be written.
@@ -68,7 +71,8 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// Writes the values of some tags at one step. A slash in a tag groups plots: `train/energy`, `train/psnr`.
+    /// Writes the values of some tags at one step. A slash in a tag groups plots: `train/energy`,
+    /// `train/psnr`.
     ///
     /// They are with the operating system when this returns.
     ///
@@ -100,8 +104,8 @@ impl EventWriter {
     }
 }
 
-/// TensorBoard reads the files of a folder by name, so a later one must have a greater time in its name, also when two
-/// are started within a second or the clock was set back.
+/// TensorBoard reads the files of a folder by name, so a later one must have a greater time in its
+/// name, also when two are started within a second or the clock was set back.
 fn new_file(folder: &Path) -> Result<(PathBuf, File), StorageError> {
     const PREFIX: &str = "events.out.tfevents.";
     let listed = fs::read_dir(folder)
@@ -183,7 +187,8 @@ mod tests {
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
     }
 
-    /// What a record says, read by a small general protobuf reader that shares nothing with the writer but `crc32c`.
+    /// What a record says, read by a small general protobuf reader that shares nothing with the
+    /// writer but `crc32c`.
     #[derive(Debug, Default, PartialEq)]
     struct Read {
         step: u64,

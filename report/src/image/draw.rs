@@ -10,7 +10,8 @@ pub(super) const ADVANCE: usize = (font::WIDTH + 1) * FONT_SCALE;
 pub(super) const LINE: usize = (font::HEIGHT + 1) * FONT_SCALE;
 
 impl Picture {
-    /// Draws over a pixel: `coverage` 1 replaces it, 0 leaves it. Outside of the canvas nothing happens.
+    /// Draws over a pixel: `coverage` 1 replaces it, 0 leaves it. Outside of the canvas nothing
+    /// happens.
     pub(super) fn blend(&mut self, x: usize, y: usize, level: f32, coverage: f32) {
         if x < self.width && y < self.height {
             let pixel = &mut self.levels[y * self.width + x];
@@ -47,8 +48,8 @@ impl Picture {
         }
     }
 
-    /// Draws samples as a line from the left to the right edge of `area`, anti-aliased; the range's ends lie on its
-    /// lower and upper edge. Gaps where samples are not finite.
+    /// Draws samples as a line from the left to the right edge of `area`, anti-aliased; the range's
+    /// ends lie on its lower and upper edge. Gaps where samples are not finite.
     pub(super) fn plot(&mut self, area: Area, samples: &[f32], range: Range, pen: Pen) {
         let step = (area.width - 1) as f32 / (samples.len().max(2) - 1) as f32;
         let point = |index: usize| {

@@ -5,7 +5,8 @@ pub(super) const WIDTH: usize = 5;
 /// Height of a line, in dots: seven rows and two for descenders.
 pub(super) const HEIGHT: usize = 9;
 
-/// Rows from the top, one bit a dot, the left one is 0x10; and how many rows the glyph hangs below the line's seven.
+/// Rows from the top, one bit a dot, the left one is 0x10; and how many rows the glyph hangs below
+/// the line's seven.
 type Glyph = ([u8; 7], usize);
 
 /// Shown for characters that have no glyph.

@@ -23,18 +23,19 @@ pub enum Scaling {
 pub struct GalleryOptions {
     /// How magnitudes become levels.
     pub scaling: Scaling,
-    /// Tiles in a row; chosen for a picture that is nearly square, without empty places if possible, if nothing is set.
+    /// Tiles in a row; chosen for a picture that is nearly square, without empty places if
+    /// possible, if nothing is set.
     pub columns: Option<usize>,
 }
 
 /// A picture of `count` atoms, row by row from the top left.
 ///
-/// `atoms` is row-major [`count`, `height * width`], an atom a row. Zero is mid-grey, positive is light. Atoms of signals
-/// (`height` 1) are drawn as lines about a zero line instead.
+/// `atoms` is row-major [`count`, `height * width`], an atom a row. Zero is mid-grey, positive is
+/// light. Atoms of signals (`height` 1) are drawn as lines about a zero line instead.
 ///
 /// # Errors
-/// [`PictureError::Shape`] if `atoms` does not have `count * height * width` values, [`PictureError::Empty`] without
-/// atoms, [`PictureError::TooLarge`] beyond 2²⁷ pixels.
+/// [`PictureError::Shape`] if `atoms` does not have `count * height * width` values,
+/// [`PictureError::Empty`] without atoms, [`PictureError::TooLarge`] beyond 2²⁷ pixels.
 ///
 /// ```
 /// use sparsecode_report::image::{GalleryOptions, gallery};
@@ -99,7 +100,8 @@ pub fn gallery(
     Ok(picture)
 }
 
-/// Columns for a picture that is about square, or up to twice as wide as high if that leaves fewer places empty.
+/// Columns for a picture that is about square, or up to twice as wide as high if that leaves fewer
+/// places empty.
 fn balanced_columns(count: usize, aspect: f64) -> usize {
     let square = (count as f64 / aspect).sqrt();
     let first = (square.ceil() as usize).clamp(1, count);

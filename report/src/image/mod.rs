@@ -1,7 +1,7 @@
 //! Grey pictures of atoms and of what denoising does, as 8-bit PNG.
 //!
-//! Values are levels from 0 (black) to 1 (white). Small patches are enlarged by whole numbers, so that a pixel of the
-//! patch stays a sharp square in the picture.
+//! Values are levels from 0 (black) to 1 (white). Small patches are enlarged by whole numbers, so
+//! that a pixel of the patch stays a sharp square in the picture.
 
 use std::path::Path;
 

@@ -11,18 +11,20 @@ const TILE: usize = 56;
 const PANEL_HEIGHT: usize = 104;
 
 ///
-/// `rows` are the states: a label (a `\n` starts another line, as in `"noisy\n14.1 dB"`) and the samples, each of
-/// `height * width` values and as many in every row. The first row is the reference.
+/// `rows` are the states: a label (a `\n` starts another line, as in `"noisy\n14.1 dB"`) and the
+/// samples, each of `height * width` values and as many in every row. The first row is the
+/// reference.
 ///
-/// Images: one row of tiles a state. Black and white are the smallest and largest value of a column's reference, so that
-/// a column can be compared; noise beyond is clipped.
+/// Images: one row of tiles a state. Black and white are the smallest and largest value of a
+/// column's reference, so that a column can be compared; noise beyond is clipped.
 ///
-/// Signals (`height` 1): a row of panels for each state from the third on (from the second if there are only two), that
-/// state dark, the reference grey, and the second state, the noisy one, faint behind them. A legend stands on top.
+/// Signals (`height` 1): a row of panels for each state from the third on (from the second if there
+/// are only two), that state dark, the reference grey, and the second state, the noisy one, faint
+/// behind them. A legend stands on top.
 ///
 /// # Errors
-/// [`PictureError::Shape`] if a sample has another length or a row another count, [`PictureError::Empty`] without
-/// samples, [`PictureError::TooLarge`] beyond 2²⁷ pixels.
+/// [`PictureError::Shape`] if a sample has another length or a row another count,
+/// [`PictureError::Empty`] without samples, [`PictureError::TooLarge`] beyond 2²⁷ pixels.
 ///
 /// ```
 /// use sparsecode_report::image::strip;
@@ -267,13 +269,15 @@ mod tests {
         let level = |panel: usize, value: f32| {
             let top = MARGIN + LINE + GAP + panel * (PANEL_HEIGHT + MARGIN) + 5;
             let x = "refined".len() * ADVANCE + 2 * MARGIN + 80;
-            // From -2 to 2, and four hundredths of that more at both ends, over the height inside the margins.
+            // From -2 to 2, and four hundredths of that more at both ends, over the height inside
+            // the margins.
             let y = (2.16 - value) / 4.32 * (PANEL_HEIGHT - 11) as f32;
             let y = top + y.round() as usize;
             let levels = [y - 1, y, y + 1].map(|y| picture.level(x, y).unwrap());
             levels.into_iter().fold(1.0, f32::min)
         };
-        // The result covers the reference where they agree, and leaves it to be seen where they do not.
+        // The result covers the reference where they agree, and leaves it to be seen where they do
+        // not.
         assert!(level(0, 1.0) < 0.1, "{}", level(0, 1.0));
         assert!((level(1, 1.0) - MIDDLE).abs() < 0.1, "{}", level(1, 1.0));
         assert!(level(1, -1.0) < 0.1, "{}", level(1, -1.0));
