@@ -1,8 +1,9 @@
 //! Chooses the board's memory map, and turns the model file and the patches into Rust source.
 //!
-//! Variables: `SPARSECODE_MODEL` (default `model/model.safetensors`), `SPARSECODE_PATCHES` (`model/patches.npy`),
-//! `SPARSECODE_PATCH_LIMIT` (how many patches; all), `SPARSECODE_REFINE` (iterations of refinement in
-//! `stream`; 0), `SPARSECODE_METHOD` (how: a `Method`; `CoordinateDescent`).
+//! Variables: `SPARSECODE_MODEL` (default `model/model.safetensors`), `SPARSECODE_PATCHES`
+//! (`model/patches.npy`), `SPARSECODE_PATCH_LIMIT` (how many patches; all), `SPARSECODE_REFINE`
+//! (iterations of refinement in `stream`; 0), `SPARSECODE_METHOD` (how: a `Method`;
+//! `CoordinateDescent`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,9 +11,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-#[path = "npy.rs"]
-mod npy;
-
+use sparsecode_patches::{Patches, level, threshold};
 use sparsecode_runtime::ModelFile;
 use sparsecode_runtime::embed::{self, Arithmetic, Embed};
 use sparsecode_runtime::formats::{AlignedBytes, IntegerFile};
@@ -35,7 +34,8 @@ fn main() -> Result<()> {
         .write()?;
     let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
     let bytes = AlignedBytes::read(&path)?;
-    // The programs for f32 and for integers are different ones; which is built is chosen by who names the model.
+    // The programs for f32 and for integers are different ones; which is built is chosen by who
+    // names the model.
     let integer = match ModelFile::read(&bytes) {
         Ok(file) => {
             embed::model(&path)?;
@@ -53,7 +53,8 @@ fn main() -> Result<()> {
         .with_context(|| patches.display().to_string())
 }
 
-/// Sets `gram` if the decoder is linear and its Gram matrix fits the RAM beside everything else and 8 KB of stack.
+/// Sets `gram` if the decoder is linear and its Gram matrix fits the RAM beside everything else and
+/// 8 KB of stack.
 fn offer_gram(file: &ModelFile<'_>, ram: usize) {
     let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
     let matrix = 4 * code_dim * code_dim + 14 * code_dim;
@@ -118,32 +119,30 @@ fn input(variable: &str, default: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns keep every float as it is. For an
-/// integer model `NOISY` and `CLEAN` are levels, and in place of `NOISE` there are `THRESHOLD`, that of refinement against this noise, and
-/// `REFINE`, its iterations, and `METHOD`.
+/// Writes `NOISE`, the noise's deviation, and `NOISY` and `CLEAN`, arrays of patches; bit patterns
+/// keep every float as it is. For an integer model `NOISY` and `CLEAN` are levels, and in place of
+/// `NOISE` there are `THRESHOLD`, that of refinement against this noise, and `REFINE`, its
+/// iterations, and `METHOD`.
 fn write_patches(path: &Path, integer: Option<&IntegerFile<'_>>, to: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=SPARSECODE_PATCH_LIMIT");
     let limit = env::var("SPARSECODE_PATCH_LIMIT")
         .ok()
         .map(|limit| limit.parse().context("SPARSECODE_PATCH_LIMIT"))
         .transpose()?;
-    let patches = npy::Patches::parse(&fs::read(path)?, limit).map_err(anyhow::Error::msg)?;
+    let patches = Patches::parse(&fs::read(path)?, limit)?;
     let mut source = String::new();
     let scale = match integer {
         None => {
             let noise = patches.noise().to_bits();
-            writeln!(
-                source,
-                "pub(crate) const NOISE: f32 = f32::from_bits({noise:#x});"
-            )?;
+            writeln!(source, "pub const NOISE: f32 = f32::from_bits({noise:#x});")?;
             None
         }
         Some(file) => {
             println!("cargo:rerun-if-env-changed=SPARSECODE_REFINE");
             let refine = env::var("SPARSECODE_REFINE").unwrap_or_else(|_| "0".to_owned());
             let refine: u32 = refine.parse().context("SPARSECODE_REFINE")?;
-            let threshold = npy::threshold(file, patches.noise())?;
-            writeln!(source, "pub(crate) const REFINE: u32 = {refine};")?;
+            let threshold = threshold(file, patches.noise())?;
+            writeln!(source, "pub const REFINE: u32 = {refine};")?;
             println!("cargo:rerun-if-env-changed=SPARSECODE_METHOD");
             let method = env::var("SPARSECODE_METHOD");
             let method = match method.as_deref().unwrap_or("CoordinateDescent") {
@@ -152,9 +151,9 @@ fn write_patches(path: &Path, integer: Option<&IntegerFile<'_>>, to: &Path) -> R
             };
             writeln!(
                 source,
-                "pub(crate) const METHOD: sparsecode_runtime::Method = sparsecode_runtime::Method::{method};"
+                "pub const METHOD: sparsecode_runtime::Method = sparsecode_runtime::Method::{method};"
             )?;
-            writeln!(source, "pub(crate) const THRESHOLD: i32 = {threshold};")?;
+            writeln!(source, "pub const THRESHOLD: i32 = {threshold};")?;
             Some(file.scales()?.0)
         }
     };
@@ -163,14 +162,14 @@ fn write_patches(path: &Path, integer: Option<&IntegerFile<'_>>, to: &Path) -> R
         let (count, input_dim) = (patches.count, patches.input_dim);
         writeln!(
             source,
-            "pub(crate) static {name}: [[{number}; {input_dim}]; {count}] = ["
+            "pub static {name}: [[{number}; {input_dim}]; {count}] = ["
         )?;
         for patch in samples.chunks(input_dim) {
             source.push('[');
             for sample in patch {
                 match scale {
                     None => write!(source, "f32::from_bits({:#x}),", sample.to_bits())?,
-                    Some(scale) => write!(source, "{},", npy::level(*sample, scale))?,
+                    Some(scale) => write!(source, "{},", level(*sample, scale))?,
                 }
             }
             source.push_str("],\n");

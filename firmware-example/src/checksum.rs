@@ -3,10 +3,17 @@
 use sparsecode_runtime::{CodeBuffer as _, IntegerCode, SparseCode};
 
 /// A running CRC-32 over little-endian bytes.
-pub(crate) struct Checksum(u32);
+pub struct Checksum(u32);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Checksum {
-    pub(crate) const fn new() -> Self {
+    /// Of no bytes.
+    pub const fn new() -> Self {
         Self(u32::MAX)
     }
 
@@ -21,7 +28,7 @@ impl Checksum {
     }
 
     /// Adds a code's active components: index, then the bits of the value.
-    pub(crate) fn add_code<const CODE: usize>(&mut self, code: &SparseCode<CODE>) {
+    pub fn add_code<const CODE: usize>(&mut self, code: &SparseCode<CODE>) {
         for (index, value) in code.iter() {
             self.add(&index.to_le_bytes());
             self.add(&value.to_bits().to_le_bytes());
@@ -29,7 +36,7 @@ impl Checksum {
     }
 
     /// Adds an integer code's active components: index, then level.
-    pub(crate) fn add_levels_of<const CODE: usize>(&mut self, code: &IntegerCode<CODE>) {
+    pub fn add_levels_of<const CODE: usize>(&mut self, code: &IntegerCode<CODE>) {
         for (index, level) in code.iter() {
             self.add(&index.to_le_bytes());
             self.add(&level.to_le_bytes());
@@ -37,20 +44,21 @@ impl Checksum {
     }
 
     /// Adds every level.
-    pub(crate) fn add_levels(&mut self, levels: &[i16]) {
+    pub fn add_levels(&mut self, levels: &[i16]) {
         for level in levels {
             self.add(&level.to_le_bytes());
         }
     }
 
     /// Adds the bits of every sample.
-    pub(crate) fn add_patch(&mut self, patch: &[f32]) {
+    pub fn add_patch(&mut self, patch: &[f32]) {
         for sample in patch {
             self.add(&sample.to_bits().to_le_bytes());
         }
     }
 
-    pub(crate) fn value(&self) -> u32 {
+    /// The checksum of everything added.
+    pub fn value(&self) -> u32 {
         !self.0
     }
 }

@@ -1,36 +1,23 @@
-//! Sparse codes on a microcontroller: encodes, refines and denoises a few patches in fixed memory, and prints what that
-//! took. `cargo xtask firmware` builds it for every core, runs it in QEMU and compares its checksums with the host's.
+//! Sparse codes on a microcontroller: encodes, refines and denoises a few patches in fixed memory,
+//! and prints what that took. `cargo xtask firmware` builds it for every core, runs it in QEMU and
+//! compares its checksums with the host's.
 //!
-//! To use it as a start: give your own model (`SPARSECODE_MODEL`), replace `board`, and put your sensor's samples where
-//! `NOISY` is read. Nothing else depends on the hardware or on the model's dimensions.
+//! To use it as a start: give your own model (`SPARSECODE_MODEL`), replace `board`, and put your
+//! sensor's samples where `NOISY` is read. Nothing else depends on the hardware or on the model's
+//! dimensions.
 #![no_std]
 #![no_main]
 
-mod board;
-#[allow(dead_code)]
-mod checksum;
-mod stack;
-
-/// The model file and its dimensions, from the build script.
-#[allow(dead_code, unreachable_pub)]
-mod model {
-    include!(concat!(env!("OUT_DIR"), "/model.rs"));
-}
-
-/// Noisy and clean patches in raw samples, from the build script. A patch of the wrong length does not compile.
-mod patches {
-    include!(concat!(env!("OUT_DIR"), "/patches.rs"));
-}
-
-use checksum::Checksum;
-use defmt::{error, info};
-use defmt_semihosting as _;
-use model::INPUT_DIM;
-use patches::{CLEAN, NOISE, NOISY};
+use defmt::info;
+use sparsecode_firmware::checksum::Checksum;
+use sparsecode_firmware::model::{self, INPUT_DIM};
+use sparsecode_firmware::patches::{CLEAN, NOISE, NOISY};
+use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::{CodeBuffer as _, LoadError, Refine, mean_squared_error, psnr_db};
 use static_cell::ConstStaticCell;
 
-/// At most so many FISTA iterations a patch. On a device with a deadline, give `refine` a closure that reads the clock.
+/// At most so many FISTA iterations a patch. On a device with a deadline, give `refine` a closure
+/// that reads the clock.
 const BUDGET: u32 = 50;
 
 /// All memory that inference needs besides the stack.
@@ -61,19 +48,7 @@ struct Totals {
 
 #[board::entry]
 fn main() -> ! {
-    stack::paint();
-    board::init();
-    let outcome = run(SCRATCH.take());
-    if let Err(reason) = &outcome {
-        error!("the model does not load: {}", reason);
-    }
-    board::exit(outcome.is_ok())
-}
-
-/// In a frame of its own, so that its stack is free again while inference runs.
-#[inline(never)]
-fn load() -> Result<model::Model, LoadError> {
-    model::load()
+    start(|| run(SCRATCH.take()))
 }
 
 fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
@@ -82,7 +57,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         code,
         workspace,
     } = scratch;
-    let network = load()?;
+    let network = model::load_apart()?;
     let stack_of_loading = stack::high_water();
     stack::paint();
     let spec = network.spec();
@@ -187,12 +162,4 @@ fn report(totals: &Totals, stack_of_inference: usize) {
     info!("psnr noisy = {=f32}", noisy);
     info!("psnr denoised = {=f32}", denoised);
     info!("psnr refined = {=f32}", refined);
-}
-
-#[panic_handler]
-fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
-    if let Some(place) = panic.location() {
-        error!("panic at {=str}:{=u32}", place.file(), place.line());
-    }
-    board::exit(false)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// The crates of the workspace.
-const CRATES: [&str; 4] = ["formats", "runtime", "trainer", "xtask"];
+const CRATES: [&str; 6] = ["formats", "runtime", "report", "trainer", "lab", "xtask"];
 
 /// A module's path, `["data", "npy"]`; the crate's root is empty.
 type Module = Vec<String>;

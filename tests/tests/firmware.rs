@@ -2,71 +2,65 @@
 //! repository and with one of the size that the project promises to fit. Cores that cannot run here
 //! are skipped, with what is missing.
 
-mod firmware {
-    pub(crate) mod missing;
-}
+#[path = "firmware/missing.rs"]
+mod missing;
 
 use std::path::Path;
 
-use serde_json::Value;
 use sparsecode_formats::{
     ActivationRanges, Activations, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder,
     OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write, write_file,
     write_integer_as,
 };
+use sparsecode_lab::bench::{self, Bench, FloatBench, IntegerBench, IntegerCosts};
+use sparsecode_lab::firmware::{self, Files, Job, Limits, Measurements};
+use sparsecode_lab::precision::{self, ITERATIONS, Inputs};
+use sparsecode_lab::{Core, Outcome, Row, no_panic, stream, toolchain};
+use sparsecode_runtime::Method;
 use sparsecode_tests::papers::Golden;
-use sparsecode_tests::shared;
-use sparsecode_tests::tools::{ready, xtask};
+use sparsecode_tests::tools::{ready, tools};
+use sparsecode_tests::{shared, skipped};
 use sparsecode_trainer::data::DataFacts;
 use sparsecode_trainer::data::npy::write_npy_f32;
 use sparsecode_trainer::data::{DataConfig, MnistConfig};
 use sparsecode_trainer::deploy::TrainedRun;
 use sparsecode_trainer::lista::Config;
 
-/// What a developer command prints as JSON; it must succeed.
-fn report(arguments: &[&str]) -> Value {
-    let output = xtask().args(arguments).arg("--json").output();
-    let output = output.expect("xtask runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{arguments:?}: {text}\n{errors}"
-    );
-    serde_json::from_str(&text)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: the report is '{text}'\n{errors}"))
+/// What the first core found; it passed, which means that its results are the host's.
+fn first<T: std::fmt::Debug>(rows: &[Row<T>]) -> &T {
+    rows[0].passed().unwrap_or_else(|| panic!("{rows:?}"))
 }
 
 /// Runs the M4F's firmware.
-fn firmware(arguments: &[&str]) -> Value {
-    let report = report(&[&["firmware", "--core", "m4f"], arguments].concat());
-    let core = report["cores"][0].clone();
-    assert_eq!(core["core"], "m4f", "{report}");
-    // That the checksum is the host's is what "passed" means.
-    assert_eq!(core["status"], "passed", "{report}");
-    assert_eq!(core["checksum"].as_str().map(str::len), Some(8), "{report}");
-    core
+fn m4f(files: &Files, limits: &Limits) -> Row<Measurements> {
+    let job = Job::of(files).unwrap();
+    firmware::run(&tools(), &job, &[Core::M4f], limits).remove(0)
 }
 
-fn number(value: &Value, key: &str) -> f64 {
-    value
-        .pointer(key)
-        .and_then(Value::as_f64)
-        .unwrap_or_else(|| panic!("{key} in {value}"))
+fn integers(files: &Files, cores: &[Core]) -> IntegerBench {
+    match bench::run(&tools(), &Job::of(files).unwrap(), cores, false).unwrap() {
+        Bench::Integer(found) => found,
+        Bench::Float(found) => panic!("{found:?}"),
+    }
 }
 
-/// One test of all runs, so that their builds do not wait for each other's lock with the emulator's time running.
+fn floats(files: &Files, cores: &[Core]) -> FloatBench {
+    match bench::run(&tools(), &Job::of(files).unwrap(), cores, false).unwrap() {
+        Bench::Float(found) => found,
+        Bench::Integer(found) => panic!("{found:?}"),
+    }
+}
+
+/// One test of all runs, so that their builds do not wait for each other's lock with the emulator's
+/// time running.
 #[test]
 fn the_firmware_computes_what_the_host_does() {
-    if ready("firmware", &["m4f"]).is_empty() {
+    if ready(&[Core::M4f]).is_empty() {
         return;
     }
-    let core = firmware(&[]);
-    assert!(
-        number(&core, "/psnr_db/refined") > number(&core, "/psnr_db/noisy"),
-        "{core}"
-    );
+    let row = m4f(&Files::default(), &Limits::default());
+    let found = row.passed().unwrap_or_else(|| panic!("{row:?}"));
+    assert!(found.refined > found.noisy, "{found:?}");
 
     let folder = tempfile::tempdir().unwrap();
     let (model, patches) = (
@@ -74,77 +68,76 @@ fn the_firmware_computes_what_the_host_does() {
         folder.path().join("patches.npy"),
     );
     mnist_sized(&model, &patches);
-    let core = firmware(&[
-        "--model",
-        model.to_str().unwrap(),
-        "--patches",
-        patches.to_str().unwrap(),
-        "--max-model",
-        "225000",
-        "--max-scratch",
-        "8192",
-    ]);
-    let bytes = std::fs::metadata(&model).unwrap().len() as f64;
+    let bytes = std::fs::metadata(&model).unwrap().len();
+    let files = Files {
+        model: Some(model),
+        patches: Some(patches),
+        ..Files::default()
+    };
+    let limits = Limits {
+        model: Some(225_000),
+        scratch: Some(8192),
+    };
+    let row = m4f(&files, &limits);
+    let found = row.passed().unwrap_or_else(|| panic!("{row:?}"));
     assert!(
-        (bytes..=225_000.0).contains(&number(&core, "/model_bytes")),
-        "{core}: the file has {bytes} bytes"
+        (bytes..=225_000).contains(&found.footprint.model) && found.scratch <= 8192,
+        "{found:?}: the file has {bytes} bytes"
     );
-    assert!(number(&core, "/scratch_bytes") <= 8192.0, "{core}");
 
-    let refused = xtask()
-        .args([
-            "firmware",
-            "--core",
-            "m4f",
-            "--json",
-            "--max-scratch",
-            "100",
-        ])
-        .output()
-        .expect("xtask runs");
-    let text = String::from_utf8_lossy(&refused.stdout);
-    assert_eq!(refused.status.code(), Some(1), "{text}");
-    assert!(text.contains("scratch") && text.contains("limit"), "{text}");
+    let limits = Limits {
+        scratch: Some(100),
+        ..Limits::default()
+    };
+    match m4f(&Files::default(), &limits).outcome {
+        Outcome::Failed(why) => {
+            assert!(why.contains("scratch") && why.contains("limit"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The compiler that builds firmware leaves no panic in it, whether `core` came compiled or not: CI
 /// tries both, and every core.
 #[test]
 fn no_panic_can_be_reached() {
-    if ready("no-std", &["thumbv7em-none-eabihf"]).is_empty() {
-        return;
+    let target = Core::M4f.setup().target;
+    match tools().choose(target) {
+        None => skipped(&toolchain::remedy(target)),
+        Some(toolchain) => no_panic::check(Core::M4f, &toolchain).unwrap(),
     }
-    let output = xtask().args(["no-panic", "--core", "m4f"]).output();
-    let output = output.expect("xtask runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
-    assert!(text.contains("no panic can be reached"), "{text}");
 }
 
-/// Every way to refine ends at the host's codes on the device, or `bench device` fails; and the
-/// Gram matrix must pay.
+/// Every way to refine ends at the host's codes on the device, or the core fails; and the Gram
+/// matrix must pay.
 #[test]
 fn the_benchmark_counts_every_way_to_refine() {
-    if ready("firmware", &["m4f"]).is_empty() {
+    if ready(&[Core::M4f]).is_empty() {
         return;
     }
-    let report = report(&["bench", "device", "--core", "m4f", "--patch-limit", "2"]);
-    let float = &report["models"][0];
-    assert_eq!(float["program"], "bench", "{report}");
-    let good = |method: &str| {
-        let of = |what: &str| number(float, &format!("/cores/m4f/{method} {what}"));
-        of("once") + number(float, &format!("/iterations/{method}")) * of("iteration")
+    let files = Files {
+        patch_limit: Some(2),
+        ..Files::default()
     };
-    let iteration = |method: &str| number(float, &format!("/cores/m4f/{method} iteration"));
-    assert!(iteration("gram") < iteration("direct") / 2.0, "{report}");
-    assert!(good("descent") < good("direct") / 5.0, "{report}");
+    let found = floats(&files, &[Core::M4f]);
+    let costs = first(&found.cores);
+    let gram = costs.gram.unwrap_or_else(|| panic!("{costs:?}"));
+    assert!(
+        gram.fista.iteration < costs.direct.iteration / 2,
+        "{costs:?}"
+    );
+    let [direct, descent] = [
+        costs.direct.all(found.iterations.direct),
+        gram.descent.all(found.iterations.descent),
+    ];
+    assert!(descent < direct / 5.0, "{found:?}");
 }
 
-/// In integers the M4F's counts are a fraction of those in f32, and a signal comes out as it does on the host, or the commands fail.
+/// In integers the M4F's counts are a fraction of those in f32, and a signal comes out as it does
+/// on the host, or the core fails.
 #[test]
 fn integers_and_streams_run_on_the_device() {
-    let cores = ready("firmware", &["m0plus", "m4f", "m33", "m55", "rv32imc"]);
+    let cores = ready(&[Core::M0plus, Core::M4f, Core::M33, Core::M55, Core::Rv32imc]);
     if cores.is_empty() {
         return;
     }
@@ -153,19 +146,14 @@ fn integers_and_streams_run_on_the_device() {
         folder.path().join("model.safetensors"),
         folder.path().join("patches.npy"),
     );
-    let files = [
-        "--model",
-        model.to_str().unwrap(),
-        "--patches",
-        patches.to_str().unwrap(),
-    ];
-    let bench = |cores: &str, more: &[&str]| {
-        let report = report(&[&["bench", "device", "--core", cores], more].concat());
-        assert_eq!(report["models"][0]["program"], "integer", "{report}");
-        report["models"][0]["cores"].clone()
+    let files = Files {
+        model: Some(model.clone()),
+        patches: Some(patches.clone()),
+        ..Files::default()
     };
 
-    // Dimensions that are no multiples of 8: the ends of rows, of lists and of the last block, on each kind of kernel.
+    // Dimensions that are no multiples of 8: the ends of rows, of lists and of the last block, on
+    // each kind of kernel.
     let ranges = ActivationRanges {
         input_scale: 1.0 / 1000.0,
         input_min: -1500,
@@ -197,26 +185,27 @@ fn integers_and_streams_run_on_the_device() {
     ] {
         let written = write_integer_as(&made_up(1, 23, 13), &ranges, weights, activations);
         write_file(&model, &written.unwrap().bytes).unwrap();
-        // That codes and patches are the host's is what success means.
-        let found = bench(&cores.join(","), &files);
-        let found = found.as_object().unwrap();
-        assert_eq!(found.len(), cores.len(), "{found:?}");
+        let found = integers(&files, &cores);
+        // To pass is to have the host's codes and patches.
+        let passed = found.cores.iter().filter(|row| row.passed().is_some());
+        assert_eq!(passed.count(), cores.len(), "{found:?}");
     }
 
-    if !cores.contains(&"m4f") {
+    if !cores.contains(&Core::M4f) {
         return;
     }
-    let integer =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-example/model/integer.safetensors");
-    let own = ["--patch-limit", "2", "--model", integer.to_str().unwrap()];
-    let core = bench("m4f", &own)["m4f"].clone();
+    let own = Files {
+        model: Some(firmware::folder().join("model/integer.safetensors")),
+        patch_limit: Some(2),
+        ..Files::default()
+    };
+    let costs = |found: IntegerBench| -> IntegerCosts { first(&found.cores).clone() };
+    let core = costs(integers(&own, &[Core::M4f]));
     // 64 × 128 products in the first layer: with SMLAD about 1.3 instructions each, and what
     // rescaling takes.
     assert!(
-        number(&core, "/dense layer") < 2.5 * 64.0 * 128.0
-            && number(&core, "/encode") < 80_000.0
-            && number(&core, "/decode") < 6_000.0,
-        "{core}"
+        core.dense_layer < 5 * 64 * 128 / 2 && core.encode < 80_000 && core.decode < 6_000,
+        "{core:?}"
     );
 
     // A dense first layer of 784 x 128, no input 0: at most 1.35 instructions a product.
@@ -233,54 +222,63 @@ fn integers_and_streams_run_on_the_device() {
         .map(|i| ((i * 37) % 255 + 1) as f32 / 255.0)
         .collect();
     write_npy_f32(&patches, &[2, 2, 784], &pixels).unwrap();
-    let core = bench("m4f", &files)["m4f"].clone();
-    assert!(
-        number(&core, "/dense layer") <= 1.35 * 784.0 * 128.0,
-        "{core}"
-    );
+    let core = costs(integers(&files, &[Core::M4f]));
+    assert!(core.dense_layer as f64 <= 1.35 * 784.0 * 128.0, "{core:?}");
 
-    for refine in ["0", "5"] {
-        let report = report(&["stream", "--core", "m4f", "--refine", refine]);
-        let core = &report["cores"]["m4f"];
+    for refine in [0, 5] {
+        let job = Job::of(&stream::ecg(Files::default())).unwrap();
+        let job = job.refined(refine, Method::CoordinateDescent);
+        let found = stream::run(&tools(), &job, &[Core::M4f]).unwrap();
+        let core = first(&found.cores);
+        // Ten times faster than 360 samples a second at 168 MHz and an instruction a cycle.
         assert!(
-            number(core, "/real time") > 10.0
-                && number(core, "/longest") > number(core, "/instructions per sample"),
-            "{report}"
+            (core.sample as f64) < 168e6 / 360.0 / 10.0 && core.longest > core.sample,
+            "{core:?}"
         );
-        assert!(
-            number(&report, "/db/after") > number(&report, "/db/before") + 5.0,
-            "{report}"
-        );
+        let [before, after] = found.db;
+        assert!(after > before + 5.0, "{found:?}");
     }
 }
 
 /// What the host computes of the table of bits and iterations is what the committed page says.
 #[test]
 fn the_page_on_precision_is_up_to_date() {
-    let output = xtask()
-        .args(["bench", "precision", "--no-device"])
-        .output()
-        .expect("xtask runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{errors}");
-    // Weights, activations, iterations, PSNR, zeros, bytes; not the instructions, which compilers move.
-    let rows = |text: &str| -> Vec<String> {
-        text.lines()
-            .filter(|line| line.starts_with("| ") && !line.starts_with("| weights"))
-            .map(|line| line.split('|').take(7).collect::<Vec<_>>().join("|"))
-            .collect()
-    };
+    let found = precision::run(&Inputs::default(), None).unwrap();
+    // Weights, activations, iterations, PSNR, zeros, bytes; not the instructions, which compilers
+    // move.
+    let mut expected = Vec::new();
+    for entry in &found.entries {
+        for (iterations, quality) in ITERATIONS.iter().zip(&entry.quality) {
+            expected.push(vec![
+                entry.weights.to_owned(),
+                entry.activations.to_owned(),
+                iterations.to_string(),
+                format!("{:.2}", quality.psnr),
+                format!("{:.1} %", 100.0 * quality.zeros),
+                entry.bytes.to_string(),
+            ]);
+        }
+    }
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/precision.md");
-    let kept = rows(&std::fs::read_to_string(page).unwrap());
-    let found = rows(&String::from_utf8_lossy(&output.stdout));
-    assert_eq!(found.len(), 24);
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| weights"));
+    let kept: Vec<Vec<String>> = rows
+        .map(|line| {
+            let cells = line.split('|').skip(1).take(6);
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect();
+    assert_eq!(expected.len(), 24);
     assert_eq!(
-        found, kept,
+        expected, kept,
         "cargo xtask bench precision --markdown docs/results/precision.md"
     );
 }
 
-/// A 784→128 model in i8 and two patches for it: the papers' VDL and noisy digits where the shared data are, else made up.
+/// A 784→128 model in i8 and two patches for it: the papers' VDL and noisy digits where the shared
+/// data are, else made up.
 fn mnist_sized(model: &Path, patches: &Path) {
     let made_up = || {
         eprintln!("the model of 784 to 128 is made up");

@@ -6,14 +6,16 @@
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
 
+pub use sparsecode_report as report;
+pub use sparsecode_report::storage;
+
 pub mod cli;
 pub mod data;
 pub mod deploy;
 pub mod lista;
 pub mod optim;
-pub mod report;
+pub mod reproduce;
 pub mod rng;
 pub mod run;
-pub mod storage;
 pub mod sweep;
 mod tensor;

@@ -1,7 +1,8 @@
 //! `cargo xtask cuda`: the trainer for NVIDIA GPUs, as far as a machine without one can show it.
 //!
-//! nvcc compiles the kernels for the GPU, and its assembler says whether their values stay in registers; the program is linked,
-//! linted, and run where there is no driver. What the kernels compute is tested elsewhere: `sparsecode-tests` compiles them for the host.
+//! nvcc compiles the kernels for the GPU, and its assembler says whether their values stay in
+//! registers; the program is linked, linted, and run where there is no driver. What the kernels
+//! compute is tested elsewhere: `sparsecode-tests` compiles them for the host.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,10 +14,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::toolchain::is_installed;
+use sparsecode_lab::Tools;
+
 use crate::{SKIPPED, cargo, succeed, target_dir};
 
-/// Build with feature `cuda`, hold the kernels to their registers, lint, and run the program where there is no driver.
+/// Build with feature `cuda`, hold the kernels to their registers, lint, and run the program where
+/// there is no driver.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 everything holds; 1 something failed; 2 usage; 77 nothing ran, because there is no nvcc.
@@ -37,13 +40,14 @@ const WHEELS: [(&str, &str); 5] = [
     ("nvidia-cuda-cccl", "13.0.85"),
 ];
 
-/// What the workspace builds: with all its packages, so that what they share is not built again with fewer features.
+/// What the workspace builds: with all its packages, so that what they share is not built again
+/// with fewer features.
 const WORKSPACE: [&str; 3] = ["--workspace", "--features", "sparsecode-tests/cuda"];
 
 /// Runs `cargo xtask cuda`.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(tools: &Tools, arguments: &Arguments) -> Result<ExitCode> {
     let toolkit = target_dir().join("cuda-toolkit");
-    let home = if is_installed(&nvcc()) {
+    let home = if tools.is_installed(&nvcc()) {
         None
     } else if !arguments.install {
         println!(
@@ -55,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(SKIPPED));
     } else {
-        match install(&toolkit) {
+        match install(tools, &toolkit) {
             Ok(home) => Some(home),
             Err(error) => {
                 println!("skipped: no nvcc: {error:#}");
@@ -91,8 +95,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// What to tell a person who has no nvcc.
-pub(crate) fn missing() -> Option<String> {
-    (!is_installed(&nvcc())).then(|| {
+pub(crate) fn missing(tools: &Tools) -> Option<String> {
+    (!tools.is_installed(&nvcc())).then(|| {
         format!(
             "{} not found: set NVCC or CUDA_HOME (CUDA 13), or run `cargo xtask cuda --install`",
             nvcc()
@@ -117,7 +121,7 @@ fn in_toolkit(home: &Path) -> PathBuf {
 }
 
 /// Unpacks the wheels into a folder, unless they are there; returns CUDA's home.
-fn install(folder: &Path) -> Result<PathBuf> {
+fn install(tools: &Tools, folder: &Path) -> Result<PathBuf> {
     let home = |folder: &Path| folder.join("nvidia").join("cu13");
     let is_there = WHEELS.iter().all(|(name, version)| {
         let name = name.replace('-', "_");
@@ -147,7 +151,7 @@ fn install(folder: &Path) -> Result<PathBuf> {
     let home = home(folder);
     let nvcc = in_toolkit(&home);
     ensure!(
-        is_installed(&nvcc.display().to_string()),
+        tools.is_installed(&nvcc.display().to_string()),
         "{} does not run",
         nvcc.display()
     );

@@ -6,10 +6,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::parity::has_mnist;
 use crate::{cargo, root, succeed, target_dir};
 
-/// Checks the GPU's kernels, measures them, compares with PyTorch, and writes golden files. Without a GPU it says what it would run.
+/// Checks the GPU's kernels, measures them, compares with PyTorch, and writes golden files. Without
+/// a GPU it says what it would run.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 With --pack it builds the program and puts it into a folder, with the data and a script, for a machine that has a GPU but neither
@@ -18,7 +18,8 @@ the end.
 
 Example: cargo xtask gpu --data ../shared/data")]
 pub(crate) struct Arguments {
-    /// Folder with MNIST's four files, and the split's two; without it, only made-up and built-in data are used
+    /// Folder with MNIST's four files, and the split's two; without it, only made-up and built-in
+    /// data are used
     #[arg(long, env = "SPARSECODE_DATA", default_value = "../shared/data")]
     data: PathBuf,
     /// Put everything into this folder instead of running it
@@ -101,6 +102,13 @@ fn to_keep(out: &Path) -> String {
          sparsecode-tests --test golden_files); {0}/torch.json has PyTorch's figures, which the page holds, too",
         out.display()
     )
+}
+
+/// Whether the training images are in `folder` or in its `mnist`, packed or not.
+fn has_mnist(folder: &Path) -> bool {
+    let files = ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"];
+    let holds = |folder: &Path| files.iter().any(|file| folder.join(file).exists());
+    holds(folder) || holds(&folder.join("mnist"))
 }
 
 const TORCH: &str = "docs/results/compare/torch_bench.py";

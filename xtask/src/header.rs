@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::root;
 
-/// Write `runtime/include/sparsecode.h` from `runtime/src/capi`, by the settings in `runtime/cbindgen.toml`.
+/// Write `runtime/include/sparsecode.h` from `runtime/src/capi`, by the settings in
+/// `runtime/cbindgen.toml`.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Arguments {
     /// Write nothing; fail if the header is not what the source says

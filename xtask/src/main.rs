@@ -1,26 +1,20 @@
 //! Developer commands that are more than one cargo call: `cargo xtask --help`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use sparsecode_lab::{Tools, cargo, root, succeed, target_dir};
 
 mod aarch64;
 mod bench;
-mod capi;
 mod cuda;
-mod firmware;
+mod devices;
 mod golden;
 mod gpu;
-mod guide;
 mod header;
-mod no_panic;
 mod no_std;
-mod parity;
+mod reproduce;
 mod results;
-mod table1;
-mod toolchain;
 mod tools;
 
 #[derive(Parser)]
@@ -36,19 +30,19 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Build the firmware for each core, run it in QEMU and hold its results to the host's
-    Firmware(firmware::Arguments),
+    Firmware(devices::firmware::Arguments),
     /// Put an exported model and its patches into the firmware
-    FirmwareModel(firmware::model::Arguments),
+    FirmwareModel(devices::firmware::Model),
     /// Denoise a signal sample by sample on a core in QEMU, and hold it to the host's result
-    Stream(firmware::stream::Arguments),
+    Stream(devices::stream::Arguments),
     /// Look for a path to a panic in firmware and C library, built in every way that is here
-    NoPanic(no_panic::Arguments),
+    NoPanic(devices::capi::NoPanic),
     /// Build the crates that run on devices for bare-metal targets
     NoStd(no_std::Arguments),
     /// Build the C API, and run programs in C on the host and in QEMU
-    Capi(capi::Arguments),
+    Capi(devices::capi::Capi),
     /// Build and run the program of docs/embedded.md
-    Guide(guide::Arguments),
+    Guide(devices::capi::Guide),
     /// Run the runtime's tests on AArch64 processors in QEMU
     Aarch64(aarch64::Arguments),
     /// Write the header of the C API from its source
@@ -58,9 +52,9 @@ enum Task {
     /// Build for NVIDIA GPUs, without one: kernels, lints, and what a person is told
     Cuda(cuda::Arguments),
     /// Train on MNIST and compare each epoch with the published code's
-    Parity(parity::Arguments),
+    Parity(reproduce::Arguments),
     /// Train on MNIST to the end and compare with the paper's Table 1
-    Table1(table1::Arguments),
+    Table1(reproduce::Arguments),
     /// Measure how fast training is
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -70,35 +64,37 @@ enum Task {
     Tools(tools::Arguments),
 }
 
-/// The exit status of "nothing failed, but something could not run here", as automake's tests have it.
+/// The exit status of "nothing failed, but something could not run here", as automake's tests have
+/// it.
 const SKIPPED: u8 = 77;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = toolchain::check_variable() {
-        eprintln!("error: {error:#}");
-        return ExitCode::from(2);
-    }
-    let outcome = match arguments.command {
-        Task::Firmware(arguments) => firmware::run(&arguments),
-        Task::FirmwareModel(arguments) => {
-            firmware::model::run(&arguments).map(|()| ExitCode::SUCCESS)
+    let tools = match Tools::here() {
+        Ok(tools) => tools,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
         }
-        Task::Stream(arguments) => firmware::stream::run(&arguments),
-        Task::NoPanic(arguments) => no_panic::run(&arguments),
-        Task::NoStd(arguments) => no_std::run(&arguments),
-        Task::Capi(arguments) => capi::run(&arguments),
-        Task::Aarch64(arguments) => aarch64::run(&arguments),
-        Task::Guide(arguments) => guide::run(&arguments),
+    };
+    let outcome = match arguments.command {
+        Task::Firmware(arguments) => devices::firmware::run(&tools, &arguments),
+        Task::FirmwareModel(arguments) => devices::firmware::install(&arguments),
+        Task::Stream(arguments) => devices::stream::run(&tools, &arguments),
+        Task::NoPanic(arguments) => devices::capi::no_panic(&tools, &arguments),
+        Task::NoStd(arguments) => no_std::run(&tools, &arguments),
+        Task::Capi(arguments) => devices::capi::run(&tools, &arguments),
+        Task::Guide(_) => devices::capi::guide(&tools),
+        Task::Aarch64(arguments) => aarch64::run(&tools, &arguments),
         Task::Header(arguments) => header::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Gpu(arguments) => gpu::run(&arguments),
-        Task::Cuda(arguments) => cuda::run(&arguments),
-        Task::Parity(arguments) => parity::run(&arguments),
-        Task::Table1(arguments) => table1::run(&arguments),
-        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Cuda(arguments) => cuda::run(&tools, &arguments),
+        Task::Parity(arguments) => reproduce::run("parity", &arguments),
+        Task::Table1(arguments) => reproduce::run("table1", &arguments),
+        Task::Bench(arguments) => bench::run(&tools, &arguments),
         Task::Golden(arguments) => golden::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Task::Tools(arguments) => {
-            tools::run(&arguments);
+        Task::Tools(_) => {
+            tools::run(&tools);
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -108,35 +104,54 @@ fn main() -> ExitCode {
     })
 }
 
-/// The repository.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Where cargo builds the workspace.
-fn target_dir() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        // Relative to where cargo was called, as cargo has it.
-        Some(folder) => std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
-        None => root().join("target"),
+    /// The pages of commands; those of the program `sparsecode` are run by its tests.
+    const PAGES: [&str; 4] = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/embedded.md",
+        "firmware-example/README.md",
+    ];
+
+    /// The lines of a page that call this program, in blocks and in text, continued lines in one.
+    fn commands(page: &str) -> Vec<String> {
+        let page = page.replace("\\\n", " ");
+        let start = "cargo xtask ";
+        let found = page.match_indices(start).map(|(at, _)| {
+            let rest = &page[at + start.len()..];
+            // In text a command stands in backticks, which may break a line.
+            let is_text = page[..at].ends_with('`');
+            let end = rest.find(if is_text { "`" } else { "\n" });
+            let line = &rest[..end.unwrap_or(rest.len())];
+            line.split(" #").next().unwrap_or(line).replace('\n', " ")
+        });
+        found.collect()
     }
-}
 
-/// The cargo that runs this program, at the repository's root.
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command
-}
+    #[test]
+    fn commands_are_found_in_blocks_and_in_text() {
+        let page = "```sh\ncargo xtask a --b \\\n  c   # why\n```\nand `cargo xtask d\n--e`.";
+        assert_eq!(commands(page), ["a --b    c  ", "d --e"]);
+    }
 
-/// Runs a command to its end and asks for success.
-fn succeed(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {program}"))?;
-    ensure!(status.success(), "{program} ended with {status}");
-    Ok(())
+    #[test]
+    fn every_command_of_the_pages_is_understood() {
+        for page in PAGES {
+            let text = std::fs::read_to_string(root().join(page)).unwrap();
+            let commands = commands(&text);
+            assert!(!commands.is_empty(), "{page} names no command");
+            for command in commands {
+                let words = ["cargo xtask"]
+                    .into_iter()
+                    .chain(command.split_whitespace());
+                if let Err(error) = Arguments::try_parse_from(words) {
+                    let shown = clap::error::ErrorKind::DisplayHelp;
+                    assert_eq!(error.kind(), shown, "{page}: {command}: {error}");
+                }
+            }
+        }
+    }
 }

@@ -1,24 +1,17 @@
 //! `cargo xtask tools`: what the other commands can run on this machine, and what is missing for
 //! the rest.
 
-use serde_json::{Map, Value, json};
+use sparsecode_lab::capi::Place;
+use sparsecode_lab::{Core, Toolchain, Tools, aarch64, no_std, toolchain};
 
-use clap::ValueEnum as _;
-
-use crate::capi::Place;
-use crate::firmware::Core;
-use crate::toolchain::{self, Toolchain};
-use crate::{aarch64, cuda, no_std};
+use crate::cuda;
 
 /// Say what the other commands can run on this machine, and what is missing for the rest.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
-Nothing is built. SPARSECODE_TOOLCHAIN=rustup, debian or none says by which compiler bare-metal targets are built.")]
-pub(crate) struct Arguments {
-    /// Print JSON: for each command and part either `through` or `missing`
-    #[arg(long)]
-    json: bool,
-}
+Nothing is built. SPARSECODE_TOOLCHAIN=rustup, debian or none says by which compiler bare-metal \
+targets are built.")]
+pub(crate) struct Arguments {}
 
 /// A part of a command: by what it runs, or what is missing.
 struct Part {
@@ -28,12 +21,8 @@ struct Part {
 }
 
 /// Runs `cargo xtask tools`.
-pub(crate) fn run(arguments: &Arguments) {
-    let parts = parts();
-    if arguments.json {
-        println!("{:#}", report(&parts));
-        return;
-    }
+pub(crate) fn run(tools: &Tools) {
+    let parts = parts(tools);
     let width = parts.iter().map(|part| part.label().len()).max();
     for part in &parts {
         let said = match &part.ready {
@@ -44,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) {
     }
 }
 
-fn parts() -> Vec<Part> {
+fn parts(tools: &Tools) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut add = |command, name: &str, ready| {
         let name = name.to_owned();
@@ -55,7 +44,7 @@ fn parts() -> Vec<Part> {
         });
     };
     for target in no_std::TARGETS {
-        let ways = toolchain::ways(target);
+        let ways = tools.ways(target);
         let all: Vec<String> = ways.iter().map(Toolchain::to_string).collect();
         let ready = match all.is_empty() {
             true => Err(toolchain::remedy(target)),
@@ -63,36 +52,19 @@ fn parts() -> Vec<Part> {
         };
         add("no-std", target, ready);
     }
-    for core in Core::value_variants() {
+    for core in Core::ALL {
         let setup = core.setup();
         let through = |toolchain| format!("{toolchain}; {}", setup.machine.program);
-        add("firmware", setup.name, setup.ready().map(through));
+        add("firmware", setup.name, setup.ready(tools).map(through));
     }
-    for place in Place::value_variants() {
-        add("capi", &place.to_string(), place.ready());
+    for place in Place::ALL {
+        add("capi", place.name(), place.ready(tools));
     }
-    let aarch64 = aarch64::missing().map_or(Ok("qemu-aarch64".to_owned()), Err);
+    let aarch64 = aarch64::missing(tools).map_or(Ok("qemu-aarch64".to_owned()), Err);
     add("aarch64", "tests", aarch64);
-    let cuda = cuda::missing().map_or_else(|| Ok(cuda::nvcc()), Err);
+    let cuda = cuda::missing(tools).map_or_else(|| Ok(cuda::nvcc()), Err);
     add("cuda", "build", cuda);
     parts
-}
-
-fn report(parts: &[Part]) -> Value {
-    let mut report = Map::new();
-    for part in parts {
-        let ready = match &part.ready {
-            Ok(through) => json!({ "through": through }),
-            Err(missing) => json!({ "missing": missing }),
-        };
-        report
-            .entry(part.command)
-            .or_insert_with(|| json!({}))
-            .as_object_mut()
-            .expect("made above")
-            .insert(part.name.clone(), ready);
-    }
-    report.into()
 }
 
 impl Part {

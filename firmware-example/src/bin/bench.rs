@@ -1,33 +1,14 @@
-//! What each stage costs on this core, in instructions, means over the patches. `cargo xtask bench device` builds it for
-//! every core, runs it in QEMU, compares its codes with the host's and makes the table.
+//! What each stage costs on this core, in instructions, means over the patches. `cargo xtask bench
+//! device` builds it for every core, runs it in QEMU, compares its codes with the host's and makes
+//! the table.
 #![no_std]
 #![no_main]
 
-#[path = "../board/mod.rs"]
-mod board;
-#[allow(dead_code)]
-#[path = "../checksum.rs"]
-mod checksum;
-#[path = "../stack.rs"]
-mod stack;
-
-/// The model file and its dimensions, from the build script.
-#[allow(dead_code, unreachable_pub)]
-mod model {
-    include!(concat!(env!("OUT_DIR"), "/model.rs"));
-}
-
-/// Patches in raw samples, from the build script.
-#[allow(dead_code)]
-mod patches {
-    include!(concat!(env!("OUT_DIR"), "/patches.rs"));
-}
-
-use checksum::Checksum;
-use defmt::{error, info};
-use defmt_semihosting as _;
-use model::INPUT_DIM;
-use patches::{NOISE, NOISY};
+use defmt::info;
+use sparsecode_firmware::checksum::Checksum;
+use sparsecode_firmware::model::{self, INPUT_DIM};
+use sparsecode_firmware::patches::{NOISE, NOISY};
+use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::{LoadError, Refine, Refinement};
 use static_cell::ConstStaticCell;
 
@@ -48,19 +29,7 @@ static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
 
 #[board::entry]
 fn main() -> ! {
-    stack::paint();
-    board::init();
-    let outcome = run(SCRATCH.take());
-    if let Err(reason) = &outcome {
-        error!("the model does not load: {}", reason);
-    }
-    board::exit(outcome.is_ok())
-}
-
-/// In a frame of its own, so that its stack is free again while inference runs.
-#[inline(never)]
-fn load() -> Result<model::Model, LoadError> {
-    model::load()
+    start(|| run(SCRATCH.take()))
 }
 
 /// Instructions of one way to refine, summed over the patches.
@@ -114,7 +83,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         code,
         workspace,
     } = scratch;
-    let network = load()?;
+    let network = model::load_apart()?;
     let spec = network.spec();
     let objective = if NOISE > 0.0 {
         Refine::for_noise(spec, NOISE / spec.preprocessing.deviation)
@@ -202,12 +171,4 @@ mod gram {
         fista.report("gram");
         descent.report("descent");
     }
-}
-
-#[panic_handler]
-fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
-    if let Some(place) = panic.location() {
-        error!("panic at {=str}:{=u32}", place.file(), place.line());
-    }
-    board::exit(false)
 }

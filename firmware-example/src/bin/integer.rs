@@ -1,38 +1,20 @@
-//! A model in integer arithmetic, and what each stage costs on this core, in instructions, means over the patches.
+//! A model in integer arithmetic, and what each stage costs on this core, in instructions, means
+//! over the patches.
 //!
-//! `cargo xtask bench device` builds it for every core, runs it in QEMU, and holds codes and patches to the host's; on cores without a
-//! floating-point unit it also looks for symbols of its emulation, of which there must be none.
+//! `cargo xtask bench device` builds it for every core, runs it in QEMU, and holds codes and
+//! patches to the host's; on cores without a floating-point unit it also looks for symbols of its
+//! emulation, of which there must be none.
 #![no_std]
 #![no_main]
-
-#[path = "../board/mod.rs"]
-mod board;
-#[allow(dead_code)]
-#[path = "../checksum.rs"]
-mod checksum;
-#[path = "../stack.rs"]
-mod stack;
 
 #[cfg(not(integer))]
 compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
 
-/// The model file and its dimensions, from the build script.
-#[allow(dead_code, unreachable_pub)]
-mod model {
-    include!(concat!(env!("OUT_DIR"), "/model.rs"));
-}
-
-/// Patches in raw levels, from the build script.
-#[allow(dead_code)]
-mod patches {
-    include!(concat!(env!("OUT_DIR"), "/patches.rs"));
-}
-
-use checksum::Checksum;
-use defmt::{error, info};
-use defmt_semihosting as _;
-use model::INPUT_DIM;
-use patches::{NOISY, THRESHOLD};
+use defmt::info;
+use sparsecode_firmware::checksum::Checksum;
+use sparsecode_firmware::model::{self, INPUT_DIM};
+use sparsecode_firmware::patches::{NOISY, THRESHOLD};
+use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::{IntegerRefine, LoadError, Method};
 use static_cell::ConstStaticCell;
 
@@ -58,19 +40,7 @@ static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
 
 #[board::entry]
 fn main() -> ! {
-    stack::paint();
-    board::init();
-    let outcome = run(SCRATCH.take());
-    if let Err(reason) = &outcome {
-        error!("the model does not load: {}", reason);
-    }
-    board::exit(outcome.is_ok())
-}
-
-/// In a frame of its own, so that its stack is free again while inference runs.
-#[inline(never)]
-fn load() -> Result<model::Model, LoadError> {
-    model::load()
+    start(|| run(SCRATCH.take()))
 }
 
 fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
@@ -81,7 +51,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         other,
         workspace,
     } = scratch;
-    let network = load()?;
+    let network = model::load_apart()?;
     let fista = IntegerRefine {
         method: Method::Fista,
         threshold: THRESHOLD,
@@ -97,7 +67,8 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         method: Method::CoordinateDescent,
         ..fista
     };
-    // The product of the dictionary with the patch, and next to nothing else: as much work as the encoder's first layer.
+    // The product of the dictionary with the patch, and next to nothing else: as much work as the
+    // encoder's first layer.
     let correlation = IntegerRefine {
         from_zero: true,
         ..without
@@ -168,12 +139,4 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("fista checksum = {=u32}", refined.value());
     info!("descent checksum = {=u32}", descended.value());
     Ok(())
-}
-
-#[panic_handler]
-fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
-    if let Some(place) = panic.location() {
-        error!("panic at {=str}:{=u32}", place.file(), place.line());
-    }
-    board::exit(false)
 }

@@ -1,8 +1,10 @@
-//! Links only if neither loading a model, whatever the bytes, nor anything that inference calls can panic.
+//! Links only if neither loading a model, whatever the bytes, nor anything that inference calls can
+//! panic.
 //!
-//! The panic handler calls a function that does not exist. It is dropped if the optimised program has no path to it;
-//! otherwise the linker reports `a_panic_is_reachable` as undefined. There is no allocator either, so an allocation
-//! would not link. `cargo xtask no-panic` builds this for every kind of core, in every way to build that is here, in release.
+//! The panic handler calls a function that does not exist. It is dropped if the optimised program
+//! has no path to it; otherwise the linker reports `a_panic_is_reachable` as undefined. There is no
+//! allocator either, so an allocation would not link. `cargo xtask no-panic` builds this for every
+//! kind of core, in every way to build that is here, in release.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code)]
@@ -26,7 +28,8 @@ use sparsecode_runtime::{
 #[cfg(target_arch = "arm")]
 use cortex_m as _;
 
-/// Stands for a flash slot: bytes of which the compiler knows nothing, so that nothing about them is taken for granted.
+/// Stands for a flash slot: bytes of which the compiler knows nothing, so that nothing about them
+/// is taken for granted.
 static mut SLOT: [u8; 64] = [0; 64];
 
 #[inline(never)]
@@ -245,6 +248,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe extern "C" {
         fn a_panic_is_reachable() -> !;
     }
-    // SAFETY: never executed: the function does not exist, and a program that keeps this call does not link.
+    // SAFETY: never executed: the function does not exist, and a program that keeps this call does
+    // not link.
     unsafe { a_panic_is_reachable() }
 }

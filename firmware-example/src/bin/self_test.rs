@@ -1,15 +1,8 @@
-//! What the core computes beside what others do: its kernels beside the portable ones, a self-test as firmware may run it at power-up,
-//! and models whose codes are signed, for `cargo xtask firmware` to hold to the host.
+//! What the core computes beside what others do: its kernels beside the portable ones, a self-test
+//! as firmware may run it at power-up, and models whose codes are signed, for `cargo xtask
+//! firmware` to hold to the host.
 #![no_std]
 #![no_main]
-
-#[path = "../board/mod.rs"]
-mod board;
-#[allow(dead_code)]
-#[path = "../checksum.rs"]
-mod checksum;
-#[path = "../stack.rs"]
-mod stack;
 
 /// A model in float arithmetic, from the build script.
 #[allow(dead_code, unreachable_pub)]
@@ -23,13 +16,14 @@ mod signed_integer {
     include!(concat!(env!("OUT_DIR"), "/signed_integer.rs"));
 }
 
-use checksum::Checksum;
 use defmt::{error, info};
-use defmt_semihosting as _;
+use sparsecode_firmware::checksum::Checksum;
+use sparsecode_firmware::{board, stack};
 use sparsecode_runtime::{GramBuffer, GramWorkspace, IntegerRefine, LoadError, Method, Refine};
 use static_cell::ConstStaticCell;
 
-/// Every end of a row, a list or a block occurs in fewer; firmware that starts a product line needs no more than ten.
+/// Every end of a row, a list or a block occurs in fewer; firmware that starts a product line needs
+/// no more than ten.
 const ROUNDS: u32 = 300;
 
 /// Patches of the signed models, and iterations of each refinement.
@@ -146,9 +140,4 @@ fn integers() -> Result<u32, LoadError> {
         checksum.add_levels(&patch);
     }
     Ok(checksum.value())
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    board::exit(false)
 }

@@ -1,38 +1,18 @@
 //! A signal without end through an integer model: a sample in, a clean sample out, in fixed memory.
 //!
-//! `cargo xtask stream` embeds a model and a noisy signal, runs this in QEMU, holds every clean sample to the host's, and says what a
-//! sample costs.
+//! `cargo xtask stream` embeds a model and a noisy signal, runs this in QEMU, holds every clean
+//! sample to the host's, and says what a sample costs.
 #![no_std]
 #![no_main]
-
-#[path = "../board/mod.rs"]
-mod board;
-#[allow(dead_code)]
-#[path = "../checksum.rs"]
-mod checksum;
-#[path = "../stack.rs"]
-mod stack;
 
 #[cfg(not(integer))]
 compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
 
-/// The model file and its dimensions, from the build script.
-#[allow(dead_code, unreachable_pub)]
-mod model {
-    include!(concat!(env!("OUT_DIR"), "/model.rs"));
-}
-
-/// The signal in raw levels, as one long patch, and how to refine, from the build script.
-#[allow(dead_code)]
-mod patches {
-    include!(concat!(env!("OUT_DIR"), "/patches.rs"));
-}
-
-use checksum::Checksum;
-use defmt::{error, info};
-use defmt_semihosting as _;
-use model::INPUT_DIM;
-use patches::{CLEAN, METHOD, NOISY, REFINE, THRESHOLD};
+use defmt::info;
+use sparsecode_firmware::checksum::Checksum;
+use sparsecode_firmware::model::{self, INPUT_DIM};
+use sparsecode_firmware::patches::{CLEAN, METHOD, NOISY, REFINE, THRESHOLD};
+use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{IntegerRefine, LoadError};
 use static_cell::ConstStaticCell;
@@ -57,19 +37,7 @@ static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
 
 #[board::entry]
 fn main() -> ! {
-    stack::paint();
-    board::init();
-    let outcome = run(SCRATCH.take());
-    if let Err(reason) = &outcome {
-        error!("the model does not load: {}", reason);
-    }
-    board::exit(outcome.is_ok())
-}
-
-/// In a frame of its own, so that its stack is free again while inference runs.
-#[inline(never)]
-fn load() -> Result<model::Model, LoadError> {
-    model::load()
+    start(|| run(SCRATCH.take()))
 }
 
 fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
@@ -79,7 +47,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         code,
         workspace,
     } = scratch;
-    let network = load()?;
+    let network = model::load_apart()?;
     let settings = IntegerRefine {
         method: METHOD,
         threshold: THRESHOLD,
@@ -134,12 +102,4 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     info!("error = {=u64}", error);
     info!("checksum = {=u32}", checksum.value());
     Ok(())
-}
-
-#[panic_handler]
-fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
-    if let Some(place) = panic.location() {
-        error!("panic at {=str}:{=u32}", place.file(), place.line());
-    }
-    board::exit(false)
 }

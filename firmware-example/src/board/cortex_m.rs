@@ -5,42 +5,42 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use cortex_m::Peripherals;
 use cortex_m::peripheral::{SYST, syst::SystClkSource};
-pub(crate) use cortex_m_rt::entry;
+pub use cortex_m_rt::entry;
 use cortex_m_rt::exception;
 
 #[cfg(feature = "m0plus")]
 mod clock {
-    pub(crate) const NAME: &str = "Cortex-M0+ (micro:bit)";
+    pub const NAME: &str = "Cortex-M0+ (micro:bit)";
     // 16 MHz, 64 ns an instruction: 1.024 ticks.
     pub(super) const INSTRUCTIONS_PER_TICK: (u64, u64) = (125, 128);
 }
 #[cfg(feature = "m4f")]
 mod clock {
-    pub(crate) const NAME: &str = "Cortex-M4F (MPS2 AN386)";
+    pub const NAME: &str = "Cortex-M4F (MPS2 AN386)";
     // 25 MHz, 64 ns an instruction: 1.6 ticks.
     pub(super) const INSTRUCTIONS_PER_TICK: (u64, u64) = (5, 8);
 }
 #[cfg(feature = "m7")]
 mod clock {
-    pub(crate) const NAME: &str = "Cortex-M7 (MPS2 AN500)";
+    pub const NAME: &str = "Cortex-M7 (MPS2 AN500)";
     // 25 MHz, 64 ns an instruction: 1.6 ticks.
     pub(super) const INSTRUCTIONS_PER_TICK: (u64, u64) = (5, 8);
 }
 #[cfg(feature = "m33")]
 mod clock {
-    pub(crate) const NAME: &str = "Cortex-M33 (MPS2 AN505)";
+    pub const NAME: &str = "Cortex-M33 (MPS2 AN505)";
     // 20 MHz, 64 ns an instruction: 1.28 ticks.
     pub(super) const INSTRUCTIONS_PER_TICK: (u64, u64) = (25, 32);
 }
 #[cfg(feature = "m55")]
 mod clock {
-    pub(crate) const NAME: &str = "Cortex-M55 (MPS3 AN547)";
+    pub const NAME: &str = "Cortex-M55 (MPS3 AN547)";
     // 32 MHz, 32 ns an instruction: 1.024 ticks.
     pub(super) const INSTRUCTIONS_PER_TICK: (u64, u64) = (125, 128);
 }
 
 use clock::INSTRUCTIONS_PER_TICK;
-pub(crate) use clock::NAME;
+pub use clock::NAME;
 
 /// SysTick counts 24 bits down.
 const PERIOD: u32 = 1 << 24;
@@ -57,7 +57,7 @@ fn SysTick() {
 }
 
 /// Starts SysTick on the core's clock.
-pub(crate) fn init() {
+pub fn init() {
     if let Some(mut peripherals) = Peripherals::take() {
         let timer = &mut peripherals.SYST;
         timer.set_clock_source(SystClkSource::Core);
@@ -68,7 +68,9 @@ pub(crate) fn init() {
     }
 }
 
-/// Ticks since `init`. Each period adds the handler's few instructions to what is measured across it.
+/// Ticks since `init`. Each period adds the handler's few instructions to what is measured across
+/// it.
+#[inline]
 fn ticks() -> u64 {
     loop {
         let wraps = WRAPS.load(Ordering::Relaxed);
@@ -81,11 +83,12 @@ fn ticks() -> u64 {
     }
 }
 
-/// Runs `work` and counts its instructions, exactly where the emulator ties time to them (`-icount`).
+/// Runs `work` and counts its instructions, exactly where the emulator ties time to them
+/// (`-icount`).
 ///
 /// On real hardware SysTick counts time instead; use the cycle counter there (`DWT::cycle_count`).
 #[inline(never)]
-pub(crate) fn measure<R>(work: impl FnOnce() -> R) -> (R, u64) {
+pub fn measure<R>(work: impl FnOnce() -> R) -> (R, u64) {
     let empty = {
         let start = ticks();
         ticks() - start

@@ -1,4 +1,5 @@
-//! All that depends on the board. To run on your own, write a module with these five items and put it here:
+//! All that depends on the board. To run on your own, write a module with these five items and put
+//! it here:
 //!
 //! | item | on your board |
 //! |---|---|
@@ -11,22 +12,22 @@
 #[cfg(target_arch = "arm")]
 mod cortex_m;
 #[cfg(target_arch = "arm")]
-pub(crate) use cortex_m::*;
+pub use cortex_m::*;
 
 #[cfg(target_arch = "riscv32")]
 mod riscv;
 #[cfg(target_arch = "riscv32")]
-pub(crate) use riscv::*;
+pub use riscv::*;
 
 /// Ends the emulation with status 0 or 1.
-pub(crate) fn exit(ok: bool) -> ! {
+pub fn exit(ok: bool) -> ! {
     semihosting::process::exit(if ok { 0 } else { 1 })
 }
 
 /// Runs a loop whose length is known and returns (instructions counted, instructions executed).
 ///
 /// They agree if the emulator's clock is what this module takes it to be.
-pub(crate) fn check_counter() -> (u64, u64) {
+pub fn check_counter() -> (u64, u64) {
     let iterations = 50_000;
     let ((), counted) = measure(|| delay_loop(iterations));
     (counted, 2 * u64::from(iterations))

@@ -3,16 +3,16 @@
 use core::hint::black_box;
 
 use riscv::register::minstret;
-pub(crate) use riscv_rt::entry;
+pub use riscv_rt::entry;
 
-pub(crate) const NAME: &str = "RV32IMC (virt)";
+pub const NAME: &str = "RV32IMC (virt)";
 
 /// Nothing to start: the instruction counter always runs.
-pub(crate) fn init() {}
+pub fn init() {}
 
 /// Runs `work` and counts its instructions (`minstret`; the same on real hardware).
 #[inline(never)]
-pub(crate) fn measure<R>(work: impl FnOnce() -> R) -> (R, u64) {
+pub fn measure<R>(work: impl FnOnce() -> R) -> (R, u64) {
     let empty = {
         let start = minstret::read64();
         minstret::read64() - start

@@ -1,16 +1,15 @@
 //! Machines with some of the tools: what needs a missing one is skipped by name, and nothing else.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value;
-use sparsecode_tests::tools::xtask;
+use sparsecode_lab::aarch64;
+use sparsecode_lab::bench::{self, Bench};
+use sparsecode_lab::capi::{self, Place};
+use sparsecode_lab::firmware::{self, Files, Job, Limits};
+use sparsecode_lab::{Core, Outcome, Row, Status, Tools, Ways, status, stream};
 use tempfile::TempDir;
-
-/// Whether nothing failed and something is not installed.
-const SKIPPED: i32 = 77;
 
 /// What a machine may have or not: the compiler's bare-metal targets, by architecture, and the
 /// emulators.
@@ -26,27 +25,19 @@ use Tool::{ArmEmulator, ArmTargets, RiscvEmulator, RiscvTarget};
 
 const TOOLS: [Tool; 4] = [ArmTargets, RiscvTarget, ArmEmulator, RiscvEmulator];
 
-const CORES: [&str; 6] = ["m0plus", "m4f", "m7", "m33", "m55", "rv32imc"];
-
 impl Tool {
     /// What a person without it is told to type, for a core that needs it.
-    fn remedy(self, core: &str) -> String {
-        let target = match core {
-            "m0plus" => "thumbv6m-none-eabi",
-            "m4f" | "m7" => "thumbv7em-none-eabihf",
-            "m33" | "m55" => "thumbv8m.main-none-eabihf",
-            _ => "riscv32imc-unknown-none-elf",
-        };
+    fn remedy(self, core: Core) -> String {
         match self {
-            ArmTargets | RiscvTarget => format!("rustup target add {target}"),
+            ArmTargets | RiscvTarget => format!("rustup target add {}", core.setup().target),
             ArmEmulator => "apt install qemu-system-arm".to_owned(),
             RiscvEmulator => "apt install qemu-system-misc".to_owned(),
         }
     }
 
-    fn needed_by(core: &str) -> [Self; 2] {
+    fn needed_by(core: Core) -> [Self; 2] {
         match core {
-            "rv32imc" => [RiscvTarget, RiscvEmulator],
+            Core::Rv32imc => [RiscvTarget, RiscvEmulator],
             _ => [ArmTargets, ArmEmulator],
         }
     }
@@ -99,8 +90,9 @@ impl Machine {
         command.output().expect("it starts")
     }
 
-    fn xtask(&self, arguments: &[&str]) -> Output {
-        self.run(xtask().args(arguments))
+    /// What the lab finds there.
+    fn tools(&self) -> Tools {
+        Tools::on(self.programs.path(), Ways::Rustup)
     }
 }
 
@@ -129,17 +121,21 @@ fn subsets() -> impl Iterator<Item = Vec<Tool>> {
 #[test]
 fn a_missing_tool_costs_what_needs_it_and_nothing_else() {
     for tools in subsets() {
-        let output = Machine::with(&tools).xtask(&["tools", "--json"]);
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        for core in CORES {
+        let machine = Machine::with(&tools);
+        let here = machine.tools();
+        for core in Core::ALL {
             let needed = Tool::needed_by(core);
-            let part = &report["firmware"][core];
-            if needed.iter().all(|tool| tools.contains(tool)) {
-                assert!(part["through"].is_string(), "{tools:?} {core}: {part}");
-                continue;
-            }
-            let said = part["missing"].as_str().unwrap_or_default();
-            let other = CORES.iter().find(|other| Tool::needed_by(other) != needed);
+            let said = match core.setup().ready(&here) {
+                Ok(toolchain) => {
+                    let complete = needed.iter().all(|tool| tools.contains(tool));
+                    assert!(complete, "{tools:?} {core}: {toolchain}");
+                    continue;
+                }
+                Err(said) => said,
+            };
+            let other = Core::ALL
+                .into_iter()
+                .find(|o| Tool::needed_by(*o) != needed);
             for tool in Tool::needed_by(other.unwrap()) {
                 let remedy = tool.remedy(other.unwrap());
                 assert!(
@@ -157,16 +153,16 @@ fn a_missing_tool_costs_what_needs_it_and_nothing_else() {
             }
         }
         // A C compiler for Cortex-M is missing on all of these machines.
-        let said = report["capi"]["m4f"]["missing"].as_str().unwrap();
+        let said = Place::M4f.ready(&here).unwrap_err();
         assert!(said.contains("apt install clang-19 lld-19"), "{said}");
         assert_eq!(
             said.contains("apt install qemu-system-arm"),
             !tools.contains(&ArmEmulator),
             "{said}"
         );
-        let said = report["capi"]["host"]["missing"].as_str().unwrap();
+        let said = Place::Host.ready(&here).unwrap_err();
         assert!(said.contains("apt install gcc") && said.contains("apt install g++"));
-        let said = report["aarch64"]["tests"]["missing"].as_str().unwrap();
+        let said = aarch64::missing(&here).unwrap();
         for remedy in [
             "rustup target add aarch64-unknown-linux-gnu",
             "gcc-aarch64-linux-gnu",
@@ -186,43 +182,46 @@ const UNABLE: [&[Tool]; 4] = [
     &[ArmTargets, RiscvEmulator],
 ];
 
-/// Every command says of each core why it is skipped, and that is neither success nor failure.
-/// Nothing is built.
+/// Whether every core was skipped, each for a reason.
+fn all_skipped<T: std::fmt::Debug>(rows: &[Row<T>]) -> bool {
+    let reason = |row: &Row<T>| matches!(&row.outcome, Outcome::Skipped(why) if !why.is_empty());
+    rows.len() == Core::ALL.len() && rows.iter().all(reason) && status(rows) == Status::Skipped
+}
+
+/// Every core says why it is skipped, which is neither success nor failure. Nothing is built: there
+/// is no cargo.
 #[cfg(unix)]
 #[test]
-fn commands_skip_what_cannot_run() {
+fn what_cannot_run_is_skipped() {
     for tools in UNABLE {
         let machine = Machine::with(tools);
-        let every = CORES.join(",");
-        for arguments in [
-            &["firmware", "--json"][..],
-            &["bench", "device", "--json"],
-            &["bench", "device"],
-            &["stream", "--json", "--core", &every],
-            &["capi"],
-        ] {
-            let output = machine.xtask(arguments);
-            let said = String::from_utf8_lossy(&output.stdout);
-            let errors = String::from_utf8_lossy(&output.stderr);
-            let label = format!("{tools:?} {arguments:?}: {said} {errors}");
-            assert_eq!(output.status.code(), Some(SKIPPED), "{label}");
-            let cores = match arguments {
-                ["capi"] => &["host", "m4f", "m0plus"][..],
-                _ => &CORES,
-            };
-            for core in cores {
-                assert!(said.contains(core), "{core} {label}");
-            }
-            assert!(!errors.contains("through"), "built: {label}");
+        let here = machine.tools();
+        let job = |files: Files| Job::of(&files).unwrap();
+        let own = job(Files::default());
+        let rows = firmware::run(&here, &own, &Core::ALL, &Limits::default());
+        assert!(all_skipped(&rows), "{tools:?} {rows:?}");
+        match bench::run(&here, &own, &Core::ALL, true).unwrap() {
+            Bench::Float(found) => assert!(all_skipped(&found.cores), "{tools:?} {found:?}"),
+            other => panic!("{other:?}"),
+        }
+        let ecg = job(stream::ecg(Files::default()));
+        match bench::run(&here, &ecg, &Core::ALL, false).unwrap() {
+            Bench::Integer(found) => assert!(all_skipped(&found.cores), "{tools:?} {found:?}"),
+            other => panic!("{other:?}"),
+        }
+        let found = stream::run(&here, &ecg, &Core::ALL).unwrap();
+        assert!(all_skipped(&found.cores), "{tools:?} {found:?}");
+        for place in Place::ALL {
+            let checked = capi::check(&here, place).unwrap();
+            assert!(
+                checked.ran.is_empty() && checked.skipped.len() == 1,
+                "{tools:?} {place}: {checked:?}"
+            );
         }
     }
-    for command in ["no-std", "no-panic"] {
-        let output = Machine::with(&[ArmEmulator, RiscvEmulator]).xtask(&[command]);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(SKIPPED), "{said}");
-        let skipped: BTreeSet<&str> = said.lines().collect();
-        let named = |line: &&str| line.contains("skipped") && line.contains("rustup target add");
-        assert!(skipped.len() >= 4 && skipped.iter().all(named), "{said}");
+    let machine = Machine::with(&[ArmEmulator, RiscvEmulator]);
+    for core in Core::ALL {
+        assert_eq!(machine.tools().ways(core.setup().target), []);
     }
 }
 
@@ -230,7 +229,6 @@ fn commands_skip_what_cannot_run() {
 #[cfg(unix)]
 #[test]
 fn the_tests_skip_what_cannot_run() {
-    let xtask = xtask().get_program().to_owned();
     for tools in UNABLE {
         let mut tests = Command::new(std::env::current_exe().unwrap());
         let names = [
@@ -239,14 +237,15 @@ fn the_tests_skip_what_cannot_run() {
             "integers_and_streams_run_on_the_device",
         ];
         tests.args(["--exact"]).args(names);
-        let output = Machine::with(tools).run(tests.env("SPARSECODE_XTASK", &xtask));
+        let output = Machine::with(tools).run(&mut tests);
         let (said, skipped) = (
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
         );
         assert!(output.status.success(), "{tools:?}: {said} {skipped}");
         assert!(said.contains("3 passed"), "{tools:?}: {said}");
-        for core in ["m0plus", "m4f", "m33", "m55", "rv32imc"] {
+        let cores = Core::ALL.into_iter().filter(|core| *core != Core::M7);
+        for core in cores {
             for tool in Tool::needed_by(core) {
                 let line = skipped
                     .lines()

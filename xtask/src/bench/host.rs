@@ -1,4 +1,5 @@
-//! `cargo xtask bench host`: what a patch costs on this machine, beside other runtimes with the same network, in one run.
+//! `cargo xtask bench host`: what a patch costs on this machine, beside other runtimes with the
+//! same network, in one run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,17 +13,20 @@ use serde_json::Value;
 use crate::results::write_page;
 use crate::{SKIPPED, cargo, root, target_dir};
 
-/// Times encoding, refining and decoding on one thread, beside candle, and beside ONNX Runtime and scikit-learn through Python.
+/// Times encoding, refining and decoding on one thread, beside candle, and beside ONNX Runtime and
+/// scikit-learn through Python.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 everything was measured; 1 something failed; 2 usage; 77 Python or its packages are missing, so that only the rest was.
 
 Example: cargo xtask bench host --model vdl.safetensors --patches digits.npy --markdown docs/results/host-bench.md")]
 pub(crate) struct Host {
-    /// A model with f32 weights, an encoder and a linear decoder (`sparsecode export --weights f32`) [default: a random one]
+    /// A model with f32 weights, an encoder and a linear decoder (`sparsecode export --weights
+    /// f32`) [default: a random one]
     #[arg(long, value_name = "FILE", requires = "patches")]
     model: Option<PathBuf>,
-    /// Raw patches for the model, 8-bit levels divided by 255, as the rows of a .npy file; 250 are used
+    /// Raw patches for the model, 8-bit levels divided by 255, as the rows of a .npy file; 250 are
+    /// used
     #[arg(long, value_name = "FILE", requires = "model")]
     patches: Option<PathBuf>,
     /// Python with numpy, onnx, onnxruntime and scikit-learn
@@ -109,7 +113,6 @@ pub(crate) fn run(arguments: &Host) -> Result<ExitCode> {
             "cpu",
             &text,
         )?;
-        println!("written to {}", path.display());
     }
     Ok(status)
 }
@@ -230,7 +233,8 @@ fn heard(output: &str, times: &mut Times) -> Result<String> {
     Ok(format!("{}.\n", notes.join("; ")))
 }
 
-/// A line of a table: what it is called, its time, what is subtracted, and what it is compared with.
+/// A line of a table: what it is called, its time, what is subtracted, and what it is compared
+/// with.
 struct Line {
     label: &'static str,
     ours: &'static str,

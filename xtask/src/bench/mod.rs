@@ -7,6 +7,8 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use sparsecode_lab::Tools;
+
 use crate::results::write_page;
 use crate::{cargo, root};
 
@@ -16,9 +18,9 @@ pub(crate) enum Bench {
     /// Training: an iteration, an epoch, operations a second, and how they grow
     Train(Train),
     /// Microcontrollers: instructions of every stage, and of ways to refine
-    Device(crate::firmware::bench::Device),
+    Device(crate::devices::bench::Arguments),
     /// Bits and iterations: PSNR, zeros, flash and instructions
-    Precision(crate::firmware::precision::Precision),
+    Precision(crate::devices::precision::Arguments),
     /// Hosts: encoding, refining and decoding, beside candle, ONNX Runtime and scikit-learn
     Host(host::Host),
 }
@@ -40,11 +42,11 @@ pub(crate) struct Train {
 }
 
 /// Runs `cargo xtask bench`.
-pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
+pub(crate) fn run(tools: &Tools, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Train(arguments) => train(arguments).map(|()| ExitCode::SUCCESS),
-        Bench::Device(arguments) => crate::firmware::bench::run(arguments),
-        Bench::Precision(arguments) => crate::firmware::precision::run(arguments),
+        Bench::Device(arguments) => crate::devices::bench::run(tools, arguments),
+        Bench::Precision(arguments) => crate::devices::precision::run(tools, arguments),
         Bench::Host(arguments) => host::run(arguments),
     }
 }
@@ -83,7 +85,6 @@ fn train(arguments: &Train) -> Result<()> {
             "cpu",
             &text,
         )?;
-        println!("written to {}", path.display());
     }
     Ok(())
 }

@@ -4,27 +4,32 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use sparsecode_trainer::COMMIT;
+use sparsecode_trainer::report::page::{self, Origin};
 use sparsecode_trainer::report::table::Table;
-use sparsecode_trainer::storage::write_atomic;
 
 /// A page in the making.
 pub(crate) struct Page {
     path: PathBuf,
-    text: String,
+    page: page::Page,
 }
 
 impl Page {
     /// A page with its head.
     pub(crate) fn new(path: PathBuf, device: &str, concurrent: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let text = format!(
-            "# On a GPU\n\n\
-             Checks of the kernels, times, and a comparison with PyTorch, made in one run.\n\n\
-             - command: `cargo xtask gpu`\n- commit: {COMMIT}\n- machine: {device}; {cores} processor cores\n\
-             - linear decoders' runs at a time: {concurrent}\n"
+        let origin = Origin {
+            command: "cargo xtask gpu".into(),
+            commit: COMMIT.into(),
+            machine: format!("{device}; {cores} processor cores"),
+        };
+        let mut page = page::Page::new(
+            "On a GPU",
+            "Checks of the kernels, times, and a comparison with PyTorch, made in one run.",
+            &origin,
         );
-        print!("{text}");
-        Self { path, text }
+        page.fact("linear decoders' runs at a time", &concurrent.to_string());
+        print!("{}", page.markdown());
+        Self { path, page }
     }
 
     /// A part, with its title.
@@ -35,7 +40,7 @@ impl Page {
     /// A paragraph.
     pub(crate) fn text(&mut self, text: &str) {
         println!("\n{text}");
-        self.text.push_str(&format!("\n{text}\n"));
+        self.page.text(text);
         if let Err(error) = self.write() {
             eprintln!("note: {error:#}");
         }
@@ -49,7 +54,7 @@ impl Page {
 
     /// Writes what there is.
     pub(crate) fn write(&self) -> anyhow::Result<()> {
-        write_atomic(&self.path, self.text.as_bytes())
-            .with_context(|| self.path.display().to_string())
+        let saved = self.page.save(&self.path);
+        saved.with_context(|| self.path.display().to_string())
     }
 }

@@ -1,0 +1,184 @@
+//! A signal through an integer model on a core in QEMU, sample by sample, beside the host.
+
+use std::fs;
+
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
+use sparsecode_formats::IntegerFile;
+use sparsecode_patches::{level, threshold};
+use sparsecode_runtime::stream::SignalStream;
+use sparsecode_runtime::{IntegerRefine, IntegerView};
+
+use crate::cores::{Core, Row, on_cores};
+use crate::firmware::{Files, Job, check_counter};
+use crate::{Tools, elf, firmware, integer, sound};
+
+/// The repository's ECG model and signal, for what `files` does not name.
+pub fn ecg(files: Files) -> Files {
+    let folder = firmware::folder().join("model");
+    Files {
+        model: files.model.or_else(|| Some(folder.join("ecg.safetensors"))),
+        patches: files.patches.or_else(|| Some(folder.join("ecg.npy"))),
+        ..files
+    }
+}
+
+/// What a sample costs on a core, and what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StreamCosts {
+    /// Instructions for a sample, a mean.
+    pub sample: u64,
+    /// Instructions of the longest sample: one that completes a window.
+    pub longest: u64,
+    /// Bytes of a channel.
+    pub channel: u64,
+    /// Bytes of all buffers.
+    pub buffers: u64,
+    /// Deepest stack, in bytes.
+    pub stack: u64,
+}
+
+/// A signal on each core.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stream {
+    /// What the model was trained on.
+    pub data: String,
+    /// Samples of a window.
+    pub window: usize,
+    /// Atoms.
+    pub code_dim: usize,
+    /// Samples of the signal.
+    pub samples: usize,
+    /// Signal to noise in dB, before and after.
+    pub db: [f64; 2],
+    /// What each core took; the clean samples are the host's.
+    pub cores: Vec<Row<StreamCosts>>,
+}
+
+/// What the host finds.
+struct Host {
+    checksum: u32,
+    /// Sums of squares in levels: the noise, and what is left of it.
+    noise: u64,
+    error: u64,
+    /// Of the clean signal about its mean.
+    power: f64,
+}
+
+impl Host {
+    /// Signal to noise before and after.
+    fn decibels(&self) -> [f64; 2] {
+        [self.noise, self.error].map(|error| 10.0 * (self.power / error.max(1) as f64).log10())
+    }
+}
+
+/// What `bin/stream.rs` does, by the same crate.
+fn host<const WINDOW: usize, const HOP: usize>(job: &Job, refine: u32) -> Result<Host> {
+    let file = IntegerFile::read(&job.model).map_err(sound)?;
+    let (scale, _) = file.scales().map_err(sound)?;
+    let settings = IntegerRefine {
+        method: job.method,
+        threshold: threshold(&file, job.patches.noise()).map_err(sound)?,
+        max_iterations: refine,
+        ..IntegerRefine::for_model(&file)
+    };
+    let settings = (refine > 0).then_some(settings);
+    let mut view = IntegerView::new(file);
+    let mut denoise = |window: &mut [i16; WINDOW]| {
+        // The window has the model's length: it chose this function.
+        let _ = view.denoise(window, settings.as_ref(), || false);
+    };
+    let levels =
+        |samples: &[f32]| -> Vec<i16> { samples.iter().map(|x| level(*x, scale)).collect() };
+    let (noisy, clean) = (levels(&job.patches.noisy), levels(&job.patches.clean));
+    let mut stream = SignalStream::<i16, WINDOW, HOP>::new();
+    let mut window = [0; WINDOW];
+    let mut found = noisy.clone();
+    let mut output = stream
+        .push_block(&mut found, &mut window, &mut denoise)
+        .to_vec();
+    output.extend_from_slice(stream.finish(&mut window, &mut denoise));
+    ensure!(output.len() == clean.len(), "as many samples out as in");
+    let mut hasher = crc32fast::Hasher::new();
+    output
+        .iter()
+        .for_each(|level| hasher.update(&level.to_le_bytes()));
+    let squares = |values: &[i16]| -> u64 {
+        let pairs = values.iter().zip(&clean);
+        pairs.map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum()
+    };
+    let mean = clean.iter().map(|x| f64::from(*x)).sum::<f64>() / clean.len() as f64;
+    Ok(Host {
+        checksum: hasher.finalize(),
+        noise: squares(&noisy),
+        error: squares(&output),
+        power: clean.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum(),
+    })
+}
+
+/// Denoises a signal on each core as a stream, and holds every clean sample to the host's. Windows
+/// start every quarter of a window; [`Job::refined`] says how their codes are refined.
+///
+/// # Errors
+/// If the model does not take windows of 32, 64, 128 or 256 samples in integers, or the patches are
+/// not one signal. A core's failure is in its row.
+pub fn run(tools: &Tools, job: &Job, cores: &[Core]) -> Result<Stream> {
+    ensure!(
+        integer::takes(&job.model),
+        "{}: a model exported with --activations i16 is wanted",
+        job.model_path.display()
+    );
+    ensure!(
+        job.patches.count == 1,
+        "{}: one signal is wanted, shape (2, 1, samples)",
+        job.patches_path.display()
+    );
+    let file = IntegerFile::read(&job.model).map_err(sound)?;
+    ensure!(
+        file.spec.input_shape.is_window(),
+        "the model takes patches of {}, not windows of a signal",
+        file.spec.input_shape
+    );
+    let host = match file.spec.input_dim() {
+        32 => host::<32, 8>(job, job.refine),
+        64 => host::<64, 16>(job, job.refine),
+        128 => host::<128, 32>(job, job.refine),
+        256 => host::<256, 64>(job, job.refine),
+        other => bail!("windows of {other}: the host's side is compiled for 32, 64, 128 and 256"),
+    }?;
+    let rows = on_cores(
+        tools,
+        cores,
+        |setup, toolchain| job.build_binary(setup, toolchain, "stream"),
+        |core, _, path| {
+            let elf = fs::read(path)?;
+            elf::check_floats(core, &elf)?;
+            let log = job.log_of(&core.setup(), path, &elf)?;
+            check_counter(&log)?;
+            let value = |name: &str| log.value::<u64>(name);
+            let found: u32 = log.value("checksum")?;
+            ensure!(
+                (found, value("error")?, value("noise")?)
+                    == (host.checksum, host.error, host.noise),
+                "checksum of the clean samples {found:08x}, the host's is {:08x}",
+                host.checksum
+            );
+            Ok(StreamCosts {
+                sample: value("instructions per sample")?,
+                longest: value("longest")?,
+                channel: value("channel bytes")?,
+                buffers: value("scratch bytes")?,
+                stack: value("stack bytes")?,
+            })
+        },
+    );
+    let spec = file.spec().map_err(sound)?;
+    Ok(Stream {
+        data: spec.provenance.data.to_string(),
+        window: spec.input_dim(),
+        code_dim: spec.code_dim(),
+        samples: job.patches.input_dim,
+        db: host.decibels(),
+        cores: rows,
+    })
+}
