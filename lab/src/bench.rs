@@ -14,14 +14,11 @@ use crate::budget::Budgets;
 use crate::cores::{Core, Row, on_cores};
 use crate::firmware::{Job, check_counter};
 use crate::host::add_code;
-use crate::integer;
+use crate::integer::{self, GOOD};
 use crate::log::Log;
 use crate::{Tools, elf, sound};
 
 pub use crate::integer::{IntegerBench, IntegerCosts, IntegerIterations};
-
-/// Relative excess over the lowest energy that counts as having arrived.
-pub(crate) const GOOD: f64 = 1e-3;
 
 /// Instructions of a way to refine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

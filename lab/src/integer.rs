@@ -8,11 +8,13 @@ use sparsecode_formats::{
 use sparsecode_patches::{Patches, level, threshold};
 use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
 
-use crate::bench::GOOD;
 use crate::cores::Row;
 use crate::firmware::Job;
 use crate::log::Log;
 use crate::{elf, sound};
+
+/// Relative excess over the lowest energy that counts as having arrived.
+pub(crate) const GOOD: f64 = 1e-3;
 
 /// Whether a file holds such a model.
 pub(crate) fn takes(model: &[u8]) -> bool {
