@@ -17,6 +17,7 @@ use sparsecode_patches::{Patches, level};
 use sparsecode_runtime::capi::{sparsecode_integer_model, sparsecode_model};
 use sparsecode_runtime::{IntegerRefine, IntegerView};
 
+use crate::c_compiler::compiler;
 use crate::cores::{Core, Setup};
 use crate::host::reference;
 use crate::toolchain::{Toolchain, Tools};
@@ -102,9 +103,6 @@ pub struct Checked {
 
 /// At most so many iterations a patch.
 const BUDGET: u32 = 50;
-
-/// Warnings that are errors, for users who have them.
-const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
 /// Builds the static library and the programs of `examples/c`, runs them, and holds what they
 /// print to Rust's results.
@@ -342,18 +340,6 @@ pub(crate) fn library(mut cargo: Command, folder: &Path, target: Option<&str>) -
 
 fn examples() -> PathBuf {
     root().join("examples/c")
-}
-
-/// A compiler with what every source is compiled with.
-pub(crate) fn compiler(program: &str, standard: &str) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg(format!("-std={standard}"))
-        .args(STRICT)
-        .arg("-O2")
-        .arg("-I")
-        .arg(root().join("runtime/include"));
-    command
 }
 
 /// Everything on this machine.

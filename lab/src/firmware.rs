@@ -168,7 +168,7 @@ impl Job {
             let log = self
                 .log_of(setup, &elf_path, &elf)
                 .context("a kernel differs from the portable one")?;
-            signed::check(&log)?;
+            signed::check(&log, &folder().join("model"))?;
         }
         self.build_binary(setup, toolchain, "sparsecode-firmware")
     }

@@ -12,7 +12,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 use sparsecode_formats::AlignedBytes;
 use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
 
-use crate::capi::compiler;
+use crate::c_compiler::compiler;
 use crate::toolchain::{self, Toolchain, Tools};
 use crate::{Core, elf, firmware, root, sound, succeed, target_dir};
 

@@ -30,6 +30,7 @@ use anyhow::{Context, Result, ensure};
 pub mod aarch64;
 pub mod bench;
 mod budget;
+mod c_compiler;
 pub mod capi;
 pub mod cores;
 pub mod elf;

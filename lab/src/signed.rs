@@ -1,12 +1,13 @@
 //! Models whose codes are signed: what `self_test` of the firmware computes with them, on the host.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use sparsecode_formats::{AlignedBytes, IntegerFile};
 use sparsecode_runtime::{
     GramView, IntegerRefine, IntegerView, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
 };
 
-use crate::firmware::folder;
 use crate::host::{add_code, add_patch};
 use crate::log::Log;
 
@@ -87,9 +88,9 @@ fn integers(bytes: &[u8]) -> Result<u32> {
     Ok(hasher.finalize())
 }
 
-/// Holds what `self_test` printed to what the host finds.
-pub(crate) fn check(log: &Log) -> Result<()> {
-    let read = |name: &str| AlignedBytes::read(folder().join("model").join(name));
+/// Holds what `self_test` printed to what the host finds with the models in a folder.
+pub(crate) fn check(log: &Log, models: &Path) -> Result<()> {
+    let read = |name: &str| AlignedBytes::read(models.join(name));
     let expected = Checksums {
         floats: floats(&read("signed.safetensors")?)?,
         integers: integers(&read("signed-integer.safetensors")?)?,
@@ -113,6 +114,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::firmware::folder;
 
     /// 24 samples, 32 atoms: half as many again as there are samples.
     fn model() -> OwnedModel {
@@ -160,9 +162,9 @@ mod tests {
                 format!("info  signed integers checksum = {b}"),
             ])
         };
-        check(&log(a, b)).unwrap();
-        assert!(check(&log(a ^ 1, b)).is_err());
-        assert!(check(&log(a, b ^ 1)).is_err());
+        check(&log(a, b), &models).unwrap();
+        assert!(check(&log(a ^ 1, b), &models).is_err());
+        assert!(check(&log(a, b ^ 1), &models).is_err());
     }
 
     /// Codes of both signs occur in both arithmetics.
