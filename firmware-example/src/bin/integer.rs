@@ -33,7 +33,7 @@ use defmt::{error, info};
 use defmt_semihosting as _;
 use model::INPUT_DIM;
 use patches::{NOISY, THRESHOLD};
-use sparsecode_runtime::{IntegerRefine, LoadError, Method};
+use sparsecode_runtime::{IntegerCodeBuffer as _, IntegerRefine, LoadError, Method};
 use static_cell::ConstStaticCell;
 
 /// Iterations of which the mean is taken.

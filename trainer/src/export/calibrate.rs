@@ -179,7 +179,8 @@ fn codes(model: &OwnedModel, samples: &Dataset) -> Result<Vec<f32>, ExportError>
 #[cfg(test)]
 mod tests {
     use sparsecode_formats::{
-        CodeSign, InputFacts, InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
+        CodeSign, InputFacts, InputShape, OwnedDecoder, OwnedProvenance, OwnedSpec, Preprocessing,
+        Variant,
     };
 
     use super::*;
