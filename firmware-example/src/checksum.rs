@@ -1,6 +1,6 @@
 //! CRC-32 (IEEE 802.3) of results, so that a device and a host can be compared by one number.
 
-use sparsecode_runtime::{CodeBuffer as _, IntegerCode, SparseCode};
+use sparsecode_runtime::{CodeBuffer as _, IntegerCode, IntegerCodeBuffer as _, SparseCode};
 
 /// A running CRC-32 over little-endian bytes.
 pub struct Checksum(u32);

@@ -15,7 +15,9 @@ use sparsecode_formats::{
 };
 use sparsecode_patches::{Patches, level};
 use sparsecode_runtime::capi::{sparsecode_integer_model, sparsecode_model};
-use sparsecode_runtime::{IntegerRefine, IntegerView};
+use sparsecode_runtime::{
+    IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView, IntegerWorkspaceBuf,
+};
 
 use crate::c_compiler::compiler;
 use crate::cores::{Core, Setup};
@@ -231,11 +233,13 @@ fn integer_reference(file: IntegerFile<'_>, levels: &[i16]) -> Result<Vec<(&'sta
         ..IntegerRefine::for_model(&file)
     };
     let input_dim = file.spec.input_dim();
-    let mut view = IntegerView::new(file);
+    let view = IntegerView::from(file);
+    let mut code = IntegerCodeBuf::new(file.spec.code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
     let [mut encode, mut refine, mut decode, mut denoise]: [crc32fast::Hasher; 4] =
         Default::default();
-    let add_code = |hasher: &mut crc32fast::Hasher, view: &IntegerView<'_>| {
-        for (index, level) in view.code() {
+    let add_code = |hasher: &mut crc32fast::Hasher, code: &IntegerCodeBuf| {
+        for (index, level) in code.iter() {
             hasher.update(&index.to_le_bytes());
             hasher.update(&level.to_le_bytes());
         }
@@ -249,16 +253,17 @@ fn integer_reference(file: IntegerFile<'_>, levels: &[i16]) -> Result<Vec<(&'sta
     for noisy in levels.chunks(input_dim) {
         let mut patch = noisy.to_vec();
         let normalisation = view.preprocess(&mut patch)?;
-        view.encode(&patch)?;
-        add_code(&mut encode, &view);
-        iterations += view.refine(&patch, &settings, || false)?.iterations;
-        add_code(&mut refine, &view);
-        view.decode(&mut patch)?;
+        view.encode(&patch, &mut code, &mut workspace)?;
+        add_code(&mut encode, &code);
+        let made = view.refine(&patch, &mut code, &settings, &mut workspace, || false)?;
+        iterations += made.iterations;
+        add_code(&mut refine, &code);
+        view.decode(&code, &mut patch, &mut workspace)?;
         view.restore(&mut patch, normalisation)?;
         add_patch(&mut decode, &patch);
         for settings in [None, Some(&settings)] {
             patch.copy_from_slice(noisy);
-            view.denoise(&mut patch, settings, || false)?;
+            view.denoise(&mut patch, settings, &mut code, &mut workspace, || false)?;
             add_patch(&mut denoise, &patch);
         }
         patches += 1;

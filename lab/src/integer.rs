@@ -6,7 +6,9 @@ use sparsecode_formats::{
     Activations, CodeSign, INTEGER_FORMAT_VERSION, IntegerFile, ModelFile, ReadError, WeightType,
 };
 use sparsecode_patches::{Patches, level, threshold};
-use sparsecode_runtime::{IntegerRefine, IntegerView, Method};
+use sparsecode_runtime::{
+    IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView, IntegerWorkspaceBuf, Method,
+};
 
 use crate::cores::Row;
 use crate::firmware::Job;
@@ -150,12 +152,12 @@ impl Energy {
         self.of(&code)
     }
 
-    fn of_levels(&self, view: &IntegerView<'_>) -> f64 {
-        let mut code = vec![0.0; self.correlation.len()];
-        for (index, level) in view.code() {
-            code[usize::from(index)] = f64::from(level) * self.unit;
+    fn of_levels(&self, code: &IntegerCodeBuf) -> f64 {
+        let mut dense = vec![0.0; self.correlation.len()];
+        for (index, level) in code.iter() {
+            dense[usize::from(index)] = f64::from(level) * self.unit;
         }
-        self.of(&code)
+        self.of(&dense)
     }
 }
 
@@ -173,10 +175,13 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
         method: Method::CoordinateDescent,
         ..fista
     };
-    let mut view = IntegerView::new(file);
+    let view = IntegerView::from(file);
+    let mut code = IntegerCodeBuf::new(file.spec.code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
+    let workspace = &mut workspace;
     let mut hashers: [crc32fast::Hasher; 4] = Default::default();
-    let add_code = |hasher: &mut crc32fast::Hasher, view: &IntegerView<'_>| {
-        for (index, level) in view.code() {
+    let add_code = |hasher: &mut crc32fast::Hasher, code: &IntegerCodeBuf| {
+        for (index, level) in code.iter() {
             hasher.update(&index.to_le_bytes());
             hasher.update(&level.to_le_bytes());
         }
@@ -185,32 +190,32 @@ fn host(file: IntegerFile<'_>, patches: &Patches, iterations: u32) -> Result<Hos
     for noisy in patches.noisy.chunks(patches.input_dim) {
         let mut input: Vec<i16> = noisy.iter().map(|x| level(*x, scale)).collect();
         let normalisation = view.preprocess(&mut input)?;
-        view.encode(&input)?;
-        add_code(&mut hashers[0], &view);
-        let start: Vec<(u16, i16)> = view.code().collect();
+        view.encode(&input, &mut code, workspace)?;
+        add_code(&mut hashers[0], &code);
+        let start = code.clone();
         let mut output = vec![0; input.len()];
-        view.decode(&mut output)?;
+        view.decode(&code, &mut output, workspace)?;
         view.restore(&mut output, normalisation)?;
         for level in output {
             hashers[1].update(&level.to_le_bytes());
         }
-        view.refine(&input, &fista, || false)?;
-        add_code(&mut hashers[2], &view);
-        view.set_code(start.iter().copied());
-        view.refine(&input, &descent, || false)?;
-        add_code(&mut hashers[3], &view);
+        view.refine(&input, &mut code, &fista, workspace, || false)?;
+        add_code(&mut hashers[2], &code);
+        code.clone_from(&start);
+        view.refine(&input, &mut code, &descent, workspace, || false)?;
+        add_code(&mut hashers[3], &code);
 
         let energy = Energy::new(&file, fista.threshold, &input)?;
         let enough = energy.lowest() * (1.0 + GOOD);
         for (settings, needed) in [fista, descent].into_iter().zip(&mut good) {
             let arrived = (0..2000).find(|&iterations| {
-                view.set_code(start.iter().copied());
+                code.clone_from(&start);
                 let settings = IntegerRefine {
                     max_iterations: iterations,
                     ..settings
                 };
-                let done = view.refine(&input, &settings, || false);
-                done.is_ok() && energy.of_levels(&view) <= enough
+                let done = view.refine(&input, &mut code, &settings, workspace, || false);
+                done.is_ok() && energy.of_levels(&code) <= enough
             });
             // Codes that are cut, or too coarse for this, never arrive.
             *needed += arrived.map_or(f64::INFINITY, f64::from);

@@ -12,8 +12,9 @@ use sparsecode_formats::{
 };
 use sparsecode_patches::{Patches, level, threshold};
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, IntegerRefine, IntegerView, Method, ModelView, Refine,
-    SparseCodeBuf, WorkspaceBuf, mean_squared_error, psnr_db,
+    CodeBuffer as _, GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView,
+    IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
+    mean_squared_error, psnr_db,
 };
 
 use crate::bench::objective;
@@ -267,7 +268,9 @@ fn integer_quality(bytes: &[u8], patches: &Patches) -> Result<Vec<Quality>> {
     let spec = file.spec().map_err(sound)?;
     let (scale, _) = file.scales().map_err(sound)?;
     let threshold = threshold(&file, patches.noise()).map_err(sound)?;
-    let mut view = IntegerView::new(file);
+    let view = IntegerView::from(file);
+    let mut code = IntegerCodeBuf::new(file.spec.code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
     let mut quality = Vec::new();
     for iterations in ITERATIONS {
         let settings = IntegerRefine {
@@ -279,11 +282,12 @@ fn integer_quality(bytes: &[u8], patches: &Patches) -> Result<Vec<Quality>> {
         };
         quality.push(measure(patches, spec.code_dim(), spec.peak, |patch| {
             let mut levels: Vec<i16> = patch.iter().map(|x| level(*x, scale)).collect();
-            view.denoise(&mut levels, Some(&settings), || false)?;
+            let (settings, workspace) = (Some(&settings), &mut workspace);
+            view.denoise(&mut levels, settings, &mut code, workspace, || false)?;
             for (sample, level) in patch.iter_mut().zip(levels) {
                 *sample = f32::from(level) * scale;
             }
-            Ok(view.code().count())
+            Ok(code.active())
         })?);
     }
     Ok(quality)

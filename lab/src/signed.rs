@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use sparsecode_formats::{AlignedBytes, IntegerFile};
 use sparsecode_runtime::{
-    GramView, IntegerRefine, IntegerView, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
+    GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView,
+    IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
 };
 
 use crate::host::{add_code, add_patch};
@@ -64,7 +65,10 @@ fn floats(bytes: &[u8]) -> Result<u32> {
 
 fn integers(bytes: &[u8]) -> Result<u32> {
     let file = IntegerFile::read(bytes).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let mut view = IntegerView::new(file);
+    let view = IntegerView::from(file);
+    let mut code = IntegerCodeBuf::new(file.spec.code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
+    let workspace = &mut workspace;
     let (mut hasher, mut levels) = (crc32fast::Hasher::new(), Levels(31));
     for _ in 0..PATCHES {
         let mut patch = levels.patch(file.spec.input_dim());
@@ -74,13 +78,13 @@ fn integers(bytes: &[u8]) -> Result<u32> {
                 max_iterations: ITERATIONS,
                 ..IntegerRefine::for_inference(&file)
             };
-            view.refine(&patch, &settings, || false)?;
-            for (index, level) in view.code() {
+            view.refine(&patch, &mut code, &settings, workspace, || false)?;
+            for (index, level) in code.iter() {
                 hasher.update(&index.to_le_bytes());
                 hasher.update(&level.to_le_bytes());
             }
         }
-        view.decode(&mut patch)?;
+        view.decode(&code, &mut patch, workspace)?;
         for level in patch {
             hasher.update(&level.to_le_bytes());
         }
@@ -172,11 +176,12 @@ mod tests {
     fn codes_have_both_signs() {
         let models = folder().join("model");
         let bytes = AlignedBytes::read(models.join("signed-integer.safetensors")).unwrap();
-        let file = IntegerFile::read(&bytes).unwrap();
-        let mut view = IntegerView::new(file);
+        let view = IntegerView::load(&bytes).unwrap();
+        let mut code = IntegerCodeBuf::new(32);
+        let mut workspace = IntegerWorkspaceBuf::new(32);
         let patch = Levels(31).patch(24);
-        view.encode(&patch).unwrap();
-        let levels: Vec<i16> = view.code().map(|(_, level)| level).collect();
+        view.encode(&patch, &mut code, &mut workspace).unwrap();
+        let levels: Vec<i16> = code.iter().map(|(_, level)| level).collect();
         assert!(levels.iter().any(|z| *z < 0) && levels.iter().any(|z| *z > 0));
     }
 }

@@ -83,10 +83,13 @@ fn host<const WINDOW: usize, const HOP: usize>(job: &Job, refine: u32) -> Result
         ..IntegerRefine::for_model(&file)
     };
     let settings = (refine > 0).then_some(settings);
-    let mut view = IntegerView::new(file);
+    let view = IntegerView::from(file);
+    let mut code = IntegerCodeBuf::new(file.spec.code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
     let mut denoise = |window: &mut [i16; WINDOW]| {
         // The window has the model's length: it chose this function.
-        let _ = view.denoise(window, settings.as_ref(), || false);
+        let settings = settings.as_ref();
+        let _ = view.denoise(window, settings, &mut code, &mut workspace, || false);
     };
     let levels =
         |samples: &[f32]| -> Vec<i16> { samples.iter().map(|x| level(*x, scale)).collect() };

@@ -23,8 +23,8 @@ use sparsecode_formats::{
     WeightType, write, write_integer,
 };
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, IntegerRefine, IntegerView, ModelView, Refine, SparseCodeBuf, Start,
-    WorkspaceBuf,
+    CodeBuffer as _, GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView,
+    IntegerWorkspaceBuf, ModelView, Refine, SparseCodeBuf, Start, WorkspaceBuf,
 };
 use sparsecode_trainer::data::npy::{read_npy_f32, write_npy_f32};
 
@@ -121,21 +121,26 @@ fn run(criterion: &mut Criterion, files: &Files, levels: &[Vec<i16>]) -> Result<
             assert!(done.is_ok());
         });
     });
-    let mut integer = IntegerView::new(IntegerFile::read(&files.integer)?);
+    let integer = IntegerView::load(&files.integer)?;
+    let mut levels_code = IntegerCodeBuf::new(integer.spec().code_dim);
+    let mut integers = IntegerWorkspaceBuf::for_model(integer.spec());
     group.bench_function("integer", |bencher| {
         bencher.iter(|| {
             for patch in levels {
-                assert!(integer.encode(black_box(patch)).is_ok());
-                black_box(integer.code().next());
+                let done = integer.encode(black_box(patch), &mut levels_code, &mut integers);
+                assert!(done.is_ok());
+                black_box(levels_code.iter().next());
             }
         });
     });
     let all_levels = levels.concat();
     group.bench_function("integer-batch", |bencher| {
         bencher.iter(|| {
-            let done = integer.encode_batch(black_box(&all_levels), |_, view| {
-                black_box(view.code().next());
-            });
+            let each = |_, code: &mut IntegerCodeBuf, _: &mut IntegerWorkspaceBuf| {
+                black_box(code.iter().next());
+            };
+            let (code, all) = (&mut levels_code, black_box(&all_levels));
+            let done = integer.encode_batch(all, code, &mut integers, each);
             assert!(done.is_ok());
         });
     });
@@ -206,9 +211,11 @@ fn run(criterion: &mut Criterion, files: &Files, levels: &[Vec<i16>]) -> Result<
     group.bench_function("integer", |bencher| {
         bencher.iter(|| {
             for patch in levels {
-                let done = integer.encode(patch).is_ok()
-                    && integer.refine(patch, &settings, || false).is_ok();
-                assert!(done);
+                let (code, workspace) = (&mut levels_code, &mut integers);
+                let done = integer.encode(patch, code, workspace);
+                assert!(done.is_ok());
+                let done = integer.refine(patch, code, &settings, workspace, || false);
+                assert!(done.is_ok());
             }
         });
     });
@@ -225,15 +232,16 @@ fn run(criterion: &mut Criterion, files: &Files, levels: &[Vec<i16>]) -> Result<
         });
     });
     let mut output = vec![0; input_dim];
-    let codes: Vec<Vec<(u16, i16)>> = levels
-        .iter()
-        .map(|patch| integer.encode(patch).map(|()| integer.code().collect()))
-        .collect::<std::result::Result<_, _>>()?;
+    let mut codes = Vec::new();
+    for patch in levels {
+        integer.encode(patch, &mut levels_code, &mut integers)?;
+        codes.push(levels_code.clone());
+    }
     group.bench_function("integer", |bencher| {
         bencher.iter(|| {
             for code in &codes {
-                integer.set_code(code.iter().copied());
-                assert!(integer.decode(&mut output).is_ok());
+                let done = integer.decode(code, &mut output, &mut integers);
+                assert!(done.is_ok());
             }
         });
     });

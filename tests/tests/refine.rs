@@ -7,7 +7,8 @@ use sparsecode_formats::{
     write_integer_as,
 };
 use sparsecode_runtime::{
-    CodeBuffer, IntegerRefine, IntegerView, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
+    CodeBuffer, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView,
+    IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
 };
 use sparsecode_tests::golden::{Tensors, read_tensors};
 use sparsecode_tests::{runs, workspace};
@@ -110,7 +111,9 @@ fn the_host_refines_as_a_device_does_in_integers() {
             let mut host = HostModel::new(&bytes, name).unwrap();
             let file = IntegerFile::read(&bytes).unwrap();
             let Units { input, code, .. } = file.units().unwrap();
-            let mut device = IntegerView::new(file);
+            let device = IntegerView::from(file);
+            let mut integers = IntegerCodeBuf::new(file.spec.code_dim);
+            let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
             for iterations in [0, 1, 2, 30] {
                 let settings = IntegerRefine {
                     max_iterations: iterations,
@@ -123,8 +126,9 @@ fn the_host_refines_as_a_device_does_in_integers() {
                         .iter()
                         .map(|x| (x / input as f32).round() as i16)
                         .collect();
+                    let (settings, workspace) = (Some(&settings), &mut workspace);
                     device
-                        .denoise(&mut patch, Some(&settings), || false)
+                        .denoise(&mut patch, settings, &mut integers, workspace, || false)
                         .unwrap();
                     let mut hosts = sample.clone();
                     host.denoise(&mut hosts, Some(&asked)).unwrap();
@@ -132,7 +136,7 @@ fn the_host_refines_as_a_device_does_in_integers() {
                     let expected: Vec<f32> = patch.iter().map(|level| real(level, input)).collect();
                     let what = format!("{name}, {activations}, {iterations} iterations");
                     assert_eq!(hosts, expected, "{what}");
-                    let levels = device.code().map(|(k, level)| (k, real(&level, code)));
+                    let levels = integers.iter().map(|(k, level)| (k, real(&level, code)));
                     assert!(host.code().iter().eq(levels), "{what}");
                 }
             }

@@ -16,7 +16,14 @@ pub(crate) struct Arguments {
 }
 
 /// The sources, in the header's order.
-const SOURCES: [&str; 3] = ["status.rs", "model.rs", "integer.rs"];
+const SOURCES: [&str; 6] = [
+    "status.rs",
+    "code.rs",
+    "settings.rs",
+    "model.rs",
+    "integer_code.rs",
+    "integer.rs",
+];
 
 /// The header, from the repository's root.
 const HEADER: &str = "runtime/include/sparsecode.h";

@@ -15,7 +15,7 @@ use sparsecode_firmware::checksum::Checksum;
 use sparsecode_firmware::model::{self, INPUT_DIM};
 use sparsecode_firmware::patches::{NOISY, THRESHOLD};
 use sparsecode_firmware::{board, stack, start};
-use sparsecode_runtime::{IntegerRefine, LoadError, Method};
+use sparsecode_runtime::{IntegerCodeBuffer as _, IntegerRefine, LoadError, Method};
 use static_cell::ConstStaticCell;
 
 /// Iterations of which the mean is taken.

@@ -21,8 +21,8 @@ use sparsecode_runtime::stream::{
     Weighting,
 };
 use sparsecode_runtime::{
-    CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerModel, IntegerRefine,
-    IntegerWorkspace, Model, ModelFile, ModelView, Refine, SparseCode, Workspace,
+    CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerCodeBuffer as _, IntegerModel,
+    IntegerRefine, IntegerWorkspace, Model, ModelFile, ModelView, Refine, SparseCode, Workspace,
 };
 
 #[cfg(target_arch = "arm")]

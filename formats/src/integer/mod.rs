@@ -3,6 +3,8 @@
 mod blocks;
 mod contrast;
 mod limits;
+#[cfg(feature = "std")]
+mod parts;
 mod proof;
 mod read;
 #[cfg(feature = "std")]

@@ -4,7 +4,7 @@
 //! folder `capi` of the repository makes a static library of it, for hosts and for bare metal, and `examples/c` is a program.
 //!
 //! Nothing is computed here: arguments are checked, references are made of pointers, and [`ModelView`](crate::ModelView) or the
-//! functions behind [`IntegerModel`](crate::IntegerModel) do the work. C and Rust get the same bits from the same file.
+//! functions behind [`IntegerView`](crate::IntegerView) do the work. C and Rust get the same bits from the same file.
 //!
 //! # Safety
 //!
@@ -24,13 +24,16 @@
     reason = "the names are those of the C header, which is made from this module"
 )]
 
+mod code;
 mod integer;
+mod integer_code;
 mod memory;
 mod model;
+mod settings;
 mod status;
 
+pub use code::sparsecode_code;
 pub use integer::{
-    sparsecode_integer_code, sparsecode_integer_code_get, sparsecode_integer_code_push,
     sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_encode,
     sparsecode_integer_model, sparsecode_integer_model_get_info,
     sparsecode_integer_model_get_scales, sparsecode_integer_model_info,
@@ -39,12 +42,15 @@ pub use integer::{
     sparsecode_integer_refine_settings, sparsecode_integer_refinement, sparsecode_integer_restore,
     sparsecode_integer_settings_for_model, sparsecode_method,
 };
+pub use integer_code::{
+    sparsecode_integer_code, sparsecode_integer_code_get, sparsecode_integer_code_push,
+};
 pub use model::{
-    sparsecode_code, sparsecode_decode, sparsecode_denoise, sparsecode_encode, sparsecode_model,
+    sparsecode_decode, sparsecode_denoise, sparsecode_encode, sparsecode_model,
     sparsecode_model_get_info, sparsecode_model_info, sparsecode_model_load,
     sparsecode_model_load_slot, sparsecode_model_verify_checksum, sparsecode_normalisation,
-    sparsecode_preprocess, sparsecode_refine, sparsecode_refine_settings, sparsecode_refinement,
-    sparsecode_restore, sparsecode_settings_for_model, sparsecode_settings_for_noise,
-    sparsecode_start,
+    sparsecode_preprocess, sparsecode_refine, sparsecode_restore, sparsecode_settings_for_model,
+    sparsecode_settings_for_noise,
 };
+pub use settings::{sparsecode_refine_settings, sparsecode_refinement, sparsecode_start};
 pub use status::{sparsecode_status, sparsecode_status_message, sparsecode_stop};

@@ -9,17 +9,18 @@
     reason = "C has no slices: a length beside each pointer"
 )]
 
-use core::ffi::{c_int, c_void};
+use core::ffi::c_void;
 use core::slice;
 
 use sparsecode_formats::CodeSign;
 
+use super::code::{Code, components, sparsecode_code};
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
-use super::status::{attempt, sparsecode_status, sparsecode_stop};
-use crate::float::code::{CodeBuffer, sealed::Storage};
+use super::settings::{is_amount, is_late, sparsecode_refine_settings, sparsecode_refinement};
+use super::status::{attempt, sparsecode_status};
 use crate::float::decoder;
 use crate::float::preprocess::Normalisation;
-use crate::float::refine::{Refine, Refinement, Start};
+use crate::float::refine::{Refine, Start};
 use crate::float::view::ModelView;
 use crate::float::workspace::Scratch;
 
@@ -86,21 +87,6 @@ pub struct sparsecode_model_info {
     pub workspace_bytes: usize,
 }
 
-/// A sparse code: the active components only, in arrays of the caller. Set the pointers and the capacity; calls that make a code set
-/// `active`. To decode a code from elsewhere, fill in `indices`, `values` and `active`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct sparsecode_code {
-    /// Indices of the active components, ascending. Room for `capacity`.
-    pub indices: *mut u16,
-    /// Their values, finite and not 0; not negative unless the model's codes are signed. Room for `capacity`.
-    pub values: *mut f32,
-    /// Elements of both arrays; at least the model's `code_dim`.
-    pub capacity: u16,
-    /// Active components.
-    pub active: u16,
-}
-
 /// What `sparsecode_preprocess` did to one patch, for `sparsecode_restore`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,121 +96,6 @@ pub struct sparsecode_normalisation {
     /// What the patch was divided by; 1 where the model does not divide. 0 if nothing was done, because the model wants local contrast
     /// normalisation, which needs the surroundings of a patch and is the caller's.
     pub deviation: f32,
-}
-
-/// Where a refinement starts.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum sparsecode_start {
-    /// At the code handed in, as the encoder left it.
-    Code = 0,
-    /// At zero.
-    Zero = 1,
-    /// With every component at `start_value`, which should be small and positive: for decoders with a hidden layer and no encoder.
-    Constant = 2,
-}
-
-/// How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill it in.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct sparsecode_refine_settings {
-    /// The weight of sparsity in the energy, finite, 0 or more. More makes the code sparser.
-    pub lambda: f32,
-    /// Step of the gradient, finite, above 0. Above the model's own the iteration may diverge.
-    pub step_size: f32,
-    /// Largest number of iterations.
-    pub max_iterations: u32,
-    /// Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to the last iteration.
-    pub tolerance: f32,
-    /// A `sparsecode_start`.
-    pub start: i32,
-    /// The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be anything.
-    pub start_value: f32,
-    /// Asked before each iteration; anything but 0 ends the refinement. May be null.
-    pub deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
-    /// What `deadline` is called with.
-    pub context: *mut c_void,
-}
-
-/// What a refinement did.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct sparsecode_refinement {
-    /// Iterations made.
-    pub iterations: u32,
-    /// Why it ended.
-    pub stopped: sparsecode_stop,
-    /// Mean squared residual of the code, in the unit of the preprocessed patch.
-    pub residual: f32,
-    /// The residual and lambda times the sum of the code's magnitudes.
-    pub energy: f32,
-}
-
-impl From<Refine> for sparsecode_refine_settings {
-    fn from(settings: Refine) -> Self {
-        let (start, start_value) = match settings.start {
-            Start::Code => (sparsecode_start::Code, 0.0),
-            Start::Zero => (sparsecode_start::Zero, 0.0),
-            Start::Constant(value) => (sparsecode_start::Constant, value),
-        };
-        Self {
-            lambda: settings.lambda,
-            step_size: settings.step_size,
-            max_iterations: settings.max_iterations,
-            tolerance: settings.tolerance,
-            start: start as i32,
-            start_value,
-            deadline: None,
-            context: core::ptr::null_mut(),
-        }
-    }
-}
-
-/// Finite, and 0 or more.
-fn is_amount(setting: f32) -> bool {
-    setting.is_finite() && setting >= 0.0
-}
-
-impl TryFrom<&sparsecode_refine_settings> for Refine {
-    type Error = Status;
-
-    fn try_from(settings: &sparsecode_refine_settings) -> Result<Self, Status> {
-        const CODE: i32 = sparsecode_start::Code as i32;
-        const ZERO: i32 = sparsecode_start::Zero as i32;
-        const CONSTANT: i32 = sparsecode_start::Constant as i32;
-        if !(is_amount(settings.lambda)
-            && is_amount(settings.step_size)
-            && settings.step_size > 0.0
-            && is_amount(settings.tolerance))
-        {
-            return Err(Status::InvalidSetting);
-        }
-        Ok(Self {
-            lambda: settings.lambda,
-            step_size: settings.step_size,
-            max_iterations: settings.max_iterations,
-            tolerance: settings.tolerance,
-            start: match settings.start {
-                CODE => Start::Code,
-                ZERO => Start::Zero,
-                CONSTANT if is_amount(settings.start_value) => {
-                    Start::Constant(settings.start_value)
-                }
-                _ => return Err(Status::InvalidSetting),
-            },
-        })
-    }
-}
-
-impl From<Refinement> for sparsecode_refinement {
-    fn from(refinement: Refinement) -> Self {
-        Self {
-            iterations: refinement.iterations,
-            stopped: refinement.stopped.into(),
-            residual: refinement.residual,
-            energy: refinement.energy,
-        }
-    }
 }
 
 impl From<Normalisation> for sparsecode_normalisation {
@@ -250,15 +121,6 @@ impl From<sparsecode_normalisation> for Normalisation {
     }
 }
 
-/// Whether a deadline function says that it is time.
-pub(super) fn is_late(
-    deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
-    context: *mut c_void,
-) -> bool {
-    // SAFETY: the caller of the refinement promises that the function can be called with its context.
-    deadline.is_some_and(|deadline| unsafe { deadline(context) } != 0)
-}
-
 type Float = Loaded<sparsecode_model>;
 
 impl Float {
@@ -277,134 +139,6 @@ impl Float {
         } else {
             Err(Status::Length)
         }
-    }
-}
-
-/// A code's arrays, cut to the model's dimension.
-struct Code {
-    indices: *mut u16,
-    values: *mut f32,
-    code_dim: u16,
-    regions: [Region; 2],
-}
-
-impl Code {
-    fn new(header: &sparsecode_code, model: &Float) -> Result<Self, Status> {
-        let code_dim = model.model.spec().code_dim;
-        let length = usize::from(code_dim);
-        let regions = [
-            Region::new(header.indices, length)?,
-            Region::new(header.values, length)?,
-        ];
-        if header.capacity < code_dim {
-            return Err(Status::TooSmall);
-        }
-        Ok(Self {
-            indices: header.indices,
-            values: header.values,
-            code_dim,
-            regions,
-        })
-    }
-
-    /// The arrays of a code that is only read.
-    ///
-    /// # Safety
-    ///
-    /// The caller's arrays are as long as they say, and nothing writes them for `'c`.
-    unsafe fn slices<'c>(&self) -> (&'c [u16], &'c [f32]) {
-        let length = usize::from(self.code_dim);
-        // SAFETY: checked by `new` as far as that goes; the rest is the caller's promise.
-        unsafe {
-            (
-                slice::from_raw_parts(self.indices, length),
-                slice::from_raw_parts(self.values, length),
-            )
-        }
-    }
-
-    /// The arrays as a buffer for a code.
-    ///
-    /// # Safety
-    ///
-    /// The caller's arrays are as long as they say, and nothing else refers to them for `'c`.
-    unsafe fn buffer<'c>(&self) -> Buffer<'c> {
-        let length = usize::from(self.code_dim);
-        Buffer {
-            // SAFETY: checked by `new` as far as that goes; the rest is the caller's promise.
-            indices: unsafe { slice::from_raw_parts_mut(self.indices, length) },
-            // SAFETY: as above.
-            values: unsafe { slice::from_raw_parts_mut(self.values, length) },
-            active: 0,
-        }
-    }
-}
-
-/// A code in two arrays of the same length.
-struct Buffer<'c> {
-    indices: &'c mut [u16],
-    values: &'c mut [f32],
-    active: usize,
-}
-
-impl Buffer<'_> {
-    /// Takes over a code that is in the arrays already.
-    fn keep(&mut self, active: u16, codes: CodeSign) -> Result<(), Status> {
-        self.active = components(self.indices, self.values, active, codes)?
-            .0
-            .len();
-        Ok(())
-    }
-}
-
-/// The active components in two arrays as long as the code dimension, if they are a code.
-fn components<'c>(
-    indices: &'c [u16],
-    values: &'c [f32],
-    active: u16,
-    codes: CodeSign,
-) -> Result<(&'c [u16], &'c [f32]), Status> {
-    let (code_dim, active) = (indices.len(), usize::from(active));
-    let parts = indices.get(..active).zip(values.get(..active));
-    let (indices, values) = parts.ok_or(Status::InvalidCode)?;
-    let mut least = 0;
-    for (index, value) in indices.iter().zip(values) {
-        let within = *index >= least && usize::from(*index) < code_dim;
-        if !(within && *value != 0.0 && codes.admits(*value)) {
-            return Err(Status::InvalidCode);
-        }
-        // Below the code dimension, so below 65535.
-        least = index.wrapping_add(1);
-    }
-    Ok((indices, values))
-}
-
-impl Storage for Buffer<'_> {
-    #[inline]
-    fn append(&mut self, index: u16, value: f32) {
-        let place = self.indices.get_mut(self.active);
-        if let Some((i, v)) = place.zip(self.values.get_mut(self.active)) {
-            (*i, *v) = (index, value);
-            self.active = self.active.wrapping_add(1);
-        }
-    }
-}
-
-impl CodeBuffer for Buffer<'_> {
-    fn capacity(&self) -> usize {
-        self.indices.len()
-    }
-
-    fn indices(&self) -> &[u16] {
-        self.indices.get(..self.active).unwrap_or_default()
-    }
-
-    fn values(&self) -> &[f32] {
-        self.values.get(..self.active).unwrap_or_default()
-    }
-
-    fn clear(&mut self) {
-        self.active = 0;
     }
 }
 
@@ -584,7 +318,7 @@ pub unsafe extern "C" fn sparsecode_encode(
         let model = unsafe { loaded(model) }?;
         // SAFETY: a code, as the caller promises.
         let mut header = unsafe { memory::read(code) }?;
-        let arrays = Code::new(&header, model)?;
+        let arrays = Code::new(&header, model.model.spec().code_dim)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
         let written = [Region::new(code, 1)?, indices, values, scratch];
@@ -626,7 +360,7 @@ pub unsafe extern "C" fn sparsecode_refine(
         // SAFETY: a code and settings, as the caller promises.
         let (mut header, settings) = unsafe { (memory::read(code)?, memory::read(settings)?) };
         let refine = Refine::try_from(&settings)?;
-        let arrays = Code::new(&header, model)?;
+        let arrays = Code::new(&header, model.model.spec().code_dim)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
         let written = [
@@ -679,7 +413,7 @@ pub unsafe extern "C" fn sparsecode_decode(
         let model = unsafe { loaded(model) }?;
         // SAFETY: a code, as the caller promises.
         let header = unsafe { memory::read(code) }?;
-        let arrays = Code::new(&header, model)?;
+        let arrays = Code::new(&header, model.model.spec().code_dim)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
         let written = [model.patch(patch, length)?, scratch];
@@ -732,7 +466,7 @@ pub unsafe extern "C" fn sparsecode_denoise(
             Some(unsafe { memory::read(settings) }?)
         };
         let refine = settings.as_ref().map(Refine::try_from).transpose()?;
-        let arrays = Code::new(&header, model)?;
+        let arrays = Code::new(&header, model.model.spec().code_dim)?;
         let [indices, values] = arrays.regions;
         let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
         let written = [

@@ -8,8 +8,9 @@ use sparsecode_formats::{
     is_run_weights,
 };
 use sparsecode_runtime::{
-    CodeBuffer, CodeError, DimensionError, GramView, IntegerRefine, IntegerView, Method, ModelView,
-    Refine, SparseCodeBuf, Start, WorkspaceBuf,
+    CodeBuffer, CodeError, DimensionError, GramView, IntegerCodeBuf, IntegerCodeBuffer as _,
+    IntegerRefine, IntegerView, IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf,
+    Start, WorkspaceBuf,
 };
 
 /// Why a model file cannot be run on the host.
@@ -111,6 +112,8 @@ enum Engine<'a> {
     },
     Integer {
         view: IntegerView<'a>,
+        code: IntegerCodeBuf,
+        workspace: IntegerWorkspaceBuf,
         units: Units,
         levels: Vec<i16>,
     },
@@ -162,7 +165,9 @@ impl<'a> HostModel<'a> {
                 file.verify_checksum()?;
                 let spec = file.spec()?;
                 let engine = Engine::Integer {
-                    view: IntegerView::new(file),
+                    view: IntegerView::from(file),
+                    code: IntegerCodeBuf::new(file.spec.code_dim),
+                    workspace: IntegerWorkspaceBuf::for_model(&file.spec),
                     units: file.units()?,
                     levels: Vec::with_capacity(spec.input_dim()),
                 };
@@ -246,19 +251,21 @@ impl<'a> HostModel<'a> {
             }
             Engine::Integer {
                 view,
+                code,
+                workspace,
                 units,
                 levels,
             } => {
                 to_levels(input, units.zero, units.level, levels);
                 cut(view.file(), levels);
                 if starts_at_code(refine) {
-                    view.encode(levels)?;
+                    view.encode(levels, code, workspace)?;
                 }
                 if let Some(refine) = refine {
                     let settings = settings(view.file(), refine);
-                    view.refine(levels, &settings, || false)?;
+                    view.refine(levels, code, &settings, workspace, || false)?;
                 }
-                take_code(view, units, &mut self.code);
+                take_code(code, units, &mut self.code);
             }
         }
         Ok(&self.code)
@@ -357,12 +364,14 @@ impl<'a> HostModel<'a> {
             } => view.decode(&self.code, output, workspace)?,
             Engine::Integer {
                 view,
+                code,
+                workspace,
                 units,
                 levels,
             } => {
                 levels.clear();
                 levels.resize(output.len(), 0);
-                view.decode(levels)?;
+                view.decode(code, levels, workspace)?;
                 for (x, level) in output.iter_mut().zip(levels) {
                     *x = (f64::from(*level) * units.level + units.zero) as f32;
                 }
@@ -402,12 +411,13 @@ impl<'a> HostModel<'a> {
         }
         let checked = self.code.check(spec.codes);
         checked.map_err(|error| HostError::Code { row, error })?;
-        if let Engine::Integer { view, units, .. } = &mut self.engine {
-            let levels = self.code.iter().map(|(index, value)| {
-                // The conversion saturates.
-                (index, (f64::from(value) / units.code).round() as i16)
-            });
-            view.set_code(levels);
+        if let Engine::Integer { code, units, .. } = &mut self.engine {
+            let mut levels = vec![0; spec.code_dim()];
+            for (index, value) in self.code.iter() {
+                // The conversion saturates; the decoder cuts to the levels of the model.
+                levels[usize::from(index)] = (f64::from(value) / units.code).round() as i16;
+            }
+            code.from_dense(&levels);
         }
         self.reconstruct(output)?;
         if !matches!(spec.preprocessing.contrast, Contrast::Local { .. }) {
@@ -437,13 +447,15 @@ impl<'a> HostModel<'a> {
             }
             Engine::Integer {
                 view,
+                code,
+                workspace,
                 units,
                 levels,
             } => {
                 to_levels(sample, 0.0, units.input, levels);
                 let settings = refine.map(|refine| settings(view.file(), refine));
-                view.denoise(levels, settings.as_ref(), || false)?;
-                take_code(view, units, &mut self.code);
+                view.denoise(levels, settings.as_ref(), code, workspace, || false)?;
+                take_code(code, units, &mut self.code);
                 for (x, level) in sample.iter_mut().zip(levels) {
                     *x = (f64::from(*level) * units.input) as f32;
                 }
@@ -492,9 +504,9 @@ fn settings(file: &IntegerFile<'_>, refine: &HostRefine) -> IntegerRefine {
     }
 }
 
-fn take_code(view: &IntegerView<'_>, units: &Units, code: &mut SparseCodeBuf) {
+fn take_code(levels: &IntegerCodeBuf, units: &Units, code: &mut SparseCodeBuf) {
     let mut dense = vec![0.0; code.capacity()];
-    for (index, level) in view.code() {
+    for (index, level) in levels.iter() {
         dense[usize::from(index)] = (f64::from(level) * units.code) as f32;
     }
     code.from_dense(&dense);
