@@ -7,7 +7,7 @@ use serde::Serialize;
 use sparsecode_formats::IntegerFile;
 use sparsecode_patches::{level, threshold};
 use sparsecode_runtime::stream::SignalStream;
-use sparsecode_runtime::{IntegerRefine, IntegerView};
+use sparsecode_runtime::{IntegerCodeBuf, IntegerRefine, IntegerView, IntegerWorkspaceBuf};
 
 use crate::cores::{Core, Row, on_cores};
 use crate::firmware::{Files, Job, check_counter};

@@ -5,7 +5,7 @@ use sparsecode_tests::kernels::{
     Problem, SIZES, VARIANTS, compare, distance, short_run, train, values,
 };
 use sparsecode_trainer::lista::Backend;
-use sparsecode_trainer::lista::inference::{CpuEngine, Engine};
+use sparsecode_trainer::lista::inference::CpuEngine;
 use sparsecode_trainer::run::RunFolder;
 
 #[test]
