@@ -36,7 +36,7 @@ fn files(folder: &Path, module: &Module, all: &mut BTreeMap<Module, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let child = || [module.as_slice(), &[name.clone()]].concat();
+        let child = || [module.as_slice(), std::slice::from_ref(&name)].concat();
         if path.is_dir() {
             files(&path, &child(), all);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
