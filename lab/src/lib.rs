@@ -21,6 +21,8 @@
 //! | [`capi`] | builds and runs programs in C |
 //! | [`guide`] | builds and runs the program of `docs/embedded.md` |
 //! | [`aarch64`] | runs the runtime's tests on AArch64 processors |
+//! | [`ptxas`] | reads what the GPU's kernels take |
+//! | [`candle_cuda`] | checks the types of the code for candle on a GPU |
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +33,7 @@ pub mod aarch64;
 pub mod bench;
 mod budget;
 mod c_compiler;
+pub mod candle_cuda;
 pub mod capi;
 pub mod cores;
 pub mod elf;
@@ -43,6 +46,7 @@ pub mod model;
 pub mod no_panic;
 pub mod no_std;
 pub mod precision;
+pub mod ptxas;
 pub mod qemu;
 mod signed;
 pub mod stream;
