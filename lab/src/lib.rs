@@ -12,7 +12,7 @@
 //! | [`log`] | decodes what firmware prints |
 //! | [`elf`] | measures flash and RAM |
 //! | [`firmware`] | builds and runs the firmware on every core |
-//! | [`bench`] | counts instructions of every stage, in f32 and in integers, within budgets |
+//! | [`mod@bench`] | counts instructions of every stage, in f32 and in integers, within budgets |
 //! | [`stream`] | runs a signal through an integer model |
 //! | [`precision`] | says what bits and iterations buy, and what they cost |
 //! | [`model`] | puts an exported model into the firmware |

@@ -3,12 +3,12 @@
 //!
 //! | module | writes |
 //! |---|---|
-//! | [`image`] | atoms and before/after strips as PNG (feature `pictures`) |
+//! | `image` | atoms and before/after strips as PNG (feature `pictures`) |
 //! | [`table`] | figures as aligned text or Markdown, with their units |
 //! | [`page`] | results in Markdown, with the command, the commit and the machine |
 //! | [`metrics`] | `metrics.jsonl`: one JSON object a line |
 //! | [`tensorboard`] | event files that TensorBoard reads |
-//! | [`progress`] | progress on the terminal, or lines in a log (feature `progress`) |
+//! | `progress` | progress on the terminal, or lines in a log (feature `progress`) |
 //! | [`storage`] | files of which no reader ever meets half |
 
 #[cfg(feature = "pictures")]
