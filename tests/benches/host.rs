@@ -18,9 +18,9 @@ use candle_core::{Device, Tensor};
 use criterion::Criterion;
 use rand::{Rng as _, SeedableRng as _};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, InputFacts, InputShape, IntegerFile, ModelFile,
-    OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant,
-    WeightType, write, write_integer,
+    ActivationRanges, AlignedBytes, Contrast, InputFacts, InputShape, ModelFile, OwnedDecoder,
+    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
+    write, write_integer,
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView,
