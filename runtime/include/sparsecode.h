@@ -347,6 +347,26 @@ typedef struct sparsecode_refinement {
 } sparsecode_refinement;
 
 /**
+ * A sparse code in levels of 16 bits: the active components only, packed in an array of the caller. Set the pointer and the capacity;
+ * calls that make a code set `active`. `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
+ * to 0 and append its components with `sparsecode_integer_code_push`.
+ */
+typedef struct sparsecode_integer_code {
+  /**
+   * The active components, in a form that is the library's. Room for `capacity`.
+   */
+  uint32_t *entries;
+  /**
+   * Elements of the array; at least the model's `code_dim`, at most 4095.
+   */
+  uint16_t capacity;
+  /**
+   * Active components.
+   */
+  uint16_t active;
+} sparsecode_integer_code;
+
+/**
  * A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
  * has to be released. It may be copied.
  */
@@ -403,26 +423,6 @@ typedef struct sparsecode_integer_model_info {
    */
   size_t workspace_bytes;
 } sparsecode_integer_model_info;
-
-/**
- * A sparse code in levels of 16 bits: the active components only, packed in an array of the caller. Set the pointer and the capacity;
- * calls that make a code set `active`. `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
- * to 0 and append its components with `sparsecode_integer_code_push`.
- */
-typedef struct sparsecode_integer_code {
-  /**
-   * The active components, in a form that is the library's. Room for `capacity`.
-   */
-  uint32_t *entries;
-  /**
-   * Elements of the array; at least the model's `code_dim`, at most 4095.
-   */
-  uint16_t capacity;
-  /**
-   * Active components.
-   */
-  uint16_t active;
-} sparsecode_integer_code;
 
 /**
  * What `sparsecode_integer_preprocess` did to one patch, for `sparsecode_integer_restore`.
@@ -598,6 +598,20 @@ sparsecode_status sparsecode_settings_for_noise(const struct sparsecode_model *m
                                                 struct sparsecode_refine_settings *settings);
 
 /**
+ * Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
+  */
+sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_code *code,
+                                              uint16_t position,
+                                              uint16_t *index,
+                                              int16_t *level);
+
+/**
+ * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
+ * not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
+  */
+sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *code, uint16_t index, int16_t level);
+
+/**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
  * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
   */
@@ -619,20 +633,6 @@ sparsecode_status sparsecode_integer_model_get_info(const struct sparsecode_inte
  * for integer models.
   */
 sparsecode_status sparsecode_integer_model_get_scales(const struct sparsecode_integer_model *model, float *input_scale, float *code_scale);
-
-/**
- * Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
-  */
-sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_code *code,
-                                              uint16_t position,
-                                              uint16_t *index,
-                                              int16_t *level);
-
-/**
- * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
- * not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
-  */
-sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *code, uint16_t index, int16_t level);
 
 /**
  * Brings raw levels to those that the weights take, in place. `length` is the model's `input_dim`.

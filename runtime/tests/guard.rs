@@ -7,7 +7,7 @@ mod common;
 use common::exact::{Exact, Integers, PRECISIONS, dense, ranges_of, samples, trained_like};
 use common::{Random, Reference, Shape, file, random_model};
 use proptest::prelude::*;
-use sparsecode_formats::{AlignedBytes, IntegerFile, WeightType, write_integer_as};
+use sparsecode_formats::{AlignedBytes, CodeSign, IntegerFile, WeightType, write_integer_as};
 use sparsecode_runtime::{
     CodeBuffer as _, DimensionError, GramView, IntegerRefine, Method, ModelView, Refine,
     Refinement, SparseCodeBuf, Start, WorkspaceBuf,
@@ -197,12 +197,16 @@ proptest! {
         lista in prop_oneof![Just(None), (0..3_u8).prop_map(Some)],
         price in prop::sample::select(&[0_i32, 1, 3][..]),
         tolerance_bits in prop::sample::select(&[10_u8, 31][..]),
+        codes in prop::sample::select(&CodeSign::ALL[..]),
         seed: u64,
     ) {
+        let lista = lista.filter(|_| codes == CodeSign::NonNegative);
         let shape = Shape { input, code, hidden: 0, lista };
         let (weights, activations) = precision;
         let ranges = ranges_of(activations, 30.0);
-        let written = write_integer_as(&trained_like(shape, seed), &ranges, weights, activations);
+        let mut model = trained_like(shape, seed);
+        model.spec.codes = codes;
+        let written = write_integer_as(&model, &ranges, weights, activations);
         let bytes = AlignedBytes::from_slice(&written.unwrap().bytes);
         let mut file = IntegerFile::read(&bytes).unwrap();
         // Another λ.
@@ -218,8 +222,12 @@ proptest! {
         let any = (0..code).map(|_| (400.0 * random.next()) as i64).map(|level| level.clamp(0, 127));
         let mut starts = vec![encoded.clone(), any.collect(), vec![0; code]];
         let set = |view: &mut Integers<'_>, code: &[i64]| {
-            let levels = code.iter().enumerate();
-            view.set_code(levels.map(|(k, level)| (k as u16, *level as i16)));
+            // What a model whose codes are not signed takes for 0, at the start and where it stays.
+            let level = |(k, level): (usize, &i64)| match codes {
+                CodeSign::NonNegative if *level == 0 => (k as u16, -(k as i16 % 3)),
+                _ => (k as u16, *level as i16),
+            };
+            view.set_code(code.iter().enumerate().map(level));
         };
         // Nearly the best ones.
         for max_iterations in [3, 40, 500] {
@@ -243,7 +251,9 @@ proptest! {
                             by_deadline && asked > budget
                         });
                         prop_assert!(done.unwrap().iterations <= budget);
-                        let after = exact.energy(&patch, &dense(&view));
+                        let code = dense(&view);
+                        prop_assert!(codes == CodeSign::Signed || code.iter().all(|z| *z >= 0));
+                        let after = exact.energy(&patch, &code);
                         prop_assert!(after <= before, "{settings:?}: from {before} to {after}");
                     }
                 }

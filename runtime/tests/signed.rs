@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::exact::{Integers, RANGES, trained_like};
+use common::exact::{Integers, RANGES, ranges_of, trained_like};
 use common::{Random, Reference, Shape, assert_close, file, random_model};
 use proptest::prelude::*;
 use sparsecode_formats::{
-    AlignedBytes, CodeSign, IntegerFile, ModelFile, OwnedDecoder, OwnedModel, WeightType,
-    write_integer,
+    Activations, AlignedBytes, CodeSign, IntegerFile, ModelFile, OwnedDecoder, OwnedModel,
+    WeightType, write_integer, write_integer_as,
 };
 use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{
@@ -392,7 +392,28 @@ fn levels_go_from_one_end_to_the_other() {
     }
 }
 
-/// Streams in both arithmetics.
+/// A model of 8-bit activations takes larger levels of either sign for its largest.
+#[test]
+fn levels_beyond_eight_bits_are_cut_when_they_are_decoded() {
+    let mut model = trained_like(LINEAR, 3);
+    model.spec.codes = CodeSign::Signed;
+    let ranges = ranges_of(Activations::I8, 30.0);
+    let (weights, activations) = (WeightType::I8, Activations::I8);
+    let written = write_integer_as(&model, &ranges, weights, activations).unwrap();
+    let bytes = AlignedBytes::from_slice(&written.bytes);
+    let mut view = Integers::new(IntegerFile::read(&bytes).unwrap());
+    let mut decoded = |level: i16| {
+        view.set_code([(3, level), (7, 20)].into_iter());
+        let mut patch = vec![0; 24];
+        view.decode(&mut patch).unwrap();
+        patch
+    };
+    assert_eq!(decoded(-500), decoded(-127));
+    assert_eq!(decoded(500), decoded(127));
+    assert_ne!(decoded(-126), decoded(-127));
+}
+
+/// Streams of numbers in `f32`.
 #[test]
 fn a_stream_of_the_opposite_is_the_opposite() {
     let shape = Shape {
