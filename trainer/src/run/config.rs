@@ -139,6 +139,9 @@ impl<'de, F: Settings> Deserialize<'de> for Config<F> {
         use serde::de::Error;
 
         let mut table = Table::deserialize(deserializer)?;
+        for (_, value) in &mut table {
+            take_numbers(value);
+        }
         match table.remove(FAMILY) {
             Some(Value::String(name)) if name == F::NAME => {}
             Some(other) => {
@@ -183,6 +186,29 @@ impl<'de, F: Settings> Deserialize<'de> for Config<F> {
             patience: common.patience,
             data: common.data,
         })
+    }
+}
+
+/// What `serde_json` hands a number on as where a package of the build switches on its feature
+/// `arbitrary_precision`: a table with this one key, and the number's text.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// Turns such tables into numbers.
+fn take_numbers(value: &mut Value) {
+    match value {
+        Value::Table(table) => {
+            let text = match table.get(NUMBER) {
+                Some(Value::String(text)) if table.len() == 1 => text.clone(),
+                _ => return table.iter_mut().for_each(|(_, value)| take_numbers(value)),
+            };
+            if let Ok(number) = text.parse() {
+                *value = Value::Integer(number);
+            } else if let Ok(number) = text.parse() {
+                *value = Value::Float(number);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(take_numbers),
+        _ => {}
     }
 }
 
@@ -481,5 +507,36 @@ fn merge_keys(lower: &mut Table, upper: Table) {
                 lower.insert(key, value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_however_they_are_handed_on() {
+        let handed = |text: &str| {
+            let text = Value::String(text.to_owned());
+            Value::Table(Table::from_iter([(NUMBER.to_owned(), text)]))
+        };
+        let mut value = Value::Table(Table::from_iter([
+            ("a".to_owned(), handed("0.02")),
+            (
+                "b".to_owned(),
+                Value::Array(vec![handed("-3"), Value::Boolean(true)]),
+            ),
+            ("c".to_owned(), handed("no number")),
+        ]));
+        take_numbers(&mut value);
+        let Value::Table(table) = value else {
+            panic!("a table")
+        };
+        assert_eq!(table["a"], Value::Float(0.02));
+        assert_eq!(
+            table["b"],
+            Value::Array(vec![Value::Integer(-3), Value::Boolean(true)])
+        );
+        assert!(table["c"].is_table());
     }
 }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Index;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// Named values in the order in which logs, tables and plots show them.
 ///
@@ -109,13 +110,6 @@ impl Serialize for Figures {
 
 impl<'de> Deserialize<'de> for Figures {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// A number, or what is skipped.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Member {
-            Number(f64),
-            Other(IgnoredAny),
-        }
         struct Members;
         impl<'de> Visitor<'de> for Members {
             type Value = Figures;
@@ -126,10 +120,10 @@ impl<'de> Deserialize<'de> for Figures {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Figures, M::Error> {
                 let mut figures = Figures::new();
-                while let Some((name, member)) = map.next_entry::<String, Member>()? {
-                    match member {
-                        Member::Number(value) => figures.set(name, value),
-                        Member::Other(_) => {}
+                // JSON's own type: it knows a number however the parser hands numbers on.
+                while let Some((name, member)) = map.next_entry::<String, Value>()? {
+                    if let Some(value) = member.as_f64() {
+                        figures.set(name, value);
                     }
                 }
                 Ok(figures)

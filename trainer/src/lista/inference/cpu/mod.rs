@@ -38,7 +38,7 @@ use problem::{Constants, Gradient, Problem, Report, TILE};
 /// let dictionary = Tensor::new(&[[1f32, 0.], [0., 1.], [0.5, 0.5]], &Device::Cpu)?;
 /// let decoder = Decoder::Linear { dictionary };
 /// let inputs = Tensor::new(&[[1f32, 0., 0.5], [0., 2., 1.]], &Device::Cpu)?;
-/// let mut settings = Config::preset("mnist/sdl")?.inference;
+/// let mut settings = Config::preset("mnist/sdl")?.family.inference;
 /// settings.tolerance = 0.0;
 /// let energy = Energy::new(&decoder, &inputs, None, &settings);
 /// let start = Tensor::zeros((2, 2), candle_core::DType::F32, &Device::Cpu)?;
