@@ -82,7 +82,7 @@ pub enum OwnedDecoder {
     },
 }
 
-/// A model in `f32`, in the stored orientation: what [`write()`] takes.
+/// A model in `f32`, in the stored orientation: what [`write`](crate::write()) takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedModel {
     /// What the metadata will say.

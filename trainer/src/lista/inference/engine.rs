@@ -14,7 +14,7 @@ pub struct Inference {
     pub iterations: usize,
     /// For each sample, the iterations in which it did not meet the tolerance.
     pub steps: Vec<u32>,
-    /// The step that was taken: η, or less under [`StepRule::Bounded`].
+    /// The step that was taken: η, or less under [`StepRule::Bounded`](super::StepRule::Bounded).
     pub step_size: f64,
 }
 
@@ -27,7 +27,7 @@ impl Inference {
 
 /// Minimises the energy of one mini-batch.
 ///
-/// There is one definition of the iterates, [`PlainFista`]; other engines compute the same numbers in less time. Tensors are in main
+/// There is one definition of the iterates, [`PlainFista`](super::PlainFista); other engines compute the same numbers in less time. Tensors are in main
 /// memory, whatever an engine computes on; several threads may call one engine at the same time.
 pub trait Engine: Send + Sync {
     /// Minimises `energy` from `start` (`batch × code_dim`).
