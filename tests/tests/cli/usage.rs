@@ -59,6 +59,13 @@ fn what_is_used_wrongly_is_named() {
             &["--device cuda", "--features cuda"],
         );
     }
+    // The tests are not built with candle's CUDA.
+    let command = ["train", "--preset", "ecg/vdl", "--out", out];
+    refused(
+        2,
+        &[&command[..], &["--engine", "plain", "--device", "cuda"]].concat(),
+        &["--engine plain", "--features candle-cuda", "--device cpu"],
+    );
     refused(
         2,
         &["export", out, "--output", "model.bin"],

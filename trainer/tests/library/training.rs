@@ -12,7 +12,7 @@ use sparsecode_trainer::lista::Stepper;
 use sparsecode_trainer::lista::evaluate::{self, CodeSource};
 use sparsecode_trainer::lista::inference::{CpuEngine, PlainFista};
 use sparsecode_trainer::lista::model::{Autoencoder, Decoder};
-use sparsecode_trainer::lista::{Lista, autoencoder_of};
+use sparsecode_trainer::lista::{Backend, Lista, PlainBackend, autoencoder_of};
 use sparsecode_trainer::run::{
     Checkpoint, Ending, EpochRecord, LogError, Observer, RunFolder, Silent, StepError, TrainError,
     Trainer, Weights,
@@ -656,6 +656,24 @@ fn failure(config: &Config, splits: Splits) -> TrainError {
     };
     let result = Recorder::default().run(&mut trainer, folder.path());
     result.expect_err("the run should have failed")
+}
+
+/// The plain engine's device is a parameter; in main memory its runs have the bits of [`PlainFista`].
+#[test]
+fn the_plain_engine_trains_on_the_device_that_it_is_given() {
+    for variant in ["vdl", "sdl-nl", "do"] {
+        let config = small(variant, &[]);
+        let trained = |backend: &(dyn Backend + 'static)| {
+            let folder = RunFolder::new(tempfile::tempdir().unwrap().path());
+            let mut trainer =
+                Trainer::<Lista>::new(config.clone(), load(&config), backend).unwrap();
+            let stop = AtomicBool::new(false);
+            trainer.run(&folder, &mut Silent, &stop).unwrap();
+            bits(trainer.model())
+        };
+        let plain = PlainBackend::new(Device::Cpu);
+        assert!(trained(&plain) == trained(&PlainFista), "{variant}");
+    }
 }
 
 #[test]
