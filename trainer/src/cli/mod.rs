@@ -214,12 +214,16 @@ impl DeviceChoice {
         match (engine, self) {
             (EngineChoice::Fused, _) => self.gpu(),
             (EngineChoice::Plain, Self::Cpu) => Ok(Some(Arc::new(PlainFista))),
-            (EngineChoice::Plain, Self::Cuda | Self::Auto) if !cfg!(feature = "candle-cuda") => {
-                Err(usage(
-                    "--engine plain: this program was built without candle's CUDA; build with --features candle-cuda, or add --device cpu",
-                ))
+            (EngineChoice::Plain, Self::Auto) if cfg!(feature = "candle-cuda") => {
+                let gpu = open_plain_gpu()
+                    .inspect_err(|error| eprintln!("note: using the processor: {error}"));
+                Ok(Some(gpu.unwrap_or_else(|_| Arc::new(PlainFista))))
             }
-            (EngineChoice::Plain, Self::Cuda | Self::Auto) => {
+            (EngineChoice::Plain, Self::Auto) => Ok(Some(Arc::new(PlainFista))),
+            (EngineChoice::Plain, Self::Cuda) if !cfg!(feature = "candle-cuda") => Err(usage(
+                "--engine plain: this program was built without candle's CUDA; build with --features candle-cuda, or add --device cpu",
+            )),
+            (EngineChoice::Plain, Self::Cuda) => {
                 open_plain_gpu().map(Some).context("--device cuda")
             }
         }

@@ -86,7 +86,11 @@ fn early_best(energies: &[f64], batches: usize) -> Option<String> {
 pub fn held(records: &[Value], wanted: f64) -> Option<String> {
     let held: Vec<f64> = records
         .iter()
-        .filter_map(|record| record["held_step_size"].as_f64())
+        .filter_map(|record| {
+            // Logs of older versions have the step beside the figures of training.
+            let step = record["train"]["held_step_size"].as_f64();
+            step.or_else(|| record["held_step_size"].as_f64())
+        })
         .collect();
     let smallest = held.iter().copied().reduce(f64::min)?;
     Some(format!(
@@ -144,7 +148,7 @@ mod tests {
     fn what_was_held_is_counted() {
         assert_eq!(held(&log([1.0, 2.0]), 0.5), None);
         let mut records = log([1.0, 2.0, 3.0]);
-        records[1]["held_step_size"] = json!(0.25);
+        records[1]["train"] = json!({"held_step_size": 0.25});
         records[2]["held_step_size"] = json!(0.125);
         let words = held(&records, 0.5).unwrap();
         assert!(
