@@ -1,4 +1,5 @@
-//! Says which kernels the target has. Rust's own `target_feature` does not know the extensions of Cortex-M on stable.
+//! Says which kernels the target has. Rust's own `target_feature` does not know the extensions of
+//! Cortex-M on stable.
 //!
 //! `sparsecode_host`: x86-64 and AArch64, whose kernels are chosen when a program is loaded.
 

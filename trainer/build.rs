@@ -1,4 +1,5 @@
-//! Puts the commit of the sources into the program, for the provenance of models, and, with feature `cuda`, the GPU's kernels.
+//! Puts the commit of the sources into the program, for the provenance of models, and, with feature
+//! `cuda`, the GPU's kernels.
 
 use std::env;
 use std::error::Error;
@@ -12,7 +13,8 @@ const FLAGS: [&str; 9] = [
     "-std=c++17",
     "-O3",
     "--threads=2",
-    // Products and sums are fused where the kernels say so, and nowhere else, as in their host's build.
+    // Products and sums are fused where the kernels say so, and nowhere else, as in their host's
+    // build.
     "-fmad=false",
     "-gencode=arch=compute_80,code=sm_80",
     "-gencode=arch=compute_90,code=[sm_90,compute_90]",
@@ -53,8 +55,9 @@ fn git(arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Compiles `kernels/sparsecode.cu` into one image: machine code for 8.0 (and 8.6, 8.9) and 9.0, and PTX for what comes after. What
-/// the assembler says of each kernel lies beside it, for `cargo xtask cuda`.
+/// Compiles `kernels/sparsecode.cu` into one image: machine code for 8.0 (and 8.6, 8.9) and 9.0,
+/// and PTX for what comes after. What the assembler says of each kernel lies beside it, for `cargo
+/// xtask cuda`.
 fn kernels() -> Result<(), Box<dyn Error>> {
     for name in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
         println!("cargo:rerun-if-env-changed={name}");

@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-/* Adds the `bytes` low bytes of a word, the lowest first. Start with 0xffffffff; the checksum is the complement. */
+/*
+ * Adds the `bytes` low bytes of a word, the lowest first. Start with 0xffffffff; the checksum is
+ * the complement.
+ */
 static void crc32_add(uint32_t *crc, uint32_t word, int bytes)
 {
     int bit;

@@ -1,7 +1,9 @@
 /*
- * Encodes, refines, decodes and denoises patches with a model in float arithmetic, and prints checksums of the results.
+ * Encodes, refines, decodes and denoises patches with a model in float arithmetic, and prints
+ * checksums of the results.
  *
- * `cargo xtask capi` writes data.h and data.c, builds this for the host and for a Cortex-M4F, and compares with what Rust computes.
+ * `cargo xtask capi` writes data.h and data.c, builds this for the host and for a Cortex-M4F, and
+ * compares with what Rust computes.
  */
 #include "sparsecode.h"
 
@@ -57,7 +59,10 @@ static void take_patch(size_t number)
     }
 }
 
-/* Ends a refinement after as many questions as the context says. On a device this would read a clock. */
+/*
+ * Ends a refinement after as many questions as the context says. On a device this would read a
+ * clock.
+ */
 static int after(void *context)
 {
     int *questions = context;

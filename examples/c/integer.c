@@ -1,5 +1,6 @@
 /*
- * The same as denoise.c for a model in integer arithmetic: samples are levels of 16 bits, and nothing is floating point.
+ * The same as denoise.c for a model in integer arithmetic: samples are levels of 16 bits, and
+ * nothing is floating point.
  */
 #include "sparsecode.h"
 

@@ -1,4 +1,7 @@
-/* What the example programs want of their surroundings: host.c for a computer, cortex-m/ for a microcontroller. */
+/*
+ * What the example programs want of their surroundings: host.c for a computer, cortex-m/ for a
+ * microcontroller.
+ */
 #ifndef PORT_H
 #define PORT_H
 

@@ -1,11 +1,13 @@
 //! Getting a model file to an address where its numbers can be read in place.
 
-/// The alignment, in bytes, that [`ModelFile::read`](crate::ModelFile::read) demands of the buffer: that of an `f32`.
+/// The alignment, in bytes, that [`ModelFile::read`](crate::ModelFile::read) demands of the buffer:
+/// that of an `f32`.
 pub const MIN_ALIGNMENT: usize = 4;
 
 /// Places its content on an 8-byte boundary, so that a model file in it can be read in place.
 ///
-/// `include_bytes!` alone promises no alignment. [`include_model!`](crate::include_model) wraps this for the usual case.
+/// `include_bytes!` alone promises no alignment. [`include_model!`](crate::include_model) wraps
+/// this for the usual case.
 ///
 /// ```
 /// use sparsecode_formats::Aligned;
@@ -17,7 +19,8 @@ pub const MIN_ALIGNMENT: usize = 4;
 #[repr(C, align(8))]
 pub struct Aligned<T: ?Sized>(pub T);
 
-/// Includes a model file as an aligned `&'static [u8]`; the path is relative to the calling source file.
+/// Includes a model file as an aligned `&'static [u8]`; the path is relative to the calling source
+/// file.
 ///
 /// ```
 /// // Any file will do to show the alignment; a program names its exported model here.
@@ -42,8 +45,9 @@ mod host {
     use std::path::Path;
     use std::vec::Vec;
 
-    /// Bytes on the heap that start on a boundary of 64 bytes, a line of a host's cache: a model file in them can be read in place, and
-    /// rows of its matrices are read from as few lines as they can be.
+    /// Bytes on the heap that start on a boundary of 64 bytes, a line of a host's cache: a model
+    /// file in them can be read in place, and rows of its matrices are read from as few lines as
+    /// they can be.
     ///
     /// A `Vec<u8>` promises no alignment.
     ///
@@ -77,7 +81,8 @@ mod host {
         ///
         /// # Errors
         ///
-        /// What the operating system says; [`io::ErrorKind::UnexpectedEof`] if the file shrinks meanwhile.
+        /// What the operating system says; [`io::ErrorKind::UnexpectedEof`] if the file shrinks
+        /// meanwhile.
         pub fn read(path: impl AsRef<Path>) -> io::Result<Self> {
             let mut file = std::fs::File::open(path)?;
             let len =

@@ -1,8 +1,10 @@
-//! Numbers in the metadata's text. `core`'s parser of floats is not used because parts of it can panic.
+//! Numbers in the metadata's text. `core`'s parser of floats is not used because parts of it can
+//! panic.
 
 use core::str::FromStr;
 
-/// The longest real that is read, in bytes: it bounds the work. The longest that the writer emits has 48.
+/// The longest real that is read, in bytes: it bounds the work. The longest that the writer emits
+/// has 48.
 const MAX_LEN: usize = 64;
 
 /// An unsigned decimal without a sign, which `str::parse` would let pass.
@@ -21,10 +23,12 @@ pub(crate) fn signed_integer(text: &str) -> Option<i32> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// `-?DIGITS(.DIGITS)?(e[+-]?DIGITS)?` as the nearest `f32`, ties to even: right for every text that is accepted.
+/// `-?DIGITS(.DIGITS)?(e[+-]?DIGITS)?` as the nearest `f32`, ties to even: right for every text
+/// that is accepted.
 ///
-/// `None` for other text, one of more than [`MAX_LEN`] bytes, digits that make an integer of 2¹²⁸ or more when read
-/// without the point (38 digits never do), exponents beyond ±255, and numbers that round to infinity.
+/// `None` for other text, one of more than [`MAX_LEN`] bytes, digits that make an integer of 2¹²⁸
+/// or more when read without the point (38 digits never do), exponents beyond ±255, and numbers
+/// that round to infinity.
 pub(crate) fn real(text: &str) -> Option<f32> {
     if text.len() > MAX_LEN {
         return None;
@@ -82,13 +86,15 @@ pub(crate) fn split_once(text: &str, separator: u8) -> Option<(&str, &str)> {
 const LIMBS: usize = 9;
 const FRACTION_LIMBS: usize = 5;
 
-/// Every bit of a [`Fixed`] that an `f32` can hold has a weight of 2⁻¹⁴⁹ or more: it is this one or a higher one.
+/// Every bit of a [`Fixed`] that an `f32` can hold has a weight of 2⁻¹⁴⁹ or more: it is this one or
+/// a higher one.
 const LOWEST_BIT: u32 = 32 * FRACTION_LIMBS as u32 - 149;
 
-/// An unsigned number with 128 bits before the point and 160 behind it, least significant limb first.
+/// An unsigned number with 128 bits before the point and 160 behind it, least significant limb
+/// first.
 ///
-/// `f32` ends at 2¹²⁸, and its numbers and the midpoints between them are multiples of 2⁻¹⁵⁰. So these bits, and whether
-/// anything is behind them, decide what to round to.
+/// `f32` ends at 2¹²⁸, and its numbers and the midpoints between them are multiples of 2⁻¹⁵⁰. So
+/// these bits, and whether anything is behind them, decide what to round to.
 #[derive(Default)]
 struct Fixed {
     limbs: [u32; LIMBS],
@@ -138,7 +144,8 @@ impl Fixed {
         let half = self.bit(last - 1);
         let above_half = self.more || (0..last - 1).any(|index| self.bit(index));
         let up = half && (above_half || significand & 1 == 1);
-        // A normal number's leading bit adds the 1 that the exponent's field lacks, a carry from rounding another.
+        // A normal number's leading bit adds the 1 that the exponent's field lacks, a carry from
+        // rounding another.
         f32::from_bits(((last - LOWEST_BIT) << 23) + significand + u32::from(up))
     }
 }

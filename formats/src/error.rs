@@ -4,7 +4,8 @@ use core::fmt;
 
 use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 
-/// A value of a [`ModelSpec`](crate::ModelSpec) that is out of range, or text that is no such value.
+/// A value of a [`ModelSpec`](crate::ModelSpec) that is out of range, or text that is no such
+/// value.
 ///
 /// ```
 /// let error = "vld".parse::<sparsecode_formats::Variant>().unwrap_err();
@@ -171,7 +172,8 @@ pub enum ReadError {
         /// What would be right.
         expected: &'static str,
     },
-    /// The file is of another version of the format than the reader: [`FORMAT_VERSION`](crate::FORMAT_VERSION) or
+    /// The file is of another version of the format than the reader:
+    /// [`FORMAT_VERSION`](crate::FORMAT_VERSION) or
     /// [`INTEGER_FORMAT_VERSION`](crate::INTEGER_FORMAT_VERSION).
     UnsupportedVersion {
         /// The version of the file.
@@ -182,7 +184,8 @@ pub enum ReadError {
         /// Its name, cut to 32 bytes.
         name: Name,
     },
-    /// A tensor that a model of this kind does not have, such as an encoder's in a decoder-only model.
+    /// A tensor that a model of this kind does not have, such as an encoder's in a decoder-only
+    /// model.
     UnexpectedTensor {
         /// The tensor.
         tensor: &'static str,

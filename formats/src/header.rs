@@ -116,8 +116,9 @@ pub(crate) static INTEGER: Schema<10, 38> = Schema {
     ],
 };
 
-/// What is known of the raw samples, in files of either version. All keys may be missing. Host programs alone read them: no table of
-/// theirs takes room in the other schemas, and so on a device's stack.
+/// What is known of the raw samples, in files of either version. All keys may be missing. Host
+/// programs alone read them: no table of theirs takes room in the other schemas, and so on a
+/// device's stack.
 pub(crate) static INPUT: Schema<0, 6> = Schema {
     version: 0,
     tensors: [],
@@ -165,9 +166,10 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         }
     }
 
-    /// Reads the length, checks the text, and fills the tables, which must be empty. Nothing is compared with the format's
-    /// rules yet.
-    // Into a place that is there, and in a frame of its own: the tables take most of the stack that loading needs.
+    /// Reads the length, checks the text, and fills the tables, which must be empty. Nothing is
+    /// compared with the format's rules yet.
+    // Into a place that is there, and in a frame of its own: the tables take most of the stack that
+    // loading needs.
     #[inline(never)]
     pub(crate) fn read(&mut self, bytes: &'a [u8]) -> Result<(), ReadError> {
         let truncated = |needed| ReadError::Truncated {

@@ -8,7 +8,8 @@ use crate::error::{ReadError, SpecError};
 use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION};
 use crate::header::{Header, INPUT};
 
-/// What is known of the raw samples that a model was trained on. A program that is given other samples compares them with it.
+/// What is known of the raw samples that a model was trained on. A program that is given other
+/// samples compares them with it.
 ///
 /// Every field is optional: files written by earlier versions state none.
 ///
@@ -20,7 +21,8 @@ use crate::header::{Header, INPUT};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct InputFacts {
-    /// Smallest and largest raw value of the training samples, in raw units; finite, the smaller one first.
+    /// Smallest and largest raw value of the training samples, in raw units; finite, the smaller
+    /// one first.
     pub range: Option<[f32; 2]>,
     /// Samples per second of a signal; finite and above 0.
     pub sample_rate: Option<f32>,
@@ -29,8 +31,8 @@ pub struct InputFacts {
 }
 
 impl InputFacts {
-    /// Reads what a model file of either version says of its input. For hosts: no other reader looks at these keys, so that a
-    /// device pays nothing for them.
+    /// Reads what a model file of either version says of its input. For hosts: no other reader
+    /// looks at these keys, so that a device pays nothing for them.
     ///
     /// Reads the header alone, and takes `file` at any address. Never panics, never allocates.
     ///
@@ -47,7 +49,8 @@ impl InputFacts {
     ///
     /// # Errors
     ///
-    /// What is no header of a model file; the first key that holds no such value; one of `raw_min` and `raw_max` without the other.
+    /// What is no header of a model file; the first key that holds no such value; one of `raw_min`
+    /// and `raw_max` without the other.
     pub fn read(file: &[u8]) -> Result<Self, ReadError> {
         let mut header = Header::empty(&INPUT);
         header.read(file)?;
@@ -81,7 +84,8 @@ impl InputFacts {
     ///
     /// # Errors
     ///
-    /// The first field that is out of range, by its name in the metadata: `raw_min`, `raw_max` or `sample_rate`.
+    /// The first field that is out of range, by its name in the metadata: `raw_min`, `raw_max` or
+    /// `sample_rate`.
     pub fn check(&self) -> Result<(), SpecError> {
         let test = |good: bool, field, expected| {
             if good {

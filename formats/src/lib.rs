@@ -1,9 +1,10 @@
 //! The sparsecode model file: what a trained sparse autoencoder looks like on disk and in flash.
 //!
-//! A model file is an ordinary [safetensors](https://huggingface.co/docs/safetensors) file with agreed tensor names,
-//! orientations and metadata. The trainer writes it once; firmware includes it unchanged and reads it **in place**:
-//! [`ModelFile::read`] borrows the bytes, needs neither `std` nor an allocator, and treats them as untrusted input.
-//! The specification is `docs/model-file.md` in the repository.
+//! A model file is an ordinary [safetensors](https://huggingface.co/docs/safetensors) file with
+//! agreed tensor names, orientations and metadata. The trainer writes it once; firmware includes it
+//! unchanged and reads it **in place**: [`ModelFile::read`] borrows the bytes, needs neither `std`
+//! nor an allocator, and treats them as untrusted input. The specification is `docs/model-file.md`
+//! in the repository.
 //!
 //! # From training to a device
 //!
@@ -56,7 +57,8 @@
 //! - `std`: writing ([`OwnedModel`]), quantising ([`quant`]), files on the host ([`AlignedBytes`]).
 //! - `defmt`: `defmt::Format` for specifications and errors.
 //!
-//! Numbers are little-endian and are read in place, so big-endian targets are refused at compile time.
+//! Numbers are little-endian and are read in place, so big-endian targets are refused at compile
+//! time.
 
 #![no_std]
 #![warn(clippy::indexing_slicing)]

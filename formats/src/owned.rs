@@ -25,7 +25,8 @@ pub struct OwnedProvenance {
     pub config_hash: String,
 }
 
-/// A [`ModelSpec`] before it is written: without the number type and the step size, which follow from writing.
+/// A [`ModelSpec`] before it is written: without the number type and the step size, which follow
+/// from writing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedSpec {
     /// How it was trained.
@@ -94,8 +95,8 @@ pub struct OwnedModel {
 }
 
 impl OwnedModel {
-    /// The model in a file, with scales applied: writing it again with the same number type gives the same weights,
-    /// up to rounding.
+    /// The model in a file, with scales applied: writing it again with the same number type gives
+    /// the same weights, up to rounding.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! Symmetric quantisation, one scale per output channel, and what it costs.
 //!
-//! `level = round(weight / scale)` with `scale = max|weight| / 127` (or 32767) over the channel; halves round to the
-//! even level, as `numpy.rint` does, so that signs stay symmetric. A channel of zeros has scale 1.
+//! `level = round(weight / scale)` with `scale = max|weight| / 127` (or 32767) over the channel;
+//! halves round to the even level, as `numpy.rint` does, so that signs stay symmetric. A channel of
+//! zeros has scale 1.
 //!
 //! With 4 bits it is 7 levels of 16 of those of 8 bits.
 
@@ -87,7 +88,8 @@ impl OwnedMatrix {
         }
     }
 
-    /// The values' bytes, little-endian (as this machine stores them: see the crate's `compile_error`).
+    /// The values' bytes, little-endian (as this machine stores them: see the crate's
+    /// `compile_error`).
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.values {
             Values::F32(values) => bytemuck::cast_slice(values),
@@ -148,10 +150,11 @@ impl QuantReport {
     }
 }
 
-/// Quantises a row-major matrix, and says what that cost. [`WeightType::F32`] copies; [`WeightType::I4`] gives 8-bit levels, multiples
-/// of 16.
+/// Quantises a row-major matrix, and says what that cost. [`WeightType::F32`] copies;
+/// [`WeightType::I4`] gives 8-bit levels, multiples of 16.
 ///
-/// For finite weights |weight − level · scale| ≤ scale/2 (8 · scale with 4 bits), up to rounding in `f32`.
+/// For finite weights |weight − level · scale| ≤ scale/2 (8 · scale with 4 bits), up to rounding in
+/// `f32`.
 ///
 /// ```
 /// use sparsecode_formats::{ScaleAxis, WeightType, quant::quantize};
@@ -197,7 +200,8 @@ pub fn quantize(
                 .into_iter()
                 .map(|largest| channel_scale(largest, max_level))
                 .collect();
-            // In f64, so that the quotient is rounded once. It is within ±max_level by the choice of the scale.
+            // In f64, so that the quotient is rounded once. It is within ±max_level by the choice
+            // of the scale.
             let levels = values.iter().enumerate().map(|(index, &value)| {
                 (f64::from(value) / f64::from(scale[channel(index)])).round_ties_even()
             });
@@ -223,7 +227,8 @@ pub fn quantize(
     Ok((matrix, report))
 }
 
-/// The scale of a channel whose largest magnitude is `largest`: normal, and such that `max_level · scale` is finite.
+/// The scale of a channel whose largest magnitude is `largest`: normal, and such that `max_level ·
+/// scale` is finite.
 fn channel_scale(largest: f32, max_level: i16) -> f32 {
     if largest == 0.0 {
         return 1.0;
@@ -236,7 +241,8 @@ fn channel_scale(largest: f32, max_level: i16) -> f32 {
     }
 }
 
-/// The weights that a device computes with, `level as f32 * scale`, row-major: the reference for every kernel.
+/// The weights that a device computes with, `level as f32 * scale`, row-major: the reference for
+/// every kernel.
 #[must_use]
 pub fn dequantize(matrix: &MatrixRef<'_>) -> Vec<f32> {
     let cells = (0..matrix.rows).flat_map(|row| (0..matrix.cols).map(move |col| (row, col)));

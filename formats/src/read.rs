@@ -44,8 +44,8 @@ pub enum ScaleAxis {
 
 /// A matrix in a model file, row-major, in the stored orientation.
 ///
-/// In what [`ModelFile::read`] returns the lengths agree: `rows · cols` values, and `rows` or `cols` scales after
-/// `scale_axis`. `scale_axis` says nothing for `f32` weights.
+/// In what [`ModelFile::read`] returns the lengths agree: `rows · cols` values, and `rows` or
+/// `cols` scales after `scale_axis`. `scale_axis` says nothing for `f32` weights.
 #[derive(Clone, Copy, PartialEq)]
 pub struct MatrixRef<'a> {
     /// Rows of the stored matrix.
@@ -164,8 +164,8 @@ pub struct Encoder<'a> {
     pub input: MatrixRef<'a>,
     /// `encoder.bias`, b \[l\].
     pub bias: &'a [f32],
-    /// `encoder.recurrent`, Sᵀ \[l, l\]: row k is column k of S, what an active component k adds to every component.
-    /// Scales per column.
+    /// `encoder.recurrent`, Sᵀ \[l, l\]: row k is column k of S, what an active component k adds to
+    /// every component. Scales per column.
     pub recurrent: MatrixRef<'a>,
 }
 
@@ -189,7 +189,8 @@ pub enum Decoder<'a> {
     },
 }
 
-/// A model in a buffer: the checked metadata, and slices of the buffer. `Copy`; costs no memory but itself.
+/// A model in a buffer: the checked metadata, and slices of the buffer. `Copy`; costs no memory but
+/// itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelFile<'a> {
     /// What the metadata says.
@@ -204,12 +205,14 @@ pub struct ModelFile<'a> {
 }
 
 impl<'a> ModelFile<'a> {
-    /// Reads a model in place. `bytes` is the whole file and nothing else, and starts on a boundary of
-    /// [`MIN_ALIGNMENT`] bytes: see [`include_model!`](crate::include_model) and [`Aligned`](crate::Aligned).
+    /// Reads a model in place. `bytes` is the whole file and nothing else, and starts on a boundary
+    /// of [`MIN_ALIGNMENT`] bytes: see [`include_model!`](crate::include_model) and
+    /// [`Aligned`](crate::Aligned).
     ///
-    /// Nothing in `bytes` is trusted. What is returned satisfies: every range that [`ModelSpec`] states, every shape
-    /// that [`Encoder`] and [`Decoder`] state, finite numbers, scales above 0, levels of ±127 or ±32767.
-    /// The checksum is left to [`ModelFile::verify_checksum`]. Never panics, never allocates.
+    /// Nothing in `bytes` is trusted. What is returned satisfies: every range that [`ModelSpec`]
+    /// states, every shape that [`Encoder`] and [`Decoder`] state, finite numbers, scales above 0,
+    /// levels of ±127 or ±32767. The checksum is left to [`ModelFile::verify_checksum`]. Never
+    /// panics, never allocates.
     ///
     /// Cost: one pass over the file, once.
     ///
@@ -224,7 +227,8 @@ impl<'a> ModelFile<'a> {
         }
     }
 
-    /// Reads a model at the start of a larger buffer, such as a flash partition, and passes over what follows it.
+    /// Reads a model at the start of a larger buffer, such as a flash partition, and passes over
+    /// what follows it.
     ///
     /// # Errors
     ///
@@ -305,8 +309,8 @@ impl<'a> ModelFile<'a> {
 
     /// Compares the tensor data with the CRC-32 in the metadata.
     ///
-    /// For files that travelled; [`ModelFile::read`] alone makes a file safe to use. Cost: one pass over the data,
-    /// two table look-ups a byte, 64 bytes of table.
+    /// For files that travelled; [`ModelFile::read`] alone makes a file safe to use. Cost: one pass
+    /// over the data, two table look-ups a byte, 64 bytes of table.
     ///
     /// # Errors
     ///
@@ -485,8 +489,8 @@ impl<'h, 'a, const T: usize, const K: usize> Tensors<'h, 'a, T, K> {
         })
     }
 
-    /// Demands that no tensor is left over and that the tensors fill the data without gap or overlap.
-    /// Returns the length of the data.
+    /// Demands that no tensor is left over and that the tensors fill the data without gap or
+    /// overlap. Returns the length of the data.
     pub(crate) fn finish(&self) -> Result<usize, ReadError> {
         let names = &self.header.schema.tensors;
         let all = || names.iter().zip(&self.header.tensors).zip(&self.taken);

@@ -8,7 +8,8 @@ use crate::error::SpecError;
 
 /// How a model was kept from collapsing while it was trained.
 ///
-/// The text name is the metadata's and the command line's; see [`Variant::model_name`] for the name of a whole model.
+/// The text name is the metadata's and the command line's; see [`Variant::model_name`] for the name
+/// of a whole model.
 ///
 /// ```
 /// use sparsecode_formats::Variant;
@@ -43,7 +44,8 @@ impl Variant {
         self.model_name(false)
     }
 
-    /// The name of a model of this variant: the text name, with `"-nl"` after it for a one-hidden-layer decoder.
+    /// The name of a model of this variant: the text name, with `"-nl"` after it for a
+    /// one-hidden-layer decoder.
     #[must_use]
     pub const fn model_name(self, one_hidden: bool) -> &'static str {
         match (self, one_hidden) {
@@ -193,14 +195,15 @@ pub enum Contrast {
         /// Smallest divisor, in the unit of the affinely normalised sample; finite and above 0.
         floor: f32,
     },
-    /// Local contrast normalisation of a whole image with a Gaussian window: a patch is cut out *afterwards*, so a
-    /// patch handed to the runtime is already normalised.
+    /// Local contrast normalisation of a whole image with a Gaussian window: a patch is cut out
+    /// *afterwards*, so a patch handed to the runtime is already normalised.
     Local {
         /// Side of the square Gaussian window, in pixels; odd.
         window: u16,
         /// Standard deviation of the Gaussian, in pixels; finite and above 0.
         sigma: f32,
-        /// Smallest local deviation, in the unit of the affinely normalised image; finite and above 0.
+        /// Smallest local deviation, in the unit of the affinely normalised image; finite and above
+        /// 0.
         floor: f32,
     },
 }
@@ -274,7 +277,8 @@ impl FromStr for Contrast {
     }
 }
 
-/// From raw samples to what the model was trained on: `y = (x − mean) / deviation`, then `contrast`.
+/// From raw samples to what the model was trained on: `y = (x − mean) / deviation`, then
+/// `contrast`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Preprocessing {
@@ -386,11 +390,11 @@ impl FromStr for WeightType {
     }
 }
 
-/// Which signs the components of a model's codes have. Shrinkage by a threshold `t ≥ 0` follows from
-/// it: `max(z − t, 0)`, or `sign(z)·max(|z| − t, 0)`.
+/// Which signs the components of a model's codes have. Shrinkage by a threshold `t ≥ 0` follows
+/// from it: `max(z − t, 0)`, or `sign(z)·max(|z| − t, 0)`.
 ///
-/// The text name is the value of the metadata key `codes`. A file without the key holds a model with
-/// non-negative codes.
+/// The text name is the value of the metadata key `codes`. A file without the key holds a model
+/// with non-negative codes.
 ///
 /// ```
 /// use sparsecode_formats::CodeSign;
@@ -449,7 +453,8 @@ impl FromStr for CodeSign {
     }
 }
 
-/// Where a model comes from. Text holds no `"`, no `\` and no control characters, so that it can be borrowed.
+/// Where a model comes from. Text holds no `"`, no `\` and no control characters, so that it can be
+/// borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Provenance<'a> {
@@ -467,7 +472,8 @@ pub struct Provenance<'a> {
 
 /// Everything that the metadata of a model file says, checked.
 ///
-/// Symbols are the paper's: d inputs, l code components, m hidden units, L LISTA iterations, λ and η of FISTA.
+/// Symbols are the paper's: d inputs, l code components, m hidden units, L LISTA iterations, λ and
+/// η of FISTA.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ModelSpec<'a> {
@@ -485,17 +491,18 @@ pub struct ModelSpec<'a> {
     pub codes: CodeSign,
     /// λ, the weight of ‖z‖₁ in training; finite, not negative.
     pub lambda: f32,
-    /// η, the largest safe FISTA step of the decoder *as stored*: 1 over a bound of the Lipschitz constant of the
-    /// reconstruction's gradient. Finite and above 0.
+    /// η, the largest safe FISTA step of the decoder *as stored*: 1 over a bound of the Lipschitz
+    /// constant of the reconstruction's gradient. Finite and above 0.
     pub step_size: f32,
-    /// Root mean square of the ℓ2 norms of the decoder's atoms *as stored*: the columns of W, or of W2·W1. What noise
-    /// of deviation 1 becomes in a correlation with an atom. Finite and above 0.
+    /// Root mean square of the ℓ2 norms of the decoder's atoms *as stored*: the columns of W, or of
+    /// W2·W1. What noise of deviation 1 becomes in a correlation with an atom. Finite and above 0.
     pub atom_norm: f32,
     /// The number type of the matrices.
     pub weights: WeightType,
     /// What is done to raw samples.
     pub preprocessing: Preprocessing,
-    /// The range of raw samples, for PSNR: 1 for images in \[0, 1\], maximum − minimum for signals. Finite, above 0.
+    /// The range of raw samples, for PSNR: 1 for images in \[0, 1\], maximum − minimum for signals.
+    /// Finite, above 0.
     pub peak: f32,
     /// Where it comes from.
     pub provenance: Provenance<'a>,

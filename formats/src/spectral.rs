@@ -8,15 +8,17 @@ use std::vec::Vec;
 
 use crate::read::{Decoder, MatrixRef, ScaleAxis, Weights};
 
-/// An upper bound of the Lipschitz constant L of the reconstruction's gradient, for the decoder as stored.
+/// An upper bound of the Lipschitz constant L of the reconstruction's gradient, for the decoder as
+/// stored.
 ///
-/// The reconstruction error is `(1/d)‖y − D(z)‖²`, so `L = (2/d)‖W‖²` for a linear decoder (‖·‖ the largest singular
-/// value). For a one-hidden-layer decoder, whose ReLU stretches nothing, `(2/d)‖W1‖²‖W2‖²` bounds the constant on each piece of
-/// code space on which no hidden unit goes on or off; between pieces the gradient jumps. With a linear decoder FISTA converges for
-/// any step up to 1/L (Beck & Teboulle 2009). Scales of quantised weights are applied.
+/// The reconstruction error is `(1/d)‖y − D(z)‖²`, so `L = (2/d)‖W‖²` for a linear decoder (‖·‖ the
+/// largest singular value). For a one-hidden-layer decoder, whose ReLU stretches nothing,
+/// `(2/d)‖W1‖²‖W2‖²` bounds the constant on each piece of code space on which no hidden unit goes
+/// on or off; between pieces the gradient jumps. With a linear decoder FISTA converges for any step
+/// up to 1/L (Beck & Teboulle 2009). Scales of quantised weights are applied.
 ///
-/// A true bound, rounding included, and typically within 0.5 % of the value: see [`squared_norm_bound`], which also
-/// states the cost. 0 for a decoder of zeros.
+/// A true bound, rounding included, and typically within 0.5 % of the value: see
+/// [`squared_norm_bound`], which also states the cost. 0 for a decoder of zeros.
 ///
 /// ```
 /// use sparsecode_formats::{Decoder, MatrixRef, quant::lipschitz_bound};
@@ -39,11 +41,11 @@ pub fn lipschitz_bound(decoder: &Decoder<'_>) -> f64 {
     }
 }
 
-/// Root mean square of the ℓ2 norms of the decoder's atoms, for the decoder as stored: the columns of W, or of W2·W1 (as if
-/// every hidden unit were on). 0 for a decoder of zeros.
+/// Root mean square of the ℓ2 norms of the decoder's atoms, for the decoder as stored: the columns
+/// of W, or of W2·W1 (as if every hidden unit were on). 0 for a decoder of zeros.
 ///
-/// White noise of deviation σ gives a correlation with an atom the deviation σ times that atom's norm, which is what a
-/// threshold against noise has to exceed.
+/// White noise of deviation σ gives a correlation with an atom the deviation σ times that atom's
+/// norm, which is what a threshold against noise has to exceed.
 ///
 /// Cost: l·d multiplications; l·m·d for a one-hidden-layer decoder.
 ///
@@ -84,11 +86,12 @@ fn square(values: &[f64]) -> f64 {
 
 /// An upper bound of ‖A‖², the square of the matrix's largest singular value.
 ///
-/// Power iteration on the smaller Gram matrix G guesses the value from below; the guess is then raised until a Cholesky
-/// factorisation proves `μI − G` positive definite, and by what rounding may have hidden. ‖A‖² ≤ ‖A‖_F² caps it.
+/// Power iteration on the smaller Gram matrix G guesses the value from below; the guess is then
+/// raised until a Cholesky factorisation proves `μI − G` positive definite, and by what rounding
+/// may have hidden. ‖A‖² ≤ ‖A‖_F² caps it.
 ///
-/// Cost: with n the smaller and k the larger side, n²k + n³/3 to a few n³/3 multiplications in `f64` and n² · 16 bytes;
-/// a second for 2048 × 784.
+/// Cost: with n the smaller and k the larger side, n²k + n³/3 to a few n³/3 multiplications in
+/// `f64` and n² · 16 bytes; a second for 2048 × 784.
 #[must_use]
 pub fn squared_norm_bound(matrix: &MatrixRef<'_>) -> f64 {
     let (gram, n) = gram(matrix);
@@ -97,8 +100,8 @@ pub fn squared_norm_bound(matrix: &MatrixRef<'_>) -> f64 {
     largest_eigenvalue_bound(&gram, n, matrix.rows.max(matrix.cols), trace)
 }
 
-/// A bound of the largest eigenvalue of a symmetric matrix of side `n` whose elements are sums of `terms` products, not above `cap`, which
-/// is known to be one (infinite, if none is known).
+/// A bound of the largest eigenvalue of a symmetric matrix of side `n` whose elements are sums of
+/// `terms` products, not above `cap`, which is known to be one (infinite, if none is known).
 pub(crate) fn largest_eigenvalue_bound(gram: &[f64], n: usize, terms: usize, cap: f64) -> f64 {
     let trace: f64 = (0..n).map(|i| gram[i * n + i]).sum();
     if trace <= 0.0 {
@@ -171,7 +174,8 @@ fn dequantized(matrix: &MatrixRef<'_>) -> Vec<f64> {
 /// A Rayleigh quotient after power iteration: at most the largest eigenvalue, and close to it.
 fn largest_eigenvalue(gram: &[f64], n: usize) -> f64 {
     const ITERATIONS: usize = 200;
-    // The longest row leans towards the leading eigenvectors; not orthogonal to them as a fixed vector might be.
+    // The longest row leans towards the leading eigenvectors; not orthogonal to them as a fixed
+    // vector might be.
     let longest = gram
         .chunks_exact(n)
         .max_by(|a, b| square(a).total_cmp(&square(b)));
@@ -190,7 +194,8 @@ fn largest_eigenvalue(gram: &[f64], n: usize) -> f64 {
     eigenvalue
 }
 
-/// Whether `shift·I − gram` has a Cholesky factor, that is, whether `shift` exceeds every eigenvalue.
+/// Whether `shift·I − gram` has a Cholesky factor, that is, whether `shift` exceeds every
+/// eigenvalue.
 fn is_positive_definite(gram: &[f64], n: usize, shift: f64) -> bool {
     let mut upper: Vec<f64> = gram.iter().map(|x| -x).collect();
     for i in 0..n {

@@ -1,5 +1,6 @@
-/// Whether `bytes` are the weights that a training run keeps (`best.safetensors`, `checkpoint.safetensors`): safetensors files, too, but
-/// not model files, which `sparsecode export` makes of them.
+/// Whether `bytes` are the weights that a training run keeps (`best.safetensors`,
+/// `checkpoint.safetensors`): safetensors files, too, but not model files, which `sparsecode
+/// export` makes of them.
 ///
 /// ```
 /// let header = br#"{"__metadata__":{"sparsecode":"{\"version\":1}"}}"#;
@@ -8,7 +9,8 @@
 /// assert!(!sparsecode_formats::is_run_weights(b"GIF89a"));
 /// ```
 pub fn is_run_weights(bytes: &[u8]) -> bool {
-    // The one entry of a run's metadata holds a JSON document; the entries of a model file have other names.
+    // The one entry of a run's metadata holds a JSON document; the entries of a model file have
+    // other names.
     let entry = br#"{"__metadata__":{"sparsecode":"{"#;
     bytes
         .get(8..)

@@ -60,7 +60,8 @@ pub enum WriteError {
         /// What is wrong with it.
         error: QuantError,
     },
-    /// The encoder is present or absent, or the decoder linear or not, against what the specification says.
+    /// The encoder is present or absent, or the decoder linear or not, against what the
+    /// specification says.
     Layout {
         /// The field of the specification.
         field: &'static str,
@@ -112,9 +113,11 @@ impl fmt::Display for WriteError {
 
 impl core::error::Error for WriteError {}
 
-/// Quantises `model` to `weights` and lays it out as a model file. The same input gives the same bytes.
+/// Quantises `model` to `weights` and lays it out as a model file. The same input gives the same
+/// bytes.
 ///
-/// The step size in the metadata is 1 over [`lipschitz_bound`] of the decoder as quantised, rounded down.
+/// The step size in the metadata is 1 over [`lipschitz_bound`] of the decoder as quantised, rounded
+/// down.
 ///
 /// # Errors
 ///
@@ -202,7 +205,8 @@ fn stored_constants(decoder: &Decoder<'_>) -> (f64, f64) {
     (lipschitz_bound(decoder), atom_norm(decoder))
 }
 
-/// The specification without the fields that follow from writing, checked against which weights there are.
+/// The specification without the fields that follow from writing, checked against which weights
+/// there are.
 pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteError> {
     let OwnedSpec {
         variant,
@@ -259,7 +263,8 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
     }
 }
 
-/// Reads what was written. Shortest texts are equal exactly if the numbers have the same bits, which `==` would not tell.
+/// Reads what was written. Shortest texts are equal exactly if the numbers have the same bits,
+/// which `==` would not tell.
 fn check_read_back(
     bytes: &[u8],
     spec: &ModelSpec<'_>,
@@ -379,8 +384,8 @@ pub(crate) struct Stored<'m> {
     pub(crate) bytes: &'m [u8],
 }
 
-/// The file: the tensors of the widest numbers first, so that each is aligned without padding; among them by name. `metadata` is
-/// handed the checksum of the tensors.
+/// The file: the tensors of the widest numbers first, so that each is aligned without padding;
+/// among them by name. `metadata` is handed the checksum of the tensors.
 pub(crate) fn lay_out(
     mut tensors: Vec<Stored<'_>>,
     metadata: impl FnOnce(u32) -> Vec<(&'static str, String)>,
@@ -427,7 +432,8 @@ pub(crate) fn lay_out(
     Ok(file)
 }
 
-/// Keys and values, sorted. Numbers are written with the fewest digits that read back as the same number.
+/// Keys and values, sorted. Numbers are written with the fewest digits that read back as the same
+/// number.
 pub(crate) fn metadata(
     spec: &ModelSpec<'_>,
     input: &InputFacts,
@@ -475,7 +481,8 @@ pub(crate) fn metadata(
     entries
 }
 
-/// Writes a file so that no reader ever sees half of it: to a temporary name beside it, then renamed.
+/// Writes a file so that no reader ever sees half of it: to a temporary name beside it, then
+/// renamed.
 ///
 /// # Errors
 ///

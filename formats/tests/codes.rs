@@ -1,4 +1,5 @@
-//! Which signs codes have: what is written is what is read, in both versions of the format, and what cannot be is refused.
+//! Which signs codes have: what is written is what is read, in both versions of the format, and
+//! what cannot be is refused.
 
 mod common;
 
@@ -107,8 +108,8 @@ fn an_encoder_has_no_signed_codes() {
     assert!(refused(write_integer(&model, &RANGES).unwrap_err()));
 }
 
-/// Atoms one half of which has the opposite sign of the other in every sample: of a code that is not
-/// negative they cancel, of a signed one they add up.
+/// Atoms one half of which has the opposite sign of the other in every sample: of a code that is
+/// not negative they cancel, of a signed one they add up.
 fn opposite_atoms(codes: CodeSign) -> OwnedModel {
     let (inputs, atoms) = (16, 64);
     let weight = |i: usize| if i / inputs < atoms / 2 { 0.25 } else { -0.25 };

@@ -1,4 +1,5 @@
-//! The Python reader in `docs/model-file.md` gets the weights that were written, in the formulas' orientation.
+//! The Python reader in `docs/model-file.md` gets the weights that were written, in the formulas'
+//! orientation.
 
 mod common;
 

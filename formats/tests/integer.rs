@@ -1,4 +1,5 @@
-//! Models for integer arithmetic: what is written is what is read, what is damaged is refused, and the proof is a proof.
+//! Models for integer arithmetic: what is written is what is read, what is damaged is refused, and
+//! the proof is a proof.
 
 mod common;
 
@@ -64,7 +65,8 @@ fn levels_and_scales_stand_for_the_weights() {
         let drive = f64::from(code_scale) / f64::from(1 << encoder.drive_fraction);
         let power = |shift: u8| 2f64.powi(shift.into());
         let close = |found: f64, expected: f64, largest: f64| {
-            // Half a level of a channel whose largest weight is below `largest`, and rounding of the multiplier.
+            // Half a level of a channel whose largest weight is below `largest`, and rounding of
+            // the multiplier.
             assert!(
                 (found - expected).abs() <= largest / 127.0 * 0.501 + 1e-6,
                 "{found} for {expected}"
@@ -411,7 +413,8 @@ fn wide(weights: WeightType) -> Parts {
     ] {
         values.iter_mut().for_each(|w| *w *= 1e-3);
     }
-    // Atoms of the same size, so that every multiplier is the largest; a quarter of them counts for an output.
+    // Atoms of the same size, so that every multiplier is the largest; a quarter of them counts for
+    // an output.
     let OwnedDecoder::Linear { dictionary } = &mut model.decoder else {
         unreachable!()
     };
@@ -628,7 +631,8 @@ fn the_proof_finds_sums_of_four_bit_weights() {
     }
 }
 
-/// For every product and either sign of the weights: one weight more, and a sum could leave 32 bits.
+/// For every product and either sign of the weights: one weight more, and a sum could leave 32
+/// bits.
 #[test]
 fn the_proof_finds_each_sum() {
     let wide = wide(WeightType::I8);
@@ -711,7 +715,8 @@ fn the_proof_finds_drives_that_would_be_cut() {
     assert!(read.verify_checksum().is_err());
 }
 
-/// Standardised levels are bounded by their norm: flat atoms of many inputs are no reason to refuse.
+/// Standardised levels are bounded by their norm: flat atoms of many inputs are no reason to
+/// refuse.
 #[test]
 fn standardised_samples_are_bounded_by_their_norm() {
     let mut model = sized(
@@ -743,7 +748,8 @@ fn standardised_samples_are_bounded_by_their_norm() {
     );
 }
 
-/// Rounding makes a matrix of many like atoms indefinite, and its largest eigenvalue larger than its trace.
+/// Rounding makes a matrix of many like atoms indefinite, and its largest eigenvalue larger than
+/// its trace.
 #[test]
 fn no_eigenvalue_exceeds_one() {
     let l = 200;

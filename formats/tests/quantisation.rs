@@ -57,7 +57,8 @@ proptest! {
             let scale = f64::from(scale[if axis == ScaleAxis::Row { index / cols } else { index % cols }]);
             let error = (f64::from(value) - f64::from(level) * scale).abs();
             prop_assert!(level.abs() <= limit);
-            // What f32 adds: the scale is rounded, which counts `limit` times in the largest weight.
+            // What f32 adds: the scale is rounded, which counts `limit` times in the largest
+            // weight.
             prop_assert!(error <= scale * (0.5 + 1e-9), "{value} {level} {scale}");
             largest = largest.max(error);
         }
@@ -108,7 +109,8 @@ proptest! {
     }
 }
 
-/// ‖A‖² as the largest eigenvalue of AᵀA, by cyclic Jacobi rotations (Golub & Van Loan, section 8.5).
+/// ‖A‖² as the largest eigenvalue of AᵀA, by cyclic Jacobi rotations (Golub & Van Loan, section
+/// 8.5).
 fn jacobi_squared_norm(values: &[f32], rows: usize, cols: usize) -> f64 {
     let entry = |row: usize, col: usize| f64::from(values[row * cols + col]);
     let mut a: Vec<Vec<f64>> = (0..cols)

@@ -1,6 +1,8 @@
-//! Arbitrary bytes through the model file's reader: it must not panic, and what it accepts must be usable.
+//! Arbitrary bytes through the model file's reader: it must not panic, and what it accepts must be
+//! usable.
 //!
-//! `cargo +nightly fuzz run read_model` from the repository's root; `corpus/read_model` holds small good files.
+//! `cargo +nightly fuzz run read_model` from the repository's root; `corpus/read_model` holds small
+//! good files.
 
 #![no_main]
 

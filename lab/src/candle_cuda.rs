@@ -83,7 +83,8 @@ pub fn check() -> Result<Option<()>> {
     Ok(Some(()))
 }
 
-/// Writes the stand-in to `toolkit/bin/nvcc`, where its build scripts derive the other folders from.
+/// Writes the stand-in to `toolkit/bin/nvcc`, where its build scripts derive the other folders
+/// from.
 fn write_nvcc(toolkit: &Path) -> Result<PathBuf> {
     let path = toolkit.join("bin").join("nvcc");
     let write = || -> std::io::Result<()> {

@@ -112,8 +112,8 @@ impl Embed {
         self
     }
 
-    /// Writes `NAME.rs` and `NAME.safetensors` instead of `model.rs` and `model.safetensors`, for programs with more than
-    /// one model.
+    /// Writes `NAME.rs` and `NAME.safetensors` instead of `model.rs` and `model.safetensors`, for
+    /// programs with more than one model.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
@@ -127,8 +127,8 @@ impl Embed {
         self
     }
 
-    /// Checks the file, checksum included, copies it to `OUT_DIR`, writes `NAME.rs` beside it, and tells Cargo to run the
-    /// build script again when the file changes.
+    /// Checks the file, checksum included, copies it to `OUT_DIR`, writes `NAME.rs` beside it, and
+    /// tells Cargo to run the build script again when the file changes.
     ///
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
@@ -274,7 +274,8 @@ pub type Code = ::sparsecode_runtime::IntegerCode<CODE_DIM>;
     )
 }
 
-/// Why a model could not be embedded. `Debug` shows the message, because that is what Cargo prints for a build script.
+/// Why a model could not be embedded. `Debug` shows the message, because that is what Cargo prints
+/// for a build script.
 #[non_exhaustive]
 pub enum EmbedError {
     /// There is no `OUT_DIR`.

@@ -8,8 +8,8 @@ use sparsecode_formats::ReadError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DimensionError {
-    /// What has the wrong dimension: `input_dim`, `code_dim` or `hidden_dim` of a model file, or the name of an
-    /// argument.
+    /// What has the wrong dimension: `input_dim`, `code_dim` or `hidden_dim` of a model file, or
+    /// the name of an argument.
     pub field: &'static str,
     /// The dimension that is needed (for a code or a workspace, at least).
     pub expected: usize,
@@ -60,8 +60,9 @@ impl core::error::Error for DimensionError {}
 pub enum LoadError {
     /// The bytes are not a readable model file.
     Format(ReadError),
-    /// The file is sound, but its dimensions are not those of the [`Model`](crate::Model) type: `expected` is the
-    /// type's, `found` the file's. Build the program for this file, or export a file with these dimensions.
+    /// The file is sound, but its dimensions are not those of the [`Model`](crate::Model) type:
+    /// `expected` is the type's, `found` the file's. Build the program for this file, or export a
+    /// file with these dimensions.
     Dimension(DimensionError),
 }
 

@@ -1,9 +1,10 @@
 //! Sparse codes on microcontrollers: encode a patch, refine the code, reconstruct the patch.
 //!
-//! This crate runs the model files of [`sparsecode_formats`] in memory that is fixed when the program is compiled: no
-//! `std`, no allocator, and no panic path, neither in loading a model nor in running it. A [`Model`] borrows its file,
-//! wherever that lies (flash, usually); all scratch memory is a [`Workspace`]; a [`SparseCode`] holds the active atoms
-//! only, and products with it read only their rows.
+//! This crate runs the model files of [`sparsecode_formats`] in memory that is fixed when the
+//! program is compiled: no `std`, no allocator, and no panic path, neither in loading a model nor
+//! in running it. A [`Model`] borrows its file, wherever that lies (flash, usually); all scratch
+//! memory is a [`Workspace`]; a [`SparseCode`] holds the active atoms only, and products with it
+//! read only their rows.
 //!
 //! ```
 //! use sparsecode_runtime::{CodeBuffer, Model, Refine, SparseCode, Stop, Workspace};
@@ -35,26 +36,30 @@
 //! # Ok::<(), sparsecode_runtime::LoadError>(())
 //! ```
 //!
-//! [`Model::denoise`] is all of this in one call. Build scripts can turn a model file into constants and types with feature
-//! `embed`; programs that meet models of unknown dimensions use [`ModelView`].
+//! [`Model::denoise`] is all of this in one call. Build scripts can turn a model file into
+//! constants and types with feature `embed`; programs that meet models of unknown dimensions use
+//! [`ModelView`].
 //!
 //! # Streams
 //!
-//! Sensors deliver samples or lines, not patches. [`stream::SignalStream`] and [`stream::FrameStream`] take them as they come, let a
-//! closure denoise overlapping windows or patches, and give clean samples or lines after a fixed latency;
-//! [`stream::ContrastFrameStream`] does so for models with local contrast normalisation. One model serves any number of channels,
+//! Sensors deliver samples or lines, not patches. [`stream::SignalStream`] and
+//! [`stream::FrameStream`] take them as they come, let a closure denoise overlapping windows or
+//! patches, and give clean samples or lines after a fixed latency; [`stream::ContrastFrameStream`]
+//! does so for models with local contrast normalisation. One model serves any number of channels,
 //! each of which is a state of fixed size.
 //!
 //! # Arithmetic
 //!
-//! [`IntegerModel`] computes in integers, by the formulas of the model file. All else is `f32`, whatever the number type of the weights:
-//! a quantised weight is converted when it is read, and the scale of its channel is applied to the sum. The order of every sum is fixed,
-//! nothing is fused, and roots are correctly rounded, so that a host and a microcontroller compute the same bits from the same file. A
-//! dot product of `n` numbers is kept in eight partial sums (element `i` goes to sum `i mod 8`) and is off by at most `(n/8 +
-//! 4)·2⁻²⁴·Σ|w·x|`; a sum over `a` active atoms, in ascending order, by at most `(a + 1)·2⁻²⁴·Σ|w·z|` (first order, before the scale).
+//! [`IntegerModel`] computes in integers, by the formulas of the model file. All else is `f32`,
+//! whatever the number type of the weights: a quantised weight is converted when it is read, and
+//! the scale of its channel is applied to the sum. The order of every sum is fixed, nothing is
+//! fused, and roots are correctly rounded, so that a host and a microcontroller compute the same
+//! bits from the same file. A dot product of `n` numbers is kept in eight partial sums (element `i`
+//! goes to sum `i mod 8`) and is off by at most `(n/8 + 4)·2⁻²⁴·Σ|w·x|`; a sum over `a` active
+//! atoms, in ascending order, by at most `(a + 1)·2⁻²⁴·Σ|w·z|` (first order, before the scale).
 //!
-//! Kernels are chosen when a program is built for a device, and when it is loaded on a host. Each gives the bits of the portable one,
-//! which property tests hold it to:
+//! Kernels are chosen when a program is built for a device, and when it is loaded on a host. Each
+//! gives the bits of the portable one, which property tests hold it to:
 //!
 //! | | products of integer models | `f32` arithmetic |
 //! |---|---|---|
@@ -66,12 +71,14 @@
 //! | AArch64 (Cortex-A53, A72) | NEON | NEON, without fused multiply-add |
 //! | others | portable | portable |
 //!
-//! Hosts encode many patches at once ([`ModelView::encode_batch`](ModelView#method.encode_batch) and `IntegerView::encode_batch`, feature
-//! `std`): in integers with the same bits; in `f32`, with AVX-512, by fused products, the one exception to what is said above.
+//! Hosts encode many patches at once ([`ModelView::encode_batch`](ModelView#method.encode_batch)
+//! and `IntegerView::encode_batch`, feature `std`): in integers with the same bits; in `f32`, with
+//! AVX-512, by fused products, the one exception to what is said above.
 //!
 //! [`self_test`] holds the kernels of a device to the portable ones on the device itself.
 //!
-//! Without feature `std` an x86-64 or AArch64 processor is not asked what it has: what the compiler was told (`-C target-cpu`) counts.
+//! Without feature `std` an x86-64 or AArch64 processor is not asked what it has: what the compiler
+//! was told (`-C target-cpu`) counts.
 //!
 //! # Memory and cost
 //!
@@ -87,13 +94,15 @@
 //! | [`FrameStream`](stream::FrameStream), a channel | `8·w·r + 8` | each pixel, beside `1/s²` patches | `2·d/s²` |
 //! | [`ContrastStream`](stream::ContrastStream), a channel | `8·w·g + 8` | each pixel | `5·g` |
 //!
-//! where `L` is the number of LISTA iterations, `h ≤ m` that of active hidden units, and `b` that of components that change; in
-//! streams of `f32`, `s` is the hop, `w` the width of a frame, `r` the rows of a patch, and `g` the side of the contrast window.
-//! [`ram_bytes`] adds up the first three rows of the left side.
+//! where `L` is the number of LISTA iterations, `h ≤ m` that of active hidden units, and `b` that
+//! of components that change; in streams of `f32`, `s` is the hop, `w` the width of a frame, `r`
+//! the rows of a patch, and `g` the side of the contrast window. [`ram_bytes`] adds up the first
+//! three rows of the left side.
 //!
 //! # Features
 //!
-//! - `std`: `SparseCodeBuf`, `WorkspaceBuf`, `IntegerCodeBuf`, `IntegerWorkspaceBuf` and `GramView`, sized at run time; many patches at once.
+//! - `std`: `SparseCodeBuf`, `WorkspaceBuf`, `IntegerCodeBuf`, `IntegerWorkspaceBuf` and
+//!   `GramView`, sized at run time; many patches at once.
 //! - `embed`: the build-script helper `embed` (needs `std`).
 //! - `defmt`: `defmt::Format` for everything that is worth a log line.
 //! - `serde`: `Serialize` and `Deserialize` for settings, results and codes.

@@ -2,7 +2,8 @@
 
 use crate::kernels::float::portable;
 
-/// Mean squared error between two patches, `(1/d)·‖a − b‖²`; 0 for empty ones. The shorter length counts.
+/// Mean squared error between two patches, `(1/d)·‖a − b‖²`; 0 for empty ones. The shorter length
+/// counts.
 ///
 /// Cost: one pass, a subtraction and a multiply-add an element.
 ///
@@ -19,11 +20,11 @@ pub fn mean_squared_error(a: &[f32], b: &[f32]) -> f32 {
     sum / length as f32
 }
 
-/// Peak signal-to-noise ratio in decibels, `10·log10(peak²/mse)`, where `peak` is the range of the samples
-/// (`ModelSpec::peak`).
+/// Peak signal-to-noise ratio in decibels, `10·log10(peak²/mse)`, where `peak` is the range of the
+/// samples (`ModelSpec::peak`).
 ///
-/// The sign of `peak` does not count. A perfect reconstruction (`mse` = 0) gives infinity, and NaN gives NaN.
-/// Logarithm through `libm`: for figures that are written down.
+/// The sign of `peak` does not count. A perfect reconstruction (`mse` = 0) gives infinity, and NaN
+/// gives NaN. Logarithm through `libm`: for figures that are written down.
 ///
 /// ```
 /// let psnr = sparsecode_runtime::psnr_db(0.01, 1.0);
@@ -34,10 +35,11 @@ pub fn psnr_db(mse: f32, peak: f32) -> f32 {
     10.0 * libm::log10f(peak * peak / mse)
 }
 
-/// A power ratio in decibels, `10·log10(ratio)`, for telemetry: within 0.02 dB between −90 and 90 dB.
+/// A power ratio in decibels, `10·log10(ratio)`, for telemetry: within 0.02 dB between −90 and 90
+/// dB.
 ///
-/// The logarithm is `micromath`'s, a short polynomial that is inaccurate below 1; such ratios are inverted first.
-/// Returns −infinity for 0 and NaN for negative ratios and NaN.
+/// The logarithm is `micromath`'s, a short polynomial that is inaccurate below 1; such ratios are
+/// inverted first. Returns −infinity for 0 and NaN for negative ratios and NaN.
 ///
 /// ```
 /// let level = sparsecode_runtime::decibel(1000.0);

@@ -7,7 +7,8 @@ use sparsecode_formats::{CodeSign, IntegerRefiner};
 
 use crate::kernels::integer::Threshold;
 
-/// The shrunken value of a component `z`, of which `less` is `z − t` and `more` is `z + t`, `t ≥ 0`.
+/// The shrunken value of a component `z`, of which `less` is `z − t` and `more` is `z + t`, `t ≥
+/// 0`.
 ///
 /// Handed both because callers have the threshold in sums of their own. NaN becomes 0, so that a
 /// code never contains one.

@@ -1,8 +1,8 @@
 //! One way to say what scratch memory an algorithm needs.
 
-/// Three types for the same buffers: of fixed size, of a size chosen at run time (feature `std`), and
-/// borrowed from either. A buffer is written once: its name, the type of its numbers, and its length
-/// as a constant of the first type and an argument of the second.
+/// Three types for the same buffers: of fixed size, of a size chosen at run time (feature `std`),
+/// and borrowed from either. A buffer is written once: its name, the type of its numbers, and its
+/// length as a constant of the first type and an argument of the second.
 macro_rules! workspace {
     (
         $(#[$fixed_doc:meta])*

@@ -86,7 +86,8 @@ fn a_bad_file_fails_with_its_name_and_field() {
     );
 }
 
-/// A program is written for one arithmetic: of a file of the other it is told which it is, and what would do.
+/// A program is written for one arithmetic: of a file of the other it is told which it is, and what
+/// would do.
 #[test]
 fn a_file_of_the_other_arithmetic_is_named_as_such() {
     let directory = tempfile::tempdir().unwrap();

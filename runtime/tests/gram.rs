@@ -288,7 +288,8 @@ fn a_tolerance_and_a_deadline_end_it() {
     assert_eq!((report.iterations, report.stopped), (3, Stop::Deadline));
 }
 
-/// An atom that is 0 explains nothing: its component goes, and nothing else is spoilt by a division by 0.
+/// An atom that is 0 explains nothing: its component goes, and nothing else is spoilt by a division
+/// by 0.
 #[test]
 fn a_zero_atom_is_left_out() {
     let shape = Shape {

@@ -1,4 +1,5 @@
-//! Integer models: against the documented arithmetic written once more in 64 bits, and against the model that they stand for.
+//! Integer models: against the documented arithmetic written once more in 64 bits, and against the
+//! model that they stand for.
 #![cfg(feature = "std")]
 
 mod common;
@@ -311,7 +312,8 @@ fn refinement_reaches_the_optimum() {
             view.encode(&patch).unwrap();
             let made = view.refine(&patch, &settings, || false).unwrap();
             assert_eq!(made.stopped, Stop::Converged, "{method:?}");
-            // The optimum is that of the unquantised dictionary; 8 bits move it by about a thousandth.
+            // The optimum is that of the unquantised dictionary; 8 bits move it by about a
+            // thousandth.
             let end = energy(&view);
             assert!(
                 end < optimum * 1.003,
@@ -642,7 +644,8 @@ fn ranges_and_models_that_are_none_are_refused() {
     assert!(error.starts_with("hidden_dim"), "{error}");
 }
 
-/// What the file holds is what the float runtime would compute, to the last digit that 16 bits show.
+/// What the file holds is what the float runtime would compute, to the last digit that 16 bits
+/// show.
 #[test]
 fn close_to_the_float_runtime() {
     let shape = Shape {
@@ -670,7 +673,8 @@ fn close_to_the_float_runtime() {
         let (mut a, mut b) = ([0; 32], [0.0; 32]);
         code.to_dense(&mut a);
         float_code.to_dense(&mut b);
-        // U and S have the same levels and scales in both files: what differs is rounding of 16 bits.
+        // U and S have the same levels and scales in both files: what differs is rounding of 16
+        // bits.
         for (level, value) in a.into_iter().zip(b) {
             assert!(
                 (f32::from(level) * code_scale - value).abs() < 4.0 * code_scale,

@@ -96,7 +96,8 @@ proptest! {
         let found = dense(&code, shape.code);
         let end = reference.fista(&case.input, &start, settings.lambda, settings.step_size, iterations);
         let expected = reference.better(&case.input, &start, end, settings.lambda);
-        // A hidden unit may switch at a slightly different place, which moves the code by a step's worth.
+        // A hidden unit may switch at a slightly different place, which moves the code by a step's
+        // worth.
         assert_close(&found, &expected, if shape.hidden == 0 { 2e-5 } else { 5e-4 });
         if refinement.stopped == Stop::Budget {
             prop_assert_eq!(refinement.iterations, iterations);
@@ -123,7 +124,8 @@ proptest! {
         view.encode(&case.input, &mut code, &mut workspace).unwrap();
         let encoded = code.clone();
 
-        // 200 iterations or a relative change of 1e-3: no iterate before the last one may meet the criterion.
+        // 200 iterations or a relative change of 1e-3: no iterate before the last one may meet the
+        // criterion.
         let settings = Refine::for_inference(view.spec());
         prop_assert_eq!(settings.start, Start::Zero);
         let refinement = view.refine(&case.input, &mut code, &settings, &mut workspace, || false).unwrap();
@@ -158,7 +160,8 @@ proptest! {
         };
         let (settings, best, optimum) = refine(20_000);
 
-        // Karush, Kuhn and Tucker: the gradient balances λ where the code is active, and cannot overcome it elsewhere.
+        // Karush, Kuhn and Tucker: the gradient balances λ where the code is active, and cannot
+        // overcome it elsewhere.
         let gradient = reference.gradient(&case.input, &wide(&optimum));
         for (z, g) in optimum.iter().zip(gradient) {
             let excess = g + f64::from(settings.lambda);

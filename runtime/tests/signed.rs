@@ -1,5 +1,5 @@
-//! Models whose codes are signed: every way to refine arrives where the energy is the lowest, and models whose codes are
-//! not signed are as they were.
+//! Models whose codes are signed: every way to refine arrives where the energy is the lowest, and
+//! models whose codes are not signed are as they were.
 #![cfg(feature = "std")]
 
 mod common;
@@ -138,7 +138,8 @@ proptest! {
         prop_assert!(iterations == 0 || one.active() > 0);
     }
 
-    /// A signed code is the difference of two that are not negative, of the atoms and of their opposites.
+    /// A signed code is the difference of two that are not negative, of the atoms and of their
+    /// opposites.
     #[test]
     fn atoms_and_their_opposites_do_the_same(seed: u64) {
         let model = signed(LINEAR, seed);
@@ -340,7 +341,8 @@ fn iterates_are_those_of_the_reference() {
     }
 }
 
-/// A component that goes from one end of its levels to the other, which is more than a kernel's factor holds.
+/// A component that goes from one end of its levels to the other, which is more than a kernel's
+/// factor holds.
 #[test]
 fn levels_go_from_one_end_to_the_other() {
     let shape = Shape {

@@ -1,12 +1,15 @@
-//! Encoding, refining and decoding on a host, one thread, one patch after the other or a batch of them, beside candle with the same
-//! network.
+//! Encoding, refining and decoding on a host, one thread, one patch after the other or a batch of
+//! them, beside candle with the same network.
 //!
-//! `cargo bench -p sparsecode-tests --bench host` takes a random dictionary of local atoms with the encoder that ISTA gives it, and
-//! patches of ten atoms each. Environment variables take their place:
+//! `cargo bench -p sparsecode-tests --bench host` takes a random dictionary of local atoms with the
+//! encoder that ISTA gives it, and patches of ten atoms each. Environment variables take their
+//! place:
 //!
-//! - `SPARSECODE_MODEL`: an exported model with `f32` weights, an encoder and a linear decoder; it is quantised here;
+//! - `SPARSECODE_MODEL`: an exported model with `f32` weights, an encoder and a linear decoder; it
+//!   is quantised here;
 //! - `SPARSECODE_PATCHES`: raw patches, 8-bit levels divided by 255, as the rows of a `.npy` file;
-//! - `SPARSECODE_BENCH_FILES`: a folder that receives model and patches, for `docs/results/compare/host_bench.py`.
+//! - `SPARSECODE_BENCH_FILES`: a folder that receives model and patches, for
+//!   `docs/results/compare/host_bench.py`.
 //!
 //! Every figure is for 250 patches, the papers' batch.
 

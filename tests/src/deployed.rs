@@ -73,7 +73,8 @@ pub fn inference_config(refine: &Refine) -> InferenceConfig {
     }
 }
 
-/// What the trainer makes of a refinement by this engine: `inputs` are `count × input_dim`, the codes `count × code_dim`.
+/// What the trainer makes of a refinement by this engine: `inputs` are `count × input_dim`, the
+/// codes `count × code_dim`.
 ///
 /// # Errors
 ///

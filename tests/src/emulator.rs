@@ -1,5 +1,5 @@
-//! The GPU's kernels without a GPU: the same sources compiled for the host (`trainer/kernels/host`), a fiber for each thread, behind
-//! the trait that the driver is behind.
+//! The GPU's kernels without a GPU: the same sources compiled for the host
+//! (`trainer/kernels/host`), a fiber for each thread, behind the trait that the driver is behind.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,7 +14,8 @@ use sparsecode_trainer::lista::cuda::{CudaEngine, Facts, Gpu, GpuError, Launch, 
 
 use crate::{skipped, workspace};
 
-/// In which order threads run between barriers. A kernel without a race gives the same bits in every one.
+/// In which order threads run between barriers. A kernel without a race gives the same bits in
+/// every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// From the first on.
@@ -191,7 +192,8 @@ pub fn is_missing() -> bool {
     missing
 }
 
-/// A program of `trainer/kernels/host`, compiled once for all tests: in the target folder, under a name that stands for the sources.
+/// A program of `trainer/kernels/host`, compiled once for all tests: in the target folder, under a
+/// name that stands for the sources.
 ///
 /// # Panics
 ///

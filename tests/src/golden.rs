@@ -1,8 +1,10 @@
-//! Golden files: small models, samples, and what the trainer computes from them. The runtime must meet them on every machine.
+//! Golden files: small models, samples, and what the trainer computes from them. The runtime must
+//! meet them on every machine.
 //!
-//! A folder of them holds, for each model of [`MODELS`] and each number type of [`WEIGHTS`], the model file
-//! `NAME-TYPE.safetensors`; `expected.safetensors` with the tensors `NAME.inputs` and, for each file, `NAME-TYPE.codes`,
-//! `.reconstructions`, `.refined` and `.refined_reconstructions` (one row a sample); and `provenance.json`.
+//! A folder of them holds, for each model of [`MODELS`] and each number type of [`WEIGHTS`], the
+//! model file `NAME-TYPE.safetensors`; `expected.safetensors` with the tensors `NAME.inputs` and,
+//! for each file, `NAME-TYPE.codes`, `.reconstructions`, `.refined` and `.refined_reconstructions`
+//! (one row a sample); and `provenance.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +22,8 @@ use sparsecode_trainer::storage::write_atomic;
 use crate::deployed::{autoencoder, trainer_refine};
 use crate::runs;
 
-/// Name, preset and settings of each model. The files that are kept were trained with FISTA's step as it stands.
+/// Name, preset and settings of each model. The files that are kept were trained with FISTA's step
+/// as it stands.
 pub const MODELS: [(&str, &str, &[&str]); 2] = [
     (
         "linear",
@@ -52,8 +55,9 @@ pub const WEIGHTS: [WeightType; 2] = [WeightType::F32, WeightType::I8];
 /// Samples of each model.
 pub const SAMPLES: usize = 6;
 
-/// The refinement that the expected codes come from: a fixed number of iterations, so that no machine's rounding moves the stop.
-/// Few with a hidden layer, whose units switch: iterates that differ by rounding part there.
+/// The refinement that the expected codes come from: a fixed number of iterations, so that no
+/// machine's rounding moves the stop. Few with a hidden layer, whose units switch: iterates that
+/// differ by rounding part there.
 pub fn refinement(file: &ModelFile<'_>) -> Refine {
     Refine {
         max_iterations: if file.spec.is_linear() { 30 } else { 4 },
@@ -65,7 +69,8 @@ pub fn refinement(file: &ModelFile<'_>) -> Refine {
 /// Tensors by name: shape and values.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// What the trainer computes from a model file for samples (`count × input_dim`), refined by `engine`.
+/// What the trainer computes from a model file for samples (`count × input_dim`), refined by
+/// `engine`.
 ///
 /// # Errors
 ///
@@ -99,7 +104,8 @@ pub fn expected(
     .collect()
 }
 
-/// Trains the models by `engine`, which computes on `device` (`cpu` or `cuda`), and writes a folder of golden files.
+/// Trains the models by `engine`, which computes on `device` (`cpu` or `cuda`), and writes a folder
+/// of golden files.
 ///
 /// # Errors
 ///

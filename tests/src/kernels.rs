@@ -1,5 +1,5 @@
-//! What an engine with kernels of its own is held to: codes to the definition in f64, whole runs to the processor's. Tests ask it of
-//! the emulated device, `cargo xtask gpu` of a GPU.
+//! What an engine with kernels of its own is held to: codes to the definition in f64, whole runs to
+//! the processor's. Tests ask it of the emulated device, `cargo xtask gpu` of a GPU.
 
 use std::sync::atomic::AtomicBool;
 
@@ -169,7 +169,8 @@ pub const VARIANTS: [&str; 10] = [
     "dead-leaves/none-nl",
 ];
 
-/// The configuration of a short run: two epochs of two batches and a rest, validated on one batch and a rest.
+/// The configuration of a short run: two epochs of two batches and a rest, validated on one batch
+/// and a rest.
 ///
 /// # Panics
 ///
@@ -231,7 +232,8 @@ impl Observer for Watcher<'_> {
     }
 }
 
-/// Trains in `folder`, from its checkpoint if it has one; up to batch `stop` of an epoch (both from 1) if that is given.
+/// Trains in `folder`, from its checkpoint if it has one; up to batch `stop` of an epoch (both from
+/// 1) if that is given.
 ///
 /// # Errors
 ///
@@ -288,7 +290,8 @@ pub fn train_on(
     })
 }
 
-/// How far apart two runs of the same configuration are: their parameters, and the figures of their epochs, both relative.
+/// How far apart two runs of the same configuration are: their parameters, and the figures of their
+/// epochs, both relative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Apart {
     /// The parameter that is farthest.

@@ -22,8 +22,8 @@ pub fn workspace() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// A file or folder of the shared development data: `SPARSECODE_SHARED`, else `../shared` beside the workspace. Says plainly
-/// what is skipped when it is not there.
+/// A file or folder of the shared development data: `SPARSECODE_SHARED`, else `../shared` beside
+/// the workspace. Says plainly what is skipped when it is not there.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("SPARSECODE_SHARED")
         .map_or_else(|| workspace().join("../shared"), PathBuf::from);
@@ -39,7 +39,8 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     }
 }
 
-/// Says that a test, or part of one, is skipped, and why. Goes past the test harness, which would hide it.
+/// Says that a test, or part of one, is skipped, and why. Goes past the test harness, which would
+/// hide it.
 pub fn skipped(reason: &str) {
     use std::io::Write;
     // Nothing to be done if even standard error is closed.
@@ -61,7 +62,8 @@ pub fn gpu() -> Option<Arc<dyn Backend>> {
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
-    // What cargo says of this crate to its tests; a build script that asks for it (ring's) would take it for a change and build anew.
+    // What cargo says of this crate to its tests; a build script that asks for it (ring's) would
+    // take it for a change and build anew.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -91,8 +93,8 @@ pub fn program() -> PathBuf {
     PROGRAM
         .get_or_init(|| {
             let mut build = cargo();
-            // With the features that `cargo test --workspace`, or `cargo xtask cuda`, chose for what they share, so that nothing is built
-            // twice.
+            // With the features that `cargo test --workspace`, or `cargo xtask cuda`, chose for
+            // what they share, so that nothing is built twice.
             build.args(["build", "--quiet", "--workspace", "--bin", "sparsecode"]);
             build.args(match cfg!(feature = "cuda") {
                 true => &["--test", "cli", "--features", "sparsecode-tests/cuda"][..],

@@ -21,8 +21,8 @@ pub const FEW_STEPS: [&str; 5] = [
     "data.test=50",
 ];
 
-/// Trains `preset` with `settings` laid over it and over [`FEW_STEPS`], into `folder`, by the plain engine. Returns the run as
-/// another program would open it, and its data.
+/// Trains `preset` with `settings` laid over it and over [`FEW_STEPS`], into `folder`, by the plain
+/// engine. Returns the run as another program would open it, and its data.
 ///
 /// # Errors
 ///

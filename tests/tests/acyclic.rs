@@ -1,7 +1,8 @@
 //! Within each crate no file imports, directly or around, a file that imports it.
 //!
-//! An import is a path in a `use` or in an expression that begins with `crate`, `self`, `super` or a child module, and leads to
-//! another file. A name that a file only hands on (`pub use`) leads to the file that defines it. Test modules do not count.
+//! An import is a path in a `use` or in an expression that begins with `crate`, `self`, `super` or
+//! a child module, and leads to another file. A name that a file only hands on (`pub use`) leads to
+//! the file that defines it. Test modules do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,5 @@
-//! The GPU's kernels, compiled for the host, against the reference: codes, whole runs, and that their bits depend on nothing else.
+//! The GPU's kernels, compiled for the host, against the reference: codes, whole runs, and that
+//! their bits depend on nothing else.
 
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -25,7 +26,8 @@ fn emulated() -> CudaEngine {
     Emulator::new(Order::Forward).engine()
 }
 
-/// The emulation itself: barriers, warps, the team's memory, and that it finds races, overflows and deadlocks.
+/// The emulation itself: barriers, warps, the team's memory, and that it finds races, overflows and
+/// deadlocks.
 #[test]
 fn the_emulated_device_keeps_its_promises() {
     if emulator::is_missing() {
@@ -65,7 +67,8 @@ fn codes_are_the_references() {
     );
 }
 
-/// A component that is the same in every sample has no deviation, and no gradient from the hinge: not one from rounding either.
+/// A component that is the same in every sample has no deviation, and no gradient from the hinge:
+/// not one from rounding either.
 #[test]
 fn constant_components_are_left_alone() {
     if emulator::is_missing() {
@@ -100,8 +103,9 @@ fn an_overflow_ends_the_loop() {
     }
 }
 
-/// Devices on which everything is to come to the same bits: threads in other orders, other numbers of blocks, without clusters, and
-/// without room for the Gram matrix, or for a block's state, in shared memory. A barrier that is missing makes a difference in some.
+/// Devices on which everything is to come to the same bits: threads in other orders, other numbers
+/// of blocks, without clusters, and without room for the Gram matrix, or for a block's state, in
+/// shared memory. A barrier that is missing makes a difference in some.
 fn other_devices() -> Vec<(&'static str, Emulator)> {
     let new = Emulator::new;
     vec![
@@ -170,8 +174,8 @@ fn whole_runs_are_the_processors() {
     }
 }
 
-/// Other settings: weight decay, no recurrent iteration, frozen stopping, the decoder's rate halved,
-/// weights that are rounded.
+/// Other settings: weight decay, no recurrent iteration, frozen stopping, the decoder's rate
+/// halved, weights that are rounded.
 #[test]
 fn whole_runs_with_other_settings_are_the_processors() {
     if emulator::is_missing() {

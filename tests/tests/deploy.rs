@@ -1,5 +1,5 @@
-//! Export, then run: the model file does on a device what the trainer does, exactly for f32 and within bounds that follow from the
-//! scales for i16 and i8.
+//! Export, then run: the model file does on a device what the trainer does, exactly for f32 and
+//! within bounds that follow from the scales for i16 and i8.
 
 use std::sync::OnceLock;
 
@@ -129,7 +129,8 @@ fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |largest, x| largest.max(x.abs()))
 }
 
-/// What one iteration more or less moves a code by where FISTA has converged: the tolerance, relative to its norm; and rounding.
+/// What one iteration more or less moves a code by where FISTA has converged: the tolerance,
+/// relative to its norm; and rounding.
 fn stop_tolerance(refine: &Refine, code: &[f32]) -> f32 {
     let norm = code.iter().map(|z| z * z).sum::<f32>().sqrt();
     2.0 * refine.tolerance * norm + 10.0 * ROUNDING
@@ -181,10 +182,11 @@ fn f32_codes_and_reconstructions_are_the_trainers() {
     }
 }
 
-/// With a fixed number of iterations the iterates are compared; with a tolerance, where they stop, too.
+/// With a fixed number of iterations the iterates are compared; with a tolerance, where they stop,
+/// too.
 ///
-/// A hidden layer makes the energy piecewise: units switch, and iterates that differ by rounding part. There the first iterates
-/// are compared, and the energies of the last.
+/// A hidden layer makes the energy piecewise: units switch, and iterates that differ by rounding
+/// part. There the first iterates are compared, and the energies of the last.
 #[test]
 fn f32_refinement_is_the_trainers() {
     for subject in subjects() {
@@ -299,8 +301,8 @@ fn used(ours: &[f32], theirs: &[f32], bound: &[f64]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// The encoder's bound, layer by layer. relu is 1-Lipschitz, so errors of the drive and of S z pass it unchanged at most:
-/// e⁰ = (s_U/2)·‖y‖₁, eⁱ = e⁰ + |S|·eⁱ⁻¹ + (s_S/2)·(‖zⁱ⁻¹‖₁ + ‖eⁱ⁻¹‖₁).
+/// The encoder's bound, layer by layer. relu is 1-Lipschitz, so errors of the drive and of S z pass
+/// it unchanged at most: e⁰ = (s_U/2)·‖y‖₁, eⁱ = e⁰ + |S|·eⁱ⁻¹ + (s_S/2)·(‖zⁱ⁻¹‖₁ + ‖eⁱ⁻¹‖₁).
 fn encoder_bound(
     encoder: &Encoder,
     stored: &sparsecode_formats::Encoder<'_>,
@@ -386,7 +388,8 @@ fn quantised_codes_and_reconstructions_stay_within_the_bound_of_their_scales() {
                 );
                 decoder_used = decoder_used.max(share);
             }
-            // A bound that nothing comes near would hold anything. Over several layers it adds |S| up without signs, and is wide.
+            // A bound that nothing comes near would hold anything. Over several layers it adds |S|
+            // up without signs, and is wide.
             if weights == WeightType::I8 {
                 assert!(
                     subject.name != SHALLOW || encoder_used > 0.1,
@@ -401,9 +404,10 @@ fn quantised_codes_and_reconstructions_stay_within_the_bound_of_their_scales() {
     }
 }
 
-/// Refinement with quantised atoms, judged by the trainer's energy. With z the trainer's code, ẑ the file's after K iterations and
-/// r(·) the root of the reconstruction term, |r_q(x) − r(x)| ≤ ‖δ(x)‖/√d with |δ(x)_i| ≤ (s_i/2)‖x‖₁, and FISTA from zero holds
-/// E_q(ẑ) ≤ E_q(z) + 2‖z‖²/(η (K+1)²) (Beck & Teboulle 2009, theorem 4.4, whose proof needs no minimiser).
+/// Refinement with quantised atoms, judged by the trainer's energy. With z the trainer's code, ẑ
+/// the file's after K iterations and r(·) the root of the reconstruction term, |r_q(x) − r(x)| ≤
+/// ‖δ(x)‖/√d with |δ(x)_i| ≤ (s_i/2)‖x‖₁, and FISTA from zero holds E_q(ẑ) ≤ E_q(z) + 2‖z‖²/(η
+/// (K+1)²) (Beck & Teboulle 2009, theorem 4.4, whose proof needs no minimiser).
 #[test]
 fn quantised_refinement_stays_near_the_trainers_energy() {
     let linear = subjects()
@@ -468,8 +472,8 @@ fn quantised_refinement_stays_near_the_trainers_energy() {
     }
 }
 
-/// Largest loss of mean PSNR against the run, in dB, and largest change of the fraction of zeros, on MNIST's first 1000 test images.
-/// Measured for i8: 0.0006 dB and 0.00004.
+/// Largest loss of mean PSNR against the run, in dB, and largest change of the fraction of zeros,
+/// on MNIST's first 1000 test images. Measured for i8: 0.0006 dB and 0.00004.
 const COST: [(WeightType, f64, f64); 3] = [
     (WeightType::F32, 1e-3, 1e-5),
     (WeightType::I16, 1e-3, 1e-5),
@@ -573,7 +577,8 @@ fn a_file_is_a_source_again() {
     }
 }
 
-/// The figures: 225 KB of flash for the model, 8 KB of RAM to encode and decode (and to refine).
+/// The figures: 225 KB of flash for the model, 8 KB of RAM to encode and decode (and to
+/// refine).
 #[test]
 fn a_model_of_784_to_128_fits_its_budget() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The trainer against outputs of the papers' own code (`golden/` of the shared data; its README states the tolerances that
-//! f32 needs).
+//! The trainer against outputs of the papers' own code (`golden/` of the shared data; its README
+//! states the tolerances that f32 needs).
 
 use candle_core::{Device, Tensor};
 use sparsecode_tests::max_difference;
@@ -150,8 +150,8 @@ fn plain_inference_agrees() {
     }
 }
 
-/// The paper's text freezes a sample at the first iterate that meets the criterion; that must differ from the sliding form, and
-/// hold what it says.
+/// The paper's text freezes a sample at the first iterate that meets the criterion; that must
+/// differ from the sliding form, and hold what it says.
 #[test]
 fn freeze_keeps_the_first_iterate_that_meets_the_criterion() {
     let Some(golden) = Golden::load("reference.safetensors") else {
@@ -240,7 +240,8 @@ fn a_training_step_agrees() {
                 (sample, golden.values(&sampled))
             };
             assert_eq!(ours.len(), theirs.len(), "{file} {name}");
-            // An update is about one learning rate; where a gradient is near Adam's epsilon it is rounding's.
+            // An update is about one learning rate; where a gradient is near Adam's epsilon it is
+            // rounding's.
             let mut differences: Vec<f64> = ours
                 .iter()
                 .zip(theirs)

@@ -1,4 +1,5 @@
-//! The golden files of `tests/golden/`: written by the trainer on one machine, met by the runtime on every other.
+//! The golden files of `tests/golden/`: written by the trainer on one machine, met by the runtime
+//! on every other.
 
 use sparsecode_formats::{AlignedBytes, InputFacts, ModelFile, OwnedModel, WeightType};
 use sparsecode_runtime::Start;
@@ -114,7 +115,8 @@ fn the_runtime_meets_them() {
     assert!(models >= 4);
 }
 
-/// The trainer on this machine computes from the kept files what it computed on the machine that wrote them.
+/// The trainer on this machine computes from the kept files what it computed on the machine that
+/// wrote them.
 #[test]
 fn the_trainer_meets_them() {
     each_model(|label, bytes, name, key, tensors| {
@@ -132,8 +134,8 @@ fn the_trainer_meets_them() {
     });
 }
 
-/// Trained anew on this machine the models are the same, but for what rounding does to Adam's first steps where a gradient is near
-/// zero.
+/// Trained anew on this machine the models are the same, but for what rounding does to Adam's first
+/// steps where a gradient is near zero.
 #[test]
 fn writing_them_again_gives_them_again() {
     let kept = workspace().join("tests/golden/cpu");
@@ -152,7 +154,8 @@ fn writing_them_again_gives_them_again() {
                 let bytes = AlignedBytes::read(folder.join(&file)).unwrap();
                 let read = ModelFile::read(&bytes).unwrap();
                 let mut model = OwnedModel::from_file(&read).unwrap();
-                // What names the build, not the model; and what the kept files were written without.
+                // What names the build, not the model; and what the kept files were written
+                // without.
                 model.spec.provenance.commit.clear();
                 model.spec.input = InputFacts::default();
                 model
@@ -164,7 +167,8 @@ fn writing_them_again_gives_them_again() {
             differences.sort_by(f32::total_cmp);
             let quantile = differences[differences.len() * 99 / 100];
             let largest = differences[differences.len() - 1];
-            // One level of i8 is about 0.01 of the largest weight; six steps move a weight by 0.006 at most.
+            // One level of i8 is about 0.01 of the largest weight; six steps move a weight by 0.006
+            // at most.
             let limit = if weights == WeightType::I8 {
                 2e-2
             } else {

@@ -1,4 +1,5 @@
-//! A GPU, where there is one, against the definition and the processor. `cargo xtask gpu` does the same and more.
+//! A GPU, where there is one, against the definition and the processor. `cargo xtask gpu` does the
+//! same and more.
 
 use sparsecode_tests::gpu;
 use sparsecode_tests::kernels::{

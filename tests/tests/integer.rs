@@ -1,4 +1,5 @@
-//! From a trained run to integer arithmetic: what it costs on samples that the ranges were not found from.
+//! From a trained run to integer arithmetic: what it costs on samples that the ranges were not
+//! found from.
 
 use sparsecode_formats::{AlignedBytes, IntegerFile, WeightType};
 use sparsecode_runtime::{
@@ -10,7 +11,8 @@ use sparsecode_trainer::deploy::measure::measure;
 use sparsecode_trainer::deploy::{Calibration, HostModel, HostRefine, TrainedRun};
 use sparsecode_trainer::lista::inference::CpuEngine;
 
-/// Runs with each kind of patch: images, windows of signals, with and without a contrast of their own.
+/// Runs with each kind of patch: images, windows of signals, with and without a contrast of their
+/// own.
 fn trained() -> Vec<(&'static str, TrainedRun, Dataset, Dataset)> {
     let folder = tempfile::tempdir().unwrap();
     let sizes = [

@@ -1,7 +1,8 @@
-//! Damaged files: each either still works or is refused with a message that says where; nothing panics.
+//! Damaged files: each either still works or is refused with a message that says where; nothing
+//! panics.
 //!
-//! The files are the project's own, written by the trainer, with a few hundred seeded mutations each: bits flipped, bytes cut, moved,
-//! repeated, and words and numbers of the headers exchanged.
+//! The files are the project's own, written by the trainer, with a few hundred seeded mutations
+//! each: bits flipped, bytes cut, moved, repeated, and words and numbers of the headers exchanged.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -234,7 +235,8 @@ fn damaged_model_files_work_or_say_what_is_wrong() {
 /// Everything that a device does, on a model that was accepted.
 fn use_model(view: &ModelView<'_>, what: &str) {
     let spec = view.spec();
-    // A mutated size that is accepted still has its numbers in the file, so that memory is bounded by it.
+    // A mutated size that is accepted still has its numbers in the file, so that memory is bounded
+    // by it.
     let mut workspace = WorkspaceBuf::for_model(spec);
     let mut code = SparseCodeBuf::new(spec.code_dim);
     let mut patch = vec![0.25; spec.input_dim()];

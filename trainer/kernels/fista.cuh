@@ -1,8 +1,9 @@
 // FISTA with non-negative shrinkage over a mini-batch, the whole loop without leaving the device.
 //
-// Samples are in tiles of 16, whose columns' statistics are joined in the order of the tiles: the bits do not depend on how many
-// blocks there are. A block owns some tiles for the whole loop. A warp works on four samples (a quad) at a time: lane i has the
-// components i, i + 32, ..., four samples of a component lie together as a `float4`.
+// Samples are in tiles of 16, whose columns' statistics are joined in the order of the tiles: the
+// bits do not depend on how many blocks there are. A block owns some tiles for the whole loop. A
+// warp works on four samples (a quad) at a time: lane i has the components i, i + 32, ..., four
+// samples of a component lie together as a `float4`.
 #pragma once
 
 #include "product.cuh"
@@ -11,7 +12,8 @@
 constexpr int TILE_SAMPLES = 16;
 constexpr int QUAD = 4;
 constexpr int TILE_QUADS = TILE_SAMPLES / QUAD;
-// Components of a product that a warp has in registers: four a lane. Codes are padded to a multiple.
+// Components of a product that a warp has in registers: four a lane. Codes are padded to a
+// multiple.
 constexpr int CHUNK = 128;
 // Tiles of a batch of 250: their statistics are in registers while they are joined.
 constexpr int TILES_AT_ONCE = 16;
@@ -32,12 +34,14 @@ DEVICE float positive(float value) {
 
 DEVICE float component(const float4& v, int s) { return s == 0 ? v.x : s == 1 ? v.y : s == 2 ? v.z : v.w; }
 
-// Floats of a mailbox: two of them are used in turn, so that a block that is ahead does not overwrite what others still read.
+// Floats of a mailbox: two of them are used in turn, so that a block that is ahead does not
+// overwrite what others still read.
 DEVICE int box_floats(const Run& run) { return BOX_HEAD + run.block_tiles * 2 * run.padded; }
 
 // What a block has of the loop. `trainer/src/lista/cuda/layout.rs` plans the same sizes.
 struct Block {
-  // State, `float4` a component, `padded` of them a quad: x, z, what is constant in the gradient (negated), its product.
+  // State, `float4` a component, `padded` of them a quad: x, z, what is constant in the gradient
+  // (negated), its product.
   float4 *points, *codes, *constants, *products;
   // By component: the mean over the batch, and 2β/(n−1) · (T − sd)_+/sd.
   float *mean, *factor;
@@ -130,7 +134,8 @@ struct Fista {
     return own_box + static_cast<ptrdiff_t>(other - team.rank()) * 2 * box_floats(run);
   }
 
-  // Where block `other` says the mean of each component in one of its tiles; the squared deviations follow.
+  // Where block `other` says the mean of each component in one of its tiles; the squared deviations
+  // follow.
   DEVICE const float* moments(int other, int k, int tile) const { return box(other, k) + BOX_HEAD + 2 * tile * run.padded; }
 
   // Takes up the start (n × l) and what is constant.
@@ -175,7 +180,8 @@ struct Fista {
     __syncthreads();
   }
 
-  // Lists the atoms that a moving sample of the quad uses, in their order; returns how many there are.
+  // Lists the atoms that a moving sample of the quad uses, in their order; returns how many there
+  // are.
   DEVICE int list_active(int quad) const {
     const float4* points = block.points + quad * run.padded;
     unsigned short* list = block.active + warp() * run.padded;
@@ -197,7 +203,8 @@ struct Fista {
     return count;
   }
 
-  // x G for the samples that move: a sum of the rows of G whose component is not 0 in one of the quad's samples.
+  // x G for the samples that move: a sum of the rows of G whose component is not 0 in one of the
+  // quad's samples.
   DEVICE void multiply_gram() {
     const float4* gram4 = reinterpret_cast<const float4*>(gram());
     int width = run.padded / 4;
@@ -239,7 +246,8 @@ struct Fista {
       for (int s = 0; s < QUAD; s++) sums[k][s] = fmaf(xs[s], gs[k], sums[k][s]);
   }
 
-  // Through both layers of a one-hidden decoder, for the samples that move: W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y)) · 2/d.
+  // Through both layers of a one-hidden decoder, for the samples that move: W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h −
+  // y)) · 2/d.
   DEVICE void multiply_hidden() {
     int d = run.input_dim, l = run.code_dim, m = run.hidden_dim;
     list_moving();
@@ -344,8 +352,9 @@ struct Fista {
     __syncthreads();
   }
 
-  // Puts into the mailbox what this block's samples do, and by tile the mean of each component of x and its squared deviations.
-  // Sums are relative to the tile's first sample, so that a component that is constant has a sum of exactly 0.
+  // Puts into the mailbox what this block's samples do, and by tile the mean of each component of x
+  // and its squared deviations. Sums are relative to the tile's first sample, so that a component
+  // that is constant has a sum of exactly 0.
   DEVICE void publish(int k) {
     float* out = box(team.rank(), k);
     if (warp() == 0) {
@@ -376,7 +385,8 @@ struct Fista {
     }
   }
 
-  // Reads all mailboxes: joins the tiles (Chan, Golub & LeVeque 1979) into the hinge, and returns what the batch's samples do.
+  // Reads all mailboxes: joins the tiles (Chan, Golub & LeVeque 1979) into the hinge, and returns
+  // what the batch's samples do.
   DEVICE int join(int k) {
     int owners = (tiles + run.block_tiles - 1) / run.block_tiles;
     if (warp() == 0) {
@@ -435,7 +445,8 @@ struct Fista {
     return *block.all_flags;
   }
 
-  // Runs the loop from `start` (n × l), and writes codes, steps and iterations. Ends without a barrier.
+  // Runs the loop from `start` (n × l), and writes codes, steps and iterations. Ends without a
+  // barrier.
   DEVICE void infer(const float* start) {
     begin(start);
     publish(0);

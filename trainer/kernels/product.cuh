@@ -1,7 +1,8 @@
 // Products of matrices, tile by tile, divided among the blocks of a team.
 //
-// An element is one chain of fused multiply-adds over k, or, where a product has fewer tiles than jobs are wanted, the sum of the
-// chains of equal parts of k in their order. Neither depends on which block computes it, nor on how many blocks there are.
+// An element is one chain of fused multiply-adds over k, or, where a product has fewer tiles than
+// jobs are wanted, the sum of the chains of equal parts of k in their order. Neither depends on
+// which block computes it, nor on how many blocks there are.
 #pragma once
 
 #include "run.h"
@@ -33,7 +34,8 @@ struct Matrix {
   }
 };
 
-// a · b: rows × depth times depth × columns; what becomes of element (i, j) is said by `write(i, j, value)`.
+// a · b: rows × depth times depth × columns; what becomes of element (i, j) is said by `write(i, j,
+// value)`.
 template <class Write>
 struct Task {
   Matrix a, b;
@@ -65,12 +67,13 @@ DEVICE Task<Write> task(int region, Matrix a, Matrix b, int rows, int columns, i
   return Task<Write>{a, b, rows, columns, depth, region, write};
 }
 
-// Elements of an operand on their way to shared memory: each thread has four. Neighbouring threads read neighbouring numbers,
-// whichever way the matrix is turned.
+// Elements of an operand on their way to shared memory: each thread has four. Neighbouring threads
+// read neighbouring numbers, whichever way the matrix is turned.
 struct Stage {
   float values[4];
 
-  // Which element of a tile is the q-th of a thread, along the matrix's rows or its columns (one of them k).
+  // Which element of a tile is the q-th of a thread, along the matrix's rows or its columns (one of
+  // them k).
   DEVICE static void place(bool rows_lie_together, int q, int& wide, int& deep) {
     int e = thread() + THREADS * q;
     if (rows_lie_together) {
@@ -113,7 +116,8 @@ struct Sums {
   float of[4][4];
 };
 
-// The part `from..end` over k of the tile at (row, column) of a · b. One function for all products: it is most of the code.
+// The part `from..end` over k of the tile at (row, column) of a · b. One function for all products:
+// it is most of the code.
 ONE_COPY Sums tile_sums(float* pool, Matrix a, Matrix b, int row, int rows, int column, int columns, int from, int end) {
   constexpr int HALF = DEPTH * TILE_STRIDE;
   float *tile_a = pool, *tile_b = pool + 2 * HALF;
@@ -163,7 +167,8 @@ struct Products {
   size_t part_floats;
   int wanted_jobs;
 
-  // Does the block's jobs of a task, of which the first is job `first` of the phase; returns the number after its last.
+  // Does the block's jobs of a task, of which the first is job `first` of the phase; returns the
+  // number after its last.
   template <class Write>
   DEVICE int multiply(const Task<Write>& t, int first) {
     int parts_of = t.parts(wanted_jobs), depth = t.part_depth(wanted_jobs);

@@ -1,7 +1,9 @@
-// What the host tells a kernel of a run. `trainer/src/lista/cuda/run.rs` has the same structure, field by field.
+// What the host tells a kernel of a run. `trainer/src/lista/cuda/run.rs` has the same structure,
+// field by field.
 #pragma once
 
-// A place in the arena, the run's one piece of device memory, in floats from its start; a multiple of 32.
+// A place in the arena, the run's one piece of device memory, in floats from its start; a multiple
+// of 32.
 typedef unsigned long long Place;
 
 enum Mode { TRAIN = 0, EVALUATE = 1, INFER = 2 };
@@ -9,7 +11,8 @@ enum Mode { TRAIN = 0, EVALUATE = 1, INFER = 2 };
 // Where the loop's state (codes, points, constants, products) and the Gram matrix are.
 enum Storage { BOTH_SHARED = 0, STATE_SHARED = 1, BOTH_GLOBAL = 2 };
 
-// Parameters in the order of the model: U, b, S, then W, or W1, b1, W2. Absent ones have a count of 0.
+// Parameters in the order of the model: U, b, S, then W, or W1, b1, W2. Absent ones have a count of
+// 0.
 enum ParameterIndex {
   INPUT = 0,
   BIAS = 1,
@@ -22,7 +25,8 @@ enum ParameterIndex {
 };
 
 struct Parameter {
-  // From the start of the parameters, and of each moment and of the gradient, which have the same layout.
+  // From the start of the parameters, and of each moment and of the gradient, which have the same
+  // layout.
   Place offset;
   unsigned long long count;
   // Weight decay, in its L2 form.
@@ -64,11 +68,12 @@ struct Run {
   Place momentum;
   // For each batch of an epoch: the decoder's 1/√(1 − β₂ᵗ) and rate/(1 − β₁ᵗ), then the encoder's.
   Place updates;
-  // RECORD doubles for each batch; for each component whether some sample uses it (32 bits); what failed (PARAMETERS + 1 times
-  // 32 bits).
+  // RECORD doubles for each batch; for each component whether some sample uses it (32 bits); what
+  // failed (PARAMETERS + 1 times 32 bits).
   Place records, used, status;
   Place parameters, first_moment, second_moment, gradient;
-  // Of a batch: inputs (n × d), drive and its gradient, start, encoder's codes, codes, correlation (n × l each).
+  // Of a batch: inputs (n × d), drive and its gradient, start, encoder's codes, codes, correlation
+  // (n × l each).
   Place batch, drive, drive_gradient, start, encoder_codes, codes, correlation;
   // Codes of the encoder's iterations and the loss's gradients for them, L + 1 times n × l.
   Place trace, deltas;
@@ -112,7 +117,8 @@ struct Run {
   // How many scales there are: 1, one a sample, or one a value.
   int scale_kind;
   int has_encoder, normalizes_columns, freeze;
-  // Jobs that a product is divided into, if it is deep enough: of the decoder's kind, not of the team, so that bits do not depend on it.
+  // Jobs that a product is divided into, if it is deep enough: of the decoder's kind, not of the
+  // team, so that bits do not depend on it.
   int wanted_jobs;
   // Tiles of samples that a block owns.
   int block_tiles;

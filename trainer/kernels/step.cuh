@@ -1,4 +1,5 @@
-// A whole training step, and the same without the learning: encode, infer, measure, gradients, Adam, columns rescaled.
+// A whole training step, and the same without the learning: encode, infer, measure, gradients,
+// Adam, columns rescaled.
 #pragma once
 
 #include "fista.cuh"
@@ -35,7 +36,8 @@ struct Step {
         number(0),
         batch(0) {}
 
-  // Of the products: a reference beside them would keep the compiler from holding any of it in registers.
+  // Of the products: a reference beside them would keep the compiler from holding any of it in
+  // registers.
   DEVICE Team<CLUSTER>& team() { return products.team; }
   // Teams of one-hidden decoders are no clusters.
   DEVICE bool is_linear() const { return CLUSTER || run.hidden_dim == 0; }
@@ -180,7 +182,8 @@ struct Step {
     return warp_sum(sum);
   }
 
-  // Sums up what `measure` found, by one warp of the team, a barrier after it. What it finds unusable is a failure.
+  // Sums up what `measure` found, by one warp of the team, a barrier after it. What it finds
+  // unusable is a failure.
   DEVICE void record() {
     if (team().rank() != 0 || warp() != 0) return;
     const double* rows = doubles(run.rows);
@@ -223,8 +226,8 @@ struct Step {
     if (run.mode == TRAIN) ints(run.status)[0] = failure;
   }
 
-  // Sums of the columns of a matrix `count × columns`, each by the lanes of one block's warps; `write(column, sum)`. A block has
-  // 32 columns at a time.
+  // Sums of the columns of a matrix `count × columns`, each by the lanes of one block's warps;
+  // `write(column, sum)`. A block has 32 columns at a time.
   template <class Value, class Write>
   DEVICE void column_sums(int count, int columns, Value value, Write write) {
     float* partial = products.pool;
@@ -244,8 +247,8 @@ struct Step {
     __syncthreads();
   }
 
-  // The gradient of the decoder's loss, mean (1/d)‖y − D(z)‖², and of the encoder's, mean (1/l)‖E(y) − z‖². The figures are taken
-  // on the way.
+  // The gradient of the decoder's loss, mean (1/d)‖y − D(z)‖², and of the encoder's, mean
+  // (1/l)‖E(y) − z‖². The figures are taken on the way.
   DEVICE void gradients() {
     int d = run.input_dim, l = run.code_dim, m = run.hidden_dim, last = run.lista_iterations, n = batch;
     const float *y = at(run.batch), *z = at(run.codes), *error = at(run.error);
@@ -330,8 +333,8 @@ struct Step {
     return failure == FINE;
   }
 
-  // One update by Adam as torch orders its operations, weight decay in its L2 form. Ends without a barrier: the next batch begins with
-  // one before it reads a parameter.
+  // One update by Adam as torch orders its operations, weight decay in its L2 form. Ends without a
+  // barrier: the next batch begins with one before it reads a parameter.
   DEVICE void learn() {
     const float* updates = at(run.updates) + static_cast<size_t>(number) * 4;
     for (int p = 0; p < PARAMETERS; p++) {
@@ -368,7 +371,8 @@ struct Step {
         });
   }
 
-  // Does batches `first..first + count`. A failure ends it, with the parameters as they were before that batch.
+  // Does batches `first..first + count`. A failure ends it, with the parameters as they were before
+  // that batch.
   DEVICE void go(int first, int count) {
     for (number = first; number < first + count; number++) {
       int left = run.samples - number * run.batch_size;

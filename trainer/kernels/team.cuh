@@ -1,5 +1,6 @@
-// A team: the blocks that work on one run. They are one cluster, which meets at the cluster's barrier and reads each other's shared
-// memory, or a cooperative grid, which meets at a counter in global memory.
+// A team: the blocks that work on one run. They are one cluster, which meets at the cluster's
+// barrier and reads each other's shared memory, or a cooperative grid, which meets at a counter in
+// global memory.
 #pragma once
 
 #ifdef __CUDACC__
@@ -36,7 +37,8 @@ struct Team {
   DEVICE int member() const { return rank() * THREADS + thread(); }
   DEVICE int members() const { return size() * THREADS; }
 
-  // All threads of all blocks arrive, and then wait: what they wrote before arriving is seen after waiting.
+  // All threads of all blocks arrive, and then wait: what they wrote before arriving is seen after
+  // waiting.
   DEVICE void arrive() {
 #ifndef __CUDACC__
     ::team_arrive();
@@ -103,7 +105,8 @@ DEVICE T warp_sum(T value) {
   return value;
 }
 
-// Eight sums over the lanes of a warp with nine shuffles instead of forty: lane i has that of `values[i / 4]`.
+// Eight sums over the lanes of a warp with nine shuffles instead of forty: lane i has that of
+// `values[i / 4]`.
 DEVICE float warp_sums(float (&values)[8]) {
 #pragma unroll
   for (int half = 4, mask = 16; half > 0; half /= 2, mask /= 2) {

@@ -1,7 +1,9 @@
-//! Trains sparse autoencoders and exports them for microcontrollers: the library behind the `sparsecode` program.
+//! Trains sparse autoencoders and exports them for microcontrollers: the library behind the
+//! `sparsecode` program.
 //!
-//! [`data`] loads samples. A [`run`] learns from them, whatever it trains; [`lista`] is the family of models that it trains.
-//! [`deploy`] writes the file that `sparsecode-runtime` runs, [`report`] shows what came of it, [`sweep`] does many runs.
+//! [`data`] loads samples. A [`run`] learns from them, whatever it trains; [`lista`] is the family
+//! of models that it trains. [`deploy`] writes the file that `sparsecode-runtime` runs, [`report`]
+//! shows what came of it, [`sweep`] does many runs.
 
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");

@@ -1,8 +1,8 @@
 //! The one source of random numbers: ChaCha8 on the host, a named stream for each purpose.
 //!
-//! candle's CPU generator cannot be seeded, and a CPU and a GPU run of one seed must agree; so every random number is drawn
-//! here and uploaded. Streams are independent, which makes the state of a run its seed and its position: a checkpoint
-//! needs nothing else to continue.
+//! candle's CPU generator cannot be seeded, and a CPU and a GPU run of one seed must agree; so
+//! every random number is drawn here and uploaded. Streams are independent, which makes the state
+//! of a run its seed and its position: a checkpoint needs nothing else to continue.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -19,7 +19,8 @@ pub enum Stream {
     },
     /// Noise added to samples: unit draws, scaled by whatever deviation the noise has.
     Noise {
-        /// What is made noisy: 0 for the samples of a data set, other numbers for what is shown beside them.
+        /// What is made noisy: 0 for the samples of a data set, other numbers for what is shown
+        /// beside them.
         purpose: u16,
     },
     /// Training samples that are generated or cropped.

@@ -79,8 +79,8 @@ pub(crate) fn run(tools: &Tools, arguments: &Arguments) -> Result<ExitCode> {
         cargo
     };
 
-    // Of the program only that it links and what it says without a driver are looked at: its numbers
-    // need not be fast.
+    // Of the program only that it links and what it says without a driver are looked at: its
+    // numbers need not be fast.
     let began = Instant::now();
     let path = build(cargo("build"))?;
     println!("built ({:.0} s)", began.elapsed().as_secs_f64());

@@ -1,6 +1,7 @@
 /*
- * The examples on a Cortex-M without a C library: vectors, start-up, and output through a debugger or an emulator (semihosting). A program
- * for a board has the vendor's start-up and log in place of this file.
+ * The examples on a Cortex-M without a C library: vectors, start-up, and output through a debugger
+ * or an emulator (semihosting). A program for a board has the vendor's start-up and log in place of
+ * this file.
  */
 #include "../port.h"
 

@@ -5,13 +5,16 @@ use core::fmt;
 /// Columns of a block.
 pub const LANES: usize = 8;
 
-/// Eight adjacent 4-bit numbers of a row, each 8 too large: byte i holds number i in its lower half and number i + 4 in its upper half.
+/// Eight adjacent 4-bit numbers of a row, each 8 too large: byte i holds number i in its lower half
+/// and number i + 4 in its upper half.
 ///
-/// A number q, −7 to 7, is the level 16·q of 8 bits, so that what holds for 8-bit weights holds for these. Without a sign they need no
-/// extension: a mask makes two factors of a multiplication, and what is too much in a sum is 128 times the sum of the inputs.
+/// A number q, −7 to 7, is the level 16·q of 8 bits, so that what holds for 8-bit weights holds for
+/// these. Without a sign they need no extension: a mask makes two factors of a multiplication, and
+/// what is too much in a sum is 128 times the sum of the inputs.
 pub type Nibbles = [u8; 4];
 
-/// How numbers of a matrix in blocks are stored: `i8` and `i16` one by one, 4-bit ones as [`Nibbles`].
+/// How numbers of a matrix in blocks are stored: `i8` and `i16` one by one, 4-bit ones as
+/// [`Nibbles`].
 pub trait Packed: Copy {
     /// Eight adjacent numbers of a row.
     type Eight: Copy;
@@ -79,12 +82,13 @@ impl Packed for Nibbles {
     }
 }
 
-/// A matrix whose columns are stored eight by eight: block 0 holds the first eight numbers of every row, row after row, block 1
-/// the next eight, and so on. Columns beyond the last are 0.
+/// A matrix whose columns are stored eight by eight: block 0 holds the first eight numbers of every
+/// row, row after row, block 1 the next eight, and so on. Columns beyond the last are 0.
 ///
-/// Two products read it from front to back with eight sums or eight inputs in registers. With a dense or partly zero vector as long
-/// as a row, blocks whose inputs are all 0 are passed over; with a sparse vector as long as a column, eight outputs at a time take
-/// eight adjacent numbers from each row that counts.
+/// Two products read it from front to back with eight sums or eight inputs in registers. With a
+/// dense or partly zero vector as long as a row, blocks whose inputs are all 0 are passed over;
+/// with a sparse vector as long as a column, eight outputs at a time take eight adjacent numbers
+/// from each row that counts.
 ///
 /// ```
 /// use sparsecode_formats::Blocks;

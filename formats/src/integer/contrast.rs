@@ -5,8 +5,8 @@ use crate::spec::{Contrast, Preprocessing};
 /// Fractional bits of standardised samples: 4096 levels are one standard deviation of the patch.
 pub const STANDARD_FRACTION: u32 = 12;
 
-/// [`Contrast`](crate::Contrast) in levels: from raw levels `r` of a patch to what the weights take. The affine normalisation is
-/// folded into the weights.
+/// [`Contrast`](crate::Contrast) in levels: from raw levels `r` of a patch to what the weights
+/// take. The affine normalisation is folded into the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum IntegerContrast {

@@ -31,7 +31,8 @@ pub(super) fn levels(matrix: &OwnedMatrix) -> Vec<i8> {
     }
 }
 
-/// The scale of each channel; 0, not 1, for one whose levels are all 0, so that it counts for nothing.
+/// The scale of each channel; 0, not 1, for one whose levels are all 0, so that it counts for
+/// nothing.
 pub(super) fn scales(matrix: &OwnedMatrix) -> Vec<f64> {
     let stored = matrix.as_ref();
     let mut used = vec![false; stored.scale().len()];
@@ -70,8 +71,8 @@ pub(super) fn bias_levels(matrix: &OwnedMatrix, constant: f64) -> impl Iterator<
         .map(move |(sum, scale)| sum * scale * constant)
 }
 
-/// Multipliers and a common shift of at least `least` for factors that are not negative: the largest uses 31 bits, unless the shift
-/// would pass 62. `None` if a factor is too large.
+/// Multipliers and a common shift of at least `least` for factors that are not negative: the
+/// largest uses 31 bits, unless the shift would pass 62. `None` if a factor is too large.
 pub(super) fn multipliers_of(ratios: &[f64], least: u32) -> Option<(Vec<i32>, i64)> {
     let largest = ratios.iter().copied().fold(0.0, f64::max);
     let shift = (least..=62)

@@ -14,7 +14,8 @@ use crate::spec::CodeSign;
 pub struct Overflow {
     /// The tensor whose product it is, or whose rescaling.
     pub tensor: &'static str,
-    /// The row (`encoder.input`, `decoder.dictionary` against a sample) or column of the product's output.
+    /// The row (`encoder.input`, `decoder.dictionary` against a sample) or column of the product's
+    /// output.
     pub output: usize,
     /// What its magnitude could reach.
     pub bound: i64,
@@ -58,8 +59,8 @@ pub(super) struct Levels {
 impl Levels {
     pub(super) fn of(spec: &IntegerSpec) -> Self {
         let norm = match spec.contrast {
-            // 4096 to a deviation that is rounded down, to 16 of its units or more, which makes 17/16 of it at most, with some
-            // rounding: √(d·(4096·√(17² + 1)/16 + ½)²).
+            // 4096 to a deviation that is rounded down, to 16 of its units or more, which makes
+            // 17/16 of it at most, with some rounding: √(d·(4096·√(17² + 1)/16 + ½)²).
             IntegerContrast::Standardize { .. } => {
                 let square = (spec.input_dim() as u64).saturating_mul(4361 * 4361);
                 Some(square.isqrt().saturating_add(1))
@@ -115,7 +116,8 @@ fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
     let levels = Levels::of(&file.spec);
     let limit = i32::from(file.spec.activations.code_limit());
     let codes = file.refiner.codes;
-    // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to be.
+    // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to
+    // be.
     if let Some(encoder) = &file.encoder {
         let names = ["encoder.input", "encoder.input.multiplier"];
         weight_rows(&encoder.input, levels, &encoder.input_rescale, names, file)?;
@@ -134,7 +136,8 @@ fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
         WeightBlocks::I8(matrix) => columns(matrix, codes, contribution, "decoder.dictionary")?,
         WeightBlocks::I4(matrix) => columns(matrix, codes, contribution, "decoder.dictionary")?,
     }
-    // Changes of components are added one by one, and their sums wrap. What is kept is the sum for a whole code.
+    // Changes of components are added one by one, and their sums wrap. What is kept is the sum for
+    // a whole code.
     columns(&file.refiner.gram, codes, |_| CODE_LIMIT, "refiner.gram")
 }
 
@@ -202,8 +205,9 @@ fn columns<T: Packed>(
     Ok(())
 }
 
-/// The largest magnitude of a sum whose positive terms make `up` and whose negative ones `down`, for
-/// a code of ones. Of a code that is not negative only one sign of the weights counts at a time.
+/// The largest magnitude of a sum whose positive terms make `up` and whose negative ones `down`,
+/// for a code of ones. Of a code that is not negative only one sign of the weights counts at a
+/// time.
 pub(super) const fn reach(codes: CodeSign, up: i64, down: i64) -> i64 {
     match codes {
         CodeSign::Signed => up + down,

@@ -53,8 +53,9 @@ impl Activations {
         }
     }
 
-    /// Bits of which refinement keeps track beyond those of a level, and that rounding takes off at its end: 0, with 8-bit codes 8. A step of
-    /// FISTA is often less than half a level of 8 bits, and would be lost.
+    /// Bits of which refinement keeps track beyond those of a level, and that rounding takes off at
+    /// its end: 0, with 8-bit codes 8. A step of FISTA is often less than half a level of 8 bits,
+    /// and would be lost.
     #[must_use]
     pub const fn fine_bits(self) -> u32 {
         match self {
@@ -63,7 +64,8 @@ impl Activations {
         }
     }
 
-    /// Whether a sample may have these levels and all between: the first is not above 0, the second not below.
+    /// Whether a sample may have these levels and all between: the first is not above 0, the second
+    /// not below.
     #[must_use]
     pub const fn hold(self, (least, most): (i16, i16)) -> bool {
         match self {
@@ -149,7 +151,8 @@ impl IntegerSpec {
     }
 }
 
-/// `x ↦ (x · multiplier + 2^(shift − 1)) >> shift`: multiplication by `multiplier / 2^shift`, halves rounded up.
+/// `x ↦ (x · multiplier + 2^(shift − 1)) >> shift`: multiplication by `multiplier / 2^shift`,
+/// halves rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Rescale {
@@ -192,9 +195,9 @@ impl fmt::Debug for Rescales<'_> {
     }
 }
 
-/// The LISTA encoder in integers. With levels `n` of a sample:
-/// `u = rescale(U n) + b`, then `z = min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is the
-/// [`code_limit`](Activations::code_limit).
+/// The LISTA encoder in integers. With levels `n` of a sample: `u = rescale(U n) + b`, then `z =
+/// min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is
+/// the [`code_limit`](Activations::code_limit).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerEncoder<'a> {
     /// L.
@@ -213,14 +216,17 @@ pub struct IntegerEncoder<'a> {
     pub drive_fraction: u8,
 }
 
-/// The linear decoder in integers: `v_k = (z_k · multiplier_k + 2^14) >> 15`, `r = rescale(Σ_k v_k W_k) + offset`.
+/// The linear decoder in integers: `v_k = (z_k · multiplier_k + 2^14) >> 15`, `r = rescale(Σ_k v_k
+/// W_k) + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerDecoder<'a> {
     /// Wᵀ \[l, d\], an atom per row.
     pub dictionary: WeightBlocks<'a>,
-    /// Scale of each atom beside the largest, which is at most 32767; with 8-bit codes 256 times as much.
+    /// Scale of each atom beside the largest, which is at most 32767; with 8-bit codes 256 times as
+    /// much.
     pub multiplier: &'a [i32],
-    /// From sums to raw levels (standardised patches: to 1/4096 of a deviation); its shift is at least 33.
+    /// From sums to raw levels (standardised patches: to 1/4096 of a deviation); its shift is at
+    /// least 33.
     pub output: Rescale,
     /// The normalisation's mean in raw levels.
     pub offset: i16,
@@ -229,11 +235,13 @@ pub struct IntegerDecoder<'a> {
 /// FISTA in integers, for `Ĝ = ρ·WᵀW` and `ĉ = ρ·Wᵀy` with a step ρ that is folded in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerRefiner<'a> {
-    /// `Ĝ` \[l, l\] with `gram_fraction` fractional bits; as written, it is symmetric and none of its eigenvalues exceeds 1.
+    /// `Ĝ` \[l, l\] with `gram_fraction` fractional bits; as written, it is symmetric and none of
+    /// its eigenvalues exceeds 1.
     pub gram: Blocks<'a, i16>,
     /// Fractional bits of `gram`, not fewer than those of a point; 1 to 24.
     pub gram_fraction: u8,
-    /// Fractional bits of a point: a point is a code with so many more bits, beside [`fine_bits`](Activations::fine_bits); 1 to 13.
+    /// Fractional bits of a point: a point is a code with so many more bits, beside
+    /// [`fine_bits`](Activations::fine_bits); 1 to 13.
     pub point_fraction: u8,
     /// From sums of the dictionary and a sample's levels to `ĉ` in points.
     pub correlation: Rescales<'a>,
@@ -247,8 +255,9 @@ pub struct IntegerRefiner<'a> {
 
 /// A model for integer arithmetic in a buffer: slices of it, and the integers of its metadata.
 ///
-/// Version 2 of the format; see `docs/model-file.md`. Reading it, and running it, takes no floating-point operation: a build for a
-/// core without a floating-point unit links none of its emulation. [`spec`](Self::spec) has the metadata's real numbers for hosts.
+/// Version 2 of the format; see `docs/model-file.md`. Reading it, and running it, takes no
+/// floating-point operation: a build for a core without a floating-point unit links none of its
+/// emulation. [`spec`](Self::spec) has the metadata's real numbers for hosts.
 #[derive(Clone, Copy, Debug)]
 pub struct IntegerFile<'a> {
     /// Dimensions and levels.
@@ -265,12 +274,14 @@ pub struct IntegerFile<'a> {
 }
 
 impl<'a> IntegerFile<'a> {
-    /// Reads a model in place. `bytes` is the whole file and nothing else, and starts on a boundary of
-    /// [`MIN_ALIGNMENT`](crate::MIN_ALIGNMENT) bytes: see [`include_model!`](crate::include_model) and [`Aligned`](crate::Aligned).
+    /// Reads a model in place. `bytes` is the whole file and nothing else, and starts on a boundary
+    /// of [`MIN_ALIGNMENT`](crate::MIN_ALIGNMENT) bytes: see
+    /// [`include_model!`](crate::include_model) and [`Aligned`](crate::Aligned).
     ///
-    /// Nothing in `bytes` is trusted: every shape and range that the fields' documentation states holds for what is returned. That
-    /// no sum overflows is proved when the file is written, and can be proved again with [`prove`](Self::prove); a
-    /// file that lies about it gives wrong numbers, and nothing worse. Never panics, never allocates.
+    /// Nothing in `bytes` is trusted: every shape and range that the fields' documentation states
+    /// holds for what is returned. That no sum overflows is proved when the file is written, and
+    /// can be proved again with [`prove`](Self::prove); a file that lies about it gives wrong
+    /// numbers, and nothing worse. Never panics, never allocates.
     ///
     /// Cost: one pass over the file, once.
     ///
@@ -316,7 +327,8 @@ impl<'a> IntegerFile<'a> {
         }
     }
 
-    /// The metadata with its real numbers: λ, scales, provenance. For hosts: it reads the header again, in `f32`.
+    /// The metadata with its real numbers: λ, scales, provenance. For hosts: it reads the header
+    /// again, in `f32`.
     ///
     /// # Errors
     ///
@@ -354,7 +366,8 @@ impl<'a> IntegerFile<'a> {
         Ok(Units::new(&self.spec()?.preprocessing, input, code))
     }
 
-    /// The threshold of refinement for another λ than that of training: λη in points, rounded. For hosts.
+    /// The threshold of refinement for another λ than that of training: λη in points, rounded. For
+    /// hosts.
     ///
     /// # Errors
     ///

@@ -27,21 +27,23 @@ use crate::write::{TensorReport, WriteError, check_layout, largest_step, metadat
 /// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivationRanges {
-    /// Raw units of one input level: 1/255 for 8-bit pixels of images in \[0, 1\]. For models with local contrast, normalised units.
-    /// Finite and above 0.
+    /// Raw units of one input level: 1/255 for 8-bit pixels of images in \[0, 1\]. For models with
+    /// local contrast, normalised units. Finite and above 0.
     pub input_scale: f32,
     /// The smallest input level, −32767 to 0.
     pub input_min: i16,
     /// The largest input level, 1 to 32767.
     pub input_max: i16,
-    /// The largest code component that is represented; larger ones are cut to it. Finite and above 0.
+    /// The largest code component that is represented; larger ones are cut to it. Finite and above
+    /// 0.
     pub code_max: f32,
 }
 
 /// What is worth knowing about a written integer model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IntegerReport {
-    /// Every matrix with its error, in the order of the documentation's table. Of the Gram matrix it is the step's share, ρ·WᵀW.
+    /// Every matrix with its error, in the order of the documentation's table. Of the Gram matrix
+    /// it is the step's share, ρ·WᵀW.
     pub matrices: Vec<TensorReport>,
     /// Real units of one level of a code component.
     pub code_scale: f32,
@@ -74,19 +76,22 @@ pub fn write_integer(
     write_integer_as(model, ranges, WeightType::I8, Activations::I16)
 }
 
-/// Quantises a model with a linear decoder to integers, and proves that no 32-bit sum of its products can overflow, for any sample of
-/// these levels and any code.
+/// Quantises a model with a linear decoder to integers, and proves that no 32-bit sum of its
+/// products can overflow, for any sample of these levels and any code.
 ///
-/// `weights` are [`WeightType::I8`] or [`WeightType::I4`], which is for U and Wᵀ: S keeps 8 bits. With [`Activations::I8`] the levels
-/// of `ranges` have to fit 8 bits, and so have those after the contrast: standardised samples have no such form.
+/// `weights` are [`WeightType::I8`] or [`WeightType::I4`], which is for U and Wᵀ: S keeps 8 bits.
+/// With [`Activations::I8`] the levels of `ranges` have to fit 8 bits, and so have those after the
+/// contrast: standardised samples have no such form.
 ///
-/// Weights have a scale per output channel (the dictionary: per atom), found as [`quantize`](crate::quant::quantize) does. The
-/// normalisation of raw samples is folded into the weights and biases. The same input gives the same bytes.
+/// Weights have a scale per output channel (the dictionary: per atom), found as
+/// [`quantize`](crate::quant::quantize) does. The normalisation of raw samples is folded into the
+/// weights and biases. The same input gives the same bytes.
 ///
 /// # Errors
 ///
-/// As [`write()`](crate::write()); [`WriteError::Spec`] also for ranges that are none, for a decoder with a hidden layer, and for
-/// weights that no 32-bit multiplier reaches; [`WriteError::Overflow`] if a sum could overflow.
+/// As [`write()`](crate::write()); [`WriteError::Spec`] also for ranges that are none, for a
+/// decoder with a hidden layer, and for weights that no 32-bit multiplier reaches;
+/// [`WriteError::Overflow`] if a sum could overflow.
 pub fn write_integer_as(
     model: &OwnedModel,
     ranges: &ActivationRanges,
@@ -259,8 +264,9 @@ impl Plan {
         ]
     }
 
-    /// The most fractional bits, of `most` or fewer, with which no drive and no bias passes its limit: `scale` is what a level of
-    /// each row's sums is worth without any, `constants` what the bias is.
+    /// The most fractional bits, of `most` or fewer, with which no drive and no bias passes its
+    /// limit: `scale` is what a level of each row's sums is worth without any, `constants` what the
+    /// bias is.
     fn fraction(
         &self,
         matrix: &OwnedMatrix,
@@ -374,7 +380,8 @@ impl Plan {
             .iter()
             .map(|scale| (scale / largest * one).round() as i32)
             .collect();
-        // `v = z · m / 2^15`, so that a level of `v` is 2^15/m levels of the largest atom's: 16 bits whatever those of z.
+        // `v = z · m / 2^15`, so that a level of `v` is 2^15/m levels of the largest atom's: 16
+        // bits whatever those of z.
         let unit = largest * 32768.0 / one;
         let scale: Vec<f64> = multipliers
             .iter()

@@ -13,14 +13,16 @@ use super::memory::Region;
 use super::status::sparsecode_status as Status;
 use crate::float::code::{CodeBuffer, sealed::Storage};
 
-/// A sparse code: the active components only, in arrays of the caller. Set the pointers and the capacity; calls that make a code set
-/// `active`. To decode a code from elsewhere, fill in `indices`, `values` and `active`.
+/// A sparse code: the active components only, in arrays of the caller. Set the pointers and the
+/// capacity; calls that make a code set `active`. To decode a code from elsewhere, fill in
+/// `indices`, `values` and `active`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_code {
     /// Indices of the active components, ascending. Room for `capacity`.
     pub indices: *mut u16,
-    /// Their values, finite and not 0; not negative unless the model's codes are signed. Room for `capacity`.
+    /// Their values, finite and not 0; not negative unless the model's codes are signed. Room for
+    /// `capacity`.
     pub values: *mut f32,
     /// Elements of both arrays; at least the model's `code_dim`.
     pub capacity: u16,

@@ -1,4 +1,5 @@
-//! Models in integer arithmetic. No floating-point operation, but in `sparsecode_integer_model_get_scales`.
+//! Models in integer arithmetic. No floating-point operation, but in
+//! `sparsecode_integer_model_get_scales`.
 
 #![allow(
     unsafe_code,
@@ -29,8 +30,8 @@ use crate::refinement::Method;
 
 use sparsecode_status as Status;
 
-/// A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
-/// has to be released. It may be copied.
+/// A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before
+/// anything else is done with it; nothing has to be released. It may be copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_integer_model {
@@ -88,7 +89,8 @@ pub struct sparsecode_integer_model_info {
 pub struct sparsecode_integer_normalisation {
     /// What was subtracted, in raw levels.
     pub mean: i16,
-    /// What the patch was divided by, in sixteenths of a raw level; 0 where the model does not divide.
+    /// What the patch was divided by, in sixteenths of a raw level; 0 where the model does not
+    /// divide.
     pub deviation: u32,
 }
 
@@ -96,8 +98,8 @@ pub struct sparsecode_integer_normalisation {
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum sparsecode_method {
-    /// Coordinate descent. An iteration is a pass over the active components, or, every second one, over all. On trained models it arrives
-    /// with the fewest instructions.
+    /// Coordinate descent. An iteration is a pass over the active components, or, every second one,
+    /// over all. On trained models it arrives with the fewest instructions.
     CoordinateDescent = 0,
     /// FISTA.
     Fista = 1,
@@ -109,12 +111,13 @@ pub enum sparsecode_method {
 pub struct sparsecode_integer_refine_settings {
     /// A `sparsecode_method`.
     pub method: i32,
-    /// What sparsity weighs, 0 or more: the file's for the lambda of training, in proportion for any other.
+    /// What sparsity weighs, 0 or more: the file's for the lambda of training, in proportion for
+    /// any other.
     pub threshold: i32,
     /// Largest number of iterations.
     pub max_iterations: u32,
-    /// Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 and more run until nothing
-    /// changes.
+    /// Converged when the code changes by less than 2 to the power of minus this, relative to
+    /// itself. 31 and more run until nothing changes.
     pub tolerance_bits: u8,
     /// Whether to start at zero instead of at the code: 0 or anything else.
     pub from_zero: u8,
@@ -243,7 +246,8 @@ impl Integer {
     unsafe fn scratch<'w>(&self, workspace: *mut c_void) -> Scratch<'w> {
         let code_dim = self.model.spec().code_dim();
         let mut parts = Parts::new(workspace);
-        // SAFETY: together `WORKSPACE_BYTES` a component; what needs the larger alignment comes first.
+        // SAFETY: together `WORKSPACE_BYTES` a component; what needs the larger alignment comes
+        // first.
         unsafe {
             Scratch {
                 sums: parts.take(code_dim),
@@ -256,8 +260,9 @@ impl Integer {
     }
 }
 
-/// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
-/// the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+/// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
+/// are, in flash usually. Everything in the file is checked before it is used, except for the
+/// checksum. Takes about 2 kB of stack and one pass over the file.
 ///
 /// # Safety
 ///
@@ -322,8 +327,8 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
     })
 }
 
-/// Writes what one level is in real units: of a raw sample, and of a component of a code. Floating point, unlike every other function
-/// for integer models.
+/// Writes what one level is in real units: of a raw sample, and of a component of a code. Floating
+/// point, unlike every other function for integer models.
 ///
 /// # Safety
 ///
@@ -402,7 +407,8 @@ pub unsafe extern "C" fn sparsecode_integer_restore(
     })
 }
 
-/// Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+/// Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200
+/// iterations of refinement at most.
 ///
 /// # Safety
 ///
@@ -501,8 +507,8 @@ pub unsafe extern "C" fn sparsecode_integer_refine(
     })
 }
 
-/// Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
-/// from elsewhere.
+/// Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast.
+/// The code is checked first: it may come from elsewhere.
 ///
 /// # Safety
 ///
@@ -602,8 +608,8 @@ pub unsafe extern "C" fn sparsecode_integer_denoise(
     })
 }
 
-/// Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10
-/// bits, from the code, no deadline.
+/// Fills in the settings that the model was trained with: coordinate descent, its threshold, 200
+/// iterations at most, a tolerance of 10 bits, from the code, no deadline.
 ///
 /// # Safety
 ///

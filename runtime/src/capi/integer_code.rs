@@ -12,8 +12,9 @@ use crate::kernels::integer::Entry;
 
 use sparsecode_status as Status;
 
-/// A sparse code in levels of 16 bits: the active components only, packed in an array of the caller. Set the pointer and the capacity;
-/// calls that make a code set `active`. `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
+/// A sparse code in levels of 16 bits: the active components only, packed in an array of the
+/// caller. Set the pointer and the capacity; calls that make a code set `active`.
+/// `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
 /// to 0 and append its components with `sparsecode_integer_code_push`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,8 @@ pub struct sparsecode_integer_code {
     pub active: u16,
 }
 
-/// Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
+/// Writes the component of a code at `position`, below `active`: its index, and its level, which is
+/// not 0.
 ///
 /// # Safety
 ///
@@ -60,8 +62,9 @@ pub unsafe extern "C" fn sparsecode_integer_code_get(
     })
 }
 
-/// Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
-/// not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
+/// Appends a component to a code: its index, greater than those before it and below the capacity,
+/// and its level, -32767 to 32767 and not 0. Calls with a model refuse a code with negative levels
+/// unless the model's codes are signed.
 ///
 /// # Safety
 ///

@@ -106,7 +106,8 @@ impl Parts {
     ///
     /// # Safety
     ///
-    /// They lie within the workspace and are aligned there, any bits are a `T`, and nothing else refers to them for `'w`.
+    /// They lie within the workspace and are aligned there, any bits are a `T`, and nothing else
+    /// refers to them for `'w`.
     pub(super) unsafe fn take<'w, T>(&mut self, count: usize) -> &'w mut [T] {
         let start = self.next.cast::<T>();
         // SAFETY: the end of memory that the caller says there is.
@@ -161,13 +162,14 @@ pub(super) unsafe fn load<H: Handle>(
     distinct(&[place], &[bytes])?;
     // SAFETY: not null, aligned, and the caller's to write; the mark is at the start.
     unsafe { handle.cast::<usize>().write(0) };
-    // SAFETY: not null, within the address space, readable, and unchanged for as long as the handle is used.
+    // SAFETY: not null, within the address space, readable, and unchanged for as long as the handle
+    // is used.
     let bytes: &'static [u8] = unsafe { slice::from_raw_parts(file.cast(), length) };
     let model = read(bytes)?;
     let file = Region::new(bytes.as_ptr(), H::file_len(&model))?;
     let place = handle.cast::<Loaded<H>>();
-    // One by one, and the mark last: a model is hundreds of bytes of stack each time that it is moved.
-    // SAFETY: as above; the assertions say that it fits.
+    // One by one, and the mark last: a model is hundreds of bytes of stack each time that it is
+    // moved. SAFETY: as above; the assertions say that it fits.
     unsafe {
         (&raw mut (*place).model).write(model);
         (&raw mut (*place).file).write(file);

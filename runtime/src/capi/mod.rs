@@ -1,23 +1,27 @@
 //! The runtime for programs in C (feature `capi`): the functions of `include/sparsecode.h`.
 //!
-//! `cargo xtask header` writes the header from the sources of this module, so names are C's, and documentation is written for it. The
-//! folder `capi` of the repository makes a static library of it, for hosts and for bare metal, and `examples/c` is a program.
+//! `cargo xtask header` writes the header from the sources of this module, so names are C's, and
+//! documentation is written for it. The folder `capi` of the repository makes a static library of
+//! it, for hosts and for bare metal, and `examples/c` is a program.
 //!
-//! Nothing is computed here: arguments are checked, references are made of pointers, and [`ModelView`](crate::ModelView) or the
-//! functions behind [`IntegerView`](crate::IntegerView) do the work. C and Rust get the same bits from the same file.
+//! Nothing is computed here: arguments are checked, references are made of pointers, and
+//! [`ModelView`](crate::ModelView) or the functions behind [`IntegerView`](crate::IntegerView) do
+//! the work. C and Rust get the same bits from the same file.
 //!
 //! # Safety
 //!
-//! What can be checked is checked at every call and answered with a status: null, alignment, lengths, memory that overlaps, handles
-//! that hold no model, codes that are none, settings outside their range. What cannot be checked is the caller's part, and the
-//! same for every function:
+//! What can be checked is checked at every call and answered with a status: null, alignment,
+//! lengths, memory that overlaps, handles that hold no model, codes that are none, settings outside
+//! their range. What cannot be checked is the caller's part, and the same for every function:
 //!
-//! - a pointer that is not null points to as much memory as its type, or the length beside it, says, which may be read, and
-//!   written if it is not `const`, and which nothing else writes until the call returns;
-//! - a model handle is zero, or was written by the function that loads it and not changed since (a copy of it is as good);
+//! - a pointer that is not null points to as much memory as its type, or the length beside it,
+//!   says, which may be read, and written if it is not `const`, and which nothing else writes until
+//!   the call returns;
+//! - a model handle is zero, or was written by the function that loads it and not changed since (a
+//!   copy of it is as good);
 //! - a model file stays where it is, unchanged, as long as its handle is in use;
-//! - a deadline function can be called with its context at any time during the call, returns, and leaves the memory that the
-//!   call was given alone.
+//! - a deadline function can be called with its context at any time during the call, returns, and
+//!   leaves the memory that the call was given alone.
 
 #![allow(
     non_camel_case_types,

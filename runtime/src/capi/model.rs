@@ -26,8 +26,8 @@ use crate::float::workspace::Scratch;
 
 use sparsecode_status as Status;
 
-/// A model in float arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
-/// has to be released. It may be copied.
+/// A model in float arithmetic: where its parts lie in its file. Make it zero or load it before
+/// anything else is done with it; nothing has to be released. It may be copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
@@ -93,8 +93,9 @@ pub struct sparsecode_model_info {
 pub struct sparsecode_normalisation {
     /// Mean of the patch after the model's normalisation; 0 where the model leaves it in.
     pub mean: f32,
-    /// What the patch was divided by; 1 where the model does not divide. 0 if nothing was done, because the model wants local contrast
-    /// normalisation, which needs the surroundings of a patch and is the caller's.
+    /// What the patch was divided by; 1 where the model does not divide. 0 if nothing was done,
+    /// because the model wants local contrast normalisation, which needs the surroundings of a
+    /// patch and is the caller's.
     pub deviation: f32,
 }
 
@@ -161,8 +162,9 @@ unsafe fn scratch_of<'w>(workspace: *mut c_void, model: &Float) -> Scratch<'w> {
     }
 }
 
-/// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
-/// the file is checked before it is used, except for the checksum. Takes about 3 kB of stack and one pass over the file.
+/// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
+/// are, in flash usually. Everything in the file is checked before it is used, except for the
+/// checksum. Takes about 3 kB of stack and one pass over the file.
 ///
 /// # Safety
 ///
@@ -177,7 +179,8 @@ pub unsafe extern "C" fn sparsecode_model_load(
     attempt(|| unsafe { memory::load(model, file, length, ModelView::load) })
 }
 
-/// The same for a file at the start of more memory, such as a flash partition; what follows the file is passed over.
+/// The same for a file at the start of more memory, such as a flash partition; what follows the
+/// file is passed over.
 ///
 /// # Safety
 ///
@@ -248,7 +251,8 @@ pub unsafe extern "C" fn sparsecode_model_get_info(
     })
 }
 
-/// Brings raw samples to the unit in which the model was trained, in place. `length` is the model's `input_dim`.
+/// Brings raw samples to the unit in which the model was trained, in place. `length` is the model's
+/// `input_dim`.
 ///
 /// # Safety
 ///
@@ -299,7 +303,8 @@ pub unsafe extern "C" fn sparsecode_restore(
     })
 }
 
-/// Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+/// Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200
+/// iterations of refinement at most.
 ///
 /// # Safety
 ///
@@ -393,8 +398,8 @@ pub unsafe extern "C" fn sparsecode_refine(
     })
 }
 
-/// Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code is checked first: it may come from
-/// elsewhere.
+/// Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code
+/// is checked first: it may come from elsewhere.
 ///
 /// # Safety
 ///
@@ -517,8 +522,9 @@ pub unsafe extern "C" fn sparsecode_settings_for_model(
     })
 }
 
-/// The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
-/// of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches. Finite, 0 or more.
+/// The same with the lambda that removes white noise of standard deviation `sigma`, given in the
+/// unit of the *preprocessed* patch: that of the sensor divided by the model's `deviation`, and by
+/// the patch's own if the model standardises patches. Finite, 0 or more.
 ///
 /// # Safety
 ///

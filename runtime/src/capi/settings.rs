@@ -15,11 +15,13 @@ pub enum sparsecode_start {
     Code = 0,
     /// At zero.
     Zero = 1,
-    /// With every component at `start_value`, which should be small and positive: for decoders with a hidden layer and no encoder.
+    /// With every component at `start_value`, which should be small and positive: for decoders with
+    /// a hidden layer and no encoder.
     Constant = 2,
 }
 
-/// How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill it in.
+/// How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill
+/// it in.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_refine_settings {
@@ -29,11 +31,13 @@ pub struct sparsecode_refine_settings {
     pub step_size: f32,
     /// Largest number of iterations.
     pub max_iterations: u32,
-    /// Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to the last iteration.
+    /// Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to
+    /// the last iteration.
     pub tolerance: f32,
     /// A `sparsecode_start`.
     pub start: i32,
-    /// The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be anything.
+    /// The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be
+    /// anything.
     pub start_value: f32,
     /// Asked before each iteration; anything but 0 ends the refinement. May be null.
     pub deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
@@ -127,6 +131,7 @@ pub(super) fn is_late(
     deadline: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
     context: *mut c_void,
 ) -> bool {
-    // SAFETY: the caller of the refinement promises that the function can be called with its context.
+    // SAFETY: the caller of the refinement promises that the function can be called with its
+    // context.
     deadline.is_some_and(|deadline| unsafe { deadline(context) } != 0)
 }

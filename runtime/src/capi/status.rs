@@ -12,7 +12,8 @@ use sparsecode_formats::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, ReadError};
 use crate::error::DimensionError;
 use crate::refinement::Stop;
 
-/// What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they are.
+/// What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they
+/// are.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum sparsecode_status {
@@ -20,7 +21,8 @@ pub enum sparsecode_status {
     Ok = 0,
     /// A pointer is null that must not be.
     NullPointer = 1,
-    /// A pointer is not aligned for its type. Model files and workspaces start on a multiple of 4, handles on one of 8.
+    /// A pointer is not aligned for its type. Model files and workspaces start on a multiple of 4,
+    /// handles on one of 8.
     Misaligned = 2,
     /// Memory that the call writes overlaps other memory that it was given.
     Overlap = 3,
@@ -30,8 +32,8 @@ pub enum sparsecode_status {
     TooSmall = 5,
     /// The handle holds no model.
     NotLoaded = 6,
-    /// The code is none of this model: indices are not ascending or not below `code_dim`, or a value is 0, not finite, or negative
-    /// although the model's codes are not signed.
+    /// The code is none of this model: indices are not ascending or not below `code_dim`, or a
+    /// value is 0, not finite, or negative although the model's codes are not signed.
     InvalidCode = 7,
     /// A setting is none of its values, or outside its range.
     InvalidSetting = 8,
@@ -148,7 +150,8 @@ impl From<Stop> for sparsecode_stop {
     }
 }
 
-/// A short English text for a status, for logs. Any number will do; the text is never null and lives for ever.
+/// A short English text for a status, for logs. Any number will do; the text is never null and
+/// lives for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn sparsecode_status_message(status: i32) -> *const c_char {
     let known = Status::ALL

@@ -8,7 +8,8 @@ use crate::kernels::float::portable;
 pub(crate) mod sealed {
     /// What a code's storage has to do, and nobody else may.
     pub trait Storage {
-        /// Appends a component. The caller sees to it that indices ascend; a full buffer ignores it.
+        /// Appends a component. The caller sees to it that indices ascend; a full buffer ignores
+        /// it.
         fn append(&mut self, index: u16, value: f32);
 
         /// Appends as many components as there are indices and values.
@@ -22,11 +23,13 @@ pub(crate) mod sealed {
 
 /// A sparse code (`z` in the papers) of at most [`capacity`](Self::capacity) components.
 ///
-/// Holds the indices of the active components, ascending, and their values, which are finite and not
+/// Holds the indices of the active components, ascending, and their values, which are finite and
+/// not
 /// 0. Whether values may be negative is a property of the model, its
 /// [`CodeSign`](crate::CodeSign); [`check`](Self::check) compares a code with it.
 ///
-/// Implemented by [`SparseCode`] and, with feature `std`, by `SparseCodeBuf`; it cannot be implemented elsewhere.
+/// Implemented by [`SparseCode`] and, with feature `std`, by `SparseCodeBuf`; it cannot be
+/// implemented elsewhere.
 ///
 /// ```
 /// use sparsecode_runtime::{CodeBuffer, SparseCode};
@@ -80,8 +83,8 @@ pub trait CodeBuffer: sealed::Storage {
         self.indices().iter().copied().zip(values)
     }
 
-    /// Writes all components to `dense`, zeros included. Components beyond `dense` are left out, and elements beyond
-    /// the code become 0.
+    /// Writes all components to `dense`, zeros included. Components beyond `dense` are left out,
+    /// and elements beyond the code become 0.
     fn to_dense(&self, dense: &mut [f32]) {
         dense.fill(0.0);
         for (index, value) in self.iter() {
@@ -105,8 +108,8 @@ pub trait CodeBuffer: sealed::Storage {
     ///
     /// # Errors
     ///
-    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if the value is 0 or
-    /// not finite. The code is then as before.
+    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if
+    /// the value is 0 or not finite. The code is then as before.
     fn push(&mut self, index: u16, value: f32) -> Result<(), CodeError> {
         let code_dim = self.capacity();
         if usize::from(index) >= code_dim {
@@ -175,8 +178,8 @@ pub(crate) fn entries<C: CodeBuffer>(code: &C) -> impl Iterator<Item = (usize, f
 
 /// A sparse code with room for all `CODE` components, without an allocator.
 ///
-/// Memory: `6·CODE + 8` bytes at most (776 for 128 components), on every target. With feature `serde` it is written as
-/// its two lists, which are checked when they are read.
+/// Memory: `6·CODE + 8` bytes at most (776 for 128 components), on every target. With feature
+/// `serde` it is written as its two lists, which are checked when they are read.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

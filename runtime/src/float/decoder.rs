@@ -38,8 +38,8 @@ pub(crate) fn decode(
     }
 }
 
-/// Calls `each(k, c_k)` for every code component `k`, where `c` is the transposed Jacobian of the decoder times
-/// `residual`: `Wᵀ r`, or `W1ᵀ(1[h>0] ⊙ W2ᵀ r)`.
+/// Calls `each(k, c_k)` for every code component `k`, where `c` is the transposed Jacobian of the
+/// decoder times `residual`: `Wᵀ r`, or `W1ᵀ(1[h>0] ⊙ W2ᵀ r)`.
 ///
 /// `hidden` must hold what [`decode`] left in it; it and `residual` are overwritten.
 pub(crate) fn correlate(

@@ -1,7 +1,7 @@
 //! The LISTA encoder.
 //!
-//! Gregor & LeCun, "Learning Fast Approximations of Sparse Coding", 2010, in the non-negative form of Evtimova &
-//! LeCun: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`.
+//! Gregor & LeCun, "Learning Fast Approximations of Sparse Coding", 2010, in the non-negative form
+//! of Evtimova & LeCun: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`.
 
 use sparsecode_formats::{CodeSign, Encoder};
 
@@ -9,7 +9,8 @@ use super::code::{CodeBuffer, take_dense};
 use super::workspace::Scratch;
 use crate::kernels::float as kernels;
 
-/// Writes the code of `input` after `iterations` steps. All slices have the dimensions of the encoder.
+/// Writes the code of `input` after `iterations` steps. All slices have the dimensions of the
+/// encoder.
 pub(crate) fn encode<C: CodeBuffer>(
     encoder: &Encoder<'_>,
     iterations: u8,

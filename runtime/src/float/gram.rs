@@ -1,7 +1,8 @@
-//! Refinement of a code by means of the dictionary's Gram matrix: an iteration costs what the active atoms cost.
+//! Refinement of a code by means of the dictionary's Gram matrix: an iteration costs what the
+//! active atoms cost.
 //!
-//! For a linear decoder `½ d ∇f(x) = G x − c` with `G = WᵀW`, made once for a model, and `c = Wᵀy`, once for a patch. The
-//! rows of `G` that belong to components of `x` that are 0 are not read.
+//! For a linear decoder `½ d ∇f(x) = G x − c` with `G = WᵀW`, made once for a model, and `c = Wᵀy`,
+//! once for a patch. The rows of `G` that belong to components of `x` that are 0 are not read.
 
 use sparsecode_formats::{CodeSign, Decoder, MatrixRef};
 
@@ -21,7 +22,8 @@ use crate::refinement::{Method, Stop};
 use crate::shrink::shrink;
 use crate::workspace::workspace;
 
-/// Room for the Gram matrix of a dictionary with `CODE` atoms: `4·CODE² + 4·CODE` bytes (66,048 for 128 atoms).
+/// Room for the Gram matrix of a dictionary with `CODE` atoms: `4·CODE² + 4·CODE` bytes (66,048 for
+/// 128 atoms).
 ///
 /// Belongs to one model once [`Model::gram`] has filled it; put it in a static.
 #[derive(Clone, Debug)]
@@ -51,7 +53,8 @@ impl<const CODE: usize> Default for GramBuffer<CODE> {
 }
 
 workspace! {
-    /// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from one call to the next.
+    /// Scratch memory of refinement by the Gram matrix: `10·CODE` bytes. Nothing is kept in it from
+    /// one call to the next.
     pub struct GramWorkspace<const CODE: usize>;
     /// The same of a size chosen at run time.
     struct GramWorkspaceBuf(code_dim);
@@ -68,8 +71,8 @@ workspace! {
 
 /// A model with a linear decoder together with its Gram matrix: what [`Model::gram`] returns.
 ///
-/// Energies, settings and results are those of [`Model::refine`]; the iterates differ from its by rounding, and are the same
-/// bits on a host and a microcontroller.
+/// Energies, settings and results are those of [`Model::refine`]; the iterates differ from its by
+/// rounding, and are the same bits on a host and a microcontroller.
 ///
 /// ```
 /// use sparsecode_runtime::{GramBuffer, GramWorkspace, Model, Refine, SparseCode, Workspace};
@@ -100,11 +103,11 @@ pub struct Gram<'a, 'g, const INPUT: usize, const CODE: usize> {
 }
 
 impl<'a, const INPUT: usize, const CODE: usize> Model<'a, INPUT, CODE> {
-    /// Computes the Gram matrix of the dictionary into `buffer`, once for a model, for refinements whose cost does not depend on
-    /// the size of the patch.
+    /// Computes the Gram matrix of the dictionary into `buffer`, once for a model, for refinements
+    /// whose cost does not depend on the size of the patch.
     ///
-    /// An iteration of [`Gram::refine`] takes `a·CODE` multiply-adds instead of `(a + CODE)·INPUT`, after `CODE·INPUT` for each
-    /// patch.
+    /// An iteration of [`Gram::refine`] takes `a·CODE` multiply-adds instead of `(a + CODE)·INPUT`,
+    /// after `CODE·INPUT` for each patch.
     ///
     /// Cost: `CODE²·INPUT` multiply-adds.
     pub fn gram<'g>(
@@ -128,8 +131,8 @@ impl<'a, const INPUT: usize, const CODE: usize> Model<'a, INPUT, CODE> {
 impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
     /// [`Model::refine`] with iterations that read the rows of active atoms only.
     ///
-    /// Cost: `CODE·INPUT` multiply-adds for `c`; `a·CODE` for an iteration, with `a` non-zero components of the momentum
-    /// point; two decodings, to compare the last iterate with the start.
+    /// Cost: `CODE·INPUT` multiply-adds for `c`; `a·CODE` for an iteration, with `a` non-zero
+    /// components of the momentum point; two decodings, to compare the last iterate with the start.
     pub fn refine(
         &self,
         input: &[f32; INPUT],
@@ -149,13 +152,15 @@ impl<const INPUT: usize, const CODE: usize> Gram<'_, '_, INPUT, CODE> {
         )
     }
 
-    /// Refines by coordinate descent instead of FISTA: one component after the other is set to the value that is best
-    /// for it as the others stand, `z_k ← shrink(z_k − (G_k·z − c_k)/G_kk, ½dλ/G_kk)` (Friedman, Hastie &
-    /// Tibshirani 2010), which is `(z_k − (G_k·z − c_k + ½dλ)/G_kk)₊` where codes are non-negative.
+    /// Refines by coordinate descent instead of FISTA: one component after the other is set to the
+    /// value that is best for it as the others stand, `z_k ← shrink(z_k − (G_k·z − c_k)/G_kk,
+    /// ½dλ/G_kk)` (Friedman, Hastie & Tibshirani 2010), which is `(z_k − (G_k·z − c_k +
+    /// ½dλ)/G_kk)₊` where codes are non-negative.
     ///
-    /// An iteration is a pass over the components that are active, or, every second one, over all; it converges on one of the latter. The
-    /// energy never rises (but for rounding), there is no step size (`settings.step_size` is not looked at), and a component that stays
-    /// costs nothing but a comparison.
+    /// An iteration is a pass over the components that are active, or, every second one, over all;
+    /// it converges on one of the latter. The energy never rises (but for rounding), there is no
+    /// step size (`settings.step_size` is not looked at), and a component that stays costs nothing
+    /// but a comparison.
     ///
     /// Cost: `CODE·INPUT` multiply-adds for `c` and `a·CODE` for the start and every 32nd pass,
     /// against drift; `b·CODE` for a pass in which `b` components change; one decoding for the
@@ -331,7 +336,8 @@ impl<'a> Dictionary<'a> {
         let decoder = model.file().decoder;
         let atoms = match decoder {
             Decoder::Linear { dictionary } => dictionary,
-            // Does not happen: a `Model` without hidden units in its type has none in its file, and `GramView` looks.
+            // Does not happen: a `Model` without hidden units in its type has none in its file, and
+            // `GramView` looks.
             Decoder::OneHidden { hidden, .. } => hidden,
         };
         let codes = model.spec().codes;

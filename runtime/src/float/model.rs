@@ -12,12 +12,12 @@ use super::workspace::Workspace;
 use super::workspace::sealed::Parts as _;
 use crate::error::{DimensionError, LoadError};
 
-/// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable; copying it copies
-/// references.
+/// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable;
+/// copying it copies references.
 ///
-/// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear decoder. They are compared
-/// with the file once, in [`load`](Self::load). After that nothing can fail: patches, codes and workspaces of the wrong
-/// size do not compile,
+/// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear
+/// decoder. They are compared with the file once, in [`load`](Self::load). After that nothing can
+/// fail: patches, codes and workspaces of the wrong size do not compile,
 ///
 /// ```compile_fail,E0308
 /// use sparsecode_runtime::{Model, SparseCode, Workspace};
@@ -33,8 +33,9 @@ use crate::error::{DimensionError, LoadError};
 /// let model = sparsecode_runtime::Model::<64, 0>::load(&[]); // a code without components
 /// ```
 ///
-/// Numbers that are not finite do no harm beyond the patch they are in: NaN never enters a code (a component whose value
-/// would be NaN is inactive), and what is computed from infinite samples is unspecified.
+/// Numbers that are not finite do no harm beyond the patch they are in: NaN never enters a code (a
+/// component whose value would be NaN is inactive), and what is computed from infinite samples is
+/// unspecified.
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize = 0> {
     file: ModelFile<'a>,
@@ -43,18 +44,20 @@ pub struct Model<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize 
 impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     Model<'a, INPUT, CODE, HIDDEN>
 {
-    /// Loads a model file in place, from anywhere: included in the program, or a flash slot that holds nothing else.
+    /// Loads a model file in place, from anywhere: included in the program, or a flash slot that
+    /// holds nothing else.
     ///
-    /// `bytes` must start on a 4-byte boundary; [`include_model!`](crate::include_model) sees to that. The checksum is
-    /// not looked at: see [`verify_checksum`](ModelFile::verify_checksum) of [`file`](Self::file) for files that
-    /// travelled, and [`ModelFile::read_slot`] for slots larger than the file.
+    /// `bytes` must start on a 4-byte boundary; [`include_model!`](crate::include_model) sees to
+    /// that. The checksum is not looked at: see [`verify_checksum`](ModelFile::verify_checksum) of
+    /// [`file`](Self::file) for files that travelled, and [`ModelFile::read_slot`] for slots larger
+    /// than the file.
     ///
     /// Cost: one pass over the file.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Format`] if the bytes are no sound model file, [`LoadError::Dimension`] if the model has other
-    /// dimensions than this type.
+    /// [`LoadError::Format`] if the bytes are no sound model file, [`LoadError::Dimension`] if the
+    /// model has other dimensions than this type.
     pub fn load(bytes: &'a [u8]) -> Result<Self, LoadError> {
         Self::from_file(ModelFile::read(bytes)?)
     }
@@ -106,8 +109,8 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     /// up to 200 iterations; call [`refine`](Self::refine) with these settings and fewer iterations
     /// where that is too long.
     ///
-    /// Cost: `l·d` multiply-adds for `U`, and for each of the `L` iterations `a·l`, where `a` is the number of active
-    /// atoms of `z_{i−1}`: rows of inactive ones are not read.
+    /// Cost: `l·d` multiply-adds for `U`, and for each of the `L` iterations `a·l`, where `a` is
+    /// the number of active atoms of `z_{i−1}`: rows of inactive ones are not read.
     pub fn encode(
         &self,
         input: &[f32; INPUT],
@@ -117,9 +120,9 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         denoise::encode(&self.file, input, code, &mut workspace.parts());
     }
 
-    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² + λ·‖z‖₁`
-    /// (Beck & Teboulle 2009), for as long as there is time. Under `z ≥ 0`, unless the model's
-    /// [`codes`](sparsecode_formats::ModelSpec::codes) are signed.
+    /// Improves `code` for a preprocessed `input` by FISTA on the energy `(1/d)·‖y − D(z)‖² +
+    /// λ·‖z‖₁` (Beck & Teboulle 2009), for as long as there is time. Under `z ≥ 0`, unless the
+    /// model's [`codes`](sparsecode_formats::ModelSpec::codes) are signed.
     ///
     /// Ends at the first iterate that meets `settings.tolerance`, after `settings.max_iterations`,
     /// or when `deadline` returns `true`; it is asked before every iteration. Whatever ended it,
@@ -127,16 +130,17 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     /// the result describes just this code. With 0 iterations that measures a code without changing
     /// it (under [`Start::Code`](crate::Start::Code)).
     ///
-    /// A code that is exactly zero and would stay so counts as converged. Otherwise the change of the code is compared
-    /// with the code before it, and nothing is below a tolerance relative to zero.
+    /// A code that is exactly zero and would stay so counts as converged. Otherwise the change of
+    /// the code is compared with the code before it, and nothing is below a tolerance relative to
+    /// zero.
     ///
     /// FISTA is not monotone: between two iterations the energy may rise, but what is returned
     /// never has a higher energy than the start. Above the model's `step_size` the iterates may
     /// diverge.
     ///
-    /// Cost of an iteration, in multiply-adds, with `a` non-zero components of the momentum point: `(a + l)·d` for a
-    /// linear decoder; `(a + l)·m + 2·h·d` with `m` hidden units, `h` of them active. One more decoding follows for
-    /// the report.
+    /// Cost of an iteration, in multiply-adds, with `a` non-zero components of the momentum point:
+    /// `(a + l)·d` for a linear decoder; `(a + l)·m + 2·h·d` with `m` hidden units, `h` of them
+    /// active. One more decoding follows for the report.
     pub fn refine(
         &self,
         input: &[f32; INPUT],
@@ -157,10 +161,11 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         )
     }
 
-    /// Writes the reconstruction `ŷ = D(z)` of `code` to `output`, in the unit of the preprocessed input.
+    /// Writes the reconstruction `ŷ = D(z)` of `code` to `output`, in the unit of the preprocessed
+    /// input.
     ///
-    /// Cost: `a·d` multiply-adds for `a` active atoms and a linear decoder; `a·m + h·d` with `m` hidden units, `h` of
-    /// them active.
+    /// Cost: `a·d` multiply-adds for `a` active atoms and a linear decoder; `a·m + h·d` with `m`
+    /// hidden units, `h` of them active.
     pub fn decode(
         &self,
         code: &SparseCode<CODE>,
@@ -175,11 +180,11 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         );
     }
 
-    /// Brings raw samples to the unit in which the model was trained, in place: `(x − mean)/deviation`, then the patch's
-    /// own mean and deviation if the model wants that.
+    /// Brings raw samples to the unit in which the model was trained, in place: `(x −
+    /// mean)/deviation`, then the patch's own mean and deviation if the model wants that.
     ///
-    /// Patches for models with *local* contrast normalisation must come normalised; they are left as they are, and the
-    /// result is [`Normalisation::External`].
+    /// Patches for models with *local* contrast normalisation must come normalised; they are left
+    /// as they are, and the result is [`Normalisation::External`].
     ///
     /// Cost: up to five passes over the patch, with two divisions an element.
     pub fn preprocess(&self, patch: &mut [f32; INPUT]) -> Normalisation {
@@ -193,9 +198,10 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         preprocess::restore(&self.file.spec.preprocessing, patch, normalisation);
     }
 
-    /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess),
-    /// [`encode`](Self::encode), [`refine`](Self::refine) if settings are given, [`decode`](Self::decode),
-    /// [`restore`](Self::restore). `code` receives the code.
+    /// Replaces a raw patch by its reconstruction from a sparse code:
+    /// [`preprocess`](Self::preprocess), [`encode`](Self::encode), [`refine`](Self::refine) if
+    /// settings are given, [`decode`](Self::decode), [`restore`](Self::restore). `code` receives
+    /// the code.
     ///
     /// [`Refine::for_noise`] gives settings for a known level of noise. Under another start than
     /// [`Start::Code`](crate::Start::Code) nothing is encoded: [`Refine::for_inference`] infers a

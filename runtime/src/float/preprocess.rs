@@ -4,26 +4,29 @@ use sparsecode_formats::{Contrast, Preprocessing};
 
 use crate::kernels::float::portable;
 
-/// What [`preprocess`](crate::Model::preprocess) did to one patch, which [`restore`](crate::Model::restore) undoes.
+/// What [`preprocess`](crate::Model::preprocess) did to one patch, which
+/// [`restore`](crate::Model::restore) undoes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[must_use = "restoring the patch needs it"]
 pub enum Normalisation {
-    /// The patch became `((x − a)/b − mean)/deviation`, with the model's own `a` and `b` and these two of the patch.
+    /// The patch became `((x − a)/b − mean)/deviation`, with the model's own `a` and `b` and these
+    /// two of the patch.
     Patch {
         /// Mean of the patch after the model's normalisation; 0 where the model leaves it in.
         mean: f32,
         /// What the patch was divided by, greater than 0; 1 where the model does not divide.
         deviation: f32,
     },
-    /// Nothing was done: local contrast normalisation needs the surroundings of a patch, so the caller does it on the
-    /// whole image, keeps the local means and deviations, and undoes it; or leaves all of that to a
-    /// [`ContrastFrameStream`](crate::stream::ContrastFrameStream).
+    /// Nothing was done: local contrast normalisation needs the surroundings of a patch, so the
+    /// caller does it on the whole image, keeps the local means and deviations, and undoes it; or
+    /// leaves all of that to a [`ContrastFrameStream`](crate::stream::ContrastFrameStream).
     External,
 }
 
-/// Normalises `patch` in place: the affine map of the whole data set, then the patch's own contrast.
+/// Normalises `patch` in place: the affine map of the whole data set, then the patch's own
+/// contrast.
 pub(crate) fn apply(preprocessing: &Preprocessing, patch: &mut [f32]) -> Normalisation {
     if let Contrast::Local { .. } = preprocessing.contrast {
         return Normalisation::External;

@@ -1,8 +1,8 @@
 //! Refinement of a code by FISTA: `argmin_z (1/d)·‖y − D(z)‖² + λ·‖z‖₁`, under `z ≥ 0` unless the
 //! model's codes are signed.
 //!
-//! Beck & Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse Problems", 2009. From
-//! `x_1 = z_0` and `t_1 = 1`, with `η` the step size:
+//! Beck & Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse
+//! Problems", 2009. From `x_1 = z_0` and `t_1 = 1`, with `η` the step size:
 //!
 //! ```text
 //! z_k     = shrink(x_k − η ∇f(x_k), λη)             ∇f(x) = (2/d) Wᵀ(W x − y)
@@ -37,10 +37,12 @@ pub enum Start {
     Code,
     /// At zero, where the inference of linear decoders without an encoder starts.
     Zero,
-    /// With every component at this value, which should be small and positive (other values mean 0).
+    /// With every component at this value, which should be small and positive (other values mean
+    /// 0).
     ///
-    /// A decoder with a hidden layer needs it if there is no code to start from: at zero, hidden units whose bias is
-    /// not positive are off and pass no gradient, so that the code could never leave zero.
+    /// A decoder with a hidden layer needs it if there is no code to start from: at zero, hidden
+    /// units whose bias is not positive are off and pass no gradient, so that the code could never
+    /// leave zero.
     Constant(f32),
 }
 
@@ -64,7 +66,8 @@ pub struct Refine {
 impl Refine {
     /// Iterations where nothing else is asked for (the papers' `K`).
     pub const DEFAULT_ITERATIONS: u32 = 200;
-    /// Relative change of the code below which it counts as converged, where nothing else is asked for.
+    /// Relative change of the code below which it counts as converged, where nothing else is asked
+    /// for.
     pub const DEFAULT_TOLERANCE: f32 = 1e-3;
     /// Value of every component at the start of a model with a hidden layer and no encoder.
     pub const DEFAULT_START: f32 = 1e-2;
@@ -99,13 +102,14 @@ impl Refine {
         }
     }
 
-    /// [`for_model`](Self::for_model) with the `lambda` that removes white noise of standard deviation `sigma`, given
-    /// in the unit of the *preprocessed* input: `λ = (2/d)·0.35·σ·a·√(2 ln l)`, with `a` the file's `atom_norm`.
+    /// [`for_model`](Self::for_model) with the `lambda` that removes white noise of standard
+    /// deviation `sigma`, given in the unit of the *preprocessed* input: `λ = (2/d)·0.35·σ·a·√(2 ln
+    /// l)`, with `a` the file's `atom_norm`.
     ///
-    /// `√(2 ln l)·σ·a` is what the largest of `l` correlations with noise reaches (Donoho & Johnstone 1994), `2/d` the
-    /// scale of the energy; the factor was fitted on ECG and vibration windows. `sigma` may be wrong by a
-    /// third before it costs more than about half a decibel. A `sigma` that is negative
-    /// or NaN counts as 0.
+    /// `√(2 ln l)·σ·a` is what the largest of `l` correlations with noise reaches (Donoho &
+    /// Johnstone 1994), `2/d` the scale of the energy; the factor was fitted on ECG and vibration
+    /// windows. `sigma` may be wrong by a third before it costs more than about half a decibel. A
+    /// `sigma` that is negative or NaN counts as 0.
     #[must_use]
     pub fn for_noise(spec: &ModelSpec<'_>, sigma: f32) -> Self {
         const FACTOR: f32 = 0.35;
@@ -127,7 +131,8 @@ pub struct Refinement {
     /// Iterations made. The code is that of the last one, or the start if the energy of the start
     /// is lower.
     pub iterations: u32,
-    /// Mean squared residual of the returned code, `(1/d)·‖y − D(z)‖²`, in the squared unit of the preprocessed input.
+    /// Mean squared residual of the returned code, `(1/d)·‖y − D(z)‖²`, in the squared unit of the
+    /// preprocessed input.
     pub residual: f32,
     /// `(1/d)·‖y − D(z)‖² + λ·‖z‖₁` of the returned code.
     pub energy: f32,
@@ -270,7 +275,8 @@ fn run(
         }
         let mut change = Change::new();
         decoder::correlate(decoder, hidden, residual, &mut |k, correlation| {
-            // With the correlation known, the old point and iterate of this component are needed no more.
+            // With the correlation known, the old point and iterate of this component are needed no
+            // more.
             if let (Some(x), Some(z)) = (point.get_mut(k), iterate.get_mut(k)) {
                 update.apply(codes, x, z, correlation, &mut change);
             }
@@ -354,7 +360,8 @@ pub(crate) struct Change {
     difference: f32,
     /// `‖z_{k−1}‖²`
     previous: f32,
-    /// `x_k`, `z_{k−1}` and `z_k` are all exactly zero, so that the next iteration would be the same.
+    /// `x_k`, `z_{k−1}` and `z_k` are all exactly zero, so that the next iteration would be the
+    /// same.
     at_zero: bool,
 }
 
@@ -381,8 +388,8 @@ impl Change {
         self.at_zero &= value == 0.0;
     }
 
-    /// The relative test on squares, which needs neither root nor division: a zero code before counts as "not
-    /// converged", because nothing is below 0.
+    /// The relative test on squares, which needs neither root nor division: a zero code before
+    /// counts as "not converged", because nothing is below 0.
     pub(crate) fn is_below(&self, tolerance: f32) -> bool {
         self.at_zero || self.difference < tolerance * tolerance * self.previous
     }

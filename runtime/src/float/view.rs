@@ -20,11 +20,11 @@ use crate::kernels;
 #[cfg(feature = "std")]
 const BATCH: usize = 96;
 
-/// A model of any dimensions, for programs that get to know them from the file; the arithmetic is that of
-/// [`Model`](crate::Model), where the operations are described.
+/// A model of any dimensions, for programs that get to know them from the file; the arithmetic is
+/// that of [`Model`](crate::Model), where the operations are described.
 ///
-/// Every call checks the lengths of its arguments: the input must fit exactly, the code and the workspace may be larger
-/// than needed. A failed call leaves its arguments as they are.
+/// Every call checks the lengths of its arguments: the input must fit exactly, the code and the
+/// workspace may be larger than needed. A failed call leaves its arguments as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelView<'a> {
     file: ModelFile<'a>,
@@ -75,14 +75,18 @@ impl<'a> ModelView<'a> {
         Ok(())
     }
 
-    /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `inputs`: calls `each(i, code, workspace)` for every
-    /// one, in order, when `code` is its own, which can be refined and decoded there.
+    /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `inputs`:
+    /// calls `each(i, code, workspace)` for every one, in order, when `code` is its own, which can
+    /// be refined and decoded there.
     ///
-    /// On x86-64 with AVX-512 several patches share the loads of `U`, and sums of `U y` are fused multiply-adds, which no order of separate
-    /// ones keeps up with: their last bits may differ from those of [`encode`](Self::encode), by `(d/5 + 9)·2⁻²⁴·Σ|w·y|` at most (first
-    /// order). A patch's code does not depend on the others. Elsewhere, the codes are those of one patch at a time.
+    /// On x86-64 with AVX-512 several patches share the loads of `U`, and sums of `U y` are fused
+    /// multiply-adds, which no order of separate ones keeps up with: their last bits may differ
+    /// from those of [`encode`](Self::encode), by `(d/5 + 9)·2⁻²⁴·Σ|w·y|` at most (first order). A
+    /// patch's code does not depend on the others. Elsewhere, the codes are those of one patch at a
+    /// time.
     ///
-    /// The first call allocates `384·l` bytes in the workspace; with AVX-512, each one `24·d` bytes for a while.
+    /// The first call allocates `384·l` bytes in the workspace; with AVX-512, each one `24·d` bytes
+    /// for a while.
     ///
     /// ```
     /// use sparsecode_runtime::{CodeBuffer as _, ModelView, SparseCodeBuf, WorkspaceBuf};
@@ -105,7 +109,8 @@ impl<'a> ModelView<'a> {
     ///
     /// # Errors
     ///
-    /// [`DimensionError`] if a length does not fit, or there is not a whole number of patches; then `each` was not called.
+    /// [`DimensionError`] if a length does not fit, or there is not a whole number of patches; then
+    /// `each` was not called.
     #[cfg(feature = "std")]
     pub fn encode_batch<C: CodeBuffer>(
         &self,

@@ -4,10 +4,12 @@ use crate::error::DimensionError;
 use crate::workspace::workspace;
 
 workspace! {
-    /// Scratch memory for encoding, refining and decoding with models of these dimensions, in fixed memory.
+    /// Scratch memory for encoding, refining and decoding with models of these dimensions, in fixed
+    /// memory.
     ///
-    /// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear decoder. Nothing is kept
-    /// in it from one call to the next: one workspace serves any number of models of the same dimensions.
+    /// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear
+    /// decoder. Nothing is kept in it from one call to the next: one workspace serves any number of
+    /// models of the same dimensions.
     ///
     /// ```
     /// use sparsecode_runtime::{SparseCode, Workspace};
@@ -36,8 +38,8 @@ workspace! {
 }
 
 impl<'w> Scratch<'w> {
-    /// The buffers cut to a model's dimensions; `Err` holds the name and length of one that is too short, and the
-    /// length that is needed.
+    /// The buffers cut to a model's dimensions; `Err` holds the name and length of one that is too
+    /// short, and the length that is needed.
     pub(crate) fn cut(
         self,
         input_dim: usize,
@@ -82,9 +84,11 @@ pub(crate) mod sealed {
     }
 }
 
-/// A workspace for [`ModelView`](crate::ModelView): [`Workspace`] or, with feature `std`, `WorkspaceBuf`.
+/// A workspace for [`ModelView`](crate::ModelView): [`Workspace`] or, with feature `std`,
+/// `WorkspaceBuf`.
 ///
-/// It may be larger than the model needs, so that one serves every model of a device. Cannot be implemented elsewhere.
+/// It may be larger than the model needs, so that one serves every model of a device. Cannot be
+/// implemented elsewhere.
 pub trait WorkspaceBuffer: sealed::Parts {}
 
 impl<T: sealed::Parts> WorkspaceBuffer for T {}

@@ -18,13 +18,15 @@ pub(crate) mod sealed {
     }
 }
 
-/// A sparse code (`z` in the papers) in levels of 16 bits, of at most [`capacity`](Self::capacity) components:
-/// [`IntegerCode`] or, with feature `std`, `IntegerCodeBuf`. Cannot be implemented elsewhere.
+/// A sparse code (`z` in the papers) in levels of 16 bits, of at most [`capacity`](Self::capacity)
+/// components: [`IntegerCode`] or, with feature `std`, `IntegerCodeBuf`. Cannot be implemented
+/// elsewhere.
 ///
 /// Holds the active components only, in ascending order: levels of ±1 to ±32767. Models with 8-bit
 /// activations cut them to ±127. Whether levels may be negative is a property of the model, its
-/// [`CodeSign`](crate::CodeSign); [`check`](Self::check) compares a code with it. A level is worth the
-/// `code_scale` of the model file ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
+/// [`CodeSign`](crate::CodeSign); [`check`](Self::check) compares a code with it. A level is worth
+/// the `code_scale` of the model file
+/// ([`IntegerFile::scales`](sparsecode_formats::IntegerFile::scales)).
 ///
 /// ```
 /// use sparsecode_runtime::{IntegerCode, IntegerCodeBuffer};
@@ -55,8 +57,8 @@ pub trait IntegerCodeBuffer: sealed::Entries {
         pairs(self.entries())
     }
 
-    /// Writes every component to `dense`, zeros included. Components beyond `dense` are left out, and elements beyond the code
-    /// become 0.
+    /// Writes every component to `dense`, zeros included. Components beyond `dense` are left out,
+    /// and elements beyond the code become 0.
     fn to_dense(&self, dense: &mut [i16]) {
         dense.fill(0);
         for (index, level) in self.iter() {
@@ -87,8 +89,8 @@ pub trait IntegerCodeBuffer: sealed::Entries {
     ///
     /// # Errors
     ///
-    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if the level is 0 or −32768. The
-    /// code is then as before.
+    /// [`CodeError`] if the index is not below the capacity or not greater than the last one, or if
+    /// the level is 0 or −32768. The code is then as before.
     fn push(&mut self, index: u16, level: i16) -> Result<(), CodeError> {
         let code_dim = self.capacity();
         if usize::from(index) >= code_dim {
@@ -124,8 +126,8 @@ pub trait IntegerCodeBuffer: sealed::Entries {
 
 /// An [`IntegerCodeBuffer`] with room for all `CODE` components, without an allocator.
 ///
-/// Memory: `4·CODE + 4` bytes (516 for 128 components). With feature `serde` it is written as the list of its components, index and
-/// level, which is checked when it is read.
+/// Memory: `4·CODE + 4` bytes (516 for 128 components). With feature `serde` it is written as the
+/// list of its components, index and level, which is checked when it is read.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(

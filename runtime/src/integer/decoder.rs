@@ -4,7 +4,8 @@ use sparsecode_formats::{IntegerDecoder, LANES};
 
 use crate::kernels::integer::{self as kernels, Entry, High, saturate};
 
-/// Writes the reconstruction of a code, cut to `±limit`. `entries` is scratch memory as long as a code.
+/// Writes the reconstruction of a code, cut to `±limit`. `entries` is scratch memory as long as a
+/// code.
 #[inline(never)]
 pub(crate) fn decode(
     decoder: &IntegerDecoder<'_>,

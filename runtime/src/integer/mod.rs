@@ -1,7 +1,9 @@
-//! Encoding, refining and decoding in integers only. [`float`](crate::float) has files of the same names.
+//! Encoding, refining and decoding in integers only. [`float`](crate::float) has files of the same
+//! names.
 //!
-//! Weights have 8 or 4 bits, samples and codes 16 or 8, sums 32; every step is exact or rounds in a stated way, so that a host and a
-//! microcontroller compute the same bits whatever their kernels. No floating-point operation takes part.
+//! Weights have 8 or 4 bits, samples and codes 16 or 8, sums 32; every step is exact or rounds in a
+//! stated way, so that a host and a microcontroller compute the same bits whatever their kernels.
+//! No floating-point operation takes part.
 
 pub(crate) mod code;
 mod decoder;

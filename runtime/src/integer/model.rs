@@ -11,12 +11,13 @@ use super::view::IntegerView;
 use super::workspace::IntegerWorkspace;
 use crate::error::{DimensionError, LoadError};
 
-/// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode export --activations i16`), which may
-/// lie in flash. Immutable; copying it copies references.
+/// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode
+/// export --activations i16`), which may lie in flash. Immutable; copying it copies references.
 ///
-/// `INPUT` and `CODE` are `d` and `l` of the papers, compared with the file once, in [`load`](Self::load). After that nothing can fail,
-/// and no step takes a floating-point operation. Samples are raw levels of the sensor, of the range and scale that the file states
-/// (8-bit pixels 0 … 255, ADC readings around 0).
+/// `INPUT` and `CODE` are `d` and `l` of the papers, compared with the file once, in
+/// [`load`](Self::load). After that nothing can fail, and no step takes a floating-point operation.
+/// Samples are raw levels of the sensor, of the range and scale that the file states (8-bit pixels
+/// 0 … 255, ADC readings around 0).
 ///
 /// ```
 /// use sparsecode_runtime::{
@@ -50,14 +51,15 @@ pub struct IntegerModel<'a, const INPUT: usize, const CODE: usize> {
 }
 
 impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
-    /// Loads a model file in place; `bytes` must start on a 4-byte boundary: [`include_model!`](crate::include_model) sees to that.
+    /// Loads a model file in place; `bytes` must start on a 4-byte boundary:
+    /// [`include_model!`](crate::include_model) sees to that.
     ///
     /// Cost: one pass over the file.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Format`] if the bytes are no sound integer model, [`LoadError::Dimension`] if the model has other dimensions than
-    /// this type.
+    /// [`LoadError::Format`] if the bytes are no sound integer model, [`LoadError::Dimension`] if
+    /// the model has other dimensions than this type.
     pub fn load(bytes: &'a [u8]) -> Result<Self, LoadError> {
         Self::from_file(IntegerFile::read(bytes)?)
     }
@@ -99,15 +101,16 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         IntegerView::from(self.file)
     }
 
-    /// Brings raw levels to those that the weights take, in place: cuts them to the file's range, and applies the patch's own contrast if
-    /// the model wants that.
+    /// Brings raw levels to those that the weights take, in place: cuts them to the file's range,
+    /// and applies the patch's own contrast if the model wants that.
     ///
     /// Cost: one pass; up to four with a contrast.
     pub fn preprocess(&self, patch: &mut [i16; INPUT]) -> IntegerNormalisation {
         preprocess::apply(&self.file.spec, patch)
     }
 
-    /// Brings a decoded patch back to raw levels, in place: undoes the contrast of [`preprocess`](Self::preprocess).
+    /// Brings a decoded patch back to raw levels, in place: undoes the contrast of
+    /// [`preprocess`](Self::preprocess).
     ///
     /// Cost: one pass if there is a contrast, otherwise nothing.
     pub fn restore(&self, patch: &mut [i16; INPUT], normalisation: IntegerNormalisation) {
@@ -117,8 +120,8 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement
     /// with [`IntegerRefine::for_inference`].
     ///
-    /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of the `L` iterations `a·l`, where `a` is
-    /// the number of active atoms before it.
+    /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of
+    /// the `L` iterations `a·l`, where `a` is the number of active atoms before it.
     pub fn encode(
         &self,
         patch: &[i16; INPUT],
@@ -133,13 +136,15 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         );
     }
 
-    /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged, for as many iterations as `settings`
-    /// allow, or until `deadline` returns `true`; it is asked before every iteration. Whatever ended it, `code` then holds the last
-    /// iterate, or the start if its energy, `½ zᵀĜz − ĉᵀz + θ‖z‖₁`, is lower. A model whose codes are non-negative starts at 0 in place
-    /// of a negative component.
+    /// Improves `code` for a preprocessed patch by coordinate descent or FISTA, until it converged,
+    /// for as many iterations as `settings` allow, or until `deadline` returns `true`; it is asked
+    /// before every iteration. Whatever ended it, `code` then holds the last iterate, or the start
+    /// if its energy, `½ zᵀĜz − ĉᵀz + θ‖z‖₁`, is lower. A model whose codes are non-negative starts
+    /// at 0 in place of a negative component.
     ///
-    /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the start, and for each iteration `b·l`, where
-    /// `b` is the number of components that changed (FISTA: or of active ones if that is smaller); of coordinate descent also `b` divisions.
+    /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, `a·l` for the
+    /// start, and for each iteration `b·l`, where `b` is the number of components that changed
+    /// (FISTA: or of active ones if that is smaller); of coordinate descent also `b` divisions.
     pub fn refine(
         &self,
         patch: &[i16; INPUT],
@@ -170,8 +175,10 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         denoise::decode(&self.file, code.entries(), patch, &mut workspace.scratch());
     }
 
-    /// Replaces a raw patch by its reconstruction from a sparse code: [`preprocess`](Self::preprocess), [`encode`](Self::encode),
-    /// [`refine`](Self::refine) if settings are given, [`decode`](Self::decode), [`restore`](Self::restore). `code` receives the code.
+    /// Replaces a raw patch by its reconstruction from a sparse code:
+    /// [`preprocess`](Self::preprocess), [`encode`](Self::encode), [`refine`](Self::refine) if
+    /// settings are given, [`decode`](Self::decode), [`restore`](Self::restore). `code` receives
+    /// the code.
     ///
     /// Under `from_zero` nothing is encoded: [`IntegerRefine::for_inference`] infers a model
     /// without an encoder once, within a budget of your own. `deadline` is only asked while

@@ -4,7 +4,8 @@ use sparsecode_formats::{IntegerContrast, IntegerSpec};
 
 use crate::kernels::integer::{self as kernels, saturate};
 
-/// What [`preprocess`](crate::IntegerModel::preprocess) did to one patch, which [`restore`](crate::IntegerModel::restore) undoes.
+/// What [`preprocess`](crate::IntegerModel::preprocess) did to one patch, which
+/// [`restore`](crate::IntegerModel::restore) undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -12,7 +13,8 @@ use crate::kernels::integer::{self as kernels, saturate};
 pub struct IntegerNormalisation {
     /// What was subtracted, in raw levels; 0 where the model leaves it in.
     pub mean: i16,
-    /// What the patch was divided by, in sixteenths of a raw level; 0 where the model does not divide.
+    /// What the patch was divided by, in sixteenths of a raw level; 0 where the model does not
+    /// divide.
     pub deviation: u32,
 }
 

@@ -1,11 +1,12 @@
 //! FISTA and coordinate descent in integers, on the Gram matrix that comes with the file.
 //!
-//! With `Ĝ = ρWᵀW` and `ĉ = ρWᵀy` the gradient step of a code is `a = z + ĉ − Ĝz`. The step of the momentum point
-//! `x = z_k + m (z_k − z_{k−1})` is `a_k + m (a_k − a_{k−1})`, so that `Ĝ` only ever meets codes: sparse, and changed in few
-//! components. `Ĝz` is kept and follows the changes; it is exact, so that it may equally be computed anew, whichever is cheaper.
+//! With `Ĝ = ρWᵀW` and `ĉ = ρWᵀy` the gradient step of a code is `a = z + ĉ − Ĝz`. The step of the
+//! momentum point `x = z_k + m (z_k − z_{k−1})` is `a_k + m (a_k − a_{k−1})`, so that `Ĝ` only ever
+//! meets codes: sparse, and changed in few components. `Ĝz` is kept and follows the changes; it is
+//! exact, so that it may equally be computed anew, whichever is cheaper.
 //!
-//! Restarting the momentum (O'Donoghue & Candès 2015; Su, Boyd & Candès 2016) was tried and takes no fewer iterations to within 1/1000
-//! of the lowest energy on trained models.
+//! Restarting the momentum (O'Donoghue & Candès 2015; Su, Boyd & Candès 2016) was tried and takes
+//! no fewer iterations to within 1/1000 of the lowest energy on trained models.
 
 use sparsecode_formats::{CODE_LIMIT, CodeSign, IntegerFile, IntegerRefiner};
 
@@ -26,7 +27,8 @@ pub struct IntegerRefine {
     pub threshold: i32,
     /// Largest number of iterations.
     pub max_iterations: u32,
-    /// Converged when `‖z_k − z_{k−1}‖₁ < 2^−tolerance_bits · ‖z_{k−1}‖₁`; 31 leaves only what [`Method`] says.
+    /// Converged when `‖z_k − z_{k−1}‖₁ < 2^−tolerance_bits · ‖z_{k−1}‖₁`; 31 leaves only what
+    /// [`Method`] says.
     pub tolerance_bits: u8,
     /// Whether to start at zero instead of at the code.
     pub from_zero: bool,
@@ -285,8 +287,8 @@ fn gain(correlation: i32, threshold: i32, product: i32, finer: u32) -> i32 {
         .saturating_sub(product >> finer)
 }
 
-/// Makes a component, unless it is negative, the level that is best for it as the others stand, and not negative; `gain` is what one more
-/// point of it would gain.
+/// Makes a component, unless it is negative, the level that is best for it as the others stand, and
+/// not negative; `gain` is what one more point of it would gain.
 #[inline(never)]
 fn improve(
     refiner: &IntegerRefiner<'_>,
@@ -299,7 +301,8 @@ fn improve(
     if *z < 0 {
         return;
     }
-    // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0 only for an atom of zeros.
+    // Both with the fraction of the Gram matrix: what saturates is a step beyond every level. 0
+    // only for an atom of zeros.
     let curvature = i32::from(refiner.gram.get(index, index).unwrap_or(0));
     let gain = gain.saturating_mul(1_i32.wrapping_shl(finer(refiner)));
     let half = curvature >> 1;
@@ -356,8 +359,9 @@ impl State<'_> {
         (settings.max_iterations, Stop::Budget)
     }
 
-    /// Passes over the active components, of which `entries` lists `active`, and over all of them in turn: over those that are not
-    /// negative, and, of signed codes, over those that are not positive.
+    /// Passes over the active components, of which `entries` lists `active`, and over all of them
+    /// in turn: over those that are not negative, and, of signed codes, over those that are not
+    /// positive.
     fn descend(
         &mut self,
         refiner: &IntegerRefiner<'_>,
@@ -413,7 +417,8 @@ impl State<'_> {
             .for_each(|level| *level = level.wrapping_neg());
     }
 
-    /// One pass of coordinate descent over all components that are not negative, which lists all active ones.
+    /// One pass of coordinate descent over all components that are not negative, which lists all
+    /// active ones.
     #[inline(never)]
     fn pass(
         &mut self,
@@ -499,8 +504,9 @@ impl State<'_> {
         step
     }
 
-    /// [`step`](Self::step) of signed codes: another function, so that the loop of the others is as short as it can be. A component may
-    /// go further than an entry holds, so that there is none, and more changes than active components.
+    /// [`step`](Self::step) of signed codes: another function, so that the loop of the others is as
+    /// short as it can be. A component may go further than an entry holds, so that there is none,
+    /// and more changes than active components.
     #[inline(never)]
     fn signed_step(
         &mut self,

@@ -19,11 +19,11 @@ use crate::kernels::integer as kernels;
 #[cfg(feature = "std")]
 const BATCH: usize = 128;
 
-/// An integer model of any dimensions, for programs that get to know them from the file; the arithmetic is that of
-/// [`IntegerModel`](crate::IntegerModel), where the operations are described.
+/// An integer model of any dimensions, for programs that get to know them from the file; the
+/// arithmetic is that of [`IntegerModel`](crate::IntegerModel), where the operations are described.
 ///
-/// Every call checks the lengths of its arguments: the patch must fit exactly, the code and the workspace may be larger
-/// than needed. A failed call leaves its arguments as they are.
+/// Every call checks the lengths of its arguments: the patch must fit exactly, the code and the
+/// workspace may be larger than needed. A failed call leaves its arguments as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct IntegerView<'a> {
     file: IntegerFile<'a>,
@@ -74,10 +74,12 @@ impl<'a> IntegerView<'a> {
         Ok(())
     }
 
-    /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `patches`: calls `each(i, code, workspace)` for
-    /// every one, in order, when `code` is its own, which can be refined and decoded there. The codes are those of one patch at a time.
+    /// [`encode`](Self::encode) for many preprocessed patches, one after the other in `patches`:
+    /// calls `each(i, code, workspace)` for every one, in order, when `code` is its own, which can
+    /// be refined and decoded there. The codes are those of one patch at a time.
     ///
-    /// On x86-64 several patches share the loads of the weights. The first call allocates `512·l` bytes in the workspace.
+    /// On x86-64 several patches share the loads of the weights. The first call allocates `512·l`
+    /// bytes in the workspace.
     ///
     /// ```
     /// use sparsecode_runtime::{
@@ -103,7 +105,8 @@ impl<'a> IntegerView<'a> {
     ///
     /// # Errors
     ///
-    /// [`DimensionError`] if a length does not fit, or there is not a whole number of patches; then `each` was not called.
+    /// [`DimensionError`] if a length does not fit, or there is not a whole number of patches; then
+    /// `each` was not called.
     #[cfg(feature = "std")]
     pub fn encode_batch<C: IntegerCodeBuffer>(
         &self,

@@ -5,8 +5,9 @@ use crate::kernels::integer::Entry;
 use crate::workspace::workspace;
 
 workspace! {
-    /// Scratch memory for integer models with `CODE` components: `18·CODE` bytes (2304 for 128). Nothing is kept in it from one call to
-    /// the next: one workspace serves any number of models of that code dimension.
+    /// Scratch memory for integer models with `CODE` components: `18·CODE` bytes (2304 for 128).
+    /// Nothing is kept in it from one call to the next: one workspace serves any number of models
+    /// of that code dimension.
     pub struct IntegerWorkspace<const CODE: usize>;
     /// Scratch memory of a size chosen at run time, for hosts (feature `std`).
     pub struct IntegerWorkspaceBuf(code_dim) with batch: [i32];
@@ -18,7 +19,8 @@ workspace! {
         drive: [i32; CODE = code_dim] = 0,
         /// The gradient step before, of FISTA.
         previous: [i32; CODE = code_dim] = 0,
-        /// The next code of the encoder; what the decoder adds up; what FISTA changed, or is active.
+        /// The next code of the encoder; what the decoder adds up; what FISTA changed, or is
+        /// active.
         entries: [Entry; CODE = code_dim] = Entry::ZERO,
         /// `z` of refinement.
         levels: [i16; CODE = code_dim] = 0,
@@ -68,9 +70,11 @@ pub(crate) mod sealed {
     }
 }
 
-/// A workspace for [`IntegerView`](crate::IntegerView): [`IntegerWorkspace`] or, with feature `std`, `IntegerWorkspaceBuf`.
+/// A workspace for [`IntegerView`](crate::IntegerView): [`IntegerWorkspace`] or, with feature
+/// `std`, `IntegerWorkspaceBuf`.
 ///
-/// It may be larger than the model needs, so that one serves every model of a device. Cannot be implemented elsewhere.
+/// It may be larger than the model needs, so that one serves every model of a device. Cannot be
+/// implemented elsewhere.
 pub trait IntegerWorkspaceBuffer: sealed::Parts {}
 
 impl<T: sealed::Parts> IntegerWorkspaceBuffer for T {}

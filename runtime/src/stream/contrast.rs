@@ -8,7 +8,8 @@ use super::ring::reflect;
 
 /// What local contrast normalisation needs of a model: immutable, one for all channels.
 ///
-/// `WINDOW` is the side of the model's Gaussian window in pixels, odd. Memory: `4·WINDOW + 12` bytes.
+/// `WINDOW` is the side of the model's Gaussian window in pixels, odd. Memory: `4·WINDOW + 12`
+/// bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalContrast<const WINDOW: usize> {
     /// The Gaussian in one direction; sums to 1.
@@ -24,12 +25,13 @@ impl<const WINDOW: usize> LocalContrast<WINDOW> {
 
     /// What `preprocessing` of a model's metadata says, with the taps of its Gaussian.
     ///
-    /// Cost: `WINDOW` exponentials in `f64`, as on the host, whose taps are the same; once for a model.
+    /// Cost: `WINDOW` exponentials in `f64`, as on the host, whose taps are the same; once for a
+    /// model.
     ///
     /// # Errors
     ///
-    /// [`ContrastError`] if the model wants no local contrast normalisation or one with another window, or if one of the
-    /// numbers is none to compute with (those of a loaded model are).
+    /// [`ContrastError`] if the model wants no local contrast normalisation or one with another
+    /// window, or if one of the numbers is none to compute with (those of a loaded model are).
     pub fn new(preprocessing: &Preprocessing) -> Result<Self, ContrastError> {
         const {
             assert!(WINDOW % 2 == 1, "the window has no centre");
@@ -76,7 +78,8 @@ impl<const WINDOW: usize> LocalContrast<WINDOW> {
         })
     }
 
-    /// Brings raw samples to the unit of the model's data, `(x − mean)/deviation`, before their contrast is normalised.
+    /// Brings raw samples to the unit of the model's data, `(x − mean)/deviation`, before their
+    /// contrast is normalised.
     ///
     /// Cost: a subtraction and a division an element.
     pub fn scale(&self, line: &mut [f32]) {
@@ -85,8 +88,8 @@ impl<const WINDOW: usize> LocalContrast<WINDOW> {
         }
     }
 
-    /// Brings a line back to raw samples: undoes the contrast normalisation by the local `mean` and `deviation` of its pixels, then
-    /// [`scale`](Self::scale). The shortest length counts.
+    /// Brings a line back to raw samples: undoes the contrast normalisation by the local `mean` and
+    /// `deviation` of its pixels, then [`scale`](Self::scale). The shortest length counts.
     ///
     /// Cost: two multiply-adds an element.
     pub fn restore(&self, line: &mut [f32], mean: &[f32], deviation: &[f32]) {
@@ -101,7 +104,8 @@ impl<const WINDOW: usize> LocalContrast<WINDOW> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ContrastError {
-    /// The model wants another contrast normalisation, or none: [`Model::denoise`](crate::Model::denoise) does it patch by patch.
+    /// The model wants another contrast normalisation, or none:
+    /// [`Model::denoise`](crate::Model::denoise) does it patch by patch.
     NotLocal,
     /// The model's Gaussian window has another side than the type.
     Window {
@@ -139,18 +143,21 @@ impl fmt::Display for ContrastError {
 
 impl core::error::Error for ContrastError {}
 
-/// Local contrast normalisation of frames `WIDTH` pixels wide and of any height: lines in, normalised lines out, one for one,
-/// `WINDOW − 1` lines later, with the local means and deviations that [`LocalContrast::restore`] needs.
+/// Local contrast normalisation of frames `WIDTH` pixels wide and of any height: lines in,
+/// normalised lines out, one for one, `WINDOW − 1` lines later, with the local means and deviations
+/// that [`LocalContrast::restore`] needs.
 ///
-/// The mean of each pixel's surroundings under the Gaussian window is subtracted; what is left is divided by the root of the mean
-/// of its square under the same window, or by the floor if that is larger. The frame is continued by reflection
-/// (`c b | a b c | b a`). That is the definition of the trainer's `local_contrast`. Windows of up to 31 pixels give means and
-/// deviations to within 5e-7 of the largest sample of a pixel's surroundings.
+/// The mean of each pixel's surroundings under the Gaussian window is subtracted; what is left is
+/// divided by the root of the mean of its square under the same window, or by the floor if that is
+/// larger. The frame is continued by reflection (`c b | a b c | b a`). That is the definition of
+/// the trainer's `local_contrast`. Windows of up to 31 pixels give means and deviations to within
+/// 5e-7 of the largest sample of a pixel's surroundings.
 ///
-/// A NaN or infinite sample spoils normalised pixels and means less than `WINDOW/2` pixels away and deviations less than `WINDOW`
-/// pixels away, and nothing else.
+/// A NaN or infinite sample spoils normalised pixels and means less than `WINDOW/2` pixels away and
+/// deviations less than `WINDOW` pixels away, and nothing else.
 ///
-/// Memory: `8·WIDTH·WINDOW + 8` bytes. Cost of a pixel: `5·WINDOW` multiplications, `4·WINDOW` additions, a division and a root.
+/// Memory: `8·WIDTH·WINDOW + 8` bytes. Cost of a pixel: `5·WINDOW` multiplications, `4·WINDOW`
+/// additions, a division and a root.
 ///
 /// ```
 /// use sparsecode_runtime::formats::{Contrast, Preprocessing};
@@ -216,9 +223,10 @@ impl<const WIDTH: usize, const WINDOW: usize> ContrastStream<WIDTH, WINDOW> {
         self.centred.clear();
     }
 
-    /// Takes the next line, after [`LocalContrast::scale`], and replaces it by the normalised one of `WINDOW − 1` lines before;
-    /// `mean` and `deviation` receive that line's local means and deviations. `false` if there were not as many lines: `line`
-    /// is then as before, and what is in the other two is unspecified.
+    /// Takes the next line, after [`LocalContrast::scale`], and replaces it by the normalised one
+    /// of `WINDOW − 1` lines before; `mean` and `deviation` receive that line's local means and
+    /// deviations. `false` if there were not as many lines: `line` is then as before, and what is
+    /// in the other two is unspecified.
     #[must_use = "the line is a normalised one only if this is true"]
     pub fn push(
         &mut self,
@@ -231,8 +239,9 @@ impl<const WIDTH: usize, const WINDOW: usize> ContrastStream<WIDTH, WINDOW> {
         self.step(contrast, 0, line, mean, deviation)
     }
 
-    /// Ends the frame: gives the lines that are still in the stream to `output`, with their local means and deviations, so that as
-    /// many have come out as went in. They are written to the three buffers, one after another.
+    /// Ends the frame: gives the lines that are still in the stream to `output`, with their local
+    /// means and deviations, so that as many have come out as went in. They are written to the
+    /// three buffers, one after another.
     ///
     /// The stream is then as new: another frame may follow, and finishing again gives nothing.
     pub fn finish(
@@ -253,8 +262,8 @@ impl<const WIDTH: usize, const WINDOW: usize> ContrastStream<WIDTH, WINDOW> {
         self.reset();
     }
 
-    /// Does what can be done when the window reaches `beyond` lines past the last one: centres one line, normalises another. Whether
-    /// there was one to normalise.
+    /// Does what can be done when the window reaches `beyond` lines past the last one: centres one
+    /// line, normalises another. Whether there was one to normalise.
     fn step(
         &mut self,
         contrast: &LocalContrast<WINDOW>,
@@ -375,8 +384,8 @@ impl<const WIDTH: usize, const DEPTH: usize> Lines<WIDTH, DEPTH> {
         self.lines.get(index)
     }
 
-    /// The Gaussian down the lines, each after `map`, about the line at the centre of the last `DEPTH` when these are taken to
-    /// reach `beyond` lines past the last one.
+    /// The Gaussian down the lines, each after `map`, about the line at the centre of the last
+    /// `DEPTH` when these are taken to reach `beyond` lines past the last one.
     fn blur(
         &self,
         taps: &[f32; DEPTH],
@@ -387,7 +396,8 @@ impl<const WIDTH: usize, const DEPTH: usize> Lines<WIDTH, DEPTH> {
         blurred.fill(0.0);
         let last = self.count().saturating_sub(1);
         for (age, weight) in taps.iter().enumerate() {
-            // Ages below `beyond` lie past the last line; taps are symmetric, so that the order does not matter.
+            // Ages below `beyond` lie past the last line; taps are symmetric, so that the order
+            // does not matter.
             let age = reflect(age.abs_diff(beyond), last);
             for (sum, value) in blurred.iter_mut().zip(self.aged(age).into_iter().flatten()) {
                 *sum += weight * map(*value);

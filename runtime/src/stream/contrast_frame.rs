@@ -4,8 +4,8 @@ use super::contrast::{ContrastStream, Lines, LocalContrast};
 use super::frame::FrameStream;
 use super::weighting::{Uniform, Weighting};
 
-/// Scratch memory of [`ContrastFrameStream`]: the patch that is being denoised, and two lines. Nothing is kept in it from one call
-/// to the next: one serves any number of channels.
+/// Scratch memory of [`ContrastFrameStream`]: the patch that is being denoised, and two lines.
+/// Nothing is kept in it from one call to the next: one serves any number of channels.
 #[derive(Clone, Debug)]
 pub struct FrameScratch<const WIDTH: usize, const INPUT: usize> {
     patch: [f32; INPUT],
@@ -34,15 +34,16 @@ impl<const WIDTH: usize, const INPUT: usize> Default for FrameScratch<WIDTH, INP
     }
 }
 
-/// The state of one channel of frames for a model with local contrast normalisation: raw lines in, clean raw lines out, one for
-/// one, `ROWS + WINDOW − 1` lines later.
+/// The state of one channel of frames for a model with local contrast normalisation: raw lines in,
+/// clean raw lines out, one for one, `ROWS + WINDOW − 1` lines later.
 ///
-/// A [`ContrastStream`] with the model's window, then a [`FrameStream`], then [`LocalContrast::restore`] with the local means and
-/// deviations, which are kept for as long; see these for the dimensions. The same as `sparsecode denoise` with a whole
-/// image, but for rounding.
+/// A [`ContrastStream`] with the model's window, then a [`FrameStream`], then
+/// [`LocalContrast::restore`] with the local means and deviations, which are kept for as long; see
+/// these for the dimensions. The same as `sparsecode denoise` with a whole image, but for rounding.
 ///
-/// Memory: `8·WIDTH·(2·ROWS + WINDOW) + 24` bytes, and one [`FrameScratch`] for all channels. 160 pixels wide with patches of 8 rows
-/// and a window of 13 that is 37,144 bytes. Cost: the sum of the parts.
+/// Memory: `8·WIDTH·(2·ROWS + WINDOW) + 24` bytes, and one [`FrameScratch`] for all channels. 160
+/// pixels wide with patches of 8 rows and a window of 13 that is 37,144 bytes. Cost: the sum of the
+/// parts.
 ///
 /// ```
 /// use sparsecode_runtime::stream::{ContrastFrameStream, FrameScratch, LocalContrast};
@@ -144,11 +145,11 @@ impl<
         self.frame.reset();
     }
 
-    /// Takes the next raw line, and replaces it by the clean one of `ROWS + WINDOW − 1` lines before. `false` if there were not as
-    /// many: what is in `line` is then unspecified.
+    /// Takes the next raw line, and replaces it by the clean one of `ROWS + WINDOW − 1` lines
+    /// before. `false` if there were not as many: what is in `line` is then unspecified.
     ///
-    /// `denoise` gets patches that are normalised already, as [`Model::denoise`](crate::Model::denoise) wants them from such a
-    /// model.
+    /// `denoise` gets patches that are normalised already, as
+    /// [`Model::denoise`](crate::Model::denoise) wants them from such a model.
     #[must_use = "the line is a clean one only if this is true"]
     pub fn push(
         &mut self,
@@ -169,8 +170,8 @@ impl<
                 .push(contrast, line, (mean, deviation), patch, &mut denoise)
     }
 
-    /// Ends the frame: gives the clean raw lines that are still in the stream to `output`, so that as many have come out as went
-    /// in. They are written to `line`, one after another.
+    /// Ends the frame: gives the clean raw lines that are still in the stream to `output`, so that
+    /// as many have come out as went in. They are written to `line`, one after another.
     ///
     /// The stream is then as new: another frame may follow, and finishing again gives nothing.
     pub fn finish(

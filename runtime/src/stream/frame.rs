@@ -6,22 +6,24 @@ use core::marker::PhantomData;
 use super::ring::{Cursor, by_age, by_age_mut, overlapping, reflect};
 use super::weighting::{FRAME_LIMIT, Sample, Uniform, Weighting};
 
-/// The state of one channel of frames `WIDTH` pixels wide and of any height: lines in, clean lines out, one for one, `ROWS` lines
-/// later.
+/// The state of one channel of frames `WIDTH` pixels wide and of any height: lines in, clean lines
+/// out, one for one, `ROWS` lines later.
 ///
-/// Patches of `ROWS × COLUMNS` pixels, `INPUT` in all and row by row, start every `HOP` pixels both ways, the last ones flush
-/// with the right and the bottom border (`1 ≤ HOP ≤ ROWS, COLUMNS`; `COLUMNS ≤ WIDTH`). Each goes through a closure that
-/// denoises it in place, and the results are averaged where they overlap, as the [module](super) says. With [`Uniform`] weights
-/// and the same model that is what `sparsecode denoise` does with a whole image, to the bit. For `i16`, no more than 255 patches
-/// may overlap along either axis.
+/// Patches of `ROWS × COLUMNS` pixels, `INPUT` in all and row by row, start every `HOP` pixels both
+/// ways, the last ones flush with the right and the bottom border (`1 ≤ HOP ≤ ROWS, COLUMNS`;
+/// `COLUMNS ≤ WIDTH`). Each goes through a closure that denoises it in place, and the results are
+/// averaged where they overlap, as the [module](super) says. With [`Uniform`] weights and the same
+/// model that is what `sparsecode denoise` does with a whole image, to the bit. For `i16`, no more
+/// than 255 patches may overlap along either axis.
 ///
-/// For models with local contrast normalisation see [`ContrastFrameStream`](super::ContrastFrameStream).
+/// For models with local contrast normalisation see
+/// [`ContrastFrameStream`](super::ContrastFrameStream).
 ///
-/// Memory: `8·WIDTH·ROWS` bytes for `f32` and `6·WIDTH·ROWS` for `i16`, and 6 more, rounded up to a multiple of 4: two rings of
-/// lines, never a frame.
-/// Cost of a line, beside the `1/HOP` rows of about `WIDTH/HOP` patches for the closure, and for each pixel: two multiplications
-/// and an addition for each of the `ROWS·COLUMNS/HOP²` patches that hold it, up to `COLUMNS/HOP` additions of weights, and a
-/// division.
+/// Memory: `8·WIDTH·ROWS` bytes for `f32` and `6·WIDTH·ROWS` for `i16`, and 6 more, rounded up to a
+/// multiple of 4: two rings of lines, never a frame. Cost of a line, beside the `1/HOP` rows of
+/// about `WIDTH/HOP` patches for the closure, and for each pixel: two multiplications and an
+/// addition for each of the `ROWS·COLUMNS/HOP²` patches that hold it, up to `COLUMNS/HOP` additions
+/// of weights, and a division.
 ///
 /// ```
 /// use sparsecode_runtime::stream::FrameStream;
@@ -45,7 +47,8 @@ use super::weighting::{FRAME_LIMIT, Sample, Uniform, Weighting};
 /// assert_eq!(lines, 8);
 /// ```
 ///
-/// A frame that is narrower than a patch does not compile, nor a patch of another size than `INPUT`:
+/// A frame that is narrower than a patch does not compile, nor a patch of another size than
+/// `INPUT`:
 ///
 /// ```compile_fail,E0080
 /// let stream = sparsecode_runtime::stream::FrameStream::<f32, 7, 8, 8, 64, 4>::new();
@@ -118,11 +121,12 @@ impl<
         self.cursor = Cursor::new();
     }
 
-    /// Takes the next line, and replaces it by the clean one of `ROWS` lines before. `false` if there were not as many: `line`
-    /// is then as before.
+    /// Takes the next line, and replaces it by the clean one of `ROWS` lines before. `false` if
+    /// there were not as many: `line` is then as before.
     ///
-    /// When a row of patches is complete, they are denoised one after another in `patch`; otherwise it is left alone. Nothing
-    /// is kept in it from one call to the next, so that all channels can share one.
+    /// When a row of patches is complete, they are denoised one after another in `patch`; otherwise
+    /// it is left alone. Nothing is kept in it from one call to the next, so that all channels can
+    /// share one.
     #[must_use = "the line is a clean one only if this is true"]
     pub fn push(
         &mut self,
@@ -147,11 +151,12 @@ impl<
         full
     }
 
-    /// Ends the frame: gives the lines that are still in the stream to `output`, `ROWS` or as many as there were, so that as
-    /// many have come out as went in. They are written to `line`, one after another.
+    /// Ends the frame: gives the lines that are still in the stream to `output`, `ROWS` or as many
+    /// as there were, so that as many have come out as went in. They are written to `line`, one
+    /// after another.
     ///
-    /// Denoises one more row of patches if the last one was not flush with the bottom. The stream is then as new: another frame
-    /// may follow, and finishing again gives nothing.
+    /// Denoises one more row of patches if the last one was not flush with the bottom. The stream
+    /// is then as new: another frame may follow, and finishing again gives nothing.
     pub fn finish(
         &mut self,
         line: &mut [T; WIDTH],
@@ -208,8 +213,8 @@ impl<
         }
     }
 
-    /// Divides the sums of a line by their weights: the product of `down`, which is that of the line, and of the sum over the
-    /// columns of patches that hold a pixel.
+    /// Divides the sums of a line by their weights: the product of `down`, which is that of the
+    /// line, and of the sum over the columns of patches that hold a pixel.
     fn divide(sums: &[T::Sum; WIDTH], down: T::Sum, line: &mut [T; WIDTH]) {
         let weights = T::weights::<K, COLUMNS, HOP, FRAME_LIMIT>();
         // Patches that start every `HOP`: those before `LAST`.

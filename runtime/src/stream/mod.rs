@@ -7,10 +7,11 @@
 //! | [`ContrastStream`] | lines of a frame | lines after local contrast normalisation, local means and deviations | `WINDOW − 1` lines |
 //! | [`ContrastFrameStream`] | raw lines, for a model with local contrast normalisation | clean raw lines | `ROWS + WINDOW − 1` lines |
 //!
-//! A stream is the state of one channel and nothing else: plain data of a size known when the program is compiled, all
-//! zeros at the start, so that a static of it lies in `.bss`. The model, its workspace and the patch that is being
-//! denoised belong to the caller, who lends them from call to call; any number of channels share them. What denoises is a
-//! closure that cleans a patch in place:
+//! A stream is the state of one channel and nothing else: plain data of a size known when the
+//! program is compiled, all zeros at the start, so that a static of it lies in `.bss`. The model,
+//! its workspace and the patch that is being denoised belong to the caller, who lends them from
+//! call to call; any number of channels share them. What denoises is a closure that cleans a patch
+//! in place:
 //!
 //! ```
 //! use sparsecode_runtime::stream::SignalStream;
@@ -44,23 +45,26 @@
 //!
 //! # Where windows lie, and how they are added
 //!
-//! Windows start every `HOP` elements, and the last one is flush with the end, so that every element lies in one window at
-//! least and nothing is padded. `HOP` need not divide the window. An output element is the weighted mean of the windows
-//! that hold it, `Σ w·ŷ / Σ w` over those windows alone: at the start and at the end, where fewer of them overlap, the
-//! divisor is that of the few. A constant therefore comes out as it went in (`f32`: but for rounding), everywhere.
+//! Windows start every `HOP` elements, and the last one is flush with the end, so that every
+//! element lies in one window at least and nothing is padded. `HOP` need not divide the window. An
+//! output element is the weighted mean of the windows that hold it, `Σ w·ŷ / Σ w` over those
+//! windows alone: at the start and at the end, where fewer of them overlap, the divisor is that of
+//! the few. A constant therefore comes out as it went in (`f32`: but for rounding), everywhere.
 //! [`Weighting`] says which weights there are.
 //!
-//! A signal or frame that is shorter than one window is continued by reflection (`c b | a b c | b a`) until it fills one.
+//! A signal or frame that is shorter than one window is continued by reflection (`c b | a b c | b
+//! a`) until it fills one.
 //!
 //! # Numbers
 //!
-//! `f32` samples are weighted and summed in `f32`, window after window. `i16` samples are for models that compute in
-//! integers: weights and sums are `i32`, which cannot overflow, and the quotient is rounded to the nearest integer, halves
-//! away from 0; no floating-point operation is involved. Both give the same bits on every core. The one division of an output
-//! element is an instruction, or a library call where the core has none (Cortex-M0+).
+//! `f32` samples are weighted and summed in `f32`, window after window. `i16` samples are for
+//! models that compute in integers: weights and sums are `i32`, which cannot overflow, and the
+//! quotient is rounded to the nearest integer, halves away from 0; no floating-point operation is
+//! involved. Both give the same bits on every core. The one division of an output element is an
+//! instruction, or a library call where the core has none (Cortex-M0+).
 //!
-//! A NaN or an infinite sample spoils the windows that hold it and nothing else: sums are made anew for every element, none
-//! runs on.
+//! A NaN or an infinite sample spoils the windows that hold it and nothing else: sums are made anew
+//! for every element, none runs on.
 
 mod contrast;
 mod contrast_frame;

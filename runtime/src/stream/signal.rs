@@ -5,15 +5,17 @@ use core::marker::PhantomData;
 use super::ring::{Cursor, by_age, by_age_mut, reflect};
 use super::weighting::{SIGNAL_LIMIT, Sample, Uniform, Weighting};
 
-/// The state of one channel of a 1-D signal: samples in, clean samples out, one for one, `WINDOW` samples later.
+/// The state of one channel of a 1-D signal: samples in, clean samples out, one for one, `WINDOW`
+/// samples later.
 ///
-/// Every `HOP` samples (`1 ≤ HOP ≤ WINDOW ≤ 65535`) the last `WINDOW` samples go through a closure that denoises them in
-/// place, and the results are averaged where they overlap, as the [module](super) says. With [`Uniform`] weights and the
-/// same model that is what `sparsecode denoise` does with a whole signal, to the bit.
+/// Every `HOP` samples (`1 ≤ HOP ≤ WINDOW ≤ 65535`) the last `WINDOW` samples go through a closure
+/// that denoises them in place, and the results are averaged where they overlap, as the
+/// [module](super) says. With [`Uniform`] weights and the same model that is what `sparsecode
+/// denoise` does with a whole signal, to the bit.
 ///
-/// Memory: `8·WINDOW` bytes for `f32` and `6·WINDOW` for `i16`, and 6 more, rounded up to a multiple of 4.
-/// Cost of a sample, beside the `1/HOP` windows for the closure: `WINDOW/HOP` multiply-adds, up to as many additions of
-/// weights, and a division.
+/// Memory: `8·WINDOW` bytes for `f32` and `6·WINDOW` for `i16`, and 6 more, rounded up to a
+/// multiple of 4. Cost of a sample, beside the `1/HOP` windows for the closure: `WINDOW/HOP`
+/// multiply-adds, up to as many additions of weights, and a division.
 ///
 /// ```
 /// use sparsecode_runtime::stream::{Hann, SignalStream};
@@ -67,10 +69,12 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         self.cursor = Cursor::new();
     }
 
-    /// Takes the next sample, and gives the clean one of `WINDOW` samples before, if there were as many.
+    /// Takes the next sample, and gives the clean one of `WINDOW` samples before, if there were as
+    /// many.
     ///
-    /// When a window is complete, it is copied to `window` and denoised there; otherwise `window` is left alone. Nothing is
-    /// kept in it from one call to the next, so that all channels can share one.
+    /// When a window is complete, it is copied to `window` and denoised there; otherwise `window`
+    /// is left alone. Nothing is kept in it from one call to the next, so that all channels can
+    /// share one.
     pub fn push(
         &mut self,
         sample: T,
@@ -91,8 +95,9 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         clean
     }
 
-    /// Takes samples and gives clean ones as [`push`](Self::push) does, any number at once, in place: returns the first part of
-    /// `block`, which is all of it after the first `WINDOW` samples. What lies behind that part is unspecified.
+    /// Takes samples and gives clean ones as [`push`](Self::push) does, any number at once, in
+    /// place: returns the first part of `block`, which is all of it after the first `WINDOW`
+    /// samples. What lies behind that part is unspecified.
     pub fn push_block<'b>(
         &mut self,
         block: &'b mut [T],
@@ -114,11 +119,11 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         block.get_mut(..written).unwrap_or_default()
     }
 
-    /// Ends the signal: gives the samples that are still in the stream, `WINDOW` or as many as there were, so that as many have
-    /// come out as went in. They lie in `window`.
+    /// Ends the signal: gives the samples that are still in the stream, `WINDOW` or as many as
+    /// there were, so that as many have come out as went in. They lie in `window`.
     ///
-    /// Denoises one more window if the last one was not flush with the end. The stream is then as new: another signal may
-    /// follow, and finishing again gives nothing.
+    /// Denoises one more window if the last one was not flush with the end. The stream is then as
+    /// new: another signal may follow, and finishing again gives nothing.
     pub fn finish<'w>(
         &mut self,
         window: &'w mut [T; WINDOW],

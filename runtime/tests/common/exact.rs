@@ -142,7 +142,8 @@ impl Exact<'_> {
         self.drives(&refiner.correlation, refiner.bias, &sums)
     }
 
-    /// Levels as refinement has them: with 8 bits more if there are only 8, and of the model's signs.
+    /// Levels as refinement has them: with 8 bits more if there are only 8, and of the model's
+    /// signs.
     pub(crate) fn fine(&self, z: &[i64]) -> Vec<i64> {
         let factor = if self.limit() == 127 { 256 } else { 1 };
         let cut = |z: i64| z.clamp(self.least(self.limit()), self.limit());

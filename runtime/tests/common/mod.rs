@@ -1,4 +1,5 @@
-//! Random models, and the same algorithms written once more: dense, in `f64`, in the textbook orientation.
+//! Random models, and the same algorithms written once more: dense, in `f64`, in the textbook
+//! orientation.
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
@@ -249,8 +250,8 @@ impl Reference {
     }
 
     /// How far a code is from the conditions under which its energy is the lowest (Karush, Kuhn &
-    /// Tucker): the gradient is −λ where a component is positive, λ where it is negative, and within
-    /// ±λ (not negative codes: −λ or more) where it is 0.
+    /// Tucker): the gradient is −λ where a component is positive, λ where it is negative, and
+    /// within ±λ (not negative codes: −λ or more) where it is 0.
     pub(crate) fn violation(&self, input: &[f32], code: &[f64], lambda: f32) -> f64 {
         let lambda = f64::from(lambda);
         let gradient = self.gradient(input, code);

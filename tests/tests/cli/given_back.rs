@@ -1,4 +1,5 @@
-//! `denoise` gives back what it was given: number type, other columns, channels, and never over the input.
+//! `denoise` gives back what it was given: number type, other columns, channels, and never over the
+//! input.
 
 use super::units::{save_npy, save_wav, tones};
 use super::*;

@@ -251,7 +251,8 @@ fn dictionaries_that_cannot_be_meant_are_refused() {
     );
 }
 
-/// The way of a person with a dictionary and a recording: units measured, an encoder learnt in them, exported.
+/// The way of a person with a dictionary and a recording: units measured, an encoder learnt in
+/// them, exported.
 #[test]
 fn an_encoder_is_learnt_for_a_dictionary() {
     let folder = tempfile::tempdir().unwrap();
@@ -363,7 +364,8 @@ fn dictionary_of_encoder(run: &TrainedRun) -> Vec<f32> {
     flat(found.unwrap().1)
 }
 
-/// A short recording takes enough steps where nobody says how many epochs, and config.toml says how many.
+/// A short recording takes enough steps where nobody says how many epochs, and config.toml says how
+/// many.
 #[test]
 fn short_recordings_take_enough_steps() {
     let folder = tempfile::tempdir().unwrap();

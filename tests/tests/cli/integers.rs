@@ -179,7 +179,8 @@ fn integers_that_cannot_be_are_refused() {
     refuse("image", &fine, 1, "larger one");
 }
 
-/// Of a model that takes samples with normalised contrast, a level is a unit of those; nobody's pixels have it.
+/// Of a model that takes samples with normalised contrast, a level is a unit of those; nobody's
+/// pixels have it.
 #[test]
 fn levels_of_normalised_contrast_are_named_rightly() {
     let folder = tempfile::tempdir().unwrap();

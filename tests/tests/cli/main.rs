@@ -95,7 +95,8 @@ fn json(arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
 }
 
-/// Runs a command that must fail with this exit status and a message that holds all `words`; it must not be a panic.
+/// Runs a command that must fail with this exit status and a message that holds all `words`; it
+/// must not be a panic.
 fn refused(status: i32, arguments: &[&str], words: &[&str]) {
     let output = run(arguments);
     let message = stderr(&output);

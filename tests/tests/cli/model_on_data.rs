@@ -3,7 +3,8 @@
 use super::units::model_of;
 use super::*;
 
-/// A machine's vibration of two tones with a little noise; a fault adds an impact every 100 samples.
+/// A machine's vibration of two tones with a little noise; a fault adds an impact every 100
+/// samples.
 fn vibration(count: usize, faulty: bool) -> Vec<f32> {
     let mut state = 1_u32;
     (0..count)

@@ -1,5 +1,5 @@
-//! Runs of versions that did not remember where their data were: their files have a hash of the whole configuration, place included,
-//! and no text of it.
+//! Runs of versions that did not remember where their data were: their files have a hash of the
+//! whole configuration, place included, and no text of it.
 
 use serde_json::Value;
 
@@ -84,7 +84,8 @@ fn old_runs_are_used_and_continued() {
     succeeds(&["evaluate", "run"]);
     let export = ["export", "run", "--output", "m.safetensors"];
     succeeds(&export);
-    // What is harmless today was in the hash; the checkpoint, which does not count the length, tells.
+    // What is harmless today was in the hash; the checkpoint, which does not count the length,
+    // tells.
     let longer = config.to_toml().replace("epochs = 1\n", "epochs = 9\n");
     std::fs::write(&file, &longer).unwrap();
     succeeds(&["evaluate", "run"]);

@@ -211,7 +211,8 @@ fn another_recording_is_measured_when_it_is_named() {
         assert!(told.contains(words), "{words}: {told}");
     }
     let other: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    // Three times as loud, in the model's units: nine times the energy of the input, at least a good part of which is missed.
+    // Three times as loud, in the model's units: nine times the energy of the input, at least a
+    // good part of which is missed.
     let energy = |of: &serde_json::Value| of[0]["energy"].as_f64().unwrap();
     assert!(energy(&other) > 3.0 * energy(&own), "{own} {other}");
     // The line above the table says what was measured.
@@ -260,7 +261,8 @@ fn another_recording_is_measured_when_it_is_named() {
     assert!(told.contains("faulty.npy is not read"), "{told}");
 }
 
-/// From any working directory, without a word; if the data have moved, the error says from where and what to do.
+/// From any working directory, without a word; if the data have moved, the error says from where
+/// and what to do.
 #[test]
 fn a_run_remembers_where_its_data_were() {
     let desk = Desk::new();
@@ -344,7 +346,8 @@ fn a_run_remembers_where_its_data_were() {
     desk.done_in("elsewhere", &["evaluate", "../a"]);
 }
 
-/// Samples and preprocessing decide, not what a folder is called; other samples are no continuation.
+/// Samples and preprocessing decide, not what a folder is called; other samples are no
+/// continuation.
 #[test]
 fn a_run_goes_on_where_its_data_are_now() {
     let desk = Desk::new();

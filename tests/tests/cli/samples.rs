@@ -299,7 +299,8 @@ fn wrong_arrays_and_files_are_named() {
     );
 }
 
-/// Crops with their surroundings are normalised as the model's patches were, checked against the formula in f64.
+/// Crops with their surroundings are normalised as the model's patches were, checked against the
+/// formula in f64.
 #[test]
 fn local_contrast_needs_the_surroundings() {
     const WINDOW: usize = 5;

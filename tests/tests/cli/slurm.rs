@@ -1,4 +1,5 @@
-//! `sweep slurm` on a real Slurm: that of `.ci/slurm start`, and no other, which would be somebody's cluster.
+//! `sweep slurm` on a real Slurm: that of `.ci/slurm start`, and no other, which would be
+//! somebody's cluster.
 
 use super::sweep::{Sweep, processes_of, signal, succeeded, wait_until_gone};
 use super::training::wait_for;
@@ -6,7 +7,8 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Whether the Slurm of these tests answers; says so if not. Where all tests must run (`CI=true`), its absence is an error.
+/// Whether the Slurm of these tests answers; says so if not. Where all tests must run (`CI=true`),
+/// its absence is an error.
 fn slurm_answers() -> bool {
     let config = Command::new("scontrol").args(["show", "config"]).output();
     let name = |line: &str| {
@@ -69,7 +71,8 @@ fn wait_for_state(task: &str, what: &str, reached: impl Fn(&(String, u32)) -> bo
     }
 }
 
-/// Where the queue does not take the task again, the log says so, and no exit status says that all is well.
+/// Where the queue does not take the task again, the log says so, and no exit status says that all
+/// is well.
 #[test]
 fn a_requeue_that_fails_is_told() {
     use std::os::unix::fs::PermissionsExt;
@@ -239,7 +242,8 @@ fn an_array_survives_requeues_and_a_kill_in_mid_epoch() {
     wait_for(&files[2].checkpoint());
     slurm("scontrol", &["requeue", &task(2)]);
 
-    // The last task has the array's own job id: it queues itself again, and not the others, which are done by then or are not.
+    // The last task has the array's own job id: it queues itself again, and not the others, which
+    // are done by then or are not.
     warn(3);
     for index in 0..4 {
         wait_for_state(&task(index), "COMPLETED", |(state, _)| state == "COMPLETED");

@@ -524,7 +524,8 @@ fn a_run_that_is_held_is_left_to_its_holder() {
         &["60 s", "stopped"],
     );
     failed_with(1, &sweep.collect("out", "md"), &["running"]);
-    // A runner waits for it, and takes it up when it is let go: here by kill -9, which leaves no time to clean up.
+    // A runner waits for it, and takes it up when it is let go: here by kill -9, which leaves no
+    // time to clean up.
     let mut runner = sweep.start("out", &["--jobs", "1"]);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(runner.try_wait().unwrap(), None);
@@ -569,7 +570,8 @@ fn ctrl_c_saves_and_the_same_command_ends_where_an_undisturbed_one_does() {
     sweep.same_models("out", "straight");
 }
 
-/// Slurm's TERM reaches every process of a task, and the script passes on its own: two at once save the state, as one does.
+/// Slurm's TERM reaches every process of a task, and the script passes on its own: two at once save
+/// the state, as one does.
 #[cfg(target_os = "linux")]
 #[test]
 fn terms_that_come_twice_save_the_state() {

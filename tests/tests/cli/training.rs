@@ -91,7 +91,8 @@ fn tensors(path: &Path) -> Tensors {
     read_tensors(path).unwrap()
 }
 
-/// Parameters and optimiser state are the same bits; the metadata holds wall times, and is compared without them.
+/// Parameters and optimiser state are the same bits; the metadata holds wall times, and is compared
+/// without them.
 fn same_state(a: &Path, b: &Path) {
     let (a, b) = (RunFolder::new(a), RunFolder::new(b));
     assert!(
@@ -171,7 +172,8 @@ fn ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_does() {
     assert_eq!(epochs, EPOCHS as usize);
 }
 
-/// TERM is Ctrl-C of a batch system; a run that it ends in its first epoch has no model yet, and every command says so.
+/// TERM is Ctrl-C of a batch system; a run that it ends in its first epoch has no model yet, and
+/// every command says so.
 #[cfg(unix)]
 #[test]
 fn a_first_epoch_that_is_interrupted_leaves_no_model() {

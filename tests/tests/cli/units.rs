@@ -1,4 +1,5 @@
-//! What does not fit a model is refused, or let through with a flag and a warning: units, rates, number types.
+//! What does not fit a model is refused, or let through with a flag and a warning: units, rates,
+//! number types.
 
 use super::*;
 

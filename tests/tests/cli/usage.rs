@@ -87,7 +87,8 @@ fn what_is_used_wrongly_is_named() {
     );
 }
 
-/// Names that are nearly right are asked for; numbers out of range are told their range, by the command and not by its parser.
+/// Names that are nearly right are asked for; numbers out of range are told their range, by the
+/// command and not by its parser.
 #[test]
 fn what_was_meant_is_guessed_aloud() {
     for (preset, guess) in [

@@ -133,7 +133,8 @@ fn the_quickstart_replaces_nothing_unasked() {
     assert!(!long.join("model.safetensors").exists());
 }
 
-/// Answers requests for the files of a folder, or for anything with the same bytes, until the test program ends.
+/// Answers requests for the files of a folder, or for anything with the same bytes, until the test
+/// program ends.
 fn serve(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

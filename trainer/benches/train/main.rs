@@ -1,7 +1,7 @@
 //! How long training takes: `cargo xtask bench train` runs this and saves what it prints, Markdown.
 //!
-//! Everything is measured in one process, so that ratios hold on a machine whose speed drifts. Times are the shortest of several
-//! repetitions.
+//! Everything is measured in one process, so that ratios hold on a machine whose speed drifts.
+//! Times are the shortest of several repetitions.
 
 mod measure;
 mod problems;

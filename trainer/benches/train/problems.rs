@@ -1,5 +1,5 @@
-//! What is measured: models that have been trained for a while, so that their codes are as sparse as in training, and made-up
-//! problems of any size.
+//! What is measured: models that have been trained for a while, so that their codes are as sparse
+//! as in training, and made-up problems of any size.
 
 use std::path::Path;
 
@@ -226,7 +226,8 @@ impl MadeUp {
             decoder,
             config: InferenceConfig {
                 lambda: 1e-4,
-                // Small enough for every size, and without a tolerance: all iterations, near the codes that made the inputs.
+                // Small enough for every size, and without a tolerance: all iterations, near the
+                // codes that made the inputs.
                 step_size: 0.1,
                 step_rule: StepRule::Fixed,
                 max_iterations: iterations,
@@ -240,8 +241,8 @@ impl MadeUp {
         })
     }
 
-    /// A linear problem of MNIST's size with a code of which exactly this fraction is in use, and stays so: the dictionary is the
-    /// identity.
+    /// A linear problem of MNIST's size with a code of which exactly this fraction is in use, and
+    /// stays so: the dictionary is the identity.
     pub(crate) fn with_density(density: f64, iterations: usize) -> candle_core::Result<Self> {
         let (batch, dim) = (250, 128);
         let active = (density * dim as f64).round() as usize;
@@ -272,7 +273,8 @@ impl MadeUp {
         Ok(problem)
     }
 
-    /// Seconds of one iteration: the difference of a long and of a short loop, so that what is done once per batch does not count.
+    /// Seconds of one iteration: the difference of a long and of a short loop, so that what is done
+    /// once per batch does not count.
     pub(crate) fn seconds_per_iteration(
         &self,
         engine: &dyn Engine,

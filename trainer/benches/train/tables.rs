@@ -25,7 +25,8 @@ fn gflops(operations: f64, seconds: f64) -> String {
     format!("{:.0}", operations / seconds / 1e9)
 }
 
-/// Time of a FISTA iteration as training meets it: real batches, the codes as sparse as they are, converged samples left out.
+/// Time of a FISTA iteration as training meets it: real batches, the codes as sparse as they are,
+/// converged samples left out.
 pub(crate) fn iterations(models: &Models, effort: Effort) -> anyhow::Result<()> {
     let cores = *thread_counts().last().unwrap_or(&1);
     println!("## An iteration of inference in training\n");
@@ -104,8 +105,8 @@ fn active_units(decoder: &Decoder, codes: &Tensor) -> candle_core::Result<String
     Ok(format!("{:.0} %", 100.0 * active.to_scalar::<f32>()?))
 }
 
-/// What the reference takes: wall seconds of an epoch of 220 batches on two quiet threads of torch, on this kind of processor. DO
-/// was measured on one thread.
+/// What the reference takes: wall seconds of an epoch of 220 batches on two quiet threads of torch,
+/// on this kind of processor. DO was measured on one thread.
 const REFERENCE: [(&str, f64); 5] = [
     ("vdl", 35.0),
     ("sdl", 26.0),
@@ -125,7 +126,8 @@ impl Observer for Shortest {
     }
 }
 
-/// Time of an epoch: the first one, whole, with validation; the plain engine's from some of its batches.
+/// Time of an epoch: the first one, whole, with validation; the plain engine's from some of its
+/// batches.
 pub(crate) fn epochs(models: &Models, effort: Effort) -> anyhow::Result<()> {
     println!("## The first epoch\n");
     println!(
@@ -236,7 +238,8 @@ pub(crate) fn products(effort: Effort) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds of a dense product by candle (which is `gemm`'s): each thread does its share of the rows, all at the same time.
+/// Seconds of a dense product by candle (which is `gemm`'s): each thread does its share of the
+/// rows, all at the same time.
 fn product(
     m: usize,
     k: usize,

@@ -1,15 +1,18 @@
 /*
- * CUDA on the host: what the kernels use of it, for a plain C++17 compiler, so that their arithmetic and their synchronisation are tested
- * without a GPU.
+ * CUDA on the host: what the kernels use of it, for a plain C++17 compiler, so that their
+ * arithmetic and their synchronisation are tested without a GPU.
  *
- * `emulate::launch` runs one launch of a team of blocks. Each thread is a fiber with its own stack; all fibers of all blocks are alive at
- * once, and one thread of the system runs them. A fiber runs until it waits at a barrier (or an operation of its warp) that is not
- * complete; then the ready fiber that is first in the order of the launch goes on. A kernel without a race gives the same results to the
- * last bit in every order; one that lacks a barrier does not.
+ * `emulate::launch` runs one launch of a team of blocks. Each thread is a fiber with its own stack;
+ * all fibers of all blocks are alive at once, and one thread of the system runs them. A fiber runs
+ * until it waits at a barrier (or an operation of its warp) that is not complete; then the ready
+ * fiber that is first in the order of the launch goes on. A kernel without a race gives the same
+ * results to the last bit in every order; one that lacks a barrier does not.
  *
- * Every misuse that is noticed, a deadlock among them, is described on stderr and ends the program with status 3.
+ * Every misuse that is noticed, a deadlock among them, is described on stderr and ends the program
+ * with status 3.
  *
- * Compile with `-ffp-contract=off`: products and sums are fused where the kernel says `fmaf`, and nowhere else.
+ * Compile with `-ffp-contract=off`: products and sums are fused where the kernel says `fmaf`, and
+ * nowhere else.
  */
 #ifndef EMULATE_CUDA_H
 #define EMULATE_CUDA_H
@@ -31,7 +34,10 @@
 #include <string>
 #include <vector>
 
-/* `__shared__` is not among them: a static variable would be one for all blocks. Kernels take from `shared_memory()`. */
+/*
+ * `__shared__` is not among them: a static variable would be one for all blocks. Kernels take from
+ * `shared_memory()`.
+ */
 #define __global__
 #define __device__
 #define __host__
@@ -39,7 +45,10 @@
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
-/* Vectors may lie over arrays of their elements, or of others, as kernels load them; hence `may_alias`. */
+/*
+ * Vectors may lie over arrays of their elements, or of others, as kernels load them; hence
+ * `may_alias`.
+ */
 #define EMULATE_VECTORS(element, name)                                                       \
   struct __attribute__((aligned(2 * sizeof(element)), may_alias)) name##2 { element x, y; }; \
   struct __attribute__((aligned(16), may_alias)) name##4 { element x, y, z, w; };            \
@@ -62,7 +71,10 @@ namespace emulate {
 /* Which of the ready fibers goes on: the first, the last, or the one that chance has put first. */
 enum class Order { forward, reverse, random };
 
-/* What a launch did. The barriers and operations of a kernel without a race are as many in every order. */
+/*
+ * What a launch did. The barriers and operations of a kernel without a race are as many in every
+ * order.
+ */
 struct Result {
   uint64_t block_barriers = 0;
   uint64_t team_barriers = 0;
@@ -71,14 +83,19 @@ struct Result {
 };
 
 constexpr unsigned warp_lanes = 32;
-/* The stacks lie next to each other; what the last few bytes add to 64 KiB spreads their tops over the sets of a cache. */
+/*
+ * The stacks lie next to each other; what the last few bytes add to 64 KiB spreads their tops over
+ * the sets of a cache.
+ */
 constexpr size_t stack_bytes = 64 * 1024 + 320;
 constexpr size_t canary_bytes = 64;
 constexpr int canary = 0x5c;
 /* Shared memory starts at a multiple of this, with a guard before it and one behind. */
 constexpr size_t shared_alignment = 128;
 constexpr size_t guard_bytes = 4096;
-/* Both are quiet NaNs: what is read before it is written, or outside the pool, spoils the results. */
+/*
+ * Both are quiet NaNs: what is read before it is written, or outside the pool, spoils the results.
+ */
 constexpr uint32_t unwritten_word = 0x7fffffff;
 constexpr uint32_t guard_word = 0x7ffff00d;
 
@@ -99,7 +116,10 @@ using Waiting = std::vector<uint32_t>;
 struct Warp {
   Waiting waiting;
   const char* operation = nullptr;
-  /* Used in turn: who is ahead writes the values of the next operation while others still read those of the last. */
+  /*
+   * Used in turn: who is ahead writes the values of the next operation while others still read
+   * those of the last.
+   */
   uint64_t values[2][warp_lanes];
   unsigned turn = 0;
 };
@@ -163,8 +183,9 @@ inline uint32_t current_index() { return static_cast<uint32_t>(running->current 
 inline void make_ready(uint32_t index) { running->ready.push(uint64_t{running->fibers[index].rank} << 32 | index); }
 
 /*
- * Completes a barrier. In random order the ranks of its fibers are drawn anew one time in four: a warp or a block thus runs ahead of the
- * others for a while, in the middle of its work, and falls back; ranks drawn every time would keep all at about the same place.
+ * Completes a barrier. In random order the ranks of its fibers are drawn anew one time in four: a
+ * warp or a block thus runs ahead of the others for a while, in the middle of its work, and falls
+ * back; ranks drawn every time would keep all at about the same place.
  */
 inline void release(Waiting& waiting) {
   const bool anew = running->order == Order::random && draw(running->random) % 4 == 0;
@@ -189,7 +210,10 @@ inline ucontext_t* next() {
   return &fiber.context;
 }
 
-/* Leaves the processor to the next ready fiber, or to `launch` where there is none, and comes back when this one is next. */
+/*
+ * Leaves the processor to the next ready fiber, or to `launch` where there is none, and comes back
+ * when this one is next.
+ */
 inline void rest(const char* waits) {
   Launch& launch = *running;
   Fiber& self = *launch.current;
@@ -212,7 +236,10 @@ inline void rest(const char* waits) {
   }
 }
 
-/* Waits for all `members` of a group. The last to come takes its place in the order like the others. */
+/*
+ * Waits for all `members` of a group. The last to come takes its place in the order like the
+ * others.
+ */
 inline void meet(Waiting& waiting, size_t members, uint64_t& completed, const char* what) {
   waiting.push_back(current_index());
   if (waiting.size() == members) {
@@ -264,7 +291,10 @@ inline void fill(unsigned char* memory, size_t bytes, uint32_t word) {
   }
 }
 
-/* Where the first word is that is no longer the one filled in, in bytes; `bytes` where there is none. */
+/*
+ * Where the first word is that is no longer the one filled in, in bytes; `bytes` where there is
+ * none.
+ */
 inline size_t first_change(const unsigned char* memory, size_t bytes, uint32_t word) {
   size_t at = 0;
 
@@ -274,7 +304,10 @@ inline size_t first_change(const unsigned char* memory, size_t bytes, uint32_t w
   return at;
 }
 
-/* Fails if somebody has written where nobody may: around the pool of a block, or into it when the block has left. */
+/*
+ * Fails if somebody has written where nobody may: around the pool of a block, or into it when the
+ * block has left.
+ */
 inline void check_shared(const Launch& launch, unsigned b, size_t behind) {
   const unsigned char* const shared = launch.block[b].shared;
   const size_t before_change = first_change(shared - guard_bytes, guard_bytes, guard_word);
@@ -341,8 +374,9 @@ inline void prepare(Fiber& fiber) {
 }
 
 /*
- * Runs `kernel` once by every thread of `blocks` blocks. Each block has `shared_bytes` of shared memory, filled with NaN; `seed` matters in
- * random order only, where the same seed gives the same order.
+ * Runs `kernel` once by every thread of `blocks` blocks. Each block has `shared_bytes` of shared
+ * memory, filled with NaN; `seed` matters in random order only, where the same seed gives the same
+ * order.
  */
 inline Result launch(int blocks, int threads, size_t shared_bytes, Order order, uint64_t seed,
                      const std::function<void()>& kernel) {
@@ -363,13 +397,19 @@ inline Result launch(int blocks, int threads, size_t shared_bytes, Order order, 
   blockDim.x = launch.threads;
   gridDim.x = launch.blocks;
 
-  /* Guard, pool, guard; the pool ends where it was planned to, not at the next multiple of the alignment. */
+  /*
+   * Guard, pool, guard; the pool ends where it was planned to, not at the next multiple of the
+   * alignment.
+   */
   const size_t padded = (shared_bytes + shared_alignment - 1) / shared_alignment * shared_alignment;
   const size_t stride = guard_bytes + padded + guard_bytes;
   auto* const pools = static_cast<unsigned char*>(std::aligned_alloc(shared_alignment, stride * launch.blocks));
   /* One stack's room before the first, so that its overflow too is found by its canary. */
   const size_t stacks_bytes = stack_bytes * (count + 1);
-  /* Only the pages that fibers touch are ever there, so that 132 blocks of 256 threads fit; huge pages would undo that. */
+  /*
+   * Only the pages that fibers touch are ever there, so that 132 blocks of 256 threads fit; huge
+   * pages would undo that.
+   */
   void* const stacks = mmap(nullptr, stacks_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (!pools || stacks == MAP_FAILED) {
     fail("no memory for %zu threads", count);

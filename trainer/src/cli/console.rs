@@ -141,7 +141,8 @@ mod tests {
         }
     }
 
-    /// Bars and figures stand under those of the header, be the figures small or of a run that has lost its way.
+    /// Bars and figures stand under those of the header, be the figures small or of a run that has
+    /// lost its way.
     #[test]
     fn lines_of_epochs_keep_to_their_columns() {
         let bars = |line: &str| -> Vec<usize> {

@@ -14,7 +14,8 @@ use crate::deploy::units::Known;
 use crate::deploy::{HostModel, read_model};
 use crate::report::table::{Table, decibels};
 
-/// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy) with a model file
+/// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy)
+/// with a model file
 ///
 /// Pictures and signals are cut into overlapping windows. Where windows overlap, the results are
 /// averaged. An output of the same kind as the input keeps the input's number type, other columns

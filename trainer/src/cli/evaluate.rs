@@ -8,7 +8,8 @@ use crate::data::Samples;
 use crate::lista::evaluate::{self, CodeSource, Evaluation};
 use crate::report::table::{Table, decibels, percent};
 
-/// Measure a run's best model, or a model file on a recording: sparsity, PSNR, energy, dead atoms, denoising
+/// Measure a run's best model, or a model file on a recording: sparsity, PSNR, energy, dead atoms,
+/// denoising
 ///
 /// A model file: the file is run as a device runs it, over all of --data: a recording, a picture,
 /// an array, or a folder of them. PSNR compares the output, averaged where windows overlap, with

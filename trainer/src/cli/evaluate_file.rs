@@ -230,7 +230,8 @@ struct Line {
     found: [f64; 4],
 }
 
-/// Where a window starts: of a signal, of a picture, of an array of samples. Those that no file has are left out.
+/// Where a window starts: of a signal, of a picture, of an array of samples. Those that no file has
+/// are left out.
 const PLACES: [&str; 5] = ["start_sample", "start_second", "left", "top", "sample"];
 
 impl Lines {

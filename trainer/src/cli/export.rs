@@ -97,7 +97,8 @@ impl From<CalibrationFlag> for Calibration {
 #[derive(Serialize)]
 struct Ranges {
     calibration: Calibration,
-    /// Raw units of one input level; where local contrast is normalised, units of samples so normalised.
+    /// Raw units of one input level; where local contrast is normalised, units of samples so
+    /// normalised.
     input_scale: f32,
     input_min: i16,
     input_max: i16,

@@ -1,4 +1,5 @@
-//! Flags of commands that put a person's file through a model file, and what is said about the file.
+//! Flags of commands that put a person's file through a model file, and what is said about the
+//! file.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,8 @@ enum UnitChoice {
 /// How a file is read.
 #[derive(Args)]
 pub(super) struct FileFlags {
-    /// Columns of a table, channels of a .wav or an array: a name, a number from 0, several with commas, or all
+    /// Columns of a table, channels of a .wav or an array: a name, a number from 0, several with
+    /// commas, or all
     ///
     /// Each column is taken alone. A file with one column needs no flag. If there are several and
     /// none is named, the error lists them. `all` leaves out columns that look like a time or a
@@ -234,7 +236,8 @@ impl UnitFlags {
         range.or(self.input_unit.map(|_| "--input-unit"))
     }
 
-    /// Brings the parts of a file to the model's raw unit; returns which unit they had. Says what is not plain, and refuses what does not fit.
+    /// Brings the parts of a file to the model's raw unit; returns which unit they had. Says what
+    /// is not plain, and refuses what does not fit.
     pub(super) fn to_raw(&self, known: &Known, given: &mut Given) -> anyhow::Result<Unit> {
         let path = given.path.clone();
         if let Some(problem) = known.rate_mismatch(given.sample_rate) {
@@ -317,7 +320,8 @@ impl UnitFlags {
     }
 }
 
-/// Refuses an output that is one of the inputs, by whatever name or link, before any work is done; `told` is whether `--overwrite` was given.
+/// Refuses an output that is one of the inputs, by whatever name or link, before any work is done;
+/// `told` is whether `--overwrite` was given.
 pub(super) fn check_output(output: &Path, inputs: &[&Path], told: bool) -> anyhow::Result<()> {
     for input in inputs {
         if !told && is_same(output, input) {

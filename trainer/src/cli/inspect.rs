@@ -11,8 +11,8 @@ use crate::report::table::{Table, bytes, thousands};
 
 /// Show what a model file holds, and what it needs on a device
 ///
-/// Checks the whole file, its checksum included. RAM is what encoding, refining and decoding in place need: the patch, its code and
-/// the workspace; the stack of the calls comes on top.
+/// Checks the whole file, its checksum included. RAM is what encoding, refining and decoding in
+/// place need: the patch, its code and the workspace; the stack of the calls comes on top.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sparsecode inspect model.safetensors --json")]
 pub(super) struct Arguments {
@@ -54,7 +54,8 @@ struct Preprocessing {
     mean: f32,
     deviation: f32,
     contrast: String,
-    /// Whether contrast is normalised before samples become levels: a patch's surroundings are needed.
+    /// Whether contrast is normalised before samples become levels: a patch's surroundings are
+    /// needed.
     #[serde(skip)]
     is_local: bool,
 }
@@ -93,7 +94,8 @@ struct Provenance {
 /// What the integers of a model stand for.
 #[derive(Serialize)]
 struct Levels {
-    /// Raw units of one input level; where local contrast is normalised, units of samples so normalised.
+    /// Raw units of one input level; where local contrast is normalised, units of samples so
+    /// normalised.
     input_scale: f32,
     input_min: i16,
     input_max: i16,
@@ -134,7 +136,8 @@ struct MultiplyAdds {
     decode_per_active_atom: usize,
     /// For each active hidden unit; 0 for a linear decoder.
     decode_per_active_unit: usize,
-    /// One FISTA iteration, on top of decoding (for a one-hidden decoder: twice its active units); 0 for integer models.
+    /// One FISTA iteration, on top of decoding (for a one-hidden decoder: twice its active units);
+    /// 0 for integer models.
     refine_iteration: usize,
     /// One FISTA iteration of an integer model, for each component that it changes; 0 for others.
     refine_per_changed_atom: usize,

@@ -2,7 +2,8 @@
 //!
 //! Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted; `sweep run` has one more.
 
-/// As the standard library's, for all commands; but an output that is full or closed is an error, not a panic.
+/// As the standard library's, for all commands; but an output that is full or closed is an error,
+/// not a panic.
 macro_rules! print {
     ($($words:tt)*) => { $crate::cli::write_out(&format!($($words)*)) };
 }
@@ -120,7 +121,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Has every flag take a negative number for its value, so that the command says which numbers would do.
+/// Has every flag take a negative number for its value, so that the command says which numbers
+/// would do.
 fn with_negative_numbers(command: ClapCommand) -> ClapCommand {
     command
         .mut_args(|argument| match argument.is_positional() {
@@ -276,7 +278,8 @@ struct DataFlags {
 struct OtherData {
     /// How a signal is read, over the run's own keys.
     hints: Hints,
-    /// Whether data of another rate or unit are taken with a warning; `None` where the command has no flag for it.
+    /// Whether data of another rate or unit are taken with a warning; `None` where the command has
+    /// no flag for it.
     may_differ: Option<bool>,
 }
 
@@ -379,7 +382,8 @@ impl DataFlags {
         Ok(self.place(data)?.load(None, seed)?)
     }
 
-    /// Loads the data of a run, or others of the same shape in the preprocessed units of the run; says which.
+    /// Loads the data of a run, or others of the same shape in the preprocessed units of the run;
+    /// says which.
     ///
     /// Data of another rate or unit are refused, unless `other` lets them through.
     fn load_for(&self, run: &TrainedRun, other: &OtherData) -> anyhow::Result<Splits> {
@@ -434,7 +438,8 @@ impl DataFlags {
                 found.contrast, facts.contrast
             ));
         };
-        // Weights that were imported know no samples; a dictionary that stayed was not in its samples' own units.
+        // Weights that were imported know no samples; a dictionary that stayed was not in its
+        // samples' own units.
         if facts.digest.is_empty() || DataFacts::of(&splits).same_samples(facts) {
             return Ok(splits);
         }
@@ -505,7 +510,8 @@ fn check_extension(path: &Path, expected: &[&str]) -> anyhow::Result<()> {
     )))
 }
 
-/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns the number type, N and the numbers.
+/// Reads an array of samples: N×`dim`, or N×h×w with `h·w = dim`. Returns the number type, N and
+/// the numbers.
 fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(NumberType, usize, Vec<f32>)> {
     let array = crate::data::npy::read_npy(path)?;
     let (shape, number_type, values) = (array.shape, array.number_type, array.values.into_f32());

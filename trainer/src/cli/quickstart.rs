@@ -38,7 +38,8 @@ const SIGNAL: usize = 2000;
 /// The most FISTA iterations of a refinement.
 const REFINE: u32 = 50;
 
-/// Train a small model on built-in data, export it, and denoise held-out patches with the exported file
+/// Train a small model on built-in data, export it, and denoise held-out patches with the exported
+/// file
 ///
 /// Shows the whole path in about a minute, without any data of yours: a VDL model (LISTA encoder,
 /// linear decoder), 8-bit weights, and the code that runs on a microcontroller. Writes the run, the
@@ -357,7 +358,8 @@ impl Demo<'_> {
         (0..SHOWN.min(count)).map(move |i| i * count / SHOWN.min(count))
     }
 
-    /// Clean, noisy, denoised by the encoder, denoised after refinement; a few samples, with the `figures` of all.
+    /// Clean, noisy, denoised by the encoder, denoised after refinement; a few samples, with the
+    /// `figures` of all.
     fn draw_patches(
         &self,
         host: &mut HostModel<'_>,

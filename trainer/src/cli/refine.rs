@@ -61,7 +61,8 @@ pub(super) struct RefineFlags {
 enum MethodChoice {
     /// Iterative shrinkage with momentum, for every decoder.
     Fista,
-    /// Coordinate descent on the Gram matrix, for linear decoders: fewer iterations unless λ is very small.
+    /// Coordinate descent on the Gram matrix, for linear decoders: fewer iterations unless λ is
+    /// very small.
     Descent,
 }
 

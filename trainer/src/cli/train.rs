@@ -232,7 +232,8 @@ impl Arguments {
         Ok(base)
     }
 
-    /// What `--config` holds; `None` without it, and if the file cannot be read or parsed, which is told when it is laid over the base.
+    /// What `--config` holds; `None` without it, and if the file cannot be read or parsed, which is
+    /// told when it is laid over the base.
     fn file_table(&self) -> Option<toml::Table> {
         let text = std::fs::read_to_string(self.config.as_deref()?).ok()?;
         text.parse().ok()
@@ -424,8 +425,9 @@ pub(super) fn at_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
 }
 
-/// A flag that Ctrl-C (and a polite kill) raises. If `impatient`, a later Ctrl-C ends the program at once; otherwise it always saves,
-/// as a batch system may ask twice: it sends TERM to all processes of a task, and its script passes it on.
+/// A flag that Ctrl-C (and a polite kill) raises. If `impatient`, a later Ctrl-C ends the program
+/// at once; otherwise it always saves, as a batch system may ask twice: it sends TERM to all
+/// processes of a task, and its script passes it on.
 pub(super) fn stop_flag(impatient: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);

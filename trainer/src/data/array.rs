@@ -18,10 +18,12 @@ use super::{
 /// An array of so few rows may hold channels, not samples.
 const MOST_CHANNELS: usize = 16;
 
-/// `source = "npy"`: the rows of an array N×d (windows of d) or N×h×w (images), of any real number type.
+/// `source = "npy"`: the rows of an array N×d (windows of d) or N×h×w (images), of any real number
+/// type.
 ///
-/// Rows are shuffled by the seed: 80 % training, 10 % validation, 10 % test. All values are normalised by the mean and the
-/// standard deviation of the training rows. Raw units are the array's own.
+/// Rows are shuffled by the seed: 80 % training, 10 % validation, 10 % test. All values are
+/// normalised by the mean and the standard deviation of the training rows. Raw units are the
+/// array's own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NpyConfig {

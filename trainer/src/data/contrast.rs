@@ -11,8 +11,8 @@ pub(super) fn gaussian(window: usize, sigma: f32) -> Vec<f32> {
     taps.iter().map(|tap| (tap / sum) as f32).collect()
 }
 
-/// Convolves rows, then columns, of a square of `side`² with a symmetric kernel where it fits: `out` is a square of
-/// `side − taps + 1`. `scratch` holds at least `side · (side − taps + 1)`.
+/// Convolves rows, then columns, of a square of `side`² with a symmetric kernel where it fits:
+/// `out` is a square of `side − taps + 1`. `scratch` holds at least `side · (side − taps + 1)`.
 pub(super) fn blur_valid(
     input: &[f32],
     side: usize,
@@ -53,7 +53,8 @@ fn blur_rectangle(
     }
 }
 
-/// An image after local contrast normalisation: `image = normalised · deviation + mean`, pixel by pixel.
+/// An image after local contrast normalisation: `image = normalised · deviation + mean`, pixel by
+/// pixel.
 #[derive(Clone, Debug)]
 pub struct LocalContrast {
     /// The normalised image, row-major.
@@ -68,11 +69,13 @@ pub struct LocalContrast {
     pub height: usize,
 }
 
-/// Local contrast normalisation of a whole image: subtract the local mean, divide by `max(local deviation, floor)`, both under a
-/// square Gaussian window of `window` pixels with standard deviation `sigma`.
+/// Local contrast normalisation of a whole image: subtract the local mean, divide by `max(local
+/// deviation, floor)`, both under a square Gaussian window of `window` pixels with standard
+/// deviation `sigma`.
 ///
-/// The image is continued by reflection (`c b | a b c`), so the result has its size; inside, it equals the normalisation of the
-/// training patches. `image` is row-major, in affinely normalised units; so is `floor`. Cost: `4 · window` multiply-adds a pixel.
+/// The image is continued by reflection (`c b | a b c`), so the result has its size; inside, it
+/// equals the normalisation of the training patches. `image` is row-major, in affinely normalised
+/// units; so is `floor`. Cost: `4 · window` multiply-adds a pixel.
 ///
 /// ```
 /// use sparsecode_trainer::data::local_contrast;
@@ -86,7 +89,8 @@ pub struct LocalContrast {
 /// ```
 ///
 /// # Panics
-/// If `image` is not `width · height` long, the window is even, or `sigma` or `floor` is not above 0.
+/// If `image` is not `width · height` long, the window is even, or `sigma` or `floor` is not above
+/// 0.
 pub fn local_contrast(
     image: &[f32],
     width: usize,
@@ -125,7 +129,8 @@ fn blur_reflected(image: &[f32], width: usize, height: usize, kernel: &[f32]) ->
         return Vec::new();
     }
     let margin = kernel.len() / 2;
-    // Position in a line of `length` of what lies at `index − margin` when the line is reflected again and again.
+    // Position in a line of `length` of what lies at `index − margin` when the line is reflected
+    // again and again.
     let reflect = |index: usize, length: usize| {
         let period = 2 * (length - 1);
         if period == 0 {
@@ -152,8 +157,8 @@ pub(super) mod tests {
     use super::super::generate::dead_leaves_image;
     use super::*;
 
-    /// Local contrast normalisation as the formula says: f64, one two-dimensional Gaussian, no padding. Returns (centred,
-    /// mean, deviation) of the innermost square.
+    /// Local contrast normalisation as the formula says: f64, one two-dimensional Gaussian, no
+    /// padding. Returns (centred, mean, deviation) of the innermost square.
     pub(crate) fn reference(
         pixels: &[f64],
         side: usize,
@@ -221,7 +226,8 @@ pub(super) mod tests {
             assert!((f64::from(contrast.deviation[index]) - scale).abs() < 1e-5);
             assert!((f64::from(contrast.normalised[index]) - centred[place] / scale).abs() < 1e-3);
         }
-        // Reflection: the mean at a corner of an image is that of the image mirrored about its first row and column.
+        // Reflection: the mean at a corner of an image is that of the image mirrored about its
+        // first row and column.
         let mirrored: Vec<f64> = (0..7 * 7)
             .map(|place: usize| {
                 let at = |offset: usize| offset.abs_diff(3);

@@ -20,8 +20,8 @@ pub struct DataFacts {
     pub peak: f32,
     /// What the data are, in a line.
     pub description: String,
-    /// CRC-32 of the training and validation samples, so that a run is not continued on other data; empty where weights were
-    /// imported.
+    /// CRC-32 of the training and validation samples, so that a run is not continued on other data;
+    /// empty where weights were imported.
     pub digest: String,
     /// Smallest and largest raw value of the training part, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,8 @@ impl DataFacts {
         }
     }
 
-    /// Whether these are facts of the same samples, preprocessed alike, wherever they lie and whatever their files are called.
+    /// Whether these are facts of the same samples, preprocessed alike, wherever they lie and
+    /// whatever their files are called.
     pub fn same_samples(&self, other: &Self) -> bool {
         let of = |facts: &Self| {
             let Self {

@@ -20,7 +20,8 @@ pub const MNIST_MIRRORS: [&str; 2] = [
 const MAX_DOWNLOAD: u64 = 32 << 20;
 const REMEDY: &str = "check the network, name another mirror with --mirror URL, or copy the four files of MNIST into the folder yourself";
 
-/// A file of MNIST. The checksum is of the unpacked content: gzip's own bytes differ from mirror to mirror.
+/// A file of MNIST. The checksum is of the unpacked content: gzip's own bytes differ from mirror to
+/// mirror.
 struct Published {
     name: &'static str,
     unpacked: u64,
@@ -79,14 +80,16 @@ pub enum FetchEvent {
     },
 }
 
-/// Downloads MNIST's four gzipped idx files into a folder, from `mirror` (a base address) or else from [`MNIST_MIRRORS`].
+/// Downloads MNIST's four gzipped idx files into a folder, from `mirror` (a base address) or else
+/// from [`MNIST_MIRRORS`].
 ///
-/// Files that are there with the right content stay. A file appears under its name only after its unpacked content has the published
-/// SHA-256. The published split is not part of the download: training then splits by its seed.
+/// Files that are there with the right content stay. A file appears under its name only after its
+/// unpacked content has the published SHA-256. The published split is not part of the download:
+/// training then splits by its seed.
 ///
 /// # Errors
-/// A file could not be downloaded whole and right from any mirror (the message names each address and reason), or could not be
-/// written.
+/// A file could not be downloaded whole and right from any mirror (the message names each address
+/// and reason), or could not be written.
 pub fn fetch_mnist(
     output: &Path,
     mirror: Option<&str>,
@@ -230,7 +233,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers each request for a path with what `answer` makes of it, and counts requests. The thread ends with the test program.
+    /// Answers each request for a path with what `answer` makes of it, and counts requests. The
+    /// thread ends with the test program.
     fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,7 +1,7 @@
 //! MNIST's idx files, gzipped or not, and its splits.
 //!
-//! The format is LeCun's: two zero bytes, the type (8 = unsigned byte), the number of axes, each length as a big-endian u32, then
-//! the values.
+//! The format is LeCun's: two zero bytes, the type (8 = unsigned byte), the number of axes, each
+//! length as a big-endian u32, then the values.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -31,9 +31,10 @@ const REMEDY: &str = "fetch it with: sparsecode data fetch mnist --output DIR";
 
 /// `source = "mnist"`: handwritten digits, 28×28, with labels.
 ///
-/// Pixels in [0, 1], then `(x − 0.1307) / 0.3081`. The four idx files are looked for in the folder and in its `mnist/`. Training and
-/// validation are the published split if its `MNIST_train.npy` and `MNIST_val.npy` (indices into the 60,000) lie beside them, and
-/// otherwise a random twelfth (5,000) of the 60,000, chosen by the seed, is validation.
+/// Pixels in [0, 1], then `(x − 0.1307) / 0.3081`. The four idx files are looked for in the folder
+/// and in its `mnist/`. Training and validation are the published split if its `MNIST_train.npy`
+/// and `MNIST_val.npy` (indices into the 60,000) lie beside them, and otherwise a random twelfth
+/// (5,000) of the 60,000, chosen by the seed, is validation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MnistConfig {
@@ -215,12 +216,12 @@ fn find(folder: &Path, stem: &str, axes: usize) -> Result<PathBuf, DataError> {
         })
 }
 
-/// Reads an idx file of unsigned bytes with so many axes, gzipped or not (told by its first bytes, not by its name): the lengths of
-/// the axes and the values.
+/// Reads an idx file of unsigned bytes with so many axes, gzipped or not (told by its first bytes,
+/// not by its name): the lengths of the axes and the values.
 ///
 /// # Errors
-/// The file cannot be read or unpacked; it is not an idx file of bytes with `axes` axes; its length is not what its header says, or above
-/// 1 GiB.
+/// The file cannot be read or unpacked; it is not an idx file of bytes with `axes` axes; its length
+/// is not what its header says, or above 1 GiB.
 pub fn read_idx(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let malformed = |reason: String| DataError::malformed(path, reason, REMEDY);
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
@@ -248,7 +249,8 @@ pub fn read_idx(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>), DataE
         .try_fold(1usize, |product, &length| product.checked_mul(length))
         .filter(|&count| count <= MAX_UNPACKED)
         .ok_or_else(|| malformed(format!("lengths {lengths:?} exceed 1 GiB")))?;
-    // Grows with what is really there, not with what the header claims; one byte more shows what is too many.
+    // Grows with what is really there, not with what the header claims; one byte more shows what is
+    // too many.
     let mut values = Vec::new();
     reader
         .take(count as u64 + 1)

@@ -1,8 +1,8 @@
 //! Training data: from files or generators to preprocessed samples.
 //!
-//! [`DataConfig`] is the `[data]` table of a run's configuration; [`DataConfig::load`] turns it into [`Splits`]: samples
-//! for training, validation and test, already preprocessed, with what is needed to undo the preprocessing
-//! ([`Restore`]) because every measure is taken in raw units.
+//! [`DataConfig`] is the `[data]` table of a run's configuration; [`DataConfig::load`] turns it
+//! into [`Splits`]: samples for training, validation and test, already preprocessed, with what is
+//! needed to undo the preprocessing ([`Restore`]) because every measure is taken in raw units.
 //!
 //! | `source` | samples |
 //! |---|---|
@@ -106,7 +106,8 @@ impl fmt::Debug for Dataset {
     }
 }
 
-/// How a preprocessed value, or an error in preprocessed units, becomes one in raw units: `raw = y · scale + offset`.
+/// How a preprocessed value, or an error in preprocessed units, becomes one in raw units: `raw = y
+/// · scale + offset`.
 #[derive(Clone, Debug)]
 pub enum Restore {
     /// The same for every value.
@@ -135,7 +136,8 @@ pub enum Restore {
 }
 
 impl Restore {
-    /// Turns sample `index`, or anything in its preprocessed units, into raw units, in place. Values are not clamped.
+    /// Turns sample `index`, or anything in its preprocessed units, into raw units, in place.
+    /// Values are not clamped.
     ///
     /// ```
     /// use sparsecode_trainer::data::Restore;
@@ -168,8 +170,9 @@ impl Restore {
         }
     }
 
-    /// The mean over values of the squared error of sample `index` in raw units, of `difference` = preprocessed estimate −
-    /// preprocessed sample. 0 for an empty difference. Offsets cancel in a difference, so only scales matter.
+    /// The mean over values of the squared error of sample `index` in raw units, of `difference` =
+    /// preprocessed estimate − preprocessed sample. 0 for an empty difference. Offsets cancel in a
+    /// difference, so only scales matter.
     ///
     /// # Panics
     /// If the data set has no sample `index`.
@@ -208,19 +211,23 @@ pub struct Splits {
     pub shape: InputShape,
     /// How raw samples were preprocessed; goes into the model file.
     pub preprocessing: Preprocessing,
-    /// The range of raw values that PSNR refers to: 1 for images, the test part's maximum − minimum otherwise.
+    /// The range of raw values that PSNR refers to: 1 for images, the test part's maximum − minimum
+    /// otherwise.
     pub peak: f32,
     /// Range, sample rate and number type of the raw training samples.
     pub input: InputFacts,
-    /// What the data is, in one line without quotes, backslashes and control characters; goes into files.
+    /// What the data is, in one line without quotes, backslashes and control characters; goes into
+    /// files.
     pub description: String,
     /// What was read, in one line for a person: file, column, samples, rate, range.
     pub read: String,
-    /// Remarks on what was read, a line each: what was passed over, what was found out and may be wrong.
+    /// Remarks on what was read, a line each: what was passed over, what was found out and may be
+    /// wrong.
     pub notes: Vec<String>,
 }
 
-/// The `[data]` table of a run's configuration. `source` names the variant; every field has a default.
+/// The `[data]` table of a run's configuration. `source` names the variant; every field has a
+/// default.
 ///
 /// ```
 /// use sparsecode_trainer::data::DataConfig;
@@ -272,9 +279,9 @@ impl DataConfig {
         }
     }
 
-    /// Loads or generates the three splits. `folder` is where files are looked for when the table does not name their place
-    /// (`--data`, `SPARSECODE_DATA`). The same table, files and seed give the same samples, whatever the number of
-    /// threads.
+    /// Loads or generates the three splits. `folder` is where files are looked for when the table
+    /// does not name their place (`--data`, `SPARSECODE_DATA`). The same table, files and seed give
+    /// the same samples, whatever the number of threads.
     ///
     /// ```
     /// use sparsecode_trainer::data::{DataConfig, DeadLeavesConfig};
@@ -289,7 +296,8 @@ impl DataConfig {
     /// ```
     ///
     /// # Errors
-    /// Files are missing, unreadable or malformed; a field of the table cannot be used; the data is too short or constant.
+    /// Files are missing, unreadable or malformed; a field of the table cannot be used; the data is
+    /// too short or constant.
     pub fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
         match self {
             Self::Mnist(config) => config.load(folder, seed),
@@ -303,20 +311,22 @@ impl DataConfig {
     }
 }
 
-/// The generator of one part (an image, a batch of crops) of the data drawn from a stream: parts can then be made in any order,
-/// on any thread. A part has 2³² words to itself.
+/// The generator of one part (an image, a batch of crops) of the data drawn from a stream: parts
+/// can then be made in any order, on any thread. A part has 2³² words to itself.
 fn part_generator(seed: u64, stream: Stream, part: u32) -> ChaCha8Rng {
     let mut rng = generator(seed, stream);
     rng.set_word_pos(u128::from(part) << 32);
     rng
 }
 
-/// The generator of a random split of files or rows: a part of the training stream that no data uses.
+/// The generator of a random split of files or rows: a part of the training stream that no data
+/// uses.
 fn split_generator(seed: u64) -> ChaCha8Rng {
     part_generator(seed, Stream::TrainData, u32::MAX)
 }
 
-/// Mean and population standard deviation, in f64; `None` if the deviation is not above 0 (or a value is not finite).
+/// Mean and population standard deviation, in f64; `None` if the deviation is not above 0 (or a
+/// value is not finite).
 fn mean_and_deviation(values: &[f32]) -> Option<(f32, f32)> {
     let count = values.len() as f64;
     let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
@@ -380,7 +390,8 @@ fn checked_shape(
         })
 }
 
-/// The most samples that are generated or cropped for one split: a count that is larger is a slip, and would only fill the memory.
+/// The most samples that are generated or cropped for one split: a count that is larger is a slip,
+/// and would only fill the memory.
 const MAX_SAMPLES: usize = 10_000_000;
 
 /// [`checked_counts`] for samples that are made, not read.
@@ -418,8 +429,8 @@ mod tests {
 
     use super::*;
 
-    /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `data/` in `SPARSECODE_SHARED`, or in
-    /// `shared/` beside the workspace.
+    /// The folder with real data (`mnist/`, `natural/`, `sensor/`), where there is one: `data/` in
+    /// `SPARSECODE_SHARED`, or in `shared/` beside the workspace.
     pub(crate) fn shared_data() -> Option<PathBuf> {
         let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
         let folder = std::env::var_os("SPARSECODE_SHARED").map_or_else(beside, PathBuf::from);

@@ -1,8 +1,10 @@
-//! Where data lie: what the command line, the configuration and the environment say, as one place in the configuration.
+//! Where data lie: what the command line, the configuration and the environment say, as one place
+//! in the configuration.
 //!
-//! `--data` goes over `data.path` and `data.folder`, and these go over `SPARSECODE_DATA`. [`DataConfig::placed`] writes the place
-//! that counts into the table, absolute, so that a run's `config.toml` says where its data were from any working directory.
-//! A place is no part of what a run computes: [`DataConfig::without_place`] is the table that runs are compared by.
+//! `--data` goes over `data.path` and `data.folder`, and these go over `SPARSECODE_DATA`.
+//! [`DataConfig::placed`] writes the place that counts into the table, absolute, so that a run's
+//! `config.toml` says where its data were from any working directory. A place is no part of what a
+//! run computes: [`DataConfig::without_place`] is the table that runs are compared by.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,8 @@ use super::{
 pub struct Named {
     /// `--data`: used whatever the configuration says, or refused.
     pub flag: Option<PathBuf>,
-    /// `SPARSECODE_DATA`: used by sources that read files, where neither flag nor configuration names a place.
+    /// `SPARSECODE_DATA`: used by sources that read files, where neither flag nor configuration
+    /// names a place.
     pub environment: Option<PathBuf>,
 }
 
@@ -51,7 +54,8 @@ impl DataConfig {
         }
     }
 
-    /// The same table without `data.path` and `data.folder`: what decides the samples, if the files are the same.
+    /// The same table without `data.path` and `data.folder`: what decides the samples, if the files
+    /// are the same.
     #[must_use]
     pub fn without_place(&self) -> Self {
         let mut table = self.clone();
@@ -73,11 +77,13 @@ impl DataConfig {
         }
     }
 
-    /// The table that learns from a person's own data what this one, of a generated source, learns from generated data.
+    /// The table that learns from a person's own data what this one, of a generated source, learns
+    /// from generated data.
     ///
-    /// Signals become windows of the recording in `place`, of the same length and hop. Dead leaves become patches, as large, of the
-    /// pictures in a folder, or the rows of a `.npy`. At most as many training, validation and test samples are taken as the table
-    /// asks for, where it asks for other numbers than by default. Tables that read files already come back as they are.
+    /// Signals become windows of the recording in `place`, of the same length and hop. Dead leaves
+    /// become patches, as large, of the pictures in a folder, or the rows of a `.npy`. At most as
+    /// many training, validation and test samples are taken as the table asks for, where it asks
+    /// for other numbers than by default. Tables that read files already come back as they are.
     ///
     /// ```
     /// use sparsecode_trainer::data::{DataConfig, GeneratedSignalConfig};
@@ -99,15 +105,18 @@ impl DataConfig {
         }
     }
 
-    /// The table with the place that counts, absolute: `named.flag`, else the table's own, else `named.environment`.
+    /// The table with the place that counts, absolute: `named.flag`, else the table's own, else
+    /// `named.environment`.
     ///
-    /// A relative place is looked for in the working directory, then in the folder of the environment. If the flag names a folder that
-    /// holds the table's own place, that place is read, and not all of the folder.
+    /// A relative place is looked for in the working directory, then in the folder of the
+    /// environment. If the flag names a folder that holds the table's own place, that place is
+    /// read, and not all of the folder.
     ///
     /// # Errors
     ///
-    /// [`PlaceError`] if the place does not exist, is a file where a folder is read, or the samples are generated and the flag names a
-    /// place nevertheless. A table that reads files may have no place: loading it says what to name.
+    /// [`PlaceError`] if the place does not exist, is a file where a folder is read, or the samples
+    /// are generated and the flag names a place nevertheless. A table that reads files may have no
+    /// place: loading it says what to name.
     pub fn placed(&self, named: &Named) -> Result<Self, PlaceError> {
         if self.is_generated() {
             return match &named.flag {
@@ -155,12 +164,14 @@ impl DataConfig {
         Ok(table)
     }
 
-    /// As [`placed`](Self::placed), for a run of a plan, whose configuration is fixed: generated data stay so, and a place that the plan
-    /// names must be found in the folder that the flag names.
+    /// As [`placed`](Self::placed), for a run of a plan, whose configuration is fixed: generated
+    /// data stay so, and a place that the plan names must be found in the folder that the flag
+    /// names.
     ///
     /// # Errors
     ///
-    /// As [`placed`](Self::placed); [`PlaceError::Unfit`] if the flag would replace what the plan names.
+    /// As [`placed`](Self::placed); [`PlaceError::Unfit`] if the flag would replace what the plan
+    /// names.
     pub fn placed_as_planned(&self, named: &Named) -> Result<Self, PlaceError> {
         if self.is_generated() {
             return Ok(self.clone());
@@ -244,7 +255,8 @@ impl DataConfig {
     }
 }
 
-/// The same places in another folder, if all are there. Of an absolute place the last name counts: its folder has moved.
+/// The same places in another folder, if all are there. Of an absolute place the last name counts:
+/// its folder has moved.
 fn beside(own: &Paths, folder: &Path) -> Option<Paths> {
     let moved = own.moved(|path| match path.file_name() {
         Some(name) if path.is_absolute() => folder.join(name),
@@ -466,7 +478,8 @@ mod tests {
             let placed = table.placed(&environment).unwrap();
             assert_eq!(placed.place(), Some(found), "{}", table.source());
         }
-        // A remembered place that is gone is not replaced by whatever lies in the environment's folder.
+        // A remembered place that is gone is not replaced by whatever lies in the environment's
+        // folder.
         let gone = signal(Some("/gone/a.wav".into()));
         for named in [&environment, &Named::default()] {
             let error = gone.placed(named).unwrap_err();
@@ -567,7 +580,8 @@ mod tests {
         assert_eq!(images().on_own_data(&at("a.wav")).unwrap(), images());
     }
 
-    /// A plan's runs have names that say what they are: a flag may move their data, not replace them.
+    /// A plan's runs have names that say what they are: a flag may move their data, not replace
+    /// them.
     #[test]
     fn what_is_planned_is_not_replaced() {
         let folder = folder();

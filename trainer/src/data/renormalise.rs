@@ -1,14 +1,17 @@
-//! Data of one origin in the preprocessed units of another: what a trained model makes of a recording that it has not seen.
+//! Data of one origin in the preprocessed units of another: what a trained model makes of a
+//! recording that it has not seen.
 
 use super::signal::window_normalised;
 use super::{Contrast, Dataset, Normalisation, Preprocessing, Splits, globally_normalised};
 
 impl Splits {
-    /// The same raw samples, preprocessed as a model's were: with its mean and deviation, not with those of these samples.
+    /// The same raw samples, preprocessed as a model's were: with its mean and deviation, not with
+    /// those of these samples.
     ///
-    /// Splits come normalised by their own training part, which would hide that a recording is louder than the one that a model was
-    /// trained on. Local contrast normalisation has no statistics of the data but its floor, and stays as it is. `None` if the model
-    /// normalises contrast in another way.
+    /// Splits come normalised by their own training part, which would hide that a recording is
+    /// louder than the one that a model was trained on. Local contrast normalisation has no
+    /// statistics of the data but its floor, and stays as it is. `None` if the model normalises
+    /// contrast in another way.
     pub fn preprocessed_as(mut self, model: &Preprocessing) -> Option<Self> {
         let normalisation = match (model.contrast, self.preprocessing.contrast) {
             (Contrast::Local { .. }, Contrast::Local { .. }) => return Some(self),

@@ -626,7 +626,8 @@ fn names_or_numbers(line: usize, fields: &[&str]) -> Refused {
     })
 }
 
-/// A line of a text that holds no numbers, not that of the names, and what may be the matter with it.
+/// A line of a text that holds no numbers, not that of the names, and what may be the matter with
+/// it.
 fn example(text: &str, decimal: Option<Decimal>) -> String {
     const MOST: usize = 40;
     let found = scan(text, Delimiter::None);

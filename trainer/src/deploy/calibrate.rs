@@ -23,7 +23,8 @@ pub enum Calibration {
 }
 
 impl Calibration {
-    /// The largest value to represent with `levels` steps above 0. Values are magnitudes; 0 if all of them are.
+    /// The largest value to represent with `levels` steps above 0. Values are magnitudes; 0 if all
+    /// of them are.
     ///
     /// ```
     /// use sparsecode_trainer::deploy::Calibration;
@@ -63,15 +64,17 @@ impl Calibration {
     }
 }
 
-/// Finds ranges for a model from samples: the inputs that occur, and the components of every code on the way, those after refinement
-/// included. `input_scale` is what one level of the sensor is in raw units, if that is known.
+/// Finds ranges for a model from samples: the inputs that occur, and the components of every code
+/// on the way, those after refinement included. `input_scale` is what one level of the sensor is in
+/// raw units, if that is known.
 ///
-/// Without `input_scale`, samples that all lie on the grid of 8-bit pixels, k/255, keep it; others get the range that
-/// `method` finds. 16 bits leave as much again for noise, 8 bits nothing.
+/// Without `input_scale`, samples that all lie on the grid of 8-bit pixels, k/255, keep it; others
+/// get the range that `method` finds. 16 bits leave as much again for noise, 8 bits nothing.
 ///
 /// # Errors
 ///
-/// [`ExportError::Samples`] for samples that no ranges can be found from, and what running the model says.
+/// [`ExportError::Samples`] for samples that no ranges can be found from, and what running the
+/// model says.
 pub fn calibrate(
     model: &OwnedModel,
     samples: &Dataset,

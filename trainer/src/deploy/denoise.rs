@@ -1,4 +1,5 @@
-//! Denoising of whole signals and images: overlapping patches through a model file, averaged where they overlap.
+//! Denoising of whole signals and images: overlapping patches through a model file, averaged where
+//! they overlap.
 
 use sparsecode_formats::{Contrast, ModelSpec};
 use sparsecode_runtime::{CodeBuffer, SparseCodeBuf};
@@ -9,12 +10,14 @@ use crate::deploy::{HostError, HostModel, HostRefine};
 /// How values in raw units belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// A 1-D signal: windows of the model's length every `hop` samples, the last one flush with the end.
+    /// A 1-D signal: windows of the model's length every `hop` samples, the last one flush with the
+    /// end.
     Signal {
         /// Samples from one window's start to the next one's.
         hop: usize,
     },
-    /// A grey image, row by row: patches every `hop` pixels both ways, the last ones flush with the borders.
+    /// A grey image, row by row: patches every `hop` pixels both ways, the last ones flush with the
+    /// borders.
     Image {
         /// Pixels in a row.
         width: usize,
@@ -61,16 +64,17 @@ pub struct Window {
     pub active: usize,
 }
 
-/// Denoises values in raw units: each output value is the mean of the windows that hold it, as a device has them. `observe` is told of each
-/// window and its code.
+/// Denoises values in raw units: each output value is the mean of the windows that hold it, as a
+/// device has them. `observe` is told of each window and its code.
 ///
-/// A model with local contrast normalisation sees an image normalised by its own local means and deviations, which are put back
-/// afterwards; noise raises those deviations a little, so that such a model denoises less than its figures on patches say.
+/// A model with local contrast normalisation sees an image normalised by its own local means and
+/// deviations, which are put back afterwards; noise raises those deviations a little, so that such
+/// a model denoises less than its figures on patches say.
 ///
 /// # Errors
 ///
-/// If the model takes no windows, or no patches; if there is less than one; if samples do not have the model's size, or lack the surroundings
-/// that local contrast normalisation needs.
+/// If the model takes no windows, or no patches; if there is less than one; if samples do not have
+/// the model's size, or lack the surroundings that local contrast normalisation needs.
 pub fn denoise(
     host: &mut HostModel<'_>,
     values: &[f32],
@@ -163,7 +167,8 @@ struct Patch<'a> {
 }
 
 impl Patch<'_> {
-    /// Measures it, with the code that `host` has just found; `unit` is what each number's unit is in raw units.
+    /// Measures it, with the code that `host` has just found; `unit` is what each number's unit is
+    /// in raw units.
     fn window(&self, host: &HostModel<'_>, unit: impl Fn(usize) -> f32) -> Window {
         let spec = host.spec();
         let count = self.input.len().max(1) as f64;
@@ -300,7 +305,8 @@ impl Grid {
     }
 }
 
-/// Where patches start along one axis: every `hop`, and flush with the end. `hop` is cut to the patch so that no sample is left out.
+/// Where patches start along one axis: every `hop`, and flush with the end. `hop` is cut to the
+/// patch so that no sample is left out.
 fn positions(length: usize, patch: usize, hop: usize) -> impl Iterator<Item = usize> {
     let last = length - patch;
     (0..last)
@@ -350,7 +356,8 @@ mod tests {
         AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap())
     }
 
-    /// With these atoms the code of `y` is known: `|z| = max(|y| − λd/2, 0)`. Residual, energy and active components are worked out of it.
+    /// With these atoms the code of `y` is known: `|z| = max(|y| − λd/2, 0)`. Residual, energy and
+    /// active components are worked out of it.
     #[test]
     fn windows_are_measured_in_the_units_that_they_state() {
         let values: Vec<f32> = (0..11).map(|i| 1.0 + ((i * 5) % 7) as f32).collect();

@@ -99,8 +99,8 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    /// Reads a matrix from a `.npy` file of any real number type. `atoms` says where its atoms are; without it `input_dim`, the numbers of
-    /// a sample, decides if it fits one way only.
+    /// Reads a matrix from a `.npy` file of any real number type. `atoms` says where its atoms are;
+    /// without it `input_dim`, the numbers of a sample, decides if it fits one way only.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! A person's file as a model takes it: a signal, a picture or an array of samples, channel by channel, and written back as it was.
+//! A person's file as a model takes it: a signal, a picture or an array of samples, channel by
+//! channel, and written back as it was.
 
 use std::path::{Path, PathBuf};
 
@@ -104,8 +105,9 @@ fn is_picture(path: &Path) -> bool {
 impl Given {
     /// Reads a picture, a recording (`.csv`, `.wav`, …) or an array for a model.
     ///
-    /// An array N×d or N×h×w of the model's d numbers holds samples; another one of two axes is a signal N×channels for a model of windows,
-    /// and has to be called a picture for a model of patches.
+    /// An array N×d or N×h×w of the model's d numbers holds samples; another one of two axes is a
+    /// signal N×channels for a model of windows, and has to be called a picture for a model of
+    /// patches.
     ///
     /// # Errors
     ///
@@ -359,8 +361,9 @@ impl Given {
         })
     }
 
-    /// Writes the file with other values in its parts, in the order of `parts` and as the file has them. The same kind of file keeps its number
-    /// type and everything that was not replaced. Returns how many values were cut to the range of the number type.
+    /// Writes the file with other values in its parts, in the order of `parts` and as the file has
+    /// them. The same kind of file keeps its number type and everything that was not replaced.
+    /// Returns how many values were cut to the range of the number type.
     ///
     /// # Errors
     ///

@@ -60,7 +60,8 @@ pub enum HostError {
 ///
 /// # Errors
 ///
-/// Names the file; says so of a run's folder and of its weights, and how to make a model file of them.
+/// Names the file; says so of a run's folder and of its weights, and how to make a model file of
+/// them.
 pub fn read_model(path: &Path) -> Result<AlignedBytes, HostError> {
     let name = path.display().to_string();
     if path.is_dir() {
@@ -83,8 +84,8 @@ pub fn read_model(path: &Path) -> Result<AlignedBytes, HostError> {
     Ok(bytes)
 }
 
-/// A model file run on the host by the code that runs it on the device, be it for arithmetic in `f32` or in integers; samples and
-/// codes are in real units either way.
+/// A model file run on the host by the code that runs it on the device, be it for arithmetic in
+/// `f32` or in integers; samples and codes are in real units either way.
 pub struct HostModel<'a> {
     spec: ModelSpec<'a>,
     engine: Engine<'a>,
@@ -127,7 +128,8 @@ fn to_levels(values: &[f32], zero: f64, unit: f64, levels: &mut Vec<i16>) {
     levels.extend(values.iter().map(|x| ((x - zero) / unit).round() as i16));
 }
 
-/// Cuts levels of preprocessed samples to those that the products take, as the device's own preprocessing does.
+/// Cuts levels of preprocessed samples to those that the products take, as the device's own
+/// preprocessing does.
 fn cut(file: &IntegerFile<'_>, levels: &mut [i16]) {
     let (least, most) = file.spec.level_range();
     levels
@@ -271,8 +273,9 @@ impl<'a> HostModel<'a> {
         Ok(&self.code)
     }
 
-    /// Height and width of the raw sample that a code is made of: the model's input shape, or, with local contrast normalisation, a
-    /// crop around it that holds the surroundings which the normalisation needs.
+    /// Height and width of the raw sample that a code is made of: the model's input shape, or, with
+    /// local contrast normalisation, a crop around it that holds the surroundings which the
+    /// normalisation needs.
     pub fn raw_shape(&self) -> (usize, usize) {
         let spec = &self.spec;
         let (height, width) = (
@@ -380,8 +383,9 @@ impl<'a> HostModel<'a> {
         Ok(())
     }
 
-    /// Reconstructs a dense code (row `row` of an array) in raw units, as far as these are known without the sample: the
-    /// data set's own mean and deviation are undone, a patch's own contrast is not.
+    /// Reconstructs a dense code (row `row` of an array) in raw units, as far as these are known
+    /// without the sample: the data set's own mean and deviation are undone, a patch's own contrast
+    /// is not.
     ///
     /// # Errors
     ///

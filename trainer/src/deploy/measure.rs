@@ -1,4 +1,5 @@
-//! What a model file costs against the run that it came from, measured by running it as the device does.
+//! What a model file costs against the run that it came from, measured by running it as the device
+//! does.
 
 use rand_distr::{Distribution, StandardNormal};
 use serde::Serialize;
@@ -25,8 +26,8 @@ pub struct Deployed {
     pub seconds: f64,
 }
 
-/// Encodes `inputs` (preprocessed, one sample after the other, as many as `clean` has), and compares their reconstructions
-/// with `clean`.
+/// Encodes `inputs` (preprocessed, one sample after the other, as many as `clean` has), and
+/// compares their reconstructions with `clean`.
 ///
 /// # Errors
 ///
@@ -64,18 +65,22 @@ pub fn measure(
     })
 }
 
-/// Figures of a model file on a recording, a picture or an array, run as a device runs it: windows that overlap, averaged.
+/// Figures of a model file on a recording, a picture or an array, run as a device runs it: windows
+/// that overlap, averaged.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recorded {
     /// Windows, patches or samples.
     pub windows: usize,
-    /// Deviation of the noise that was added, in preprocessed units; `None` for the values as they are.
+    /// Deviation of the noise that was added, in preprocessed units; `None` for the values as they
+    /// are.
     pub noise: Option<f64>,
     /// PSNR of the noisy values against those that were given, in dB; `None` without noise.
     pub psnr_input: Option<f64>,
-    /// PSNR of what comes out against the values that were given, in dB, over all of them; the peak is the model's.
+    /// PSNR of what comes out against the values that were given, in dB, over all of them; the peak
+    /// is the model's.
     pub psnr: f64,
-    /// Root mean square, over all windows, of what the reconstruction leaves of the input; in raw units.
+    /// Root mean square, over all windows, of what the reconstruction leaves of the input; in raw
+    /// units.
     pub residual_rms: f64,
     /// (1/d)‖y − ŷ‖² + λ‖z‖₁, the mean over windows; preprocessed units, λ as trained.
     pub energy: f64,
@@ -87,8 +92,9 @@ pub struct Recorded {
     pub dead_atoms: usize,
 }
 
-/// Runs a model file over values in raw units, and measures each window and the whole. `noise` is the deviation, in preprocessed units, of
-/// Gaussian noise that is added first: a function of the file's seed alone, scaled.
+/// Runs a model file over values in raw units, and measures each window and the whole. `noise` is
+/// the deviation, in preprocessed units, of Gaussian noise that is added first: a function of the
+/// file's seed alone, scaled.
 ///
 /// # Errors
 ///
@@ -148,8 +154,8 @@ pub fn psnr_raw(estimate: &[f32], clean: &[f32], peak: f64) -> f64 {
     }
 }
 
-/// Signal-to-noise ratio of raw values against clean ones, in dB: `10 log10(Σx² / Σe²)`, of the clean values less their mean. Infinite if
-/// there is no error.
+/// Signal-to-noise ratio of raw values against clean ones, in dB: `10 log10(Σx² / Σe²)`, of the
+/// clean values less their mean. Infinite if there is no error.
 pub fn snr_raw(estimate: &[f32], clean: &[f32]) -> f64 {
     let count = clean.len().max(1) as f64;
     let mean = clean.iter().map(|x| f64::from(*x)).sum::<f64>() / count;

@@ -1,4 +1,5 @@
-//! From a run to the model file, from the papers' PyTorch weights or a dictionary to a run, and running a model file on the host.
+//! From a run to the model file, from the papers' PyTorch weights or a dictionary to a run, and
+//! running a model file on the host.
 
 mod calibrate;
 pub mod denoise;
@@ -92,13 +93,14 @@ impl TrainedRun {
     ///
     /// # Errors
     ///
-    /// Names the file and field that is missing or wrong, or the keys of `config.toml` that were edited after training (all but
-    /// `epochs`, `patience` and the place of the data count).
+    /// Names the file and field that is missing or wrong, or the keys of `config.toml` that were
+    /// edited after training (all but `epochs`, `patience` and the place of the data count).
     pub fn open(folder: &RunFolder) -> Result<Self, ExportError> {
         let config = Config::read(&folder.config())?;
         let weights = Weights::read(&folder.best())?;
         if let Some(differences) = weights.differences(&config)? {
-            // An old file's hash counts length and place, too; the checkpoint of the same run tells whether there is more to it.
+            // An old file's hash counts length and place, too; the checkpoint of the same run tells
+            // whether there is more to it.
             let harmless = differences.keys.is_empty()
                 && Checkpoint::read::<Lista>(&folder.checkpoint()).is_ok_and(|mut checkpoint| {
                     checkpoint.forget_place(&config);
@@ -145,9 +147,11 @@ impl TrainedRun {
         self.export_integer_as(samples, method, input_scale, weights, activations)
     }
 
-    /// Writes the bytes of a model file for integer arithmetic: 8- or 4-bit weights, activations with ranges found from `samples`.
+    /// Writes the bytes of a model file for integer arithmetic: 8- or 4-bit weights, activations
+    /// with ranges found from `samples`.
     ///
-    /// If a sum could overflow, and the input's scale is not given, it is made coarser until none can.
+    /// If a sum could overflow, and the input's scale is not given, it is made coarser until none
+    /// can.
     ///
     /// # Errors
     ///
@@ -243,7 +247,8 @@ fn transposed(matrix: &Tensor) -> candle_core::Result<Vec<f32>> {
     values(&matrix.t()?.contiguous()?)
 }
 
-/// Makes a run of a configuration and weights, as if it had been trained: `config.toml` and `best.safetensors`.
+/// Makes a run of a configuration and weights, as if it had been trained: `config.toml` and
+/// `best.safetensors`.
 ///
 /// # Errors
 ///

@@ -8,12 +8,13 @@ use crate::lista::Config;
 use crate::lista::model::{Autoencoder, Decoder, Encoder};
 use crate::run::tensor_of;
 
-/// Reads weights trained by the papers' PyTorch code, saved as `.safetensors` under its state-dict names:
-/// `encoder.W.weight` \[l, d\], `encoder.W.bias`, `encoder.S.weight` \[l, l\], and `decoder.decoder.weight` \[d, l\] or
-/// `decoder.layer1.weight` \[m, l\], `decoder.layer1.bias`, `decoder.layer2.weight` \[d, m\].
+/// Reads weights trained by the papers' PyTorch code, saved as `.safetensors` under its state-dict
+/// names: `encoder.W.weight` \[l, d\], `encoder.W.bias`, `encoder.S.weight` \[l, l\], and
+/// `decoder.decoder.weight` \[d, l\] or `decoder.layer1.weight` \[m, l\], `decoder.layer1.bias`,
+/// `decoder.layer2.weight` \[d, m\].
 ///
-/// Sizes come from the tensors: `config.model` is set to them, and whether there is an encoder must be the variant's. Returns the
-/// model and its input dimension.
+/// Sizes come from the tensors: `config.model` is set to them, and whether there is an encoder must
+/// be the variant's. Returns the model and its input dimension.
 ///
 /// # Errors
 ///

@@ -1,7 +1,9 @@
-//! Units: from the numbers that a person's file stores to the raw units of a model, or why the file does not fit.
+//! Units: from the numbers that a person's file stores to the raw units of a model, or why the file
+//! does not fit.
 //!
-//! A model file states the range, the sample rate and the number type of the samples that it was trained on ([`InputFacts`]). [`Known`]
-//! compares other samples with these facts, so that pixels of 0 to 255 do not enter a model of 0 to 1 unnoticed.
+//! A model file states the range, the sample rate and the number type of the samples that it was
+//! trained on ([`InputFacts`]). [`Known`] compares other samples with these facts, so that pixels
+//! of 0 to 255 do not enter a model of 0 to 1 unnoticed.
 
 use sparsecode_formats::{Contrast, InputFacts, NumberType, SpecError};
 
@@ -73,7 +75,8 @@ pub enum Stored {
         /// The largest level.
         levels: f32,
     },
-    /// Sound of integers, read as −1 to 1; `levels` of them are 1 (32768 with 16 bits). Sound of floats has 1.
+    /// Sound of integers, read as −1 to 1; `levels` of them are 1 (32768 with 16 bits). Sound of
+    /// floats has 1.
     Sound {
         /// The number type in the file.
         number_type: NumberType,
@@ -115,7 +118,8 @@ impl Stored {
 /// What a person says about the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Asked {
-    /// Which numbers of the file are the ends of the model's range: 0 and full scale, or the smallest and largest raw value; of pictures levels, such as 0 and 255.
+    /// Which numbers of the file are the ends of the model's range: 0 and full scale, or the
+    /// smallest and largest raw value; of pictures levels, such as 0 and 255.
     pub range: Option<[f32; 2]>,
     /// Whether they are raw, or levels of the device's integers.
     pub unit: Option<InputUnit>,
@@ -241,7 +245,8 @@ impl Known {
         is_within(full).then_some([0.0, full])
     }
 
-    /// The ends that a person means by "the model's range": [`full_scale`](Self::full_scale), else those of the training data.
+    /// The ends that a person means by "the model's range": [`full_scale`](Self::full_scale), else
+    /// those of the training data.
     fn ends(&self) -> Option<[f32; 2]> {
         let own = || self.facts.range.filter(|[low, high]| low < high);
         self.full_scale().or_else(own)
@@ -290,7 +295,8 @@ impl Known {
         }
     }
 
-    /// A picture's black and white are those of the pictures or patches that the model was trained on.
+    /// A picture's black and white are those of the pictures or patches that the model was trained
+    /// on.
     fn picture(&self, levels: f32) -> Result<Chosen, Unclear> {
         if self.ends() == Some([0.0, 1.0]) {
             return Ok((Unit::RAW, None));
@@ -318,7 +324,8 @@ impl Known {
         }
     }
 
-    /// Numbers of an array or a table: raw, or, where a model in integers is given integers, the device's levels.
+    /// Numbers of an array or a table: raw, or, where a model in integers is given integers, the
+    /// device's levels.
     fn numbers(&self, number_type: NumberType, values: &[f32]) -> Chosen {
         let raw = (Unit::RAW, None);
         let Some(levels) = self.levels.filter(|_| number_type.is_integer()) else {
@@ -344,9 +351,10 @@ impl Known {
 
     /// Compares raw samples with those of the training.
     ///
-    /// A mismatch is a factor of 20 or more: more than one sample in 1000 lies beyond 20 times the range of training, or half of the samples
-    /// lie beyond 4 times this range, or all of them together take less than 1/200 of the range. A faulty machine's
-    /// vibration, ten times a healthy one's, is unusual. A model that standardises each window takes any loudness.
+    /// A mismatch is a factor of 20 or more: more than one sample in 1000 lies beyond 20 times the
+    /// range of training, or half of the samples lie beyond 4 times this range, or all of them
+    /// together take less than 1/200 of the range. A faulty machine's vibration, ten times a
+    /// healthy one's, is unusual. A model that standardises each window takes any loudness.
     pub fn fit(&self, raw: &[f32]) -> Fit {
         let Some([low, high]) = self.range else {
             return Fit::Fits;
@@ -382,8 +390,8 @@ impl Known {
         }
     }
 
-    /// Compares the smallest and the largest of other raw samples with those of the training: as [`fit`](Self::fit) does with all samples. Data
-    /// without a known range fit.
+    /// Compares the smallest and the largest of other raw samples with those of the training: as
+    /// [`fit`](Self::fit) does with all samples. Data without a known range fit.
     pub fn fit_range(&self, range: [f32; 2]) -> Fit {
         let (Some([low, high]), [least, most]) = (self.facts.range, range) else {
             return Fit::Fits;
@@ -442,8 +450,8 @@ impl Known {
         format!("{remedy}{comma}give --allow-mismatch to take the numbers as they are")
     }
 
-    /// Whether a recording's samples per second are the model's, within a thousandth: what else is wrong with them. A rate that one of the two
-    /// does not know is no difference.
+    /// Whether a recording's samples per second are the model's, within a thousandth: what else is
+    /// wrong with them. A rate that one of the two does not know is no difference.
     pub fn rate_mismatch(&self, sample_rate: Option<f32>) -> Option<String> {
         let (own, found) = (self.facts.sample_rate?, sample_rate?);
         ((found / own - 1.0).abs() > 1e-3)

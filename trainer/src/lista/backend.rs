@@ -26,7 +26,8 @@ pub fn open_gpu() -> Result<Arc<dyn Backend>> {
     Err(candle_core::Error::Msg("built without CUDA".into()))
 }
 
-/// candle's tensors on the first NVIDIA GPU, and the plain engine: slow, and the oracle for the kernels of [`open_gpu`].
+/// candle's tensors on the first NVIDIA GPU, and the plain engine: slow, and the oracle for the
+/// kernels of [`open_gpu`].
 ///
 /// # Errors
 ///

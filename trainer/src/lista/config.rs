@@ -60,7 +60,8 @@ pub struct OptimizerConfig {
 }
 
 impl Config {
-    /// The same with another λ, and what the hyperparameter table changes with it: VDL-NL on patches has γ = 20 up to λ = 0.005 and 40 from 0.01 on.
+    /// The same with another λ, and what the hyperparameter table changes with it: VDL-NL on
+    /// patches has γ = 20 up to λ = 0.005 and 40 from 0.01 on.
     #[must_use]
     pub fn at_lambda(mut self, lambda: f64) -> Self {
         self.family.inference.lambda = lambda;
@@ -81,7 +82,8 @@ impl Config {
         matches!(self.family.variant, Variant::Sdl | Variant::Do)
     }
 
-    /// Why an engine's own device cannot take the run's steps, so that the processor does; `None` if it can.
+    /// Why an engine's own device cannot take the run's steps, so that the processor does; `None`
+    /// if it can.
     pub fn steps_on_processor(&self) -> Option<&'static str> {
         if self.family.optimizer.quantize_aware.is_some() {
             Some("optimizer.quantize_aware is set")

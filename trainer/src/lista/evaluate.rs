@@ -25,7 +25,8 @@ pub(crate) const EVALUATION_NOISE: Stream = Stream::Noise { purpose: 0 };
 pub enum CodeSource {
     /// The encoder alone; FISTA for a model that has none.
     Encoder,
-    /// FISTA on reconstruction and ℓ1 alone (β = γ = 0), from the encoder's code where there is one.
+    /// FISTA on reconstruction and ℓ1 alone (β = γ = 0), from the encoder's code where there is
+    /// one.
     Fista,
 }
 
@@ -72,11 +73,12 @@ impl Evaluation {
     }
 }
 
-/// Measures `model` on `samples` in batches of the training's size; with `noise`, after adding Gaussian noise of this deviation, in
-/// preprocessed units, to every number.
+/// Measures `model` on `samples` in batches of the training's size; with `noise`, after adding
+/// Gaussian noise of this deviation, in preprocessed units, to every number.
 ///
-/// The same unit draws, a function of the seed and the sample's place alone, are scaled by whatever deviation is asked for: figures at a
-/// deviation do not depend on what else is measured, and those at several differ by the deviation, not by the luck of the draw.
+/// The same unit draws, a function of the seed and the sample's place alone, are scaled by whatever
+/// deviation is asked for: figures at a deviation do not depend on what else is measured, and those
+/// at several differ by the deviation, not by the luck of the draw.
 ///
 /// # Errors
 ///
@@ -190,8 +192,8 @@ pub fn codes_of(
     }
 }
 
-/// PSNR of an estimate of sample `index` of the set that `restore` belongs to, in dB: `10 log10(peak²/MSE)`, the error taken to raw
-/// units first. An exact estimate counts as 40 dB.
+/// PSNR of an estimate of sample `index` of the set that `restore` belongs to, in dB: `10
+/// log10(peak²/MSE)`, the error taken to raw units first. An exact estimate counts as 40 dB.
 pub fn psnr(estimate: &[f32], sample: &[f32], restore: &Restore, index: usize, peak: f64) -> f64 {
     psnr_of_error(
         estimate.iter().zip(sample).map(|(a, b)| a - b),
@@ -215,8 +217,8 @@ fn psnr_of_error(
     }
 }
 
-/// The sum of the PSNR of a batch of errors (`batch × input_dim`), whose samples have these indices in the set that `restore`
-/// belongs to.
+/// The sum of the PSNR of a batch of errors (`batch × input_dim`), whose samples have these indices
+/// in the set that `restore` belongs to.
 pub(crate) fn psnr_sum(
     errors: &Tensor,
     restore: &Restore,
@@ -235,7 +237,8 @@ pub(crate) fn psnr_sum(
     Ok(psnr.sum())
 }
 
-/// The number of zeros and the ℓ1 norm of a batch of codes; marks the components that some sample uses.
+/// The number of zeros and the ℓ1 norm of a batch of codes; marks the components that some sample
+/// uses.
 pub(crate) fn count_zeros(codes: &Tensor, used: &mut [bool]) -> Result<(f64, f64)> {
     let codes: Vec<f32> = codes
         .to_dtype(candle_core::DType::F32)?

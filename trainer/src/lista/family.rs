@@ -42,7 +42,8 @@ impl Settings for Lista {
         preset.at_lambda(resolved.family.inference.lambda)
     }
 
-    /// FISTA's step is bounded, unless a rule is chosen: nothing is published on such data that a run could repeat.
+    /// FISTA's step is bounded, unless a rule is chosen: nothing is published on such data that a
+    /// run could repeat.
     fn complete_for_own_data(settings: &mut Table) {
         let inference = settings
             .entry("inference")

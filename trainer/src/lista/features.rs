@@ -10,8 +10,8 @@ use crate::data::Samples;
 
 /// The decoder's atoms, one a row (`code_dim × input_dim`).
 ///
-/// The columns of W; for a one-hidden decoder `D(a·e_i) − D(0)` with `a` from `largest`, the largest value that component i takes
-/// (1 where it is 0).
+/// The columns of W; for a one-hidden decoder `D(a·e_i) − D(0)` with `a` from `largest`, the
+/// largest value that component i takes (1 where it is 0).
 ///
 /// # Errors
 ///

@@ -7,7 +7,8 @@ use crate::run::{Divergence, StepError};
 use crate::tensor::Named;
 use crate::tensor::elementwise::sum_of_squares;
 
-/// A reconstruction this many times worse than answering 0 is taken for divergence: FISTA's step is too large for the decoder.
+/// A reconstruction this many times worse than answering 0 is taken for divergence: FISTA's step is
+/// too large for the decoder.
 const LIMIT: f64 = 1e3;
 
 const SMALLER_STEP: &str = "try inference.step_rule=bounded, a smaller inference.step_size or learning rate, or check that the data are scaled";

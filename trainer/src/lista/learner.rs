@@ -263,8 +263,8 @@ impl Learner for ListaLearner<'_> {
         self.stepper.model.set(model)
     }
 
-    /// An encoder that the other model does not have starts as ISTA for its dictionary ([`Encoder::unrolled`]), or for a one-hidden
-    /// decoder at random.
+    /// An encoder that the other model does not have starts as ISTA for its dictionary
+    /// ([`Encoder::unrolled`]), or for a one-hidden decoder at random.
     fn start_from(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
         let failed = |error: candle_core::Error| StateError {
             name: "model".to_owned(),

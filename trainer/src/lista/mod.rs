@@ -1,8 +1,9 @@
-//! The first family: sparse autoencoders with a LISTA encoder, codes by FISTA, and a linear or one-hidden-layer decoder
-//! ("Sparse Coding with Multi-layer Decoders using Variance Regularization").
+//! The first family: sparse autoencoders with a LISTA encoder, codes by FISTA, and a linear or
+//! one-hidden-layer decoder ("Sparse Coding with Multi-layer Decoders using Variance
+//! Regularization").
 //!
-//! [`Config`] says what a run is, [`model`] holds the networks, [`inference`] finds codes, [`cuda`] does so on a GPU, [`Stepper`]
-//! learns from a mini-batch, [`evaluate`](mod@evaluate) measures.
+//! [`Config`] says what a run is, [`model`] holds the networks, [`inference`] finds codes, [`cuda`]
+//! does so on a GPU, [`Stepper`] learns from a mini-batch, [`evaluate`](mod@evaluate) measures.
 
 mod backend;
 mod config;

@@ -75,8 +75,9 @@ fn guess(name: &str) -> String {
 }
 
 impl Config {
-    /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and patches are the paper's
-    /// Table 3, λ as in its figures; DO and WDL take the SDL row, as do the built-in sets with sizes of their own.
+    /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and
+    /// patches are the paper's Table 3, λ as in its figures; DO and WDL take the SDL row, as do the
+    /// built-in sets with sizes of their own.
     ///
     /// ```
     /// let config = sparsecode_trainer::lista::Config::preset("mnist/vdl")?;

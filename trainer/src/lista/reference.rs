@@ -113,7 +113,8 @@ pub fn keys() -> Vec<Key> {
 }
 
 fn tables() -> Vec<Table> {
-    // As it is written, because only that says which keys are always there; with every type in its place.
+    // As it is written, because only that says which keys are always there; with every type in its
+    // place.
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.inline_subschemas = true;
     let schema = settings.into_generator().into_root_schema_for::<Config>();
@@ -583,7 +584,8 @@ mod tests {
                 assert!(words.ends_with('.') && !linked, "{name}: {words:?}");
             }
             assert!(!kind.is_empty(), "{name}: no type");
-            // A key that is not an Option has a value; where serde leaves it out, an attribute states it.
+            // A key that is not an Option has a value; where serde leaves it out, an attribute
+            // states it.
             let optional =
                 key.default != DefaultValue::Unset || is_optional(name, key.source.as_deref());
             assert!(optional, "{name}: add #[schemars(extend(\"default\" = …))]");

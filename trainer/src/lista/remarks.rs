@@ -1,14 +1,17 @@
-//! How long to train, and what the log of a run says at its end: enough steps, and whether FISTA's step was held.
+//! How long to train, and what the log of a run says at its end: enough steps, and whether FISTA's
+//! step was held.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Steps after which training on a recording of one's own gains little more: VDL on an ECG and on a bearing came within 1 % of the
-/// lowest validation energy, which took up to 2200 steps, where 256 and 288 steps were 12 % above it (`docs/decisions.md`).
+/// Steps after which training on a recording of one's own gains little more: VDL on an ECG and on a
+/// bearing came within 1 % of the lowest validation energy, which took up to 2200 steps, where 256
+/// and 288 steps were 12 % above it (`docs/decisions.md`).
 pub const ENOUGH_STEPS: usize = 1500;
 
-/// The epochs in which so many samples make [`ENOUGH_STEPS`] steps with batches of `batch_size`; at least `least`.
+/// The epochs in which so many samples make [`ENOUGH_STEPS`] steps with batches of `batch_size`; at
+/// least `least`.
 ///
 /// ```
 /// use sparsecode_trainer::lista::remarks::{ENOUGH_STEPS, enough_epochs};
@@ -25,14 +28,15 @@ pub fn enough_epochs(samples: usize, batch_size: usize, least: u32) -> u32 {
 
 /// The share of a run over which its validation energy is compared: the last fifth.
 const LATE: usize = 5;
-/// A fall of the best validation energy in the last fifth of a run by more than this share says that the run was short.
+/// A fall of the best validation energy in the last fifth of a run by more than this share says
+/// that the run was short.
 const STILL_FALLING: f64 = 0.04;
 /// Steps below which a run is short, whatever its energy does.
 const FEW_STEPS: usize = 500;
 
-/// What to say of a run whose best model is plainly undertrained, and what helps; `None` of one that
-/// is not. `records` are the lines of the `metrics.jsonl` in the folder `run`, `batches` the steps of
-/// an epoch.
+/// What to say of a run whose best model is plainly undertrained, and what helps; `None` of one
+/// that is not. `records` are the lines of the `metrics.jsonl` in the folder `run`, `batches` the
+/// steps of an epoch.
 pub fn undertrained(records: &[Value], batches: usize, run: &Path) -> Option<String> {
     let energies: Vec<f64> = records
         .iter()
@@ -111,7 +115,8 @@ mod tests {
         energies.into_iter().map(record).collect()
     }
 
-    /// Energies of VDL on an ECG and on a bearing, epochs 8 to 16 as they were, and of the whole ECG run.
+    /// Energies of VDL on an ECG and on a bearing, epochs 8 to 16 as they were, and of the whole
+    /// ECG run.
     #[test]
     fn short_runs_are_told_from_whole_ones() {
         let run = Path::new("runs/one");
@@ -124,7 +129,8 @@ mod tests {
         assert!(words.contains("falling, by 11 %"), "{words}");
         let flat = || (0..100).map(|epoch| 99.0 + 90.0 * 0.9f64.powi(epoch));
         assert_eq!(undertrained(&log(flat()), 16, run), None);
-        // Few steps, and nothing says that they were enough, but for a best epoch that was not the last.
+        // Few steps, and nothing says that they were enough, but for a best epoch that was not the
+        // last.
         let words = undertrained(&log(flat().skip(70).take(10)), 16, run).unwrap();
         assert!(words.contains("160 steps"), "{words}");
         let passed = flat().skip(70).take(10).chain([120.0]);

@@ -36,7 +36,8 @@ pub struct Update {
     pub encoder: (f64, f64),
 }
 
-/// A run whose data, parameters and moments live on its engine's device from the first step to the last.
+/// A run whose data, parameters and moments live on its engine's device from the first step to the
+/// last.
 pub trait Resident {
     /// Says in which order an epoch takes the samples, and how its steps update.
     ///
@@ -45,8 +46,9 @@ pub trait Resident {
     /// What the device says.
     fn begin_epoch(&mut self, order: &[u32], updates: &[Update]) -> Result<()>;
 
-    /// Takes steps on these batches of the epoch, from the first on, as many as are done in a moment; at least one. Returns the
-    /// figures of each, and why the batch after them could not be taken, which leaves the parameters as they were before it.
+    /// Takes steps on these batches of the epoch, from the first on, as many as are done in a
+    /// moment; at least one. Returns the figures of each, and why the batch after them could not be
+    /// taken, which leaves the parameters as they were before it.
     ///
     /// # Errors
     ///
@@ -75,8 +77,8 @@ pub trait Backend: Engine {
         Device::Cpu
     }
 
-    /// Takes a whole run to the engine's own device, if it has one that can do what the run asks for. What it learns there is what
-    /// [`Stepper::step`] would have, but for rounding.
+    /// Takes a whole run to the engine's own device, if it has one that can do what the run asks
+    /// for. What it learns there is what [`Stepper::step`] would have, but for rounding.
     ///
     /// # Errors
     ///
@@ -85,13 +87,14 @@ pub trait Backend: Engine {
         Ok(None)
     }
 
-    /// How many runs with a linear decoder this engine's device has room for at the same time, a thread each; at least 1.
+    /// How many runs with a linear decoder this engine's device has room for at the same time, a
+    /// thread each; at least 1.
     fn concurrent_runs(&self) -> usize {
         1
     }
 
-    /// This engine where so many runs go at a time: each has its share of the device. Bits stay the same. `None` if there is
-    /// nothing to share.
+    /// This engine where so many runs go at a time: each has its share of the device. Bits stay the
+    /// same. `None` if there is nothing to share.
     fn shared_by(&self, _runs: usize) -> Option<Arc<dyn Backend>> {
         None
     }
@@ -101,7 +104,8 @@ impl Backend for CpuEngine {}
 
 impl Backend for PlainFista {}
 
-/// [`PlainFista`] on tensors of any device: the definition, and with feature `candle-cuda` the oracle for a GPU's kernels on that GPU.
+/// [`PlainFista`] on tensors of any device: the definition, and with feature `candle-cuda` the
+/// oracle for a GPU's kernels on that GPU.
 ///
 /// ```
 /// use candle_core::Device;

@@ -50,8 +50,8 @@ pub struct BatchFigures {
 }
 
 impl Stepper {
-    /// A learner at its first step. Columns of SDL and DO decoders are normalised here once, before training, unless the decoder is
-    /// frozen.
+    /// A learner at its first step. Columns of SDL and DO decoders are normalised here once, before
+    /// training, unless the decoder is frozen.
     ///
     /// # Errors
     ///
@@ -99,8 +99,8 @@ impl Stepper {
         (self.decoder_adam.steps(), self.encoder_adam.steps())
     }
 
-    /// Takes over first and second moments, as `moments` gives them for a parameter's name and shape, after so many steps of
-    /// decoder and encoder.
+    /// Takes over first and second moments, as `moments` gives them for a parameter's name and
+    /// shape, after so many steps of decoder and encoder.
     ///
     /// # Errors
     ///
@@ -117,14 +117,16 @@ impl Stepper {
         self.encoder_adam.restore(encoder_steps, &moments)
     }
 
-    /// Encodes, infers Z*, and updates decoder and encoder once, on `inputs` (`batch × input_dim`) in `epoch` (from 0).
+    /// Encodes, infers Z*, and updates decoder and encoder once, on `inputs` (`batch × input_dim`)
+    /// in `epoch` (from 0).
     ///
-    /// On a processor all of rayon's threads are at work until it returns. They take up what else is given to rayon meanwhile, so
-    /// that a step may have to wait for another caller's long job.
+    /// On a processor all of rayon's threads are at work until it returns. They take up what else
+    /// is given to rayon meanwhile, so that a step may have to wait for another caller's long job.
     ///
     /// # Errors
     ///
-    /// [`StepError::Diverged`] names the tensor that stopped being finite; the model is then as it was before the update.
+    /// [`StepError::Diverged`] names the tensor that stopped being finite; the model is then as it
+    /// was before the update.
     pub fn step(
         &mut self,
         inputs: &Tensor,
@@ -142,7 +144,8 @@ impl Stepper {
         config: &Config,
         engine: &dyn Engine,
     ) -> std::result::Result<StepOutcome, StepError> {
-        // Gradients are taken where the device will be, and applied to the weights that are rounded.
+        // Gradients are taken where the device will be, and applied to the weights that are
+        // rounded.
         let rounded = config
             .family
             .optimizer

@@ -9,9 +9,11 @@ const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// Adam (Kingma & Ba 2015) as torch computes it, with weight decay in its L2 form: `decay · parameter` is added to the gradient.
+/// Adam (Kingma & Ba 2015) as torch computes it, with weight decay in its L2 form: `decay ·
+/// parameter` is added to the gradient.
 ///
-/// candle's own `AdamW` decouples the decay and keeps its moments private, so that it could not be resumed.
+/// candle's own `AdamW` decouples the decay and keeps its moments private, so that it could not be
+/// resumed.
 #[derive(Clone, Debug)]
 pub struct Adam {
     slots: Vec<Slot>,
@@ -36,7 +38,8 @@ impl Slot {
 }
 
 impl Adam {
-    /// An optimiser for `parameters`, each with the weight decay that `weight_decay` gives for its name; moments start at 0.
+    /// An optimiser for `parameters`, each with the weight decay that `weight_decay` gives for its
+    /// name; moments start at 0.
     ///
     /// # Errors
     ///
@@ -60,7 +63,8 @@ impl Adam {
         Ok(Self { slots, steps: 0 })
     }
 
-    /// One update of the `parameters` that have a gradient of the same name; the others stay as they are.
+    /// One update of the `parameters` that have a gradient of the same name; the others stay as
+    /// they are.
     ///
     /// # Errors
     ///
@@ -128,7 +132,8 @@ impl Adam {
             .collect()
     }
 
-    /// Takes back the state of an earlier run: its `steps`, and for each parameter both moments as `moments(name, shape)` gives them.
+    /// Takes back the state of an earlier run: its `steps`, and for each parameter both moments as
+    /// `moments(name, shape)` gives them.
     ///
     /// # Errors
     ///
@@ -159,8 +164,8 @@ impl Adam {
     }
 }
 
-/// `1/√(1 − β₂ᵗ)` and `rate/(1 − β₁ᵗ)` of update `t`, from 1: torch's order of operations, in which bias corrections enter the step
-/// size and the denominator.
+/// `1/√(1 − β₂ᵗ)` and `rate/(1 − β₁ᵗ)` of update `t`, from 1: torch's order of operations, in which
+/// bias corrections enter the step size and the denominator.
 pub(crate) fn corrections(t: u64, learning_rate: f64) -> (f64, f64) {
     let correction = 1.0 / (1.0 - BETA_2.powf(t as f64)).sqrt();
     (correction, learning_rate / (1.0 - BETA_1.powf(t as f64)))
@@ -189,7 +194,8 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    /// The fused update is the plain one, bit for bit, over steps in which the moments build up; by one thread and by several.
+    /// The fused update is the plain one, bit for bit, over steps in which the moments build up; by
+    /// one thread and by several.
     #[test]
     fn fused_update_is_the_plain_one() -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();

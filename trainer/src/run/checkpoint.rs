@@ -1,6 +1,7 @@
 //! Files of a run: the checkpoint to resume from, and the best weights.
 //!
-//! Both are safetensors with named tensors in the papers' orientation and one metadata entry, a JSON document.
+//! Both are safetensors with named tensors in the papers' orientation and one metadata entry, a
+//! JSON document.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -70,7 +71,8 @@ struct WeightsState {
     commit: String,
     /// Hash of the configuration without the place of its data.
     config_hash: String,
-    /// The configuration without its length and the place of its data, as TOML; files of older versions have none.
+    /// The configuration without its length and the place of its data, as TOML; files of older
+    /// versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     configuration: Option<String>,
     epoch: u32,
@@ -143,9 +145,11 @@ impl Weights {
         &self.state.data
     }
 
-    /// How `config` differs from what these parameters were trained with, length and place of the data aside; `None` if it does not.
+    /// How `config` differs from what these parameters were trained with, length and place of the
+    /// data aside; `None` if it does not.
     ///
-    /// A file of an older version knows a hash alone, in which length and place count: then the difference has no keys.
+    /// A file of an older version knows a hash alone, in which length and place count: then the
+    /// difference has no keys.
     ///
     /// # Errors
     ///
@@ -170,7 +174,8 @@ impl Weights {
 
 /// All of a learner, and its position: `checkpoint.safetensors`.
 ///
-/// Random numbers need no state of their own: they are functions of the seed and the position (see [`crate::rng`]).
+/// Random numbers need no state of their own: they are functions of the seed and the position (see
+/// [`crate::rng`]).
 pub struct Checkpoint {
     tensors: Tensors,
     state: CheckpointState,
@@ -265,8 +270,8 @@ impl Checkpoint {
         self.state.config_hash == identity(config)
     }
 
-    /// Takes a checkpoint of an older version, whose hash counts the place of the data, for one of today, if `config` is the run's own
-    /// with that place.
+    /// Takes a checkpoint of an older version, whose hash counts the place of the data, for one of
+    /// today, if `config` is the run's own with that place.
     pub(crate) fn forget_place<F: Family>(&mut self, config: &Config<F>) {
         if self.state.config_hash == with_place(config) {
             self.state.config_hash = identity(config);

@@ -1,7 +1,8 @@
 //! The configuration of a run, whatever it trains.
 //!
-//! A configuration is resolved in layers: a preset, then a TOML file, then single values (`--set inference.lambda=0.01` and the
-//! flags that are short for it). The result is saved with the run as `config.toml`; the hash of that text names it.
+//! A configuration is resolved in layers: a preset, then a TOML file, then single values (`--set
+//! inference.lambda=0.01` and the flags that are short for it). The result is saved with the run as
+//! `config.toml`; the hash of that text names it.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -40,13 +41,15 @@ pub trait Settings:
     /// The names of all presets.
     fn presets() -> Vec<String>;
 
-    /// What a preset changes where other settings are laid over it; `resolved` is the preset with them.
+    /// What a preset changes where other settings are laid over it; `resolved` is the preset with
+    /// them.
     #[must_use]
     fn following(preset: Config<Self>, _resolved: &Config<Self>) -> Config<Self> {
         preset
     }
 
-    /// Completes `settings`, which choose a person's own signal or array where `config.toml` had another source.
+    /// Completes `settings`, which choose a person's own signal or array where `config.toml` had
+    /// another source.
     fn complete_for_own_data(_settings: &mut toml::Table) {}
 
     /// Checks the family's settings.
@@ -60,10 +63,12 @@ pub trait Settings:
     fn model_name(&self) -> &'static str;
 }
 
-/// Everything that decides what a run computes: the keys that every run has, and its family's settings.
+/// Everything that decides what a run computes: the keys that every run has, and its family's
+/// settings.
 ///
-/// As text it is the run's `config.toml`. There the family's keys stand beside the others; `family` names the family, unless it is
-/// the first one, which files from before there was another do not name.
+/// As text it is the run's `config.toml`. There the family's keys stand beside the others; `family`
+/// names the family, unless it is the first one, which files from before there was another do not
+/// name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config<F> {
     /// The family's settings.
@@ -74,7 +79,8 @@ pub struct Config<F> {
     pub epochs: u32,
     /// n, samples in a mini-batch.
     pub batch_size: usize,
-    /// Stops when the objective on the validation set has not improved for this many epochs; 0 never stops early.
+    /// Stops when the objective on the validation set has not improved for this many epochs; 0
+    /// never stops early.
     pub patience: u32,
     /// Where samples come from.
     pub data: DataConfig,
@@ -257,8 +263,8 @@ pub enum ConfigError {
 }
 
 impl<F: Settings> Config<F> {
-    /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the preset changes with these
-    /// settings, wherever they stand.
+    /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the
+    /// preset changes with these settings, wherever they stand.
     ///
     /// # Errors
     ///
@@ -301,15 +307,18 @@ impl<F: Settings> Config<F> {
                 std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
             let upper = parse_table(&text, &name)?;
             match parse_config::<F>(upper.clone(), &name) {
-                // A whole configuration, as a run's config.toml: keys that it leaves out are at their default, not this one's.
+                // A whole configuration, as a run's config.toml: keys that it leaves out are at
+                // their default, not this one's.
                 Ok(whole) => table = whole.to_table(),
                 Err(_) => lay_over::<F>(&mut table, upper),
             }
-            // Keys and types now, so that a mistake is told as the file's; ranges when all layers are there.
+            // Keys and types now, so that a mistake is told as the file's; ranges when all layers
+            // are there.
             parse_config::<F>(table.clone(), &name)?;
         }
-        // All settings together, so that their order does not matter: one may choose a source, another set its keys. A source
-        // that is set twice leaves the other keys: those which the last one does not have are then named.
+        // All settings together, so that their order does not matter: one may choose a source,
+        // another set its keys. A source that is set twice leaves the other keys: those which the
+        // last one does not have are then named.
         let mut upper = Table::new();
         for setting in settings {
             merge_keys(&mut upper, parse_setting(setting)?);
@@ -349,7 +358,8 @@ impl<F: Settings> Config<F> {
         Ok(config)
     }
 
-    /// Checks that every value is in its range. Configurations that are read or resolved here are; one made by hand may not be.
+    /// Checks that every value is in its range. Configurations that are read or resolved here are;
+    /// one made by hand may not be.
     ///
     /// # Errors
     ///
@@ -434,7 +444,8 @@ fn parse_table(text: &str, name: &str) -> Result<Table, ConfigError> {
         .map_err(|e: toml::de::Error| ConfigError::Toml(format!(" {name}"), e.to_string()))
 }
 
-/// The configuration in a table, which came from the file `name` or, if that is empty, from settings.
+/// The configuration in a table, which came from the file `name` or, if that is empty, from
+/// settings.
 fn parse_config<F: Settings>(table: Table, name: &str) -> Result<Config<F>, ConfigError> {
     table.try_into().map_err(|e: toml::de::Error| {
         let place = if name.is_empty() {
@@ -446,8 +457,8 @@ fn parse_config<F: Settings>(table: Table, name: &str) -> Result<Config<F>, Conf
     })
 }
 
-/// `a.b=value` as a document. A value that is not TOML is taken as a number if it is one elsewhere (`NaN`, `.5`), else as a string, so
-/// that paths need no quotes.
+/// `a.b=value` as a document. A value that is not TOML is taken as a number if it is one elsewhere
+/// (`NaN`, `.5`), else as a string, so that paths need no quotes.
 fn parse_setting(setting: &str) -> Result<Table, ConfigError> {
     let bad = || ConfigError::BadOverride(setting.to_owned());
     let (key, value) = setting.split_once('=').ok_or_else(bad)?;
@@ -468,7 +479,8 @@ fn parse_setting(setting: &str) -> Result<Table, ConfigError> {
         .map_err(|_| bad())
 }
 
-/// [`merge`] of settings with a configuration. Where they choose a person's own signal or array, the family completes them.
+/// [`merge`] of settings with a configuration. Where they choose a person's own signal or array,
+/// the family completes them.
 fn lay_over<F: Settings>(lower: &mut Table, mut upper: Table) {
     let source = |table: &Table| {
         let data = table.get("data").and_then(Value::as_table);
@@ -481,7 +493,8 @@ fn lay_over<F: Settings>(lower: &mut Table, mut upper: Table) {
     merge(lower, upper);
 }
 
-/// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table: its keys are its own.
+/// Lays `upper` over `lower`, table by table. Another data source replaces the whole data table:
+/// its keys are its own.
 pub(crate) fn merge(lower: &mut Table, upper: Table) {
     let source = |table: &Table| table.get("data")?.get("source").cloned();
     if let (Some(above), Some(below)) = (source(&upper), source(lower))

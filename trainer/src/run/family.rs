@@ -34,8 +34,9 @@ pub struct Column {
 
 /// A family of models. The value holds the family's own [`Settings`].
 ///
-/// The run (configuration, folder, position, checkpoint, logs, early stopping, sweeps, tables) is written once, for any family. A family
-/// brings its settings with their presets, a [`Learner`], and which figures people are shown.
+/// The run (configuration, folder, position, checkpoint, logs, early stopping, sweeps, tables) is
+/// written once, for any family. A family brings its settings with their presets, a [`Learner`],
+/// and which figures people are shown.
 pub trait Family: Settings {
     /// The figure on the validation set that the best model has the lowest of.
     const OBJECTIVE: &'static str;

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 /// Named values in the order in which logs, tables and plots show them.
 ///
-/// In JSON they are one object. A whole number is written without a fraction. Members that are no numbers are skipped when figures
-/// are read.
+/// In JSON they are one object. A whole number is written without a fraction. Members that are no
+/// numbers are skipped when figures are read.
 ///
 /// ```
 /// use sparsecode_trainer::run::Figures;
@@ -180,7 +180,8 @@ impl Share {
 /// What one step adds to the figures of its epoch, in their order.
 pub type StepFigures = Vec<(&'static str, Share)>;
 
-/// The figures of an epoch so far. A checkpoint holds them, so that a resumed epoch reports the figures of an uninterrupted one.
+/// The figures of an epoch so far. A checkpoint holds them, so that a resumed epoch reports the
+/// figures of an uninterrupted one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochSums {
     figures: Vec<(String, Share)>,

@@ -1,4 +1,5 @@
-//! What makes two configurations the same run: all but its length (`epochs`, `patience`) and the place of its data.
+//! What makes two configurations the same run: all but its length (`epochs`, `patience`) and the
+//! place of its data.
 
 use std::fmt;
 
@@ -9,7 +10,8 @@ use super::family::Family;
 
 /// The hash that names a run's computation.
 ///
-/// Before runs remembered where their data were, configurations with a place had another one: [`with_place`].
+/// Before runs remembered where their data were, configurations with a place had another one:
+/// [`with_place`].
 pub(super) fn identity<F: Family>(config: &Config<F>) -> String {
     with_place(&without_place(config))
 }
@@ -32,7 +34,8 @@ pub(crate) fn without_place<F: Family>(config: &Config<F>) -> Config<F> {
     }
 }
 
-/// What [`identity`] is the hash of, as a table: the text that files of a run hold, so that a difference can be named.
+/// What [`identity`] is the hash of, as a table: the text that files of a run hold, so that a
+/// difference can be named.
 pub(super) fn essence<F: Family>(config: &Config<F>) -> Table {
     let mut table = without_place(config).to_table();
     for length in ["epochs", "patience"] {

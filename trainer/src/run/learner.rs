@@ -98,7 +98,8 @@ pub fn tensor<'a>(
 pub struct Batch<'a> {
     /// What the model is given, `batch × input_dim`.
     pub inputs: Tensor,
-    /// What the model is to answer, `batch × input_dim`: the inputs themselves, unless the data say otherwise.
+    /// What the model is to answer, `batch × input_dim`: the inputs themselves, unless the data say
+    /// otherwise.
     pub targets: Tensor,
     /// The samples' places in the training set.
     pub places: &'a [u32],
@@ -158,7 +159,8 @@ impl<'a> Epoch<'a> {
 }
 
 impl Epoch<'_> {
-    /// Has `learner` take the step of one batch: what [`Learner::advance`] does where steps are taken one by one.
+    /// Has `learner` take the step of one batch: what [`Learner::advance`] does where steps are
+    /// taken one by one.
     ///
     /// # Errors
     ///
@@ -189,16 +191,18 @@ pub struct Advance {
 
 /// What learns.
 ///
-/// A run calls [`begin`](Learner::begin) once, then for every epoch [`advance`](Learner::advance) until all batches are done,
-/// [`settle`](Learner::settle), [`validate`](Learner::validate), and where it saves [`model`](Learner::model) and
-/// [`state`](Learner::state). What `state` gives, `restore` takes: a run that was interrupted ends at the bits of one that was not.
+/// A run calls [`begin`](Learner::begin) once, then for every epoch [`advance`](Learner::advance)
+/// until all batches are done, [`settle`](Learner::settle), [`validate`](Learner::validate), and
+/// where it saves [`model`](Learner::model) and [`state`](Learner::state). What `state` gives,
+/// `restore` takes: a run that was interrupted ends at the bits of one that was not.
 pub trait Learner {
     /// What helps if the objective on the validation set is not finite.
     fn remedy(&self) -> &'static str {
         "check the validation data for NaN, or lower the learning rate"
     }
 
-    /// Whether an epoch ends with a batch of the samples that are left over. Otherwise they are not used in that epoch.
+    /// Whether an epoch ends with a batch of the samples that are left over. Otherwise they are not
+    /// used in that epoch.
     fn keeps_incomplete_batch(&self) -> bool {
         false
     }
@@ -216,7 +220,8 @@ pub trait Learner {
     ///
     /// # Errors
     ///
-    /// [`StepError::Diverged`] names what stopped being a usable number; the parameters are then as they were.
+    /// [`StepError::Diverged`] names what stopped being a usable number; the parameters are then as
+    /// they were.
     fn step(
         &mut self,
         batch: &Batch<'_>,
@@ -224,7 +229,8 @@ pub trait Learner {
         at: At,
     ) -> std::result::Result<StepFigures, StepError>;
 
-    /// Takes the steps of batch `first` and, if several are done in a moment, of batches that follow; at least one, unless it diverges.
+    /// Takes the steps of batch `first` and, if several are done in a moment, of batches that
+    /// follow; at least one, unless it diverges.
     ///
     /// # Errors
     ///
@@ -242,8 +248,9 @@ pub trait Learner {
         Ok(())
     }
 
-    /// Measures the model on a set. With `noise`, on the set with Gaussian noise of this deviation, in preprocessed units, added to
-    /// every number; reconstructions are compared with the samples without noise.
+    /// Measures the model on a set. With `noise`, on the set with Gaussian noise of this deviation,
+    /// in preprocessed units, added to every number; reconstructions are compared with the samples
+    /// without noise.
     ///
     /// # Errors
     ///

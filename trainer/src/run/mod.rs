@@ -1,7 +1,7 @@
 //! What every run is, whatever it trains.
 //!
-//! A run is a [`Config`] in layers, a [`RunFolder`], a [`Position`], a [`Checkpoint`] and logs. What learns in it is a [`Learner`] of
-//! a [`Family`] of models.
+//! A run is a [`Config`] in layers, a [`RunFolder`], a [`Position`], a [`Checkpoint`] and logs.
+//! What learns in it is a [`Learner`] of a [`Family`] of models.
 
 mod checkpoint;
 mod config;

@@ -14,7 +14,8 @@ pub struct Best {
     pub epoch: u32,
 }
 
-/// Where a run stands: with the configuration and the learner's state, all that decides how it goes on.
+/// Where a run stands: with the configuration and the learner's state, all that decides how it goes
+/// on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// Epochs finished.
@@ -61,7 +62,8 @@ pub type LogError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Told how training goes: a progress bar, a log, a dashboard.
 pub trait Observer {
-    /// Before the first batch: epochs and batches that a resumed run has behind it, and batches of the whole run.
+    /// Before the first batch: epochs and batches that a resumed run has behind it, and batches of
+    /// the whole run.
     fn begin(&mut self, _epochs_done: u32, _done: usize, _all: usize) {}
     /// After batches: batches done and in all, of this epoch (from 1).
     fn batch(&mut self, epoch: u32, done: usize, all: usize);

@@ -27,8 +27,8 @@ pub struct Trained {
     pub last: Option<EpochRecord>,
 }
 
-/// A run to be trained into its folder, and logged there: `config.toml`, checkpoint, best model, `metrics.jsonl`, TensorBoard
-/// events.
+/// A run to be trained into its folder, and logged there: `config.toml`, checkpoint, best model,
+/// `metrics.jsonl`, TensorBoard events.
 pub struct Session<'a, F: Family> {
     /// Where its files are.
     pub folder: &'a RunFolder,

@@ -85,8 +85,8 @@ impl<'a, F: Family> Trainer<'a, F> {
     ///
     /// # Errors
     ///
-    /// Fails if a value of the configuration is out of range, the training set is smaller than a batch, or there is nothing to
-    /// validate on.
+    /// Fails if a value of the configuration is out of range, the training set is smaller than a
+    /// batch, or there is nothing to validate on.
     pub fn new(
         config: Config<F>,
         splits: Splits,
@@ -121,8 +121,8 @@ impl<'a, F: Family> Trainer<'a, F> {
         })
     }
 
-    /// Takes up the position and the learner's state of a checkpoint made by the same configuration on the same samples, wherever
-    /// these lie now.
+    /// Takes up the position and the learner's state of a checkpoint made by the same configuration
+    /// on the same samples, wherever these lie now.
     ///
     /// # Errors
     ///
@@ -175,8 +175,9 @@ impl<'a, F: Family> Trainer<'a, F> {
         self.position.epoch as usize * self.batches_per_epoch() + self.position.batch
     }
 
-    /// Trains to the end, or until `stop` is raised. Writes the checkpoint after every epoch (every two seconds where epochs are
-    /// faster than files), on a stop and at the end, into `folder`; with it the best model, if there is a new one.
+    /// Trains to the end, or until `stop` is raised. Writes the checkpoint after every epoch (every
+    /// two seconds where epochs are faster than files), on a stop and at the end, into `folder`;
+    /// with it the best model, if there is a new one.
     ///
     /// # Errors
     ///
@@ -202,9 +203,9 @@ impl<'a, F: Family> Trainer<'a, F> {
                 return Ok(Ending::Interrupted);
             }
             let record = self.finish_epoch()?;
-            // The log before the checkpoint: a run killed between them does the epoch again, and its log is cut to the
-            // checkpoint first. The other way round the epoch would be missing from the log. A log that cannot be written does
-            // not cost the epoch.
+            // The log before the checkpoint: a run killed between them does the epoch again, and
+            // its log is cut to the checkpoint first. The other way round the epoch would be
+            // missing from the log. A log that cannot be written does not cost the epoch.
             let logged = observer.epoch(&record);
             let is_due = !self.learner.is_faster_than_files() || saved.elapsed() >= SAVE_EVERY;
             is_saved = is_due || logged.is_err();
@@ -316,8 +317,8 @@ impl<'a, F: Family> Trainer<'a, F> {
         })
     }
 
-    /// Writes what is new. The best model comes before the checkpoint: a run that is killed between them does the epochs since the
-    /// last checkpoint again, and writes the same best model.
+    /// Writes what is new. The best model comes before the checkpoint: a run that is killed between
+    /// them does the epochs since the last checkpoint again, and writes the same best model.
     fn save(&mut self, folder: &RunFolder) -> Result<(), TrainError> {
         if let Some(best) = &self.unsaved_best {
             best.write(&folder.best())?;

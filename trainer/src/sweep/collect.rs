@@ -18,7 +18,8 @@ const SEED: &str = "seed";
 pub struct Collected<'a, F: Family> {
     /// A row for each run, in the plan's order.
     pub rows: Vec<Row<'a, F>>,
-    /// The settings that tell runs apart, beside data and model: λ, those that vary by themselves, the seed.
+    /// The settings that tell runs apart, beside data and model: λ, those that vary by themselves,
+    /// the seed.
     pub settings: Vec<String>,
     /// The noise levels of all runs.
     pub noise: Vec<f64>,
@@ -186,8 +187,9 @@ fn flatten(prefix: &str, table: &Table, values: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// The settings that tell runs apart. Most that vary in a sweep over models follow from the model (the hyperparameter table has a row
-/// a model); a column for each would hide those that were chosen.
+/// The settings that tell runs apart. Most that vary in a sweep over models follow from the model
+/// (the hyperparameter table has a row a model); a column for each would hide those that were
+/// chosen.
 fn telling<F: Family>(rows: &[Row<'_, F>]) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> =
         rows.iter().flat_map(|row| row.values.keys()).collect();

@@ -16,7 +16,8 @@ use crate::storage::{StorageError, create_parent, remove_leftovers, write_atomic
 
 const VERSION: u32 = 1;
 
-/// How long to try to lock at least: someone who only looks holds a lock for no longer than a moment.
+/// How long to try to lock at least: someone who only looks holds a lock for no longer than a
+/// moment.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The folder of a sweep.
@@ -106,8 +107,9 @@ pub struct Failure {
     pub attempt: u32,
     /// When, in seconds since 1970.
     pub unix_time: u64,
-    /// Whether the run itself is at fault, and would fail again: it diverged, or its settings do not fit its data. Otherwise (a disk
-    /// that was full, data that were missing, a process that was killed) the next runner tries again by itself.
+    /// Whether the run itself is at fault, and would fail again: it diverged, or its settings do
+    /// not fit its data. Otherwise (a disk that was full, data that were missing, a process that
+    /// was killed) the next runner tries again by itself.
     pub repeats: bool,
 }
 
@@ -148,7 +150,8 @@ impl<F: Family> SweptRun<'_, F> {
         self.files.path().join("lock")
     }
 
-    /// The result, if the run is finished. A result that cannot be read, or was made for other noise levels, is none.
+    /// The result, if the run is finished. A result that cannot be read, or was made for other
+    /// noise levels, is none.
     pub fn outcome(&self) -> Option<Outcome> {
         let outcome: Outcome = read_json(&self.result_path())?;
         outcome.answers(self.entry).then_some(outcome)
@@ -159,8 +162,8 @@ impl<F: Family> SweptRun<'_, F> {
         read_json(&self.failure_path())
     }
 
-    /// How the run stands. A folder that cannot be used, a file in its place or a file system without locks, is a failure of the
-    /// run that does not repeat.
+    /// How the run stands. A folder that cannot be used, a file in its place or a file system
+    /// without locks, is a failure of the run that does not repeat.
     pub fn status(&self) -> Status {
         self.look().unwrap_or_else(|error| {
             Status::Failed(Failure {
@@ -225,12 +228,13 @@ impl<F: Family> SweptRun<'_, F> {
         }
     }
 
-    /// Takes the run, or `None` if another process has it, and has it still after `patience` or when `stop` is raised; `waiting` is
-    /// called once when it has to be waited for.
+    /// Takes the run, or `None` if another process has it, and has it still after `patience` or
+    /// when `stop` is raised; `waiting` is called once when it has to be waited for.
     ///
     /// # Errors
     ///
-    /// [`SweepError::Storage`] if the folder cannot be written; [`SweepError::Lock`] if the file system has no locks.
+    /// [`SweepError::Storage`] if the folder cannot be written; [`SweepError::Lock`] if the file
+    /// system has no locks.
     pub fn lock_within(
         &self,
         patience: Duration,

@@ -8,7 +8,8 @@ use toml::{Table, Value};
 use super::{Plan, SweepError, read_text};
 use crate::run::{Config, ConfigError, Family, merge};
 
-/// The noise levels at which denoising is measured unless the grid says otherwise: those of the paper's Table 1.
+/// The noise levels at which denoising is measured unless the grid says otherwise: those of the
+/// paper's Table 1.
 pub const DEFAULT_NOISE: [f64; 2] = [1.0, 1.5];
 
 /// Most runs of a grid; what lies beyond is a mistake.
@@ -16,10 +17,11 @@ const MOST_RUNS: usize = 1_000_000;
 
 /// A grid file, read.
 ///
-/// It has the keys of a run's `config.toml` and `preset`; a single value holds for all runs, and a list is an axis: its values are
-/// combined with those of all other lists. A `[[grid]]` block lays its keys, dotted or in tables, over what stands above all
-/// blocks; several blocks are planned one after the other, for models that need values of their own. `noise` lists the noise levels
-/// (σ, in preprocessed units) at which denoising is measured; it is not combined.
+/// It has the keys of a run's `config.toml` and `preset`; a single value holds for all runs, and a
+/// list is an axis: its values are combined with those of all other lists. A `[[grid]]` block lays
+/// its keys, dotted or in tables, over what stands above all blocks; several blocks are planned one
+/// after the other, for models that need values of their own. `noise` lists the noise levels (σ, in
+/// preprocessed units) at which denoising is measured; it is not combined.
 ///
 /// ```
 /// use sparsecode_trainer::lista::Lista;
@@ -78,8 +80,9 @@ impl Grid {
     ///
     /// # Errors
     ///
-    /// [`SweepError::Grid`] names the key: TOML that does not parse, a key given twice, an empty list, a missing preset, noise that is no
-    /// list of positive numbers. Values are checked by [`Grid::plan`].
+    /// [`SweepError::Grid`] names the key: TOML that does not parse, a key given twice, an empty
+    /// list, a missing preset, noise that is no list of positive numbers. Values are checked by
+    /// [`Grid::plan`].
     pub fn parse(text: &str, file: &str) -> Result<Self, SweepError> {
         let refuse = |place: &str, problem: &str, remedy: &str| SweepError::Grid {
             file: file.to_owned(),
@@ -131,7 +134,8 @@ impl Grid {
                 "" => name.clone(),
                 _ => format!("{name}: {key}"),
             };
-            // Nested tables and dotted keys mean the same; the block's replace the file's, lists and all.
+            // Nested tables and dotted keys mean the same; the block's replace the file's, lists
+            // and all.
             let mut axes = flatten(&common).map_err(|key| {
                 refuse(&key, "given twice", "write it once, dotted or in its table")
             })?;
@@ -180,13 +184,14 @@ impl Grid {
 
     /// Resolves every combination. Equal configurations are one run.
     ///
-    /// The order is that of the file's blocks, then of presets, then of the other keys in alphabetical order, the last varying
-    /// fastest; but the place in the list of seeds varies slowest of all, so that what is done first is the whole grid, and further
-    /// seeds sharpen it.
+    /// The order is that of the file's blocks, then of presets, then of the other keys in
+    /// alphabetical order, the last varying fastest; but the place in the list of seeds varies
+    /// slowest of all, so that what is done first is the whole grid, and further seeds sharpen it.
     ///
     /// # Errors
     ///
-    /// [`SweepError::Combination`] names the key that is unknown, of the wrong type or out of range, with the combination.
+    /// [`SweepError::Combination`] names the key that is unknown, of the wrong type or out of
+    /// range, with the combination.
     pub fn plan<F: Family>(&self) -> Result<Plan<F>, SweepError> {
         let runs = self.combinations();
         if runs > MOST_RUNS {
@@ -286,7 +291,8 @@ fn described(settings: &[(&str, &Value)]) -> String {
     parts.join(", ")
 }
 
-/// The values of a table under dotted keys, one value as a list of one; the key that is given twice.
+/// The values of a table under dotted keys, one value as a list of one; the key that is given
+/// twice.
 fn flatten(table: &Table) -> Result<Vec<Axis>, String> {
     fn walk(prefix: &str, table: &Table, axes: &mut Vec<Axis>) -> Result<(), String> {
         for (key, value) in table {

@@ -1,13 +1,16 @@
-//! Sweeps: many runs from one file, worked through on a machine or a cluster, and one table at the end.
+//! Sweeps: many runs from one file, worked through on a machine or a cluster, and one table at the
+//! end.
 //!
-//! A [`Grid`] (a TOML file) says which settings are combined; [`Plan`] is what it resolves to, one whole configuration a line,
-//! named by its hash. [`worker::Worker`] does one of them into `OUT/ID/`, a run's folder as any other with a `result.json`
-//! when all is done; [`supervise`] keeps a machine busy with [`workers`]; [`slurm`] writes the script that lets Slurm do it; [`collect`]
-//! makes the table.
+//! A [`Grid`] (a TOML file) says which settings are combined; [`Plan`] is what it resolves to, one
+//! whole configuration a line, named by its hash. [`worker::Worker`] does one of them into
+//! `OUT/ID/`, a run's folder as any other with a `result.json` when all is done; [`supervise`]
+//! keeps a machine busy with [`workers`]; [`slurm`] writes the script that lets Slurm do it;
+//! [`collect`] makes the table.
 //!
-//! Nothing else is kept: what a sweep has done is what its folder holds. Whoever works on a run holds the lock on its folder,
-//! which the system releases however the process ends, so any number of runners, here and on a cluster, can work on one
-//! sweep, and any of them can be killed at any time.
+//! Nothing else is kept: what a sweep has done is what its folder holds. Whoever works on a run
+//! holds the lock on its folder, which the system releases however the process ends, so any number
+//! of runners, here and on a cluster, can work on one sweep, and any of them can be killed at any
+//! time.
 
 pub mod collect;
 pub mod folder;

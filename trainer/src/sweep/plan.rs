@@ -124,8 +124,8 @@ impl<F: Family> Plan<F> {
     ///
     /// # Errors
     ///
-    /// [`SweepError::Line`] names the line that is no entry, was edited, stands twice or in another place, or the last one of a plan
-    /// that was cut; [`SweepError::Empty`].
+    /// [`SweepError::Line`] names the line that is no entry, was edited, stands twice or in another
+    /// place, or the last one of a plan that was cut; [`SweepError::Empty`].
     pub fn parse(text: &str, file: &str) -> Result<Self, SweepError> {
         let mut values: Vec<(usize, Value)> = Vec::new();
         if text.trim_start().starts_with('[') {

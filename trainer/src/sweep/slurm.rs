@@ -7,7 +7,8 @@ use std::fmt::Write;
 pub struct Script {
     /// Runs in the plan.
     pub runs: usize,
-    /// Runs of an array task, one after the other; more than 1 where a plan is longer than an array may be.
+    /// Runs of an array task, one after the other; more than 1 where a plan is longer than an array
+    /// may be.
     pub chunk: usize,
     /// Array tasks at a time; `None` for as many as there is room for.
     pub at_a_time: Option<usize>,
@@ -41,10 +42,11 @@ impl Script {
 
     /// The script.
     ///
-    /// Before the time limit Slurm sends USR1 to the script alone (`B:`), which asks the trainer to stop, waits until it has
-    /// saved, and puts the task into the queue again; the task then resumes. A task that is preempted or asked to end (TERM) saves
-    /// and ends. Whatever is lost without warning (a node, a `kill -9`) resumes from the last checkpoint when the task is queued
-    /// again.
+    /// Before the time limit Slurm sends USR1 to the script alone (`B:`), which asks the trainer to
+    /// stop, waits until it has saved, and puts the task into the queue again; the task then
+    /// resumes. A task that is preempted or asked to end (TERM) saves and ends. Whatever is lost
+    /// without warning (a node, a `kill -9`) resumes from the last checkpoint when the task is
+    /// queued again.
     pub fn text(&self) -> String {
         let mut text = String::from("#!/bin/bash\n");
         let mut option = |name: &str, value: &str| {

@@ -1,5 +1,5 @@
-//! Works through a plan on this machine: as many runs at a time as there are jobs, each by a process or a thread of its own
-//! ([`Workers`]).
+//! Works through a plan on this machine: as many runs at a time as there are jobs, each by a
+//! process or a thread of its own ([`Workers`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,12 +64,13 @@ struct Report {
 }
 
 impl<F: Family> Supervisor<'_, F> {
-    /// Works until all runs are finished or failed, or `stop` is raised; then tells the workers, and waits until they have saved.
+    /// Works until all runs are finished or failed, or `stop` is raised; then tells the workers,
+    /// and waits until they have saved.
     ///
     /// # Errors
     ///
-    /// [`SweepError`] if the sweep's folder cannot be made or a worker cannot be started. What is wrong with one run's folder is that
-    /// run's failure.
+    /// [`SweepError`] if the sweep's folder cannot be made or a worker cannot be started. What is
+    /// wrong with one run's folder is that run's failure.
     pub fn run(&self, stop: &AtomicBool) -> Result<Tally, SweepError> {
         std::fs::create_dir_all(self.folder.path())
             .map_err(|source| StorageError::new("create the folder", self.folder.path(), source))?;
@@ -207,7 +208,8 @@ impl<'scope, 'env, F: Family> State<'scope, 'env, F> {
             let supervisor = self.supervisor;
             let (workers, assignment) = (&supervisor.workers, supervisor.assignment());
             let run = supervisor.folder.run(self.entry(index));
-            // Before its status: an attempt of another runner in between is none of ours, but is on record.
+            // Before its status: an attempt of another runner in between is none of ours, but is on
+            // record.
             let attempts = run.failure().map_or(0, |failure| failure.attempt);
             match run.status() {
                 // By another runner: its epochs are no work of this one.
@@ -284,8 +286,9 @@ impl<'scope, 'env, F: Family> State<'scope, 'env, F> {
                 return;
             }
         };
-        // On record, so that the table says why there is nothing. Not if another process has taken it up already. Where nothing can
-        // be recorded the message stands in the tally alone, and the other runs go on.
+        // On record, so that the table says why there is nothing. Not if another process has taken
+        // it up already. Where nothing can be recorded the message stands in the tally alone, and
+        // the other runs go on.
         if let Ok(Some(lock)) = run.lock()
             && run.outcome().is_none()
         {
@@ -319,7 +322,8 @@ impl<'scope, 'env, F: Family> State<'scope, 'env, F> {
         self.tally.failed.insert(index, message);
     }
 
-    /// Takes the epochs that a run will not do any more, here, out of the total; as work done they would make the rate too high.
+    /// Takes the epochs that a run will not do any more, here, out of the total; as work done they
+    /// would make the rate too high.
     fn settle(&mut self, index: usize) {
         let all = self.entry(index).config.epochs;
         let left = all.saturating_sub(self.counted[index]);

@@ -8,7 +8,8 @@ use crate::report::table::Table;
 use crate::run::{Family, Figures, Unit};
 
 impl<F: Family> Collected<'_, F> {
-    /// One line a run, with a header. With `seconds`, the wall time of training too, which no two sweeps share.
+    /// One line a run, with a header. With `seconds`, the wall time of training too, which no two
+    /// sweeps share.
     ///
     /// # Panics
     ///
@@ -133,7 +134,8 @@ impl<F: Family> Collected<'_, F> {
         text + "\n"
     }
 
-    /// For people: the summary over seeds (test set, mean ± sample standard deviation), all runs, and what is not finished.
+    /// For people: the summary over seeds (test set, mean ± sample standard deviation), all runs,
+    /// and what is not finished.
     pub fn to_markdown(&self, seconds: bool) -> String {
         let all = self.rows.len();
         let unfinished = self.unfinished().count();

@@ -33,7 +33,8 @@ pub struct Worker<'a, F: Family> {
     pub backend: &'a F::Backend,
     /// Try again what failed and would fail again.
     pub retry_failed: bool,
-    /// How long to wait for a run that another process has: after the loss of a node its lock may linger.
+    /// How long to wait for a run that another process has: after the loss of a node its lock may
+    /// linger.
     pub patience: Duration,
     /// Called once if it has to be waited for longer than a moment.
     pub waiting: &'a dyn Fn(),
@@ -74,13 +75,13 @@ impl AttemptError {
 }
 
 impl<F: Family> Worker<'_, F> {
-    /// Does a run, or what is left of it, unless it is done or another process is at it. May be killed at any time: what is done
-    /// again then comes to the same.
+    /// Does a run, or what is left of it, unless it is done or another process is at it. May be
+    /// killed at any time: what is done again then comes to the same.
     ///
     /// # Errors
     ///
-    /// [`SweepError`] if the folder cannot be locked or written. What goes wrong with the run itself is recorded in its folder, and
-    /// returned as [`Work::Failed`].
+    /// [`SweepError`] if the folder cannot be locked or written. What goes wrong with the run
+    /// itself is recorded in its folder, and returned as [`Work::Failed`].
     pub fn work(
         &self,
         run: &SweptRun<'_, F>,

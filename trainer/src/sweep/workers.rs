@@ -29,12 +29,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What runs are done by.
 pub enum Workers<'a, F: Family> {
-    /// A process each of this program, on the processor, so that one that crashes or runs out of memory leaves the others. A worker
-    /// holds on to its supervisor by its standard input: at its end (the supervisor stops, or is killed) the worker saves its state
-    /// and goes.
+    /// A process each of this program, on the processor, so that one that crashes or runs out of
+    /// memory leaves the others. A worker holds on to its supervisor by its standard input: at its
+    /// end (the supervisor stops, or is killed) the worker saves its state and goes.
     Processes(PathBuf),
-    /// A thread each of this process, by one backend: a GPU works on the runs of a process side by side, while processes would take
-    /// turns. One that panics leaves the others; what ends the process ends all, and each goes on from its last epoch.
+    /// A thread each of this process, by one backend: a GPU works on the runs of a process side by
+    /// side, while processes would take turns. One that panics leaves the others; what ends the
+    /// process ends all, and each goes on from its last epoch.
     Threads(&'a F::Backend),
 }
 
@@ -209,7 +210,8 @@ fn thread<'scope, F: Family>(
     // What a panic is reported under.
     let name = format!("run {} {}", entry.index, entry.id);
     let work = move || {
-        // Of its own, as a process has them: on shared ones a run would wait for parts of another's work.
+        // Of its own, as a process has them: on shared ones a run would wait for parts of another's
+        // work.
         let pool = crate::tensor::team::pool(assignment.threads, name)
             .map_err(|error| format!("cannot start its threads: {error}"))?;
         let worked = pool.install(|| {

@@ -22,8 +22,8 @@ pub(crate) struct AdamUpdate {
     pub(crate) weight_decay: f64,
 }
 
-/// Takes the parameter (N numbers of any shape), its moments (2 × N) and its gradient (N) to `3 × N`: the next parameter and the
-/// next moments.
+/// Takes the parameter (N numbers of any shape), its moments (2 × N) and its gradient (N) to `3 ×
+/// N`: the next parameter and the next moments.
 impl CustomOp3 for AdamUpdate {
     fn name(&self) -> &'static str {
         "adam"

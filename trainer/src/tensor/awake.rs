@@ -10,8 +10,9 @@ use rayon::Yield;
 /// Looks for work before a thread lets other processes run in between.
 const LOOKS: u32 = 1024;
 
-/// Does `work` on one of rayon's threads while the others look for its parts without sleeping in between: waking a thread takes as
-/// long as its part of a small product. A thread that finds nothing for a while lets other processes run in between.
+/// Does `work` on one of rayon's threads while the others look for its parts without sleeping in
+/// between: waking a thread takes as long as its part of a small product. A thread that finds
+/// nothing for a while lets other processes run in between.
 pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_num_threads() == 1 {
         return work();
@@ -65,8 +66,9 @@ impl Drop for Raised<'_> {
 }
 
 fn look_for_work(done: &AtomicBool) {
-    // While its own work waits for something, a thread takes up what others have given to rayon, such as this. If two watched over
-    // each other's work in the middle of their own, neither would ever be done.
+    // While its own work waits for something, a thread takes up what others have given to rayon,
+    // such as this. If two watched over each other's work in the middle of their own, neither would
+    // ever be done.
     if INSIDE.get() {
         return;
     }

@@ -1,8 +1,9 @@
 //! Passes over whole tensors: fused where several tensor operations would each go through memory.
 //!
-//! On f32 in main memory they run on the calling thread, or on rayon's, as the products do, where there is enough to do. Candle's own
-//! element by element operations keep a second pool of threads, which spin for about a millisecond after each and take the cores
-//! from the products. For other types and devices the same is done by tensor operations: that is the definition.
+//! On f32 in main memory they run on the calling thread, or on rayon's, as the products do, where
+//! there is enough to do. Candle's own element by element operations keep a second pool of threads,
+//! which spin for about a millisecond after each and take the cores from the products. For other
+//! types and devices the same is done by tensor operations: that is the definition.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
 use pulp::Arch;
@@ -30,7 +31,8 @@ pub(crate) fn difference(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     map2("difference", a, b, |a, b| a - b)
 }
 
-/// `x` where `gate > 0`, else 0: the gradient through a ReLU whose output is `gate`, 0 at 0 (candle's own passes it there).
+/// `x` where `gate > 0`, else 0: the gradient through a ReLU whose output is `gate`, 0 at 0
+/// (candle's own passes it there).
 pub(crate) fn where_positive(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
     if !is_host(x) || x.shape() != gate.shape() {
         return x * gate.gt(0.0)?.to_dtype(gate.dtype())?;
@@ -93,7 +95,8 @@ pub(crate) fn column_norms(matrix: &Tensor) -> Result<Tensor> {
     column_sums(&matrix.sqr()?)?.sqrt()
 }
 
-/// The sum over the rows of a matrix, as a product with ones: faster than candle's strided reduction, and as exact.
+/// The sum over the rows of a matrix, as a product with ones: faster than candle's strided
+/// reduction, and as exact.
 pub(crate) fn column_sums(x: &Tensor) -> Result<Tensor> {
     product(&Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?, x)
 }
@@ -276,7 +279,8 @@ mod tests {
         assert!(largest < 1e-6, "{largest}");
     }
 
-    /// Each fused pass beside its definition, in f64, by several threads where there is enough to do.
+    /// Each fused pass beside its definition, in f64, by several threads where there is enough to
+    /// do.
     #[test]
     fn fused_passes_are_the_tensor_operations() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();

@@ -1,17 +1,19 @@
-//! One FISTA iteration over a tile of samples: the product with the Gram matrix, and one pass for everything else.
+//! One FISTA iteration over a tile of samples: the product with the Gram matrix, and one pass for
+//! everything else.
 //!
-//! Rows (one a sample) are [`stride`] floats apart and padded with zeros, which stay zero. Each component of a product is one chain
-//! of fused multiply-adds in the order of the atoms; leaving out an atom that is 0 does not change it, so the sparse and the dense
-//! form give the same bits, and so does every division of the samples among threads.
+//! Rows (one a sample) are [`stride`] floats apart and padded with zeros, which stay zero. Each
+//! component of a product is one chain of fused multiply-adds in the order of the atoms; leaving
+//! out an atom that is 0 does not change it, so the sparse and the dense form give the same bits,
+//! and so does every division of the samples among threads.
 
 use pulp::{Arch, Simd, WithSimd};
 
 /// Rows are padded to a multiple of this: the floats of the widest vector.
 const PADDING: usize = 16;
 
-/// Fraction of atoms in use from which the dense product is faster, since it needs half the loads per multiply-add: found where the
-/// times of the two forms cross, at l = 128 on one core with AVX-512 (0.075 and 0.089 ms an iteration of 250 samples at 50 %, 0.105
-/// and 0.093 ms at 60 %).
+/// Fraction of atoms in use from which the dense product is faster, since it needs half the loads
+/// per multiply-add: found where the times of the two forms cross, at l = 128 on one core with
+/// AVX-512 (0.075 and 0.089 ms an iteration of 250 samples at 50 %, 0.105 and 0.093 ms at 60 %).
 pub(crate) const DENSE_FROM: f64 = 0.55;
 
 /// The distance of rows of `code_dim` components.
@@ -253,7 +255,8 @@ pub(crate) struct UpdateTile<'a> {
     pub(crate) iteration: Iteration,
     pub(crate) hinge: Option<Hinge<'a>>,
     pub(crate) stride: usize,
-    /// The reconstruction's gradient at the points without its constant part: one row for each sample that has not converged.
+    /// The reconstruction's gradient at the points without its constant part: one row for each
+    /// sample that has not converged.
     pub(crate) products: &'a [f32],
     /// What is constant in the gradient, negated: `c + (2γ/l) E(y)`.
     pub(crate) constants: &'a [f32],
@@ -368,7 +371,8 @@ fn step<S: Simd>(
         let gradient = simd.mul_add_e_f32s(pull, x, simd.sub_f32s(product[v], constants[v]));
         let gradient = hinge(v, x, gradient);
         let step = simd.mul_add_e_f32s(step_size, gradient, threshold);
-        // The operand that may be NaN is the second: x86 returns that one, so that a NaN stays visible.
+        // The operand that may be NaN is the second: x86 returns that one, so that a NaN stays
+        // visible.
         let next = simd.max_f32s(zero, simd.sub_f32s(x, step));
         let change = simd.sub_f32s(next, codes[v]);
         change_norm = simd.mul_add_e_f32s(change, change, change_norm);
@@ -414,8 +418,8 @@ fn rest<S: Simd>(
 
 /// Mean of each component over the rows of a tile, and the sum of squared deviations from it.
 ///
-/// Sums are taken relative to the tile's first row, so that they do not cancel, and a component that is constant has a sum of
-/// exactly 0.
+/// Sums are taken relative to the tile's first row, so that they do not cancel, and a component
+/// that is constant has a sum of exactly 0.
 pub(crate) struct TileMoments<'a> {
     pub(crate) stride: usize,
     pub(crate) rows: usize,
@@ -463,7 +467,8 @@ pub(crate) struct Moments<'a> {
     pub(crate) squares: &'a [f32],
 }
 
-/// Joins the moments of all tiles (Chan, Golub & LeVeque 1979), in their order, into the hinge of the batch.
+/// Joins the moments of all tiles (Chan, Golub & LeVeque 1979), in their order, into the hinge of
+/// the batch.
 pub(crate) struct JoinMoments<'a, 'b> {
     pub(crate) tiles: &'b [Moments<'a>],
     /// n.

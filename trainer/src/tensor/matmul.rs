@@ -82,8 +82,9 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `left · right`, of two tensors with two dimensions. On f32 in main memory each thread does its rows by itself: gemm's own
-/// division among threads gains little on products as small as those of a training step.
+/// `left · right`, of two tensors with two dimensions. On f32 in main memory each thread does its
+/// rows by itself: gemm's own division among threads gains little on products as small as those of
+/// a training step.
 pub(crate) fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     if !is_host(left) || !is_host(right) {
         return left.matmul(right);
@@ -135,8 +136,8 @@ impl CustomOp2 for Product {
     }
 }
 
-/// `out ← scale · left · right`, or `out ← out + scale · left · right`. Rows of `out` (`left.rows × right.columns`) are `stride`
-/// apart.
+/// `out ← scale · left · right`, or `out ← out + scale · left · right`. Rows of `out` (`left.rows ×
+/// right.columns`) are `stride` apart.
 pub(crate) fn matmul(
     out: &mut [f32],
     stride: usize,
@@ -162,7 +163,8 @@ pub(crate) fn matmul(
 fn matmul_into(out: &mut [MaybeUninit<f32>], left: Matrix<'_>, right: Matrix<'_>) {
     let n = right.columns;
     assert_eq!(out.len(), left.rows * n, "result");
-    // SAFETY: `out` has exactly the m×n numbers; without `accumulate` they are written and not read.
+    // SAFETY: `out` has exactly the m×n numbers; without `accumulate` they are written and not
+    // read.
     #[allow(unsafe_code)]
     unsafe {
         multiply(out.as_mut_ptr().cast(), n, false, 1.0, left, right);
@@ -173,8 +175,8 @@ fn matmul_into(out: &mut [MaybeUninit<f32>], left: Matrix<'_>, right: Matrix<'_>
 ///
 /// # Safety
 ///
-/// `out` must be valid for writes of `left.rows` rows of `right.columns` numbers that are `stride` apart and do not overlap each
-/// other or an operand; with `accumulate` also for reads.
+/// `out` must be valid for writes of `left.rows` rows of `right.columns` numbers that are `stride`
+/// apart and do not overlap each other or an operand; with `accumulate` also for reads.
 #[allow(unsafe_code)]
 unsafe fn multiply(
     out: *mut f32,
@@ -191,8 +193,9 @@ unsafe fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    // SAFETY: the asserts above keep every element that gemm reads (left m×k, right k×n, at their strides) inside the slices; the
-    // caller answers for `out`. Strides fit isize because the slices do.
+    // SAFETY: the asserts above keep every element that gemm reads (left m×k, right k×n, at their
+    // strides) inside the slices; the caller answers for `out`. Strides fit isize because the
+    // slices do.
     unsafe {
         gemm::gemm(
             m,
@@ -247,7 +250,8 @@ impl CustomOp1 for Turned {
 
 /// `out ← matrixᵀ`, its rows one after the other.
 fn transpose(matrix: Matrix<'_>, out: &mut [f32]) {
-    /// Few enough rows for the first-level cache to hold a line of each, also where they lie a power of two apart.
+    /// Few enough rows for the first-level cache to hold a line of each, also where they lie a
+    /// power of two apart.
     const ROWS: usize = 8;
     const COLUMNS: usize = 64;
     let (rows, columns) = (matrix.rows, matrix.columns);
@@ -348,7 +352,8 @@ mod tests {
         }
     }
 
-    /// By one thread and by several, of matrices as they lie, turned views and parts, beside candle's own in f64.
+    /// By one thread and by several, of matrices as they lie, turned views and parts, beside
+    /// candle's own in f64.
     #[test]
     fn products_of_tensors_are_candles() {
         let tensor = |rows: usize, columns: usize| {

@@ -1,8 +1,9 @@
 //! Tensors on a processor: products, passes and threads.
 //!
-//! SIMD is written once, through `pulp`, which picks the processor's widest vectors when the program runs; dense products are
-//! those of `gemm`. Nowhere else in the trainer is anything `unsafe`: here the call of `gemm` and results that are not zeroed first,
-//! and in the GPU's driver.
+//! SIMD is written once, through `pulp`, which picks the processor's widest vectors when the
+//! program runs; dense products are those of `gemm`. Nowhere else in the trainer is anything
+//! `unsafe`: here the call of `gemm` and results that are not zeroed first, and in the GPU's
+//! driver.
 
 pub(crate) mod adam;
 pub(crate) mod awake;

@@ -1,6 +1,8 @@
-//! Threads that divide a piece of work, or work through a loop together and meet in every iteration.
+//! Threads that divide a piece of work, or work through a loop together and meet in every
+//! iteration.
 //!
-//! A part goes to the same thread in every piece of work, so that a thread finds the rows in its cache that it wrote before.
+//! A part goes to the same thread in every piece of work, so that a thread finds the rows in its
+//! cache that it wrote before.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -11,11 +13,12 @@ use std::thread::yield_now;
 
 use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Turns of a waiting thread before it lets others run. An iteration takes tens of microseconds, a sleeping thread takes as long
-/// to wake.
+/// Turns of a waiting thread before it lets others run. An iteration takes tens of microseconds, a
+/// sleeping thread takes as long to wake.
 const SPINS: u32 = 4096;
 
-/// Rows of a part are a multiple of this, where there are so many: of numbers a cache line, of samples a tile.
+/// Rows of a part are a multiple of this, where there are so many: of numbers a cache line, of
+/// samples a tile.
 pub(crate) const UNIT: usize = 16;
 
 /// Part `index` of `0..size`, divided evenly into `parts` that begin at multiples of `unit`.
@@ -25,7 +28,8 @@ pub(crate) fn part(size: usize, parts: usize, index: usize, unit: usize) -> Rang
     begin(index)..begin(index + 1)
 }
 
-/// `out`, whose rows have `row` numbers, in as many parts of whole rows as there are `threads` to work on it, each with its rows.
+/// `out`, whose rows have `row` numbers, in as many parts of whole rows as there are `threads` to
+/// work on it, each with its rows.
 pub(crate) fn row_parts<T>(
     mut out: &mut [T],
     row: usize,
@@ -62,7 +66,8 @@ pub(crate) fn divide<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
 /// Threads to work with.
 #[derive(Debug)]
 pub(crate) enum Team {
-    /// Rayon's, in which the rest of a training step runs too: one set of threads for all, none in another's way.
+    /// Rayon's, in which the rest of a training step runs too: one set of threads for all, none in
+    /// another's way.
     Shared,
     /// The caller's thread alone.
     Caller,
@@ -70,7 +75,8 @@ pub(crate) enum Team {
     Own(Mutex<ThreadPool>),
 }
 
-/// Held by the crew that works on rayon's global threads. Two crews there would wait for each other's members.
+/// Held by the crew that works on rayon's global threads. Two crews there would wait for each
+/// other's members.
 static GLOBAL: Mutex<()> = Mutex::new(());
 
 thread_local! {
@@ -78,7 +84,8 @@ thread_local! {
     static OF_POOL: Cell<Option<&'static Mutex<()>>> = const { Cell::new(None) };
 }
 
-/// A pool of rayon's threads for one run. A crew on its threads does not hinder a crew on another pool's.
+/// A pool of rayon's threads for one run. A crew on its threads does not hinder a crew on another
+/// pool's.
 ///
 /// The pool's lock, of some bytes, is never freed.
 pub(crate) fn pool(threads: usize, name: String) -> Result<ThreadPool, ThreadPoolBuildError> {
@@ -127,8 +134,8 @@ impl Team {
     }
 }
 
-/// The lock, if nobody holds it. It is not waited for: while a crew works, its caller's thread may take up a job of rayon's that
-/// asks for the same team, and would wait for itself.
+/// The lock, if nobody holds it. It is not waited for: while a crew works, its caller's thread may
+/// take up a job of rayon's that asks for the same team, and would wait for itself.
 fn free<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match lock.try_lock() {
         Ok(free) => Some(free),
@@ -154,8 +161,8 @@ impl Crew<'_> {
         self.members
     }
 
-    /// Runs `work(member, barrier)` for each member at the same time. All return together: a thread that waits for the others in
-    /// rayon's way may fall asleep.
+    /// Runs `work(member, barrier)` for each member at the same time. All return together: a thread
+    /// that waits for the others in rayon's way may fall asleep.
     pub(crate) fn run(self, work: impl Fn(usize, &Barrier) + Sync) {
         let barrier = Barrier::new(self.members);
         let member = |context: BroadcastContext<'_>| {
@@ -329,8 +336,9 @@ mod tests {
         team.gather(2).run(|_, barrier| barrier.meet());
     }
 
-    /// From several of rayon's threads at once: whoever comes second works alone instead of waiting. Also on a single thread, which
-    /// takes up the second piece of work while it waits for the first one's crew.
+    /// From several of rayon's threads at once: whoever comes second works alone instead of
+    /// waiting. Also on a single thread, which takes up the second piece of work while it waits for
+    /// the first one's crew.
     #[test]
     fn crews_do_not_wait_for_each_other() {
         for threads in [1, 2] {

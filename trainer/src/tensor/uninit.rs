@@ -14,7 +14,8 @@ pub(super) unsafe fn written(
 ) -> Vec<f32> {
     let mut out = Vec::with_capacity(count);
     write(&mut out.spare_capacity_mut()[..count]);
-    // SAFETY: the capacity is there, and the caller has seen to it that `count` numbers are written.
+    // SAFETY: the capacity is there, and the caller has seen to it that `count` numbers are
+    // written.
     unsafe { out.set_len(count) };
     out
 }

@@ -605,7 +605,8 @@ fn a_start_without_a_gradient_is_refused() {
     );
 }
 
-/// What repeats a paper has the papers' step, and a configuration's text and hash of before there was another.
+/// What repeats a paper has the papers' step, and a configuration's text and hash of before there
+/// was another.
 #[test]
 fn the_step_is_bounded_where_nothing_is_repeated() {
     for name in preset_names() {
@@ -623,7 +624,8 @@ fn the_step_is_bounded_where_nothing_is_repeated() {
     assert_eq!(preset("patches/sdl-nl").hash(), "16e5b8c54a05f081");
 }
 
-/// A person's own signal or array is trained on with a bounded step, whatever the preset, unless somebody says otherwise.
+/// A person's own signal or array is trained on with a bounded step, whatever the preset, unless
+/// somebody says otherwise.
 #[test]
 fn own_signals_have_a_bounded_step() {
     let rule = |base: &str, settings: &[&str]| {
@@ -642,7 +644,8 @@ fn own_signals_have_a_bounded_step() {
     let config = preset("mnist/vdl").with_table(table).unwrap();
     assert_eq!(config.family.inference.step_rule, StepRule::Bounded);
 
-    // A whole configuration, as an older run's, means what it says, also over a preset that says more.
+    // A whole configuration, as an older run's, means what it says, also over a preset that says
+    // more.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     let older = with(

@@ -74,7 +74,8 @@ fn bits(inference: &Inference) -> Vec<u32> {
     codes.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Sizes that divide by nothing, a single sample, and a decoder for each form of the hidden layer's product.
+/// Sizes that divide by nothing, a single sample, and a decoder for each form of the hidden layer's
+/// product.
 const SIZES: [Sizes; 6] = [
     (12, 10, 7, 0),
     (53, 40, 37, 0),
@@ -84,8 +85,8 @@ const SIZES: [Sizes; 6] = [
     (20, 9, 11, 33),
 ];
 
-/// After every number of iterations up to 200, without a tolerance: the same iterates to 1e-4, and no worse beside f64 than the
-/// plain engine in the same precision.
+/// After every number of iterations up to 200, without a tolerance: the same iterates to 1e-4, and
+/// no worse beside f64 than the plain engine in the same precision.
 #[test]
 fn iterates_are_those_of_the_plain_engine() {
     let engine = CpuEngine::new(2);
@@ -119,8 +120,8 @@ fn iterates_are_those_of_the_plain_engine() {
     }
 }
 
-/// One-hidden decoders with threads in one group (3) and in two (9), some of which have no columns; in both forms, one after the other
-/// and direct to the end.
+/// One-hidden decoders with threads in one group (3) and in two (9), some of which have no columns;
+/// in both forms, one after the other and direct to the end.
 #[test]
 fn hidden_layers_may_be_divided_among_many_threads() {
     for (seed, sizes) in [(80, (150, 40, 21, 37)), (81, (150, 20, 11, 70))] {
@@ -142,7 +143,8 @@ fn hidden_layers_may_be_divided_among_many_threads() {
     }
 }
 
-/// The same samples converge in the same iterations, in both forms of stopping, and the loop ends in the same one.
+/// The same samples converge in the same iterations, in both forms of stopping, and the loop ends
+/// in the same one.
 #[test]
 fn stopping_is_that_of_the_plain_engine() {
     let engine = CpuEngine::new(2);
@@ -214,7 +216,8 @@ fn linear_decoders_give_the_same_bits_with_any_number_of_threads() {
     assert_eq!(bits(&again), bits(&one));
 }
 
-/// From zero, with neither encoder nor hinge, as DO and evaluation infer; and from a start of which many components are 0.
+/// From zero, with neither encoder nor hinge, as DO and evaluation infer; and from a start of which
+/// many components are 0.
 #[test]
 fn a_start_without_an_encoder_is_followed_too() {
     let case = Case::new(72, (33, 25, 30, 0));
@@ -237,8 +240,8 @@ fn a_start_without_an_encoder_is_followed_too() {
     assert!(fast.relative_distance(&plain) < 1e-4);
 }
 
-/// A component that is the same for all samples has no deviation to raise: the hinge leaves it alone, whatever rounding makes of
-/// the mean of equal numbers.
+/// A component that is the same for all samples has no deviation to raise: the hinge leaves it
+/// alone, whatever rounding makes of the mean of equal numbers.
 #[test]
 fn a_constant_component_is_not_pushed() {
     let (n, d, l) = (50, 20, 9);
@@ -264,7 +267,8 @@ fn a_constant_component_is_not_pushed() {
     assert_eq!(infer(1e6), infer(0.0));
 }
 
-/// As for the plain engine: an overflow must reach the caller, and not come back as the zeros that relu makes of NaN.
+/// As for the plain engine: an overflow must reach the caller, and not come back as the zeros that
+/// relu makes of NaN.
 #[test]
 fn overflow_is_not_hidden() {
     for sizes in [(12, 10, 7, 0), (12, 10, 7, 9)] {
@@ -299,7 +303,8 @@ fn overflow_is_not_hidden() {
     }
 }
 
-/// The loop ends where numbers leave the floats, as the plain one does; the rest of 10,000 iterations would be for nothing.
+/// The loop ends where numbers leave the floats, as the plain one does; the rest of 10,000
+/// iterations would be for nothing.
 #[test]
 fn an_overflow_ends_the_loop() {
     for sizes in [(40, 10, 7, 0), (40, 10, 7, 9)] {

@@ -98,7 +98,8 @@ fn psnr_is_the_formula_in_raw_units() {
 
 #[test]
 fn figures_of_a_known_model() {
-    // The third sample is an incomplete batch. Component 3 is never used, component 2 once and by a tiny value, which is not a zero.
+    // The third sample is an incomplete batch. Component 3 is never used, component 2 once and by a
+    // tiny value, which is not a zero.
     let rows = [
         [1.0, 0.0, 0.0, 0.0],
         [2.0, 4.0, 1e-30, 0.0],
@@ -218,8 +219,9 @@ fn codes_of_fista_leave_the_training_terms_out() {
     close(found.code_l1, 7.2 / 2.0);
 }
 
-/// Noise of deviation σ in preprocessed units is one of σ·scale in raw ones. The mean of a logarithm lies below the logarithm of the
-/// mean: by ψ(d/2) − ln(d/2) for a mean of d squares, about −1/d − 1/(3d²).
+/// Noise of deviation σ in preprocessed units is one of σ·scale in raw ones. The mean of a
+/// logarithm lies below the logarithm of the mean: by ψ(d/2) − ln(d/2) for a mean of d squares,
+/// about −1/d − 1/(3d²).
 #[test]
 fn noise_has_the_psnr_of_theory() {
     let (count, dim) = (500, 64);

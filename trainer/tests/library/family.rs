@@ -1,7 +1,8 @@
 //! A second family, of a few lines: what a run is knows nothing of the first.
 //!
-//! Principal components by gradient. It asks of a run what the first family does not: a rate that changes with every step, a buffer
-//! beside the parameters, an epoch that ends with the samples that are left over, draws that follow from the step.
+//! Principal components by gradient. It asks of a run what the first family does not: a rate that
+//! changes with every step, a buffer beside the parameters, an epoch that ends with the samples
+//! that are left over, draws that follow from the step.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -387,7 +388,8 @@ fn a_run_faster_than_its_files_writes_both_or_none() {
         let error = trainer.run(&folder, &mut watched, &stop).unwrap_err();
         assert!(error.to_string().contains("the disk is full"), "{error}");
         assert_eq!(watched.written, expected, "fast: {fast}");
-        // What broke down was the log; nothing that was learned is lost, and the files are of one epoch.
+        // What broke down was the log; nothing that was learned is lost, and the files are of one
+        // epoch.
         let checkpoint = Checkpoint::read::<Pca>(&folder.checkpoint()).unwrap();
         let best = Weights::read(&folder.best()).unwrap();
         assert_eq!(checkpoint.position().epoch(), 3);

@@ -54,8 +54,8 @@ impl Case {
     }
 }
 
-/// Each of the first 50 iterates (the last one of runs of every length), both forms of stopping, both decoders, with and without
-/// hinge.
+/// Each of the first 50 iterates (the last one of runs of every length), both forms of stopping,
+/// both decoders, with and without hinge.
 #[test]
 fn iterates_are_those_of_the_plain_loops() {
     for stopping in [Stopping::Sliding, Stopping::Freeze] {
@@ -253,7 +253,8 @@ fn zero_tolerance_runs_all_iterations() {
     }
 }
 
-/// With λ above every correlation all codes stay 0: no change over nothing, which is not convergence.
+/// With λ above every correlation all codes stay 0: no change over nothing, which is not
+/// convergence.
 #[test]
 fn nothing_over_nothing_is_not_convergence() {
     let case = Case::new(38, false);
@@ -281,8 +282,8 @@ fn nothing_over_nothing_is_not_convergence() {
     }
 }
 
-/// A step far too large overflows; that must reach the caller whatever the number of iterations, and not come back as the zeros that
-/// relu makes of NaN.
+/// A step far too large overflows; that must reach the caller whatever the number of iterations,
+/// and not come back as the zeros that relu makes of NaN.
 #[test]
 fn overflow_is_not_hidden() {
     let case = Case::new(39, false);

@@ -136,7 +136,8 @@ fn the_decoder_stays_and_the_encoder_learns() {
     }
 }
 
-/// Interrupted within an epoch and continued without the dictionary at hand, it ends at the same bits.
+/// Interrupted within an epoch and continued without the dictionary at hand, it ends at the same
+/// bits.
 #[test]
 fn a_frozen_run_resumes_to_the_same_bits() {
     let engine = CpuEngine::new(1);

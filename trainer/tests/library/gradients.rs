@@ -22,7 +22,8 @@ fn decoders(seed: u64) -> [Decoder; 2] {
     ]
 }
 
-/// Points of FISTA's momentum: some components negative, some columns spread below and some above the threshold, one constant.
+/// Points of FISTA's momentum: some components negative, some columns spread below and some above
+/// the threshold, one constant.
 fn codes(seed: u64) -> Matrix {
     let noise = Matrix::random(&mut rng(seed), BATCH, CODE_DIM, [-1.0, 1.0]);
     let spread = [0.2, 1.5, 0.5, 0.0, 0.3, 2.0];
@@ -126,8 +127,9 @@ fn energy_terms_are_the_formulas() {
     }
 }
 
-/// The closed form against differences of the reference's energy, at points with negative components. A component that is constant
-/// over the batch has no derivative through its deviation, so it is compared without the hinge.
+/// The closed form against differences of the reference's energy, at points with negative
+/// components. A component that is constant over the batch has no derivative through its deviation,
+/// so it is compared without the hinge.
 #[test]
 fn energy_gradient_is_that_of_the_energy() {
     let (inputs, codes) = (inputs(11), codes(12));
@@ -181,8 +183,8 @@ fn energy_gradient_is_that_of_the_energy() {
     }
 }
 
-/// A component without spread is left alone by the hinge: a dead atom is not revived, and rounding of the mean is not mistaken
-/// for spread.
+/// A component without spread is left alone by the hinge: a dead atom is not revived, and rounding
+/// of the mean is not mistaken for spread.
 #[test]
 fn hinge_does_not_move_a_constant_component() {
     let inputs = inputs(15);
@@ -438,7 +440,8 @@ fn decoder_gradients_match_differences_and_autograd() {
     }
 }
 
-/// All weights 1 and no bias, at a code of 0: every pre-activation is exactly 0, where the derivative counts as 0.
+/// All weights 1 and no bias, at a code of 0: every pre-activation is exactly 0, where the
+/// derivative counts as 0.
 #[test]
 fn relu_at_zero_passes_no_gradient() {
     let ones = |rows, columns| Matrix::from_fn(rows, columns, |_, _| 1.0);

@@ -1,4 +1,5 @@
-//! The trainer's library against plain-loop references written from the formulas, and as a program uses it.
+//! The trainer's library against plain-loop references written from the formulas, and as a program
+//! uses it.
 
 mod adam;
 mod config;

@@ -1,4 +1,5 @@
-//! The method in f64 and plain loops, written from its formulas: no tensor library, nothing shared with the trainer.
+//! The method in f64 and plain loops, written from its formulas: no tensor library, nothing shared
+//! with the trainer.
 
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -356,7 +357,8 @@ impl Problem<'_> {
         gradient
     }
 
-    /// FISTA, sample by sample: codes, iterations of the loop, unconverged iterations of each sample.
+    /// FISTA, sample by sample: codes, iterations of the loop, unconverged iterations of each
+    /// sample.
     pub(crate) fn fista(&self, start: &Matrix) -> (Matrix, usize, Vec<u32>) {
         let config = self.config;
         let (eta, l) = (config.step_size, start.columns);

@@ -12,7 +12,8 @@ use sparsecode_trainer::run::{EpochRecord, LogError, Observer, RunFolder, TrainE
 
 use crate::reference::{Decoder, Matrix, Problem, inference_config, rng};
 
-/// The bound of the whole curvature for this decoder and `batch` samples: 1 over the step, if a step of 1e9 is wanted.
+/// The bound of the whole curvature for this decoder and `batch` samples: 1 over the step, if a
+/// step of 1e9 is wanted.
 fn curvature(
     decoder: &Decoder,
     dtype: DType,
@@ -59,7 +60,8 @@ fn squared_norm(a: &Matrix) -> f64 {
     value
 }
 
-/// Dictionaries of every kind of spectrum: noise, wide and tall, one direction, all directions alike, one atom, tiny and huge numbers.
+/// Dictionaries of every kind of spectrum: noise, wide and tall, one direction, all directions
+/// alike, one atom, tiny and huge numbers.
 #[test]
 fn the_bound_is_above_the_norm_and_close_to_it() {
     let mut rng = rng(51);
@@ -95,8 +97,9 @@ fn the_bound_is_above_the_norm_and_close_to_it() {
     }
 }
 
-/// `f(y) ≤ f(x) + ∇f(x)ᵀ(y − x) + L/2 ‖y − x‖²`, in f64 and plain loops: near and far, across the hinge's threshold and through
-/// components that are constant over the batch; and not for much less than L.
+/// `f(y) ≤ f(x) + ∇f(x)ᵀ(y − x) + L/2 ‖y − x‖²`, in f64 and plain loops: near and far, across the
+/// hinge's threshold and through components that are constant over the batch; and not for much less
+/// than L.
 #[test]
 fn the_energy_curves_no_more_than_the_bound() {
     const BATCH: usize = 6;

@@ -1,4 +1,5 @@
-//! Runs of a sweep in threads of one process: the same as in processes, and each on its own when one fails.
+//! Runs of a sweep in threads of one process: the same as in processes, and each on its own when
+//! one fails.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Whole runs on little generated data: every variant, collapse, resuming, early stopping and what goes wrong.
+//! Whole runs on little generated data: every variant, collapse, resuming, early stopping and what
+//! goes wrong.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +47,8 @@ fn load(config: &Config) -> Splits {
     config.data.load(None, config.seed).unwrap()
 }
 
-/// With the engine that `train` uses, on two threads of its own: other tests may be at work on the shared ones.
+/// With the engine that `train` uses, on two threads of its own: other tests may be at work on the
+/// shared ones.
 fn trainer(config: &Config) -> Trainer<'static, Lista> {
     let engine = Box::leak(Box::new(CpuEngine::new(2)));
     Trainer::new(config.clone(), load(config), engine).unwrap()
@@ -328,7 +330,8 @@ fn weight_decay_shrinks_the_decoder() {
     }
 }
 
-/// Without regularisation codes shrink and the decoder grows, which lowers the energy for nothing; the hinge prevents it.
+/// Without regularisation codes shrink and the decoder grows, which lowers the energy for nothing;
+/// the hinge prevents it.
 #[test]
 fn the_ablation_collapses_and_the_hinge_prevents_it() {
     let run = |variant| {
@@ -398,9 +401,9 @@ fn the_seed_decides_every_bit() {
     }
 }
 
-/// Stopped after any batch and resumed from the file, a run ends with the same files, bit for bit, and the same figures.
-/// Several runs at once, each of whose steps is a job of rayon's that may be taken up while another waits for its crew: with one
-/// engine, and with one for each.
+/// Stopped after any batch and resumed from the file, a run ends with the same files, bit for bit,
+/// and the same figures. Several runs at once, each of whose steps is a job of rayon's that may be
+/// taken up while another waits for its crew: with one engine, and with one for each.
 #[test]
 fn several_runs_may_go_on_at_once() {
     // Long enough to meet in the middle of steps.
@@ -488,7 +491,8 @@ fn a_resumed_run_ends_where_an_uninterrupted_one_ends() {
     }
 }
 
-/// A finished run given more epochs is the longer run; a finished one resumed as it is does nothing.
+/// A finished run given more epochs is the longer run; a finished one resumed as it is does
+/// nothing.
 #[test]
 fn more_epochs_continue_the_same_run() {
     let (short, long) = (small("sdl", &["epochs=1"]), small("sdl", &["epochs=2"]));
@@ -658,7 +662,8 @@ fn failure(config: &Config, splits: Splits) -> TrainError {
     result.expect_err("the run should have failed")
 }
 
-/// The plain engine's device is a parameter; in main memory its runs have the bits of [`PlainFista`].
+/// The plain engine's device is a parameter; in main memory its runs have the bits of
+/// [`PlainFista`].
 #[test]
 fn the_plain_engine_trains_on_the_device_that_it_is_given() {
     for variant in ["vdl", "sdl-nl", "do"] {

@@ -1,4 +1,5 @@
-//! A run of a version that knew one family alone, which was interrupted within an epoch: `trainer/tests/data/version1`.
+//! A run of a version that knew one family alone, which was interrupted within an epoch:
+//! `trainer/tests/data/version1`.
 //!
 //! `next_epoch.json` is what that version itself reported of the rest of the epoch.
 

@@ -200,8 +200,8 @@ pub(crate) fn side_by_side(
     Ok(different.len())
 }
 
-/// Three steps and a validation at MNIST's sizes by the device and by the processor. A one-hidden decoder's loop is cut short where
-/// `patient` is not set.
+/// Three steps and a validation at MNIST's sizes by the device and by the processor. A one-hidden
+/// decoder's loop is cut short where `patient` is not set.
 pub(crate) fn published_steps(
     engine: &(dyn Backend + 'static),
     mnist: &Mnist,
@@ -227,7 +227,8 @@ pub(crate) fn published_steps(
     let mut failures = 0;
     for preset in ["sdl", "vdl", "wdl", "do", "sdl-nl", "vdl-nl"] {
         let mut settings = vec!["epochs=1".to_owned()];
-        // 200 iterations of one that is sensitive to rounding part; see the golden files of the papers' code.
+        // 200 iterations of one that is sensitive to rounding part; see the golden files of the
+        // papers' code.
         if preset.ends_with("-nl") {
             let iterations = if patient { 20 } else { 4 };
             settings.push(format!("inference.max_iterations={iterations}"));

@@ -1,5 +1,6 @@
-//! What only a GPU can show, in one program: the kernels held to the reference and whole runs to the processor's, times, and golden
-//! files. `cargo xtask gpu` builds and runs it, or packs it for a machine that has a GPU and nothing else.
+//! What only a GPU can show, in one program: the kernels held to the reference and whole runs to
+//! the processor's, times, and golden files. `cargo xtask gpu` builds and runs it, or packs it for
+//! a machine that has a GPU and nothing else.
 
 mod checks;
 mod page;
@@ -32,7 +33,8 @@ Exit status: 0 all checks hold; 1 one does not, or there is no GPU.
 Example: gpu --data DIR --torch torch_bench.py --out out"
 )]
 struct Arguments {
-    /// Folder with MNIST's four files and the two of the split; without it, only made-up and built-in data are used
+    /// Folder with MNIST's four files and the two of the split; without it, only made-up and
+    /// built-in data are used
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The comparison with PyTorch, run by python3
@@ -56,7 +58,8 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Whether something that takes about so long still fits; if not, the page says that it was left out.
+    /// Whether something that takes about so long still fits; if not, the page says that it was
+    /// left out.
     pub(crate) fn allows(&self, what: &str, seconds: f64, page: &mut Page) -> bool {
         let left = self.limit.saturating_sub(self.began.elapsed());
         let allows = left.as_secs_f64() > seconds;

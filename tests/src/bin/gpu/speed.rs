@@ -42,7 +42,8 @@ fn epochs_of(
     Ok(trained.epochs.iter().map(|epoch| epoch.seconds).collect())
 }
 
-/// An iteration of the loop: the slope between few and many, which leaves out all that is done once.
+/// An iteration of the loop: the slope between few and many, which leaves out all that is done
+/// once.
 pub(crate) fn iterations(
     engine: &(dyn Backend + 'static),
     clock: &Clock,
@@ -227,7 +228,8 @@ pub(crate) fn several(
     Ok(())
 }
 
-/// An iteration on MNIST after 60 steps of training, every sample moving: what `torch_bench.py` measures, too.
+/// An iteration on MNIST after 60 steps of training, every sample moving: what `torch_bench.py`
+/// measures, too.
 fn trained_iteration(
     engine: &(dyn Backend + 'static),
     mnist: &Mnist,

@@ -260,7 +260,8 @@ fn tell_supervisor(epochs: u32) {
     let _ = writeln!(std::io::stdout(), "{epochs}");
 }
 
-/// A flag that is raised when standard input ends (the supervisor is gone, or wants it), or by a signal.
+/// A flag that is raised when standard input ends (the supervisor is gone, or wants it), or by a
+/// signal.
 fn stop_with_supervisor() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);

@@ -11,12 +11,14 @@ use crate::lista::remarks::enough_epochs;
 use crate::lista::{Config, Lista};
 use crate::run::{Checkpoint, RunFolder};
 
-/// Learning rate of an encoder for a dictionary that stays, and γ. On a dictionary of an ECG, whose codes by FISTA have an energy of 9.07,
-/// 800 steps came to 9.80; with a rate of 3e-3 to 10.11, with γ = 0 to 10.49 (and at 3e-4 to 11.55), from a random start to 10.50.
+/// Learning rate of an encoder for a dictionary that stays, and γ. On a dictionary of an ECG, whose
+/// codes by FISTA have an energy of 9.07, 800 steps came to 9.80; with a rate of 3e-3 to 10.11,
+/// with γ = 0 to 10.49 (and at 3e-4 to 11.55), from a random start to 10.50.
 const FROZEN_RATE: f64 = 1e-3;
 const FROZEN_ENCODER_WEIGHT: f64 = 1.0;
 
-/// Data as the dictionary takes them, which stays: with the mean and the deviation of the run that it comes from.
+/// Data as the dictionary takes them, which stays: with the mean and the deviation of the run that
+/// it comes from.
 pub(super) fn in_units_of_dictionary(
     splits: Splits,
     start: Option<&TrainedRun>,
@@ -80,7 +82,8 @@ impl Arguments {
         Ok(base)
     }
 
-    /// Whether somebody sets a key of the run: a flag, a setting, the file, or the run that this one is or comes from.
+    /// Whether somebody sets a key of the run: a flag, a setting, the file, or the run that this
+    /// one is or comes from.
     fn names(&self, key: &str, by_flag: bool, config: &Config) -> bool {
         let is_key = |setting: &String| setting.split('=').next().unwrap_or("").trim() == key;
         let in_file = || {
@@ -107,7 +110,8 @@ impl Arguments {
         !config.data.is_generated() && !is_published
     }
 
-    /// The mini-batch of data of one's own that have fewer samples than one of the preset, where nobody says: all samples.
+    /// The mini-batch of data of one's own that have fewer samples than one of the preset, where
+    /// nobody says: all samples.
     pub(super) fn own_batch_size(
         &self,
         config: &Config,
@@ -128,7 +132,8 @@ impl Arguments {
         (2..config.batch_size).contains(&samples).then_some(samples)
     }
 
-    /// How many epochs data of one's own take, where nobody says; a run that is continued takes what it began with.
+    /// How many epochs data of one's own take, where nobody says; a run that is continued takes
+    /// what it began with.
     pub(super) fn own_epochs(
         &self,
         config: &Config,

@@ -1,9 +1,11 @@
 //! Dead leaves: pictures of occluding discs with power-law radii.
 //!
-//! Discs of random size fall on top of one another until nothing of the ground is seen. With a density of radii ∝ r⁻³ the picture looks the
-//! same at every scale and shares the statistics of natural images: a power spectrum ∝ f⁻², sharp edges, occlusion, uniform
-//! patches (Lee, Mumford & Huang, "Occlusion models for natural images", 2001). Here small discs also take after the light of their
-//! neighbourhood, as details of one thing do; each disc has a shade, many a faint grain, and an edge may be out of focus.
+//! Discs of random size fall on top of one another until nothing of the ground is seen. With a
+//! density of radii ∝ r⁻³ the picture looks the same at every scale and shares the statistics of
+//! natural images: a power spectrum ∝ f⁻², sharp edges, occlusion, uniform patches (Lee, Mumford &
+//! Huang, "Occlusion models for natural images", 2001). Here small discs also take after the light
+//! of their neighbourhood, as details of one thing do; each disc has a shade, many a faint grain,
+//! and an edge may be out of focus.
 
 use std::f32::consts::TAU;
 
@@ -26,8 +28,8 @@ const PATCHES: usize = 64;
 /// Below this share, what still shines through a pixel goes to the disc at hand.
 const CLOSED: f32 = 1.0 / 64.0;
 
-/// `source = "dead-leaves"`: patches of generated pictures of occluding discs, grey in [0, 1], normalised by the mean and the
-/// standard deviation of the training part.
+/// `source = "dead-leaves"`: patches of generated pictures of occluding discs, grey in [0, 1],
+/// normalised by the mean and the standard deviation of the training part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLeavesConfig {
@@ -153,8 +155,8 @@ impl DeadLeavesConfig {
     }
 }
 
-/// A picture of occluding discs as [`DeadLeavesConfig`]'s patches are cut from, row-major, grey in [0, 1]. For demonstrations: no
-/// patch of a data set comes from it.
+/// A picture of occluding discs as [`DeadLeavesConfig`]'s patches are cut from, row-major, grey in
+/// [0, 1]. For demonstrations: no patch of a data set comes from it.
 ///
 /// ```
 /// use sparsecode_trainer::data::dead_leaves_image;
@@ -179,7 +181,8 @@ fn render(
     rng: &mut impl Rng,
 ) -> Vec<f32> {
     let mut picture = vec![0.0f32; width * height];
-    // The share of each pixel that no disc covers yet, and how many pixels of each row have any: late discs find few.
+    // The share of each pixel that no disc covers yet, and how many pixels of each row have any:
+    // late discs find few.
     let mut open = vec![1.0f32; width * height];
     let mut open_in_row = vec![width; height];
     let mut open_pixels = width * height;
@@ -188,7 +191,8 @@ fn render(
     while open_pixels > 0 {
         // Inverse of the distribution function of a density ∝ r⁻³.
         let radius = (steep - rng.random::<f32>() * (steep - flat)).powf(-0.5);
-        // Centres are spread so far that a disc of the largest radius touches the picture from every side.
+        // Centres are spread so far that a disc of the largest radius touches the picture from
+        // every side.
         let x = rng.random_range(-radius_max..width as f32 + radius_max);
         let y = rng.random_range(-radius_max..height as f32 + radius_max);
         let reach = radius + 2.0;
@@ -246,7 +250,8 @@ struct Disc {
 
 impl Disc {
     fn draw(x: f32, y: f32, radius: f32, light: f32, rng: &mut impl Rng) -> Self {
-        // A disc of 16 pixels or more has any grey; the smallest keep two thirds of what surrounds them.
+        // A disc of 16 pixels or more has any grey; the smallest keep two thirds of what surrounds
+        // them.
         let own = 0.35 + 0.65 * (radius / 16.0).min(1.0);
         let grey = light + own * (rng.random_range(0.03f32..0.97) - light);
         let edge = 1.0 + 0.75 * rng.random::<f32>().powi(3);
@@ -328,7 +333,8 @@ mod tests {
     use super::super::super::range;
     use super::*;
 
-    /// The power spectrum of a square picture under a Hann window, for frequencies of −side/2 to side/2 − 1 cycles, by direct sums.
+    /// The power spectrum of a square picture under a Hann window, for frequencies of −side/2 to
+    /// side/2 − 1 cycles, by direct sums.
     fn spectrum(picture: &[f32], side: usize) -> Vec<f64> {
         let angle =
             |k: usize, n: usize| f64::from(TAU) * ((k + side / 2) * n % side) as f64 / side as f64;
@@ -384,8 +390,8 @@ mod tests {
         let slope = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum::<f64>()
             / points.iter().map(|p| (p.0 - mx).powi(2)).sum::<f64>();
         println!("power spectrum: f to the {slope:.2}");
-        // White noise has 0, natural images −2 with some tenths about it, a lone edge −3. The least radius is resolved, so the
-        // fall is steeper than −2 towards its wavelength.
+        // White noise has 0, natural images −2 with some tenths about it, a lone edge −3. The least
+        // radius is resolved, so the fall is steeper than −2 towards its wavelength.
         assert!((-2.8..=-1.8).contains(&slope), "{slope}");
     }
 
@@ -409,7 +415,8 @@ mod tests {
             "{mean} {deviation}"
         );
         assert!(range(&greys) > 0.85);
-        // Differences of neighbours in natural images are far from Gaussian (kurtosis 3): many next to nothing, some large.
+        // Differences of neighbours in natural images are far from Gaussian (kurtosis 3): many next
+        // to nothing, some large.
         let moment = |power: i32| {
             gradients
                 .iter()

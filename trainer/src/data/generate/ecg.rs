@@ -1,5 +1,5 @@
-//! ECG-like beats: sums of Gaussians, as in McSharry et al., "A dynamical model for generating synthetic electrocardiogram
-//! signals" (2003), with premature ventricular beats among them.
+//! ECG-like beats: sums of Gaussians, as in McSharry et al., "A dynamical model for generating
+//! synthetic electrocardiogram signals" (2003), with premature ventricular beats among them.
 
 use std::f64::consts::TAU;
 
@@ -37,9 +37,10 @@ const VENTRICULAR: [Wave; 4] = [
     (0.260, -0.40, 0.060),
 ];
 
-/// An ECG-like signal in millivolts at 360 Hz: P, Q, R, S and T waves with a heart rate about 75 per minute that varies from
-/// beat to beat and with the breath, heights that vary, a premature ventricular beat now and then followed by its pause, and a
-/// slightly wandering baseline. Without measurement noise. For demonstrations: no window of a data set comes from it.
+/// An ECG-like signal in millivolts at 360 Hz: P, Q, R, S and T waves with a heart rate about 75
+/// per minute that varies from beat to beat and with the breath, heights that vary, a premature
+/// ventricular beat now and then followed by its pause, and a slightly wandering baseline. Without
+/// measurement noise. For demonstrations: no window of a data set comes from it.
 ///
 /// ```
 /// use sparsecode_trainer::data::ecg_signal;

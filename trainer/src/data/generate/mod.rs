@@ -1,6 +1,8 @@
-//! Generated data: samples that look like natural images, machine vibration or ECG, from nothing but a seed.
+//! Generated data: samples that look like natural images, machine vibration or ECG, from nothing
+//! but a seed.
 //!
-//! Training, validation and test samples come from different random streams, so nothing is in two splits.
+//! Training, validation and test samples come from different random streams, so nothing is in two
+//! splits.
 
 mod dead_leaves;
 mod ecg;
@@ -21,11 +23,12 @@ use super::{
 };
 use crate::rng::Stream;
 
-/// The part of the test stream that demonstration pictures and signals come from: no data set gets there.
+/// The part of the test stream that demonstration pictures and signals come from: no data set gets
+/// there.
 const DEMONSTRATION: u32 = u32::MAX;
 
-/// `source = "vibration"` and `source = "ecg"`: windows of a generated signal, normalised by the mean and the standard deviation of
-/// the training part.
+/// `source = "vibration"` and `source = "ecg"`: windows of a generated signal, normalised by the
+/// mean and the standard deviation of the training part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneratedSignalConfig {

@@ -1,8 +1,9 @@
 //! Vibration of a rotating machine whose bearing has a fault on its inner race.
 //!
-//! The usual model (Randall & Antoni, "Rolling element bearing diagnostics", 2011): each time a ball meets the fault, an impulse sets off
-//! the structure's damped resonances; the fault turns with the shaft through the loaded zone, so the impulses swell and fade once
-//! a turn; the balls slip, so they are not quite periodic. Beneath lie the shaft's harmonics and broadband noise.
+//! The usual model (Randall & Antoni, "Rolling element bearing diagnostics", 2011): each time a
+//! ball meets the fault, an impulse sets off the structure's damped resonances; the fault turns
+//! with the shaft through the loaded zone, so the impulses swell and fade once a turn; the balls
+//! slip, so they are not quite periodic. Beneath lie the shaft's harmonics and broadband noise.
 
 use std::f64::consts::TAU;
 
@@ -31,9 +32,10 @@ const HARMONICS: [(f64, f64); 5] = [
 /// Frequency (Hz), damping ratio, amplitude (g) of the resonances that an impulse sets off.
 const RESONANCES: [(f64, f64, f64); 2] = [(2750.0, 0.030, 0.95), (3550.0, 0.025, 0.6)];
 
-/// The vibration (acceleration in g at 12 kHz) of a machine at 1770 turns a minute with an inner-race fault in a bearing: impulses at about
-/// 160 Hz that set off resonances at 2750 and 3550 Hz, shaft harmonics, coloured noise. Every seed is the same machine at
-/// another time. For demonstrations: no window of a data set comes from it.
+/// The vibration (acceleration in g at 12 kHz) of a machine at 1770 turns a minute with an
+/// inner-race fault in a bearing: impulses at about 160 Hz that set off resonances at 2750 and 3550
+/// Hz, shaft harmonics, coloured noise. Every seed is the same machine at another time. For
+/// demonstrations: no window of a data set comes from it.
 ///
 /// ```
 /// use sparsecode_trainer::data::vibration_signal;
@@ -66,7 +68,8 @@ pub(super) fn generate(samples: usize, rng: &mut impl Rng) -> Vec<f32> {
         turns += step;
         turns_left -= step;
         if turns_left <= 0.0 {
-            // Before this sample by the rest of the way, which keeps impulses from locking to samples.
+            // Before this sample by the rest of the way, which keeps impulses from locking to
+            // samples.
             let late = -turns_left / step;
             let load = 0.6 + 0.4 * (TAU * turns + loaded).cos();
             let force = load * (0.2 * normal(rng)).exp();

@@ -1,7 +1,7 @@
 //! The GPU's driver: loads the kernels of `trainer/kernels`, holds memory, launches.
 //!
-//! The driver's library is looked for when the program asks for a GPU, so that a program built with feature `cuda` runs where there is
-//! none.
+//! The driver's library is looked for when the program asks for a GPU, so that a program built with
+//! feature `cuda` runs where there is none.
 
 // Calls of the driver, each with what it needs to hold.
 #![allow(unsafe_code)]
@@ -36,7 +36,8 @@ pub(crate) fn ask_for_queues() {
         cfg!(windows) || std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
     };
     if std::env::var_os(name).is_none() && is_alone() {
-        // SAFETY: the process has no other thread that could read the environment meanwhile; on Windows any may.
+        // SAFETY: the process has no other thread that could read the environment meanwhile; on
+        // Windows any may.
         unsafe { std::env::set_var(name, count) };
     }
 }
@@ -55,8 +56,9 @@ struct Kernels {
     grid: sys::CUfunction,
 }
 
-// SAFETY: handles of functions of a module that is never unloaded; the driver may be called with them from any thread that the
-// context is bound to, which `bind_to_thread` sees to before each use.
+// SAFETY: handles of functions of a module that is never unloaded; the driver may be called with
+// them from any thread that the context is bound to, which `bind_to_thread` sees to before each
+// use.
 unsafe impl Send for Kernels {}
 // SAFETY: as above; nothing is changed through them.
 unsafe impl Sync for Kernels {}
@@ -99,7 +101,8 @@ impl Driver {
         if major < 8 {
             return Err(GpuError::TooOld { name, major, minor });
         }
-        // The host waits for launches of a tenth of a second: no need to spin. It works without, too.
+        // The host waits for launches of a tenth of a second: no need to spin. It works without,
+        // too.
         let _ = context.set_blocking_synchronize();
         let attribute = |attribute| context.attribute(attribute).map_err(told);
         let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
@@ -148,7 +151,8 @@ impl Kernels {
             // SAFETY: of a module that has just been loaded.
             let function =
                 unsafe { result::module::get_function(module, name.into()) }.map_err(told)?;
-            // SAFETY: of a function that has just been found. What the device allows is allowed; a launch takes what it needs.
+            // SAFETY: of a function that has just been found. What the device allows is allowed; a
+            // launch takes what it needs.
             unsafe {
                 sys::cuFuncSetAttribute(
                     function,
@@ -314,9 +318,10 @@ impl Memory for DeviceMemory {
             (&raw mut first).cast(),
             (&raw mut count).cast(),
         ];
-        // SAFETY: the parameters are those that both kernels declare: an address, `struct Run` (its size is asserted on both sides),
-        // two ints; the driver copies them before it returns. Every place in `run` was given out by the arena's own layout, so that
-        // the kernel stays within it; the stream orders it against all other use.
+        // SAFETY: the parameters are those that both kernels declare: an address, `struct Run` (its
+        // size is asserted on both sides), two ints; the driver copies them before it returns.
+        // Every place in `run` was given out by the arena's own layout, so that the kernel stays
+        // within it; the stream orders it against all other use.
         unsafe {
             sys::cuLaunchKernelEx(
                 &config,

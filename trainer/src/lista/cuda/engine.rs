@@ -9,11 +9,12 @@ use crate::lista::resident::{Backend, Resident, ResidentRun};
 
 /// The engine for NVIDIA GPUs: FISTA's whole loop, and whole runs, without leaving the device.
 ///
-/// Tensors are in main memory. Three kinds of runs do not stay on the device, but take their steps on the processor, and only their
-/// codes from here: those with quantisation-aware weights, those with a frozen decoder, and those with
-/// `inference.step_rule = "bounded"`.
+/// Tensors are in main memory. Three kinds of runs do not stay on the device, but take their steps
+/// on the processor, and only their codes from here: those with quantisation-aware weights, those
+/// with a frozen decoder, and those with `inference.step_rule = "bounded"`.
 ///
-/// Bits are the same alone and beside other runs, and with any number of blocks; from the processor's they differ by rounding.
+/// Bits are the same alone and beside other runs, and with any number of blocks; from the
+/// processor's they differ by rounding.
 ///
 /// ```no_run
 /// # #[cfg(feature = "cuda")]

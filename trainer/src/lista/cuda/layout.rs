@@ -81,7 +81,8 @@ impl Sizes {
         self.batch_size.div_ceil(TILE_SAMPLES)
     }
 
-    /// Jobs that a product is divided into: as many as the team that this kind of decoder usually has.
+    /// Jobs that a product is divided into: as many as the team that this kind of decoder usually
+    /// has.
     fn wanted_jobs(&self) -> usize {
         if self.hidden_dim == 0 {
             CLUSTER
@@ -92,8 +93,8 @@ impl Sizes {
 
     /// How a GPU that is shared by so many runs goes about this one.
     ///
-    /// The blocks of a linear decoder's loop wait for each other in every iteration, which is cheap in a cluster; a one-hidden
-    /// decoder's products have work for the whole GPU.
+    /// The blocks of a linear decoder's loop wait for each other in every iteration, which is cheap
+    /// in a cluster; a one-hidden decoder's products have work for the whole GPU.
     pub(crate) fn team(&self, gpu: &Facts, runs: usize) -> Option<Team> {
         let blocks = if self.hidden_dim == 0 {
             CLUSTER.min(gpu.processors)

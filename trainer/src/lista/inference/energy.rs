@@ -63,8 +63,8 @@ impl EnergyTerms {
 }
 
 impl<'a> Energy<'a> {
-    /// The energy of `inputs` (`batch × input_dim`) under `decoder`. `encoder_codes` (`batch × code_dim`) are the E(y) of the γ
-    /// term; without them the term is absent.
+    /// The energy of `inputs` (`batch × input_dim`) under `decoder`. `encoder_codes` (`batch ×
+    /// code_dim`) are the E(y) of the γ term; without them the term is absent.
     ///
     /// Cost for a linear decoder: the products G and c, once, with the first gradient.
     pub fn new(
@@ -134,13 +134,14 @@ impl<'a> Energy<'a> {
 
     /// The step that FISTA takes: η, or under [`StepRule::Bounded`] 1/L if that is smaller.
     ///
-    /// L is a bound of f's curvature from above, `f(y) ≤ f(x) + ∇f(x)ᵀ(y − x) + L/2 ‖y − x‖²`, which is what FISTA needs. It is the sum
-    /// of `(2/d)‖W‖²` (of a one-hidden decoder `(2/d)‖W1‖²‖W2‖²`, which holds as long as no hidden unit goes on or off),
-    /// `2β/(n − 1)` of the hinge and `2γ/l` of the encoder's term. `docs/method.md` derives it.
+    /// L is a bound of f's curvature from above, `f(y) ≤ f(x) + ∇f(x)ᵀ(y − x) + L/2 ‖y − x‖²`,
+    /// which is what FISTA needs. It is the sum of `(2/d)‖W‖²` (of a one-hidden decoder
+    /// `(2/d)‖W1‖²‖W2‖²`, which holds as long as no hidden unit goes on or off), `2β/(n − 1)` of
+    /// the hinge and `2γ/l` of the encoder's term. `docs/method.md` derives it.
     ///
-    /// Cost under [`StepRule::Bounded`], besides G and c: where η is not safe by the Frobenius norms of W or G, up to five times s³
-    /// multiplications, with s the smaller of d and l, and d²l for another Gram matrix if that is d; the same for each layer of a
-    /// one-hidden decoder.
+    /// Cost under [`StepRule::Bounded`], besides G and c: where η is not safe by the Frobenius
+    /// norms of W or G, up to five times s³ multiplications, with s the smaller of d and l, and d²l
+    /// for another Gram matrix if that is d; the same for each layer of a one-hidden decoder.
     ///
     /// # Errors
     ///
@@ -202,7 +203,8 @@ impl<'a> Energy<'a> {
         }
     }
 
-    /// ∇f at `codes` (`batch × code_dim`), which may have negative components (FISTA's momentum point).
+    /// ∇f at `codes` (`batch × code_dim`), which may have negative components (FISTA's momentum
+    /// point).
     ///
     /// # Errors
     ///
@@ -238,8 +240,8 @@ impl<'a> Energy<'a> {
         }
     }
 
-    /// `−(2β/(n−1)) (T − sd)_+/sd (z − μ)` by component; 0 where sd = 0, that is, no more than the rounding of μ makes of a
-    /// constant (n ε |μ|).
+    /// `−(2β/(n−1)) (T − sd)_+/sd (z − μ)` by component; 0 where sd = 0, that is, no more than the
+    /// rounding of μ makes of a constant (n ε |μ|).
     fn hinge_gradient(&self, codes: &Tensor) -> Result<Option<Tensor>> {
         let batch = codes.dim(0)?;
         if self.config.variance_weight == 0.0 || batch < 2 {
@@ -304,8 +306,8 @@ impl<'a> Energy<'a> {
     }
 }
 
-/// The mean of each component over the batch (`1 × code_dim`), the codes minus it, and the unbiased standard deviation of each
-/// component (`1 × code_dim`).
+/// The mean of each component over the batch (`1 × code_dim`), the codes minus it, and the unbiased
+/// standard deviation of each component (`1 × code_dim`).
 fn centred(codes: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
     let batch = codes.dim(0)? as f64;
     let mean = (column_sums(codes)? / batch)?;

@@ -27,8 +27,9 @@ impl Inference {
 
 /// Minimises the energy of one mini-batch.
 ///
-/// There is one definition of the iterates, [`PlainFista`](super::PlainFista); other engines compute the same numbers in less time. Tensors are in main
-/// memory, whatever an engine computes on; several threads may call one engine at the same time.
+/// There is one definition of the iterates, [`PlainFista`](super::PlainFista); other engines
+/// compute the same numbers in less time. Tensors are in main memory, whatever an engine computes
+/// on; several threads may call one engine at the same time.
 pub trait Engine: Send + Sync {
     /// Minimises `energy` from `start` (`batch × code_dim`).
     ///

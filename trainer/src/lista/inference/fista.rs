@@ -4,7 +4,8 @@ use super::config::Stopping;
 use super::energy::Energy;
 use super::engine::{Engine, Inference};
 
-/// FISTA with non-negative shrinkage (Beck & Teboulle 2009), one tensor operation after the other: the definition.
+/// FISTA with non-negative shrinkage (Beck & Teboulle 2009), one tensor operation after the other:
+/// the definition.
 ///
 /// From `x_1 = z_0`, `t_1 = 1`:
 ///
@@ -14,8 +15,8 @@ use super::engine::{Engine, Inference};
 /// x_{k+1} = z_k + ((t_k − 1)/t_{k+1}) (z_k − z_{k−1})
 /// ```
 ///
-/// A step too large for the decoder makes the iterates grow without bound; the loop ends when their norms overflow, with codes from
-/// which the caller can tell.
+/// A step too large for the decoder makes the iterates grow without bound; the loop ends when their
+/// norms overflow, with codes from which the caller can tell.
 ///
 /// Runs on any device and in any float type; in f64 it is the reference for everything faster.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +58,8 @@ impl Engine for PlainFista {
             point = (&next + (change * ((t - 1.0) / t_next))?)?;
             t = t_next;
             codes = next;
-            // Past an overflow comes NaN, and relu makes 0 of that: stop where the caller can still see it.
+            // Past an overflow comes NaN, and relu makes 0 of that: stop where the caller can still
+            // see it.
             let overflowed = change_norms.iter().any(|norm| !norm.is_finite());
             if overflowed || converged.iter().all(|&c| c) {
                 break;

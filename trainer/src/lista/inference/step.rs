@@ -26,8 +26,8 @@ impl StepRule {
     }
 }
 
-/// 1/L of the reconstruction alone, `(1/d)‖y − D(z)‖²`: the largest step that is safe for this decoder without hinge and encoder term.
-/// Infinite for a decoder of zeros.
+/// 1/L of the reconstruction alone, `(1/d)‖y − D(z)‖²`: the largest step that is safe for this
+/// decoder without hinge and encoder term. Infinite for a decoder of zeros.
 ///
 /// # Errors
 ///
@@ -45,14 +45,14 @@ pub(crate) fn safe_step(decoder: &Decoder) -> Result<f64> {
     Ok(input_dim as f64 / (2.0 * squared_norm))
 }
 
-/// The most squarings of a Gram matrix. With n its side, the bound then exceeds the value by a factor of at most `n^(1/64)`, 1.08 for
-/// 128.
+/// The most squarings of a Gram matrix. With n its side, the bound then exceeds the value by a
+/// factor of at most `n^(1/64)`, 1.08 for 128.
 const SQUARINGS: usize = 5;
 /// The search ends when the bound is known to exceed the value by no more than this share.
 const CLOSE: f64 = 0.03;
 
-/// An upper bound of ‖A‖², the square of the largest singular value, rounding included. No tighter than is needed to find it at
-/// most `enough`. NaN where A holds one.
+/// An upper bound of ‖A‖², the square of the largest singular value, rounding included. No tighter
+/// than is needed to find it at most `enough`. NaN where A holds one.
 ///
 /// Cost: with n the smaller and k the larger side, n²k multiplications, and up to five times n³.
 ///
@@ -104,15 +104,17 @@ pub(super) fn squared_norm_bound_by(
     largest_eigenvalue_bound(gram, lost, enough)
 }
 
-/// An upper bound of the largest eigenvalue of a Gram matrix G that differs from `gram`, G as computed, by at most `lost` (in the
-/// spectral norm). No tighter than is needed to find it at most `enough`.
+/// An upper bound of the largest eigenvalue of a Gram matrix G that differs from `gram`, G as
+/// computed, by at most `lost` (in the spectral norm). No tighter than is needed to find it at most
+/// `enough`.
 ///
 /// `‖G‖^(2^k) = ‖G^(2^k)‖ ≤ ‖G^(2^k)‖_F`, see `docs/method.md`.
 fn largest_eigenvalue_bound(gram: &Tensor, lost: f64, enough: f64) -> Result<f64> {
     let epsilon = epsilon(gram);
     let side = gram.dim(0)? as f64;
     let mut now = gram.clone();
-    // Of each power: its Frobenius norm, and the power of two, not below, that it is divided by before it is squared.
+    // Of each power: its Frobenius norm, and the power of two, not below, that it is divided by
+    // before it is squared.
     let mut norms: Vec<(f64, f64)> = Vec::new();
     loop {
         let norm = (sum_of_squares(&now)? * (1.0 + SUM_ROUNDING)).sqrt();
@@ -123,7 +125,8 @@ fn largest_eigenvalue_bound(gram: &Tensor, lost: f64, enough: f64) -> Result<f64
             scale * (bound + rounding).sqrt()
         };
         let bound = lost + norms.iter().rev().skip(1).fold(norm, back);
-        // ‖BᵀB‖_F ≤ ‖B‖ ‖B‖_F says how large ‖B‖ is at least, and the root of its power how large ‖G‖ is.
+        // ‖BᵀB‖_F ≤ ‖B‖ ‖B‖_F says how large ‖B‖ is at least, and the root of its power how large
+        // ‖G‖ is.
         let is_close = norms.len() > 1 && {
             let (before, scale) = norms[norms.len() - 2];
             let least = norm * scale * scale / before;
@@ -139,10 +142,12 @@ fn largest_eigenvalue_bound(gram: &Tensor, lost: f64, enough: f64) -> Result<f64
     }
 }
 
-/// How far below its value [`sum_of_squares`] may be, relatively: it adds up to 2048 squares in single precision.
+/// How far below its value [`sum_of_squares`] may be, relatively: it adds up to 2048 squares in
+/// single precision.
 const SUM_ROUNDING: f64 = 2048.0 * f32::EPSILON as f64;
 
-/// Twice the unit roundoff: covers `γ_n = nu/(1 − nu)` of a sum of n products as `n ε`, for n up to 2²².
+/// Twice the unit roundoff: covers `γ_n = nu/(1 − nu)` of a sum of n products as `n ε`, for n up to
+/// 2²².
 fn epsilon(matrix: &Tensor) -> f64 {
     match matrix.dtype() {
         DType::F64 => f64::EPSILON,

@@ -39,7 +39,8 @@ pub struct Autoencoder {
 impl Autoencoder {
     /// Draws initial weights: uniform in ±1/√fan_in, biases 0.
     ///
-    /// Decoder columns are *not* normalised here: that belongs to the variant, see [`Decoder::normalize_columns`].
+    /// Decoder columns are *not* normalised here: that belongs to the variant, see
+    /// [`Decoder::normalize_columns`].
     ///
     /// # Errors
     ///
@@ -63,8 +64,8 @@ impl Autoencoder {
         )
     }
 
-    /// The model whose matrices (encoder first, in the order of [`Autoencoder::parameters`]) are what `matrix` makes of rows and
-    /// columns; biases are 0.
+    /// The model whose matrices (encoder first, in the order of [`Autoencoder::parameters`]) are
+    /// what `matrix` makes of rows and columns; biases are 0.
     fn with_matrices(
         config: &ModelConfig,
         input_dim: usize,

@@ -45,7 +45,8 @@ impl Decoder {
         }
     }
 
-    /// Gradients of the mean squared error of `forward(codes)` over all pixels of the batch, and that error.
+    /// Gradients of the mean squared error of `forward(codes)` over all pixels of the batch, and
+    /// that error.
     ///
     /// # Errors
     ///
@@ -92,7 +93,8 @@ impl Decoder {
         }
     }
 
-    /// Rescales every column of W (of W1 and of W2) to ℓ2 norm 1; b1 is left alone. A zero column stays zero.
+    /// Rescales every column of W (of W1 and of W2) to ℓ2 norm 1; b1 is left alone. A zero column
+    /// stays zero.
     ///
     /// # Errors
     ///
@@ -108,7 +110,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Mean ℓ2 norm of the columns of W (of W2 for a one-hidden decoder): what grows when a model collapses.
+    /// Mean ℓ2 norm of the columns of W (of W2 for a one-hidden decoder): what grows when a model
+    /// collapses.
     ///
     /// # Errors
     ///

@@ -4,7 +4,8 @@ use crate::tensor::Named;
 use crate::tensor::elementwise::{column_sums, difference, rectified, scaled, sum, where_positive};
 use crate::tensor::matmul::product;
 
-/// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z ← relu(u + S z)`.
+/// A LISTA encoder (Gregor & LeCun 2010): `u = U y + b`, `z ← relu(u)`, then `iterations` times `z
+/// ← relu(u + S z)`.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     /// U, `code_dim × input_dim`.
@@ -17,7 +18,8 @@ pub struct Encoder {
     pub iterations: usize,
 }
 
-/// What the backward pass needs of a forward pass: the codes after each iteration, `batch × code_dim` each.
+/// What the backward pass needs of a forward pass: the codes after each iteration, `batch ×
+/// code_dim` each.
 ///
 /// A code is positive exactly where its pre-activation is, so the codes also are the ReLU masks.
 #[derive(Clone, Debug)]
@@ -33,8 +35,8 @@ impl ListaTrace {
 }
 
 impl Encoder {
-    /// The encoder that is ISTA itself, `iterations + 1` steps from 0 (Gregor & LeCun 2010): with the energy's
-    /// `(1/d)‖y − W z‖² + λ‖z‖₁`, `U = (2η/d) Wᵀ`, `b = −ηλ` and `S = I − (2η/d) WᵀW`.
+    /// The encoder that is ISTA itself, `iterations + 1` steps from 0 (Gregor & LeCun 2010): with
+    /// the energy's `(1/d)‖y − W z‖² + λ‖z‖₁`, `U = (2η/d) Wᵀ`, `b = −ηλ` and `S = I − (2η/d) WᵀW`.
     ///
     /// `dictionary` is W, `input_dim × code_dim`; `step_size` is η.
     ///
@@ -60,7 +62,8 @@ impl Encoder {
         })
     }
 
-    /// Encodes a batch of inputs (`batch × input_dim`); the result is `batch × code_dim`, non-negative.
+    /// Encodes a batch of inputs (`batch × input_dim`); the result is `batch × code_dim`,
+    /// non-negative.
     ///
     /// # Errors
     ///
@@ -88,10 +91,11 @@ impl Encoder {
         Ok(ListaTrace { codes })
     }
 
-    /// Gradients of a loss for `input`, `bias` and `recurrent`, given its gradient for the code (`batch × code_dim`).
+    /// Gradients of a loss for `input`, `bias` and `recurrent`, given its gradient for the code
+    /// (`batch × code_dim`).
     ///
-    /// Going back through iteration i with δ = ∂/∂z_i masked by z_i > 0: S gains δᵀ z_{i−1}, the drive gains δ, and z_{i−1}
-    /// receives δ S; the drive's sum then gives U and b.
+    /// Going back through iteration i with δ = ∂/∂z_i masked by z_i > 0: S gains δᵀ z_{i−1}, the
+    /// drive gains δ, and z_{i−1} receives δ S; the drive's sum then gives U and b.
     ///
     /// # Errors
     ///

@@ -22,7 +22,8 @@ pub enum QuantizeAware {
 impl Autoencoder {
     /// The same model with every matrix rounded to the levels of an export; biases stay. In `f32`.
     ///
-    /// Training at this model, with the gradients applied to the unrounded one, is the straight-through estimator (Bengio et al. 2013).
+    /// Training at this model, with the gradients applied to the unrounded one, is the
+    /// straight-through estimator (Bengio et al. 2013).
     ///
     /// Cost: a pass over the weights, on the host.
     ///

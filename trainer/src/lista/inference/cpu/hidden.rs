@@ -1,13 +1,15 @@
-//! The gradient through a one-hidden-layer decoder, `(2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))` with `h = relu(W1 z + b1)`.
+//! The gradient through a one-hidden-layer decoder, `(2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))` with `h =
+//! relu(W1 z + b1)`.
 //!
-//! The middle, `W2ᵀ(W2 h − y)`, has two forms: direct (2·d·m operations a sample), or `H h − W2ᵀy` with the Gram matrix H = W2ᵀW2
-//! (m² a sample, after m²·d for H and d·m a sample for the constant). How many iterations a batch will take is not known before, so
-//! the loop begins directly and goes over to the Gram form when that would have paid: never more than twice the cost of the better
-//! one.
+//! The middle, `W2ᵀ(W2 h − y)`, has two forms: direct (2·d·m operations a sample), or `H h − W2ᵀy`
+//! with the Gram matrix H = W2ᵀW2 (m² a sample, after m²·d for H and d·m a sample for the
+//! constant). How many iterations a batch will take is not known before, so the loop begins
+//! directly and goes over to the Gram form when that would have paid: never more than twice the
+//! cost of the better one.
 //!
-//! Threads divide the products by columns: each holds its part of the weights in its own cache, reads them once for all samples
-//! that still move, and has as much to do as the others however many of its own samples have converged. In return they meet
-//! between the products.
+//! Threads divide the products by columns: each holds its part of the weights in its own cache,
+//! reads them once for all samples that still move, and has as much to do as the others however
+//! many of its own samples have converged. In return they meet between the products.
 
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,8 +22,8 @@ use crate::tensor::elementwise::positive_part;
 use crate::tensor::matmul::{Matrix, matmul};
 use crate::tensor::team::{Barrier, UNIT, part};
 
-/// Threads that divide columns. With more, groups of about so many divide the samples: columns a few vectors wide cost more in
-/// reading what multiplies them than in multiplying.
+/// Threads that divide columns. With more, groups of about so many divide the samples: columns a
+/// few vectors wide cost more in reading what multiplies them than in multiplying.
 const GROUP: usize = 8;
 
 /// The decoder and what the threads share.
@@ -43,7 +45,8 @@ pub(super) struct OneHidden<'a> {
     members: Vec<Shared>,
 }
 
-/// What a thread tells the others of its group: of its samples the points, of all the group's samples its columns.
+/// What a thread tells the others of its group: of its samples the points, of all the group's
+/// samples its columns.
 #[derive(Default)]
 struct Shared {
     points: RwLock<Moving>,
@@ -104,8 +107,9 @@ impl<'a> OneHidden<'a> {
         })
     }
 
-    /// `products ← (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))` for the rows `moving` of `points`, one after the other. Rows of `points` and
-    /// `products` are `stride` apart; `sample` tells the sample of a row. All threads must call it together.
+    /// `products ← (2/d) W1ᵀ(1[h>0] ⊙ W2ᵀ(W2 h − y))` for the rows `moving` of `points`, one after
+    /// the other. Rows of `points` and `products` are `stride` apart; `sample` tells the sample of
+    /// a row. All threads must call it together.
     #[expect(
         clippy::too_many_arguments,
         reason = "a thread's state lies in several places"
@@ -258,8 +262,8 @@ impl<'a> OneHidden<'a> {
         }
     }
 
-    /// Counts an iteration in which `moving` samples of the batch were left, and goes over to the Gram form when that would have paid.
-    /// All threads must call it with the same number.
+    /// Counts an iteration in which `moving` samples of the batch were left, and goes over to the
+    /// Gram form when that would have paid. All threads must call it with the same number.
     pub(super) fn count(&self, scratch: &mut Scratch, member: usize, moving: usize) {
         scratch.work += moving;
         let (d, m) = (self.input_dim, self.hidden_dim);
@@ -310,8 +314,8 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the Gram form would by now have saved what it costs to set up, for sizes (d, m, n) and this number of samples times
-/// iterations done directly.
+/// Whether the Gram form would by now have saved what it costs to set up, for sizes (d, m, n) and
+/// this number of samples times iterations done directly.
 fn gram_pays((d, m, n): (usize, usize, usize), work: usize) -> bool {
     let saving = (2 * d * m).saturating_sub(m * m);
     saving > 0 && work * saving >= m * m * d + n * d * m
@@ -321,8 +325,8 @@ fn gram_pays((d, m, n): (usize, usize, usize), work: usize) -> bool {
 mod tests {
     use super::*;
 
-    /// MNIST's decoder: H costs as much as seven direct iterations more than its own; the patches' decoder is wider than twice the
-    /// input, so that H is never cheaper.
+    /// MNIST's decoder: H costs as much as seven direct iterations more than its own; the patches'
+    /// decoder is wider than twice the input, so that H is never cheaper.
     #[test]
     fn the_gram_form_is_for_long_loops_and_narrow_layers() {
         let mnist = (784, 1024, 250);

@@ -224,7 +224,8 @@ impl Lane {
         .run()
     }
 
-    /// Tells the others what was found, waits for them, and joins what all found; with a hinge, into its mean and factor.
+    /// Tells the others what was found, waits for them, and joins what all found; with a hinge,
+    /// into its mean and factor.
     fn meet(
         &mut self,
         problem: &Problem<'_>,
@@ -232,7 +233,8 @@ impl Lane {
         barrier: &Barrier,
         found: Outcome,
     ) -> Outcome {
-        // Two sets of reports in turn: a thread that is ahead does not overwrite what others still read.
+        // Two sets of reports in turn: a thread that is ahead does not overwrite what others still
+        // read.
         let reports = &problem.reports[self.iterations % 2];
         {
             let mut report = reports[member]

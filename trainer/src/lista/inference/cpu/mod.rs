@@ -1,8 +1,10 @@
-//! FISTA for training on a processor: the iterates of [`PlainFista`](super::PlainFista), in a fraction of its time.
+//! FISTA for training on a processor: the iterates of [`PlainFista`](super::PlainFista), in a
+//! fraction of its time.
 //!
-//! Threads own tiles of samples for the whole loop; codes, momentum points and constants of a tile stay in the cache of its core.
-//! An iteration is a product and one fused pass over the tile, after which the threads meet once: to add up the column statistics
-//! of the hinge, and to agree on the end. A sample that has converged takes no gradient, so none is computed for it.
+//! Threads own tiles of samples for the whole loop; codes, momentum points and constants of a tile
+//! stay in the cache of its core. An iteration is a product and one fused pass over the tile, after
+//! which the threads meet once: to add up the column statistics of the hinge, and to agree on the
+//! end. A sample that has converged takes no gradient, so none is computed for it.
 
 mod hidden;
 mod lane;
@@ -24,10 +26,10 @@ use problem::{Constants, Gradient, Problem, Report, TILE};
 
 /// The engine for f32 tensors in main memory.
 ///
-/// A linear decoder gives the same bits with any number of threads, a one-hidden decoder with the same number: where several
-/// inferences run at the same time in one process and bits matter, give each an engine of its own. Beside
-/// [`PlainFista`](super::PlainFista) both differ by the rounding of f32. A thread takes at least 16 samples of a batch: more threads
-/// than that rest.
+/// A linear decoder gives the same bits with any number of threads, a one-hidden decoder with the
+/// same number: where several inferences run at the same time in one process and bits matter, give
+/// each an engine of its own. Beside [`PlainFista`](super::PlainFista) both differ by the rounding
+/// of f32. A thread takes at least 16 samples of a batch: more threads than that rest.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -53,8 +55,8 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// An engine with `threads` threads (at least one) of its own. While it is at work for one caller, it works for others on
-    /// their own threads.
+    /// An engine with `threads` threads (at least one) of its own. While it is at work for one
+    /// caller, it works for others on their own threads.
     pub fn new(threads: usize) -> Self {
         Self {
             team: Team::new(threads.max(1)),
@@ -63,8 +65,8 @@ impl CpuEngine {
 }
 
 impl Default for CpuEngine {
-    /// An engine on rayon's threads (`RAYON_NUM_THREADS`, else one for each core), as the rest of training. While another engine is
-    /// at work on them, it works alone on the caller's.
+    /// An engine on rayon's threads (`RAYON_NUM_THREADS`, else one for each core), as the rest of
+    /// training. While another engine is at work on them, it works alone on the caller's.
     fn default() -> Self {
         Self { team: Team::Shared }
     }

@@ -7,7 +7,8 @@ use crate::lista::inference::energy::Energy;
 use crate::tensor::fista::Outcome;
 use crate::tensor::team::UNIT;
 
-/// Samples that are worked on together. Fixed, so that sums have the same order whatever the number of threads.
+/// Samples that are worked on together. Fixed, so that sums have the same order whatever the number
+/// of threads.
 pub(super) const TILE: usize = UNIT;
 
 /// The decoder's part of the gradient.
