@@ -51,6 +51,7 @@ pub mod qemu;
 mod signed;
 pub mod stream;
 pub mod toolchain;
+pub mod without_driver;
 
 pub use cores::{Core, Outcome, Row, Setup, Status, status};
 pub use toolchain::{Toolchain, Tools, Ways};

@@ -93,13 +93,19 @@ pub fn program() -> PathBuf {
     PROGRAM
         .get_or_init(|| {
             let mut build = cargo();
-            // With the features that `cargo test --workspace`, or `cargo xtask cuda`, chose for
-            // what they share, so that nothing is built twice.
-            build.args(["build", "--quiet", "--workspace", "--bin", "sparsecode"]);
-            build.args(match cfg!(feature = "cuda") {
-                true => &["--test", "cli", "--features", "sparsecode-tests/cuda"][..],
-                false => &["--tests"],
-            });
+            // With the features that `cargo test --workspace` chose for what they share, so that
+            // nothing is built twice.
+            build.args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bin",
+                "sparsecode",
+                "--tests",
+            ]);
+            if cfg!(feature = "cuda") {
+                build.args(["--features", "sparsecode-tests/cuda"]);
+            }
             let folder = target_folder();
             if folder.file_name().is_some_and(|name| name == "release") {
                 build.arg("--release");

@@ -1,8 +1,6 @@
 //! Properties of the quantiser, and the norm bound against an independent eigenvalue solver.
 
-mod common;
-
-use common::Numbers;
+use crate::common::Numbers;
 use proptest::prelude::*;
 use sparsecode_formats::quant::{
     QuantError, dequantize, lipschitz_bound, quantize, squared_norm_bound,

@@ -1,11 +1,9 @@
 //! The Python reader in `docs/model-file.md` gets the weights that were written, in the formulas'
 //! orientation.
 
-mod common;
-
 use std::process::Command;
 
-use common::small;
+use crate::common::small;
 use sparsecode_formats::{
     AlignedBytes, ModelFile, OwnedDecoder, OwnedModel, Variant, WeightType, write, write_file,
 };

@@ -232,9 +232,9 @@ fn the_tests_skip_what_cannot_run() {
     for tools in UNABLE {
         let mut tests = Command::new(std::env::current_exe().unwrap());
         let names = [
-            "the_firmware_computes_what_the_host_does",
-            "the_benchmark_counts_every_way_to_refine",
-            "integers_and_streams_run_on_the_device",
+            "firmware::the_firmware_computes_what_the_host_does",
+            "firmware::the_benchmark_counts_every_way_to_refine",
+            "firmware::integers_and_streams_run_on_the_device",
         ];
         tests.args(["--exact"]).args(names);
         let output = Machine::with(tools).run(&mut tests);

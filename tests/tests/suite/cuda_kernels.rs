@@ -499,7 +499,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn a_missing_compiler_is_named() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "codes_are_the_references"])
+        .args(["--exact", "cuda_kernels::codes_are_the_references"])
         .env("CXX", "no-such-compiler")
         .output()
         .unwrap();

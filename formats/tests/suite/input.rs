@@ -1,8 +1,6 @@
 //! What files say of their raw samples: written, read back, and every way in which it can be wrong.
 
-mod common;
-
-use common::{Parts, small};
+use crate::common::{Parts, small};
 use sparsecode_formats::{
     ActivationRanges, AlignedBytes, InputFacts, IntegerFile, ModelFile, NumberType, OwnedModel,
     ReadError, SpecError, Variant, WeightType, WriteError, write, write_integer,

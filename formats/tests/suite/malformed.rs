@@ -1,8 +1,6 @@
 //! Every error of the reader, provoked by a file made for it, with a message that names the field.
 
-mod common;
-
-use common::{Parts, entry, join, join_padded, offsets, small};
+use crate::common::{Parts, entry, join, join_padded, offsets, small};
 use sparsecode_formats::{
     Aligned, AlignedBytes, Dims, ModelFile, ReadError, Variant, WeightType, write,
 };

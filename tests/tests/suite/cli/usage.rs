@@ -232,45 +232,6 @@ fn runs_and_model_files_are_told_apart() {
     refused(1, &["evaluate", text(above)], &["holds no run", text(&run)]);
 }
 
-/// A program for NVIDIA GPUs, where there is not even their driver.
-#[cfg(feature = "cuda")]
-#[test]
-fn without_a_driver_it_says_so_or_uses_the_processor() {
-    use sparsecode_trainer::lista::cuda::{CudaEngine, GpuError};
-
-    // With a driver but no GPU, the reason is an error of the driver's.
-    let is_absent = |error: GpuError| match error {
-        GpuError::Absent(reason) => !reason.starts_with("CUDA_ERROR"),
-        _ => false,
-    };
-    if !CudaEngine::open(0).is_err_and(is_absent) {
-        skipped("what is said without an NVIDIA driver: here is one");
-        return;
-    }
-    let sweep = sweep::Sweep::plan("preset = \"ecg/sdl\"\n", "");
-    let (plan, out) = (sweep.path("plan.jsonl"), sweep.path("out"));
-    let told = |output: &Output, status: i32| {
-        let message = stderr(output);
-        assert_eq!(output.status.code(), Some(status), "{message}");
-        // What is missing, and the remedies, each once.
-        for words in ["libcuda.so.1", "nvidia-smi", "--device cpu"] {
-            assert_eq!(message.matches(words).count(), 1, "{words}: {message}");
-        }
-        message
-    };
-    let cuda = ["--device", "cuda"];
-    let message = told(&train("ecg/vdl", &out, 1, &cuda), 1);
-    assert!(message.starts_with("error: --device cuda: "), "{message}");
-    let command = ["sweep", "run", text(&plan), "--out", text(&out)];
-    assert_eq!(told(&run(&[&command[..], &cuda].concat()), 1), message);
-    assert!(!out.exists());
-
-    let auto = train("ecg/vdl", &out, 1, &["--device", "auto", "--quiet"]);
-    let note = told(&auto, 0);
-    assert!(note.contains("note: using the processor: "), "{note}");
-    TrainedRun::open(&RunFolder::new(&out)).unwrap();
-}
-
 #[test]
 fn missing_files_are_named() {
     let folder = tempfile::tempdir().unwrap();

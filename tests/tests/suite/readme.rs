@@ -6,7 +6,6 @@
 //! another way. A line that the test does not know fails it.
 //!
 //! The links between the pages, and the names that docs/method.md gives the paper's symbols.
-#![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::symlink;

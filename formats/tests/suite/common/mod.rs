@@ -1,5 +1,4 @@
 //! Small models, and files taken apart and put together again.
-#![allow(dead_code)] // no test file uses all of it
 
 use sparsecode_formats::{
     AlignedBytes, CodeSign, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder,

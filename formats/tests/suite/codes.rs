@@ -1,9 +1,7 @@
 //! Which signs codes have: what is written is what is read, in both versions of the format, and
 //! what cannot be is refused.
 
-mod common;
-
-use common::{Parts, small};
+use crate::common::{Parts, small};
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, CODE_LIMIT, CodeSign, InputShape, IntegerFile,
     ModelFile, OwnedDecoder, OwnedModel, Preprocessing, ReadError, SpecError, Variant, WeightType,

@@ -1,9 +1,7 @@
 //! Models for integer arithmetic: what is written is what is read, what is damaged is refused, and
 //! the proof is a proof.
 
-mod common;
-
-use common::{Parts, sized, small};
+use crate::common::{Parts, sized, small};
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, Contrast, Dims, InputShape, IntegerContrast,
     IntegerFile, ModelFile, Overflow, OwnedDecoder, OwnedModel, Preprocessing, ReadError, Variant,

@@ -2,7 +2,6 @@
 //! repository and with one of the size that the project promises to fit. Cores that cannot run here
 //! are skipped, with what is missing.
 
-#[path = "firmware/missing.rs"]
 mod missing;
 
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! What is written is what is read.
 
-mod common;
-
-use common::{Numbers, join, join_padded, sized, small, split};
+use crate::common::{Numbers, join, join_padded, sized, small, split};
 use sparsecode_formats::quant::{QuantReport, dequantize, lipschitz_bound};
 use sparsecode_formats::{
     AlignedBytes, Contrast, Decoder, InputShape, ModelFile, OwnedModel, ReadError, Variant,

@@ -1,8 +1,6 @@
 //! Random damage never panics; what is still read is in bounds and keeps the reader's promises.
 
-mod common;
-
-use common::{join, small, split};
+use crate::common::{join, small, split};
 use proptest::prelude::*;
 use sparsecode_formats::{
     AlignedBytes, Decoder, MatrixRef, ModelFile, Variant, WeightType, Weights, write,
