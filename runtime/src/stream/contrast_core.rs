@@ -1,6 +1,6 @@
 //! Local contrast normalisation in memory of any size.
 
-use super::ring::{copy, line, line_mut, reflect};
+use super::ring::{copy, part, part_mut, reflect};
 
 /// Where a ring of lines stands.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ impl Lines<'_> {
         if self.ring.count() < self.depth {
             self.ring.count = self.ring.count.wrapping_add(1);
         }
-        line_mut(self.lines, self.width, place)
+        part_mut(self.lines, place.wrapping_mul(self.width), self.width)
     }
 
     /// The line that `age` others have followed.
@@ -72,7 +72,7 @@ impl Lines<'_> {
         let index = next
             .checked_sub(back)
             .unwrap_or(next.wrapping_add(self.depth).wrapping_sub(back));
-        line(self.lines, self.width, index)
+        part(self.lines, index.wrapping_mul(self.width), self.width)
     }
 
     /// The Gaussian down the lines, each after `map`, about the line at the centre of the last

@@ -1,8 +1,6 @@
 //! A frame in memory of any size.
 
-use super::ring::{
-    Axis, Cursor, copy, copy_line, line_mut, lines_by_age, lines_by_age_mut, overlapping, reflect,
-};
+use super::ring::{Axis, Cursor, copy, copy_line, overlapping, part, part_mut, reflect};
 use super::weighting::Sample;
 
 /// What [`FrameStream`](super::FrameStream) and [`FrameView`](super::FrameView) do, in borrowed
@@ -22,14 +20,15 @@ pub(super) struct Frame<'m, T: Sample> {
     pub(super) cursor: &'m mut Cursor,
 }
 
+// Into the types with a fixed size, so that their sizes are constants here.
 impl<T: Sample> Frame<'_, T> {
     /// Where the patches on the right border start.
-    #[inline]
+    #[inline(always)]
     fn last(&self) -> usize {
         self.width.saturating_sub(self.across.side())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push<P: AsMut<[T]> + ?Sized>(
         &mut self,
         line: &mut [T],
@@ -37,7 +36,8 @@ impl<T: Sample> Frame<'_, T> {
         denoise: impl FnMut(&mut P),
     ) -> bool {
         let next = self.cursor.next();
-        let Some(place) = line_mut(self.lines, self.width, next) else {
+        let start = next.wrapping_mul(self.width);
+        let Some(place) = part_mut(self.lines, start, self.width) else {
             return false;
         };
         copy(place, line);
@@ -45,7 +45,7 @@ impl<T: Sample> Frame<'_, T> {
         if full {
             self.divide(next, self.cursor.divisor(&self.down, 0), line);
         }
-        if let Some(sums) = line_mut(self.sums, self.width, next) {
+        if let Some(sums) = part_mut(self.sums, start, self.width) {
             sums.fill(T::EMPTY);
         }
         if self.cursor.advance(&self.down) {
@@ -54,7 +54,7 @@ impl<T: Sample> Frame<'_, T> {
         full
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish<L: AsMut<[T]> + ?Sized, P: AsMut<[T]> + ?Sized>(
         &mut self,
         line: &mut L,
@@ -96,22 +96,25 @@ impl<T: Sample> Frame<'_, T> {
         patch: &mut P,
         mut denoise: impl FnMut(&mut P),
     ) {
-        let (next, last) = (self.cursor.next(), self.last());
-        let columns = self.across.side().max(1);
+        let (last, columns) = (self.last(), self.across.side().max(1));
+        let oldest = self.cursor.next().wrapping_mul(self.width);
         let mut left = 0_usize;
         loop {
-            let lines = lines_by_age(self.lines, self.width, next);
-            for (row, line) in patch.as_mut().chunks_mut(columns).zip(lines) {
-                copy(row, line.get(left..).unwrap_or_default());
+            let mut start = oldest.wrapping_add(left);
+            for row in patch.as_mut().chunks_exact_mut(columns) {
+                copy(row, part(self.lines, start, columns).unwrap_or_default());
+                start = self.below(start);
             }
             denoise(patch);
-            let sums = lines_by_age_mut(self.sums, self.width, next).zip(self.down.weights);
-            for (row, (sums, down)) in patch.as_mut().chunks(columns).zip(sums) {
-                let sums = sums.get_mut(left..).unwrap_or_default();
+            let mut start = oldest.wrapping_add(left);
+            let rows = patch.as_mut().chunks_exact(columns);
+            for (row, down) in rows.zip(self.down.weights) {
+                let sums = part_mut(self.sums, start, columns).unwrap_or_default();
                 let sums = sums.iter_mut().zip(self.across.weights);
                 for (value, (sum, across)) in row.iter().zip(sums) {
                     *sum = T::add(*sum, T::times(*down, *across), *value);
                 }
+                start = self.below(start);
             }
             if left >= last {
                 break;
@@ -120,15 +123,23 @@ impl<T: Sample> Frame<'_, T> {
         }
     }
 
+    /// The pixel of the next line below pixel `place` of the ring.
+    #[inline(always)]
+    fn below(&self, place: usize) -> usize {
+        let below = place.wrapping_add(self.width);
+        below.checked_sub(self.lines.len()).unwrap_or(below)
+    }
+
     /// Divides line `place` of the sums by their weights: the product of `down`, which is that of
     /// the line, and of the sum over the columns of patches that hold a pixel.
-    #[inline]
+    #[inline(always)]
     fn divide(&self, place: usize, down: T::Sum, line: &mut [T]) {
         let (last, hop) = (self.last(), self.across.hop);
         // Patches that start every hop: those before `last`.
         let until = last.wrapping_add(hop).wrapping_sub(1);
         let regular = until.checked_div(hop).unwrap_or(0);
-        let sums = super::ring::line(self.sums, self.width, place).unwrap_or_default();
+        let start = place.wrapping_mul(self.width);
+        let sums = part(self.sums, start, self.width).unwrap_or_default();
         for (x, (pixel, sum)) in line.iter_mut().zip(sums).enumerate() {
             let before = x.checked_div(hop).unwrap_or(0).wrapping_add(1).min(regular);
             // From the last of them that starts at or before this pixel, to the left.

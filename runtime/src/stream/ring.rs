@@ -183,38 +183,16 @@ pub(super) fn by_age_mut<E>(ring: &mut [E], next: usize) -> impl Iterator<Item =
     old.iter_mut().chain(new)
 }
 
-/// [`by_age`] for lines of `width` elements.
+/// `length` elements from `start` on.
 #[inline(always)]
-pub(super) fn lines_by_age<E>(ring: &[E], width: usize, next: usize) -> impl Iterator<Item = &[E]> {
-    let start = next.wrapping_mul(width);
-    let (new, old) = ring.split_at_checked(start).unwrap_or((&[], ring));
-    let width = width.max(1);
-    old.chunks(width).chain(new.chunks(width))
+pub(super) fn part<E>(ring: &[E], start: usize, length: usize) -> Option<&[E]> {
+    ring.get(start..)?.get(..length)
 }
 
-/// [`lines_by_age`], to be written.
+/// [`part`], to be written.
 #[inline(always)]
-pub(super) fn lines_by_age_mut<E>(
-    ring: &mut [E],
-    width: usize,
-    next: usize,
-) -> impl Iterator<Item = &mut [E]> {
-    let start = next.wrapping_mul(width);
-    let (new, old) = ring.split_at_mut_checked(start).unwrap_or_default();
-    let width = width.max(1);
-    old.chunks_mut(width).chain(new.chunks_mut(width))
-}
-
-/// Line `index` of a ring of lines of `width` elements.
-#[inline(always)]
-pub(super) fn line<E>(ring: &[E], width: usize, index: usize) -> Option<&[E]> {
-    ring.get(index.wrapping_mul(width)..)?.get(..width)
-}
-
-/// [`line`], to be written.
-#[inline(always)]
-pub(super) fn line_mut<E>(ring: &mut [E], width: usize, index: usize) -> Option<&mut [E]> {
-    ring.get_mut(index.wrapping_mul(width)..)?.get_mut(..width)
+pub(super) fn part_mut<E>(ring: &mut [E], start: usize, length: usize) -> Option<&mut [E]> {
+    ring.get_mut(start..)?.get_mut(..length)
 }
 
 /// Copies as many elements as both hold.

@@ -15,6 +15,7 @@ pub(super) struct Signal<'m, T: Sample> {
     pub(super) cursor: &'m mut Cursor,
 }
 
+// Into the types with a fixed size, so that their sizes are constants here.
 impl<T: Sample> Signal<'_, T> {
     #[inline(always)]
     pub(super) fn push<W: AsMut<[T]> + ?Sized>(

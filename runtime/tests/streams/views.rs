@@ -192,7 +192,10 @@ fn same_contrast<const WIDTH: usize, const WINDOW: usize>(pixels: &[f32], sigma:
     assert_eq!(bits(&found[0]), bits(&values));
 }
 
-const SIGNALS: [fn(&[f32], &[i16]); 9] = [
+/// Compares one size.
+type Check = fn(&[f32], &[i16]);
+
+const SIGNALS: [Check; 9] = [
     same_signal::<1, 1>,
     same_signal::<2, 1>,
     same_signal::<2, 2>,
@@ -204,7 +207,7 @@ const SIGNALS: [fn(&[f32], &[i16]); 9] = [
     same_signal::<33, 4>,
 ];
 
-const FRAMES: [fn(&[f32], &[i16]); 7] = [
+const FRAMES: [Check; 7] = [
     same_frame::<1, 1, 1, 1, 1>,
     same_frame::<8, 8, 8, 64, 4>,
     same_frame::<11, 3, 4, 12, 2>,
@@ -272,7 +275,7 @@ proptest! {
             close(*found, exact, 256.0 * U * 200.0);
         }
 
-        let ones = vec![1.0; 7];
+        let ones = [1.0; 7];
         let axes = [(rows, down), (columns, across)]
             .map(|(side, hop)| Windows::<f32>::new(&ones[..side], hop).unwrap());
         let equal = Grid { down: vec![1.0; rows], across: vec![1.0; columns], ..grid };
