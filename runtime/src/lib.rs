@@ -46,7 +46,8 @@
 //! [`stream::FrameStream`] take them as they come, let a closure denoise overlapping windows or
 //! patches, and give clean samples or lines after a fixed latency; [`stream::ContrastFrameStream`]
 //! does so for models with local contrast normalisation. One model serves any number of channels,
-//! each of which is a state of fixed size.
+//! each of which is a state of fixed size. [`stream::SignalView`], [`stream::FrameView`] and
+//! [`stream::ContrastView`] are the same over memory of a size known at run time.
 //!
 //! # Arithmetic
 //!

@@ -17,8 +17,9 @@ use riscv_rt::entry;
 use core::hint::black_box;
 
 use sparsecode_runtime::stream::{
-    ContrastFrameStream, FrameScratch, FrameStream, Hann, LocalContrast, SignalStream, Uniform,
-    Weighting,
+    ContrastCursor, ContrastFrameStream, ContrastView, Cursor, FrameScratch, FrameStream,
+    FrameView, Hann, LocalContrast, LocalContrastView, Sample, SignalStream, SignalView, Uniform,
+    Weighting, Windows,
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerCodeBuffer as _, IntegerModel,
@@ -50,6 +51,11 @@ fn main() -> ! {
     black_box(frame::<Uniform>());
     black_box(frame::<Hann>());
     black_box(contrast_frame());
+    black_box(signal_view::<f32>(&[1.0; 16], [0.5; 16], [0.0; 16]));
+    black_box(signal_view::<i16>(&[1; 16], [5; 16], [0; 16]));
+    black_box(frame_view::<f32>(&[1.0; 16], [0.5; 64], [0.0; 64]));
+    black_box(frame_view::<i16>(&[1; 16], [5; 64], [0; 64]));
+    black_box(contrast_view());
     loop {}
 }
 
@@ -212,6 +218,111 @@ fn contrast_frame() -> Option<bool> {
             stream.finish(&contrast, &mut line, &mut scratch, &mut denoise, |line| {
                 black_box(line);
             });
+        }
+    }
+    Some(done)
+}
+
+/// A length of which the compiler knows nothing.
+fn some() -> usize {
+    black_box(7)
+}
+
+/// The front of a buffer, as long as it may be.
+fn cut<E>(buffer: &mut [E]) -> &mut [E] {
+    let length = some().min(buffer.len());
+    buffer.get_mut(..length).unwrap_or_default()
+}
+
+/// A signal in windows of any size.
+#[inline(never)]
+fn signal_view<T: Sample>(
+    weights: &[T::Sum; 16],
+    mut samples: [T; 16],
+    mut sums: [T::Sum; 16],
+) -> Option<bool> {
+    let (mut window, mut block) = (samples, samples);
+    let mut cursor = black_box(Cursor::new());
+    let windows = Windows::new(weights.get(..some())?, some()).ok()?;
+    let (samples, sums) = (cut(&mut samples), cut(&mut sums));
+    let mut stream = SignalView::new(windows, samples, sums, &mut cursor).ok()?;
+    let (window, block) = (cut(&mut window), cut(&mut block));
+    let mut done = false;
+    while black_box(true) {
+        let sample = *block.first()?;
+        let clean = stream.push(sample, window, |window| {
+            black_box(window);
+        });
+        done ^= clean.ok()?.is_some();
+        let given = stream.push_block(block, window, |_| ()).ok()?;
+        done ^= given.is_empty();
+        if black_box(false) {
+            let rest = stream.finish(window, |_| ()).ok()?;
+            done ^= rest.is_empty();
+            stream.reset();
+        }
+    }
+    Some(done)
+}
+
+/// A frame of any width in patches of any size.
+#[inline(never)]
+fn frame_view<T: Sample>(
+    weights: &[T::Sum; 16],
+    mut lines: [T; 64],
+    mut sums: [T::Sum; 64],
+) -> Option<bool> {
+    let (mut line, mut patch) = (lines, lines);
+    let mut cursor = black_box(Cursor::new());
+    let down = Windows::new(weights.get(..some())?, some()).ok()?;
+    let across = Windows::new(weights.get(..some())?, some()).ok()?;
+    let (lines, sums) = (cut(&mut lines), cut(&mut sums));
+    let mut stream = FrameView::new(some(), down, across, lines, sums, &mut cursor).ok()?;
+    let (line, patch) = (cut(&mut line), cut(&mut patch));
+    let mut done = false;
+    while black_box(true) {
+        let clean = stream.push(line, patch, |patch| {
+            black_box(patch);
+        });
+        done ^= clean.ok()?;
+        if black_box(false) {
+            let finished = stream.finish(
+                line,
+                patch,
+                |_| (),
+                |line| {
+                    black_box(line);
+                },
+            );
+            finished.ok()?;
+            stream.reset();
+        }
+    }
+    Some(done)
+}
+
+/// Local contrast normalisation with a window of any size, of frames of any width.
+#[inline(never)]
+fn contrast_view() -> Option<bool> {
+    let model = Model::<16, 24>::load(slot()).ok()?;
+    let (mut taps, mut samples, mut centred) = ([0.0; 16], [0.0; 64], [0.0; 64]);
+    let (mut line, mut mean, mut deviation) = ([0.5; 16], [0.0; 16], [0.0; 16]);
+    let mut cursor = black_box(ContrastCursor::new());
+    let contrast = LocalContrastView::new(&model.spec().preprocessing, cut(&mut taps)).ok()?;
+    let (samples, centred) = (cut(&mut samples), cut(&mut centred));
+    let mut stream = ContrastView::new(contrast, some(), samples, centred, &mut cursor).ok()?;
+    let (line, mean, deviation) = (cut(&mut line), cut(&mut mean), cut(&mut deviation));
+    let mut done = false;
+    while black_box(true) {
+        contrast.scale(line);
+        done ^= stream.push(line, mean, deviation).ok()?;
+        contrast.restore(line, mean, deviation);
+        if black_box(false) {
+            let finished = stream.finish(line, mean, deviation, |line, _, _| {
+                black_box(line);
+            });
+            finished.ok()?;
+            stream.reset();
         }
     }
     Some(done)

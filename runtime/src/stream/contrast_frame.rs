@@ -1,7 +1,9 @@
 //! Frames through a model with local contrast normalisation.
 
-use super::contrast::{ContrastStream, Lines, LocalContrast};
+use super::contrast::ContrastStream;
+use super::contrast_core::{Lines, Ring};
 use super::frame::FrameStream;
+use super::local_contrast::LocalContrast;
 use super::weighting::{Uniform, Weighting};
 
 /// Scratch memory of [`ContrastFrameStream`]: the patch that is being denoised, and two lines.
@@ -106,8 +108,34 @@ struct Restored<
 > {
     frame: FrameStream<f32, WIDTH, ROWS, COLUMNS, INPUT, HOP, K>,
     /// Local means and deviations of the lines that are in `frame`.
-    means: Lines<WIDTH, ROWS>,
-    deviations: Lines<WIDTH, ROWS>,
+    means: Kept<WIDTH, ROWS>,
+    deviations: Kept<WIDTH, ROWS>,
+}
+
+/// The last `DEPTH` lines.
+#[derive(Clone, Debug)]
+struct Kept<const WIDTH: usize, const DEPTH: usize> {
+    lines: [[f32; WIDTH]; DEPTH],
+    ring: Ring,
+}
+
+impl<const WIDTH: usize, const DEPTH: usize> Kept<WIDTH, DEPTH> {
+    const fn new() -> Self {
+        Self {
+            lines: [[0.0; WIDTH]; DEPTH],
+            ring: Ring::new(),
+        }
+    }
+
+    #[inline(always)]
+    fn core(&mut self) -> Lines<'_> {
+        Lines {
+            lines: self.lines.as_flattened_mut(),
+            width: WIDTH,
+            depth: DEPTH,
+            ring: &mut self.ring,
+        }
+    }
 }
 
 impl<
@@ -133,8 +161,8 @@ impl<
             contrast: ContrastStream::new(),
             frame: Restored {
                 frame: FrameStream::new(),
-                means: Lines::new(),
-                deviations: Lines::new(),
+                means: Kept::new(),
+                deviations: Kept::new(),
             },
         }
     }
@@ -194,12 +222,13 @@ impl<
                     output(line);
                 }
             });
-        let mut held = frame.means.count();
+        let mut held = frame.means.ring.count();
         frame.frame.finish(line, patch, denoise, |line| {
             held = held.wrapping_sub(1);
-            if let (Some(mean), Some(deviation)) =
-                (frame.means.aged(held), frame.deviations.aged(held))
-            {
+            if let (Some(mean), Some(deviation)) = (
+                frame.means.core().aged(held),
+                frame.deviations.core().aged(held),
+            ) {
                 contrast.restore(line, mean, deviation);
             }
             output(line);
@@ -219,8 +248,8 @@ impl<
 {
     fn reset(&mut self) {
         self.frame.reset();
-        self.means.clear();
-        self.deviations.clear();
+        self.means.ring = Ring::new();
+        self.deviations.ring = Ring::new();
     }
 
     /// A normalised line in, a clean raw one out.
@@ -236,13 +265,15 @@ impl<
         // The line that comes out is the oldest in the rings.
         let oldest = ROWS.wrapping_sub(1);
         if full
-            && let (Some(mean), Some(deviation)) =
-                (self.means.aged(oldest), self.deviations.aged(oldest))
+            && let (Some(mean), Some(deviation)) = (
+                self.means.core().aged(oldest),
+                self.deviations.core().aged(oldest),
+            )
         {
             contrast.restore(line, mean, deviation);
         }
-        self.means.push(mean);
-        self.deviations.push(deviation);
+        self.means.core().push(mean);
+        self.deviations.core().push(deviation);
         full
     }
 }

@@ -1,9 +1,9 @@
 //! One channel of 2-D frames.
 
-use core::iter;
 use core::marker::PhantomData;
 
-use super::ring::{Cursor, by_age, by_age_mut, overlapping, reflect};
+use super::frame_core::Frame;
+use super::ring::{Axis, Cursor};
 use super::weighting::{FRAME_LIMIT, Sample, Uniform, Weighting};
 
 /// The state of one channel of frames `WIDTH` pixels wide and of any height: lines in, clean lines
@@ -71,7 +71,7 @@ pub struct FrameStream<
     lines: [[T; WIDTH]; ROWS],
     /// `Σ w·ŷ` of the same lines.
     sums: [[T::Sum; WIDTH]; ROWS],
-    cursor: Cursor<ROWS, HOP>,
+    cursor: Cursor,
     weighting: PhantomData<K>,
 }
 
@@ -91,9 +91,6 @@ impl<
     /// Lines that go in before the first one comes out: `ROWS`, always.
     pub const LATENCY: usize = ROWS;
 
-    /// Where the patches on the right border start.
-    const LAST: usize = WIDTH.wrapping_sub(COLUMNS);
-
     /// A stream at its start, also for statics (it lies in `.bss`).
     #[must_use]
     pub const fn new() -> Self {
@@ -111,7 +108,7 @@ impl<
         Self {
             lines: [[T::ZERO; WIDTH]; ROWS],
             sums: [[T::EMPTY; WIDTH]; ROWS],
-            cursor: Cursor::new(),
+            cursor: Cursor::of::<ROWS, HOP>(),
             weighting: PhantomData,
         }
     }
@@ -134,21 +131,7 @@ impl<
         patch: &mut [T; INPUT],
         denoise: impl FnMut(&mut [T; INPUT]),
     ) -> bool {
-        let next = self.cursor.next();
-        let (Some(place), Some(sums)) = (self.lines.get_mut(next), self.sums.get_mut(next)) else {
-            return false;
-        };
-        *place = *line;
-        let full = self.cursor.is_full();
-        if full {
-            let weights = T::weights::<K, ROWS, HOP, FRAME_LIMIT>();
-            Self::divide(sums, self.cursor.divisor::<T>(weights, 0), line);
-        }
-        *sums = [T::EMPTY; WIDTH];
-        if self.cursor.advance() {
-            self.add_patches(patch, denoise);
-        }
-        full
+        self.core().push(line, patch, denoise)
     }
 
     /// Ends the frame: gives the lines that are still in the stream to `output`, `ROWS` or as many
@@ -162,72 +145,26 @@ impl<
         line: &mut [T; WIDTH],
         patch: &mut [T; INPUT],
         denoise: impl FnMut(&mut [T; INPUT]),
-        mut output: impl FnMut(&mut [T; WIDTH]),
+        output: impl FnMut(&mut [T; WIDTH]),
     ) {
-        let held = self.cursor.held();
-        let Some(last) = held.checked_sub(1) else {
-            return;
-        };
-        if !self.cursor.is_full() {
-            for index in held..ROWS {
-                let copy = self.lines.get(reflect(index, last)).copied();
-                if let (Some(place), Some(copy)) = (self.lines.get_mut(index), copy) {
-                    *place = copy;
-                }
-            }
-            self.cursor.next = 0;
-        }
-        if self.cursor.since > 0 {
-            self.add_patches(patch, denoise);
-        }
-        let weights = T::weights::<K, ROWS, HOP, FRAME_LIMIT>();
-        let sums = by_age(&self.sums, self.cursor.next());
-        for (index, sums) in sums.take(held).enumerate() {
-            Self::divide(sums, self.cursor.last_divisor::<T>(weights, index), line);
-            output(line);
-        }
-        self.reset();
+        self.core().finish(line, patch, denoise, output);
     }
 
-    /// Denoises the patches of the last `ROWS` lines and adds them to the sums.
-    fn add_patches(&mut self, patch: &mut [T; INPUT], mut denoise: impl FnMut(&mut [T; INPUT])) {
-        let next = self.cursor.next();
-        let down = T::weights::<K, ROWS, HOP, FRAME_LIMIT>();
-        let across = T::weights::<K, COLUMNS, HOP, FRAME_LIMIT>();
-        for left in (0..Self::LAST).step_by(HOP).chain(iter::once(Self::LAST)) {
-            let lines = by_age(&self.lines, next);
-            for (row, line) in patch.chunks_exact_mut(COLUMNS).zip(lines) {
-                let part = line.get(left..).unwrap_or_default();
-                for (pixel, value) in row.iter_mut().zip(part) {
-                    *pixel = *value;
-                }
-            }
-            denoise(patch);
-            let sums = by_age_mut(&mut self.sums, next).zip(down);
-            for (row, (sums, down)) in patch.chunks_exact(COLUMNS).zip(sums) {
-                let sums = sums.get_mut(left..).unwrap_or_default();
-                for (value, (sum, across)) in row.iter().zip(sums.iter_mut().zip(across)) {
-                    *sum = T::add(*sum, T::times(*down, *across), *value);
-                }
-            }
-        }
-    }
-
-    /// Divides the sums of a line by their weights: the product of `down`, which is that of the
-    /// line, and of the sum over the columns of patches that hold a pixel.
-    fn divide(sums: &[T::Sum; WIDTH], down: T::Sum, line: &mut [T; WIDTH]) {
-        let weights = T::weights::<K, COLUMNS, HOP, FRAME_LIMIT>();
-        // Patches that start every `HOP`: those before `LAST`.
-        let regular = Self::LAST.div_ceil(HOP);
-        for (x, (pixel, sum)) in line.iter_mut().zip(sums).enumerate() {
-            let before = x.checked_div(HOP).unwrap_or(0).wrapping_add(1).min(regular);
-            // From the last of them that starts at or before this pixel, to the left.
-            let place = x.wrapping_sub(before.saturating_sub(1).wrapping_mul(HOP));
-            let mut across = overlapping::<T>(weights, place, HOP, before);
-            if let Some(weight) = x.checked_sub(Self::LAST).and_then(|x| weights.get(x)) {
-                across = T::plus(across, *weight);
-            }
-            *pixel = T::divide(*sum, T::times(down, across));
+    #[inline(always)]
+    fn core(&mut self) -> Frame<'_, T> {
+        Frame {
+            width: WIDTH,
+            down: Axis {
+                weights: T::weights::<K, ROWS, HOP, FRAME_LIMIT>(),
+                hop: HOP,
+            },
+            across: Axis {
+                weights: T::weights::<K, COLUMNS, HOP, FRAME_LIMIT>(),
+                hop: HOP,
+            },
+            lines: self.lines.as_flattened_mut(),
+            sums: self.sums.as_flattened_mut(),
+            cursor: &mut self.cursor,
         }
     }
 }

@@ -43,6 +43,21 @@
 //! # Ok::<(), sparsecode_runtime::LoadError>(())
 //! ```
 //!
+//! # Sizes known at run time
+//!
+//! A program that gets to know the window, the patch or the frame from a file lends the memory, too.
+//! The views compute what the types above compute, by the same code, and give the same bits:
+//!
+//! | | as | borrows |
+//! |---|---|---|
+//! | [`SignalView`] | [`SignalStream`] | samples, sums and a [`Cursor`] |
+//! | [`FrameView`] | [`FrameStream`] | lines, sums and a [`Cursor`] |
+//! | [`ContrastView`] | [`ContrastStream`] | samples, centred samples and a [`ContrastCursor`] |
+//!
+//! [`Windows`] holds the hop and the weights of windows, [`LocalContrastView`] the taps of a
+//! Gaussian: each is checked once and serves any number of channels. A size that does not fit is an
+//! error that names it ([`StreamError`]); nothing panics afterwards.
+//!
 //! # Where windows lie, and how they are added
 //!
 //! Windows start every `HOP` elements, and the last one is flush with the end, so that every
@@ -50,7 +65,7 @@
 //! output element is the weighted mean of the windows that hold it, `Σ w·ŷ / Σ w` over those
 //! windows alone: at the start and at the end, where fewer of them overlap, the divisor is that of
 //! the few. A constant therefore comes out as it went in (`f32`: but for rounding), everywhere.
-//! [`Weighting`] says which weights there are.
+//! [`Weighting`] says which weights the types take; [`Windows`] takes any.
 //!
 //! A signal or frame that is shorter than one window is continued by reflection (`c b | a b c | b
 //! a`) until it fills one.
@@ -67,14 +82,29 @@
 //! for every element, none runs on.
 
 mod contrast;
+mod contrast_core;
 mod contrast_frame;
+mod contrast_view;
 mod frame;
+mod frame_core;
+mod frame_view;
+mod local_contrast;
 mod ring;
 mod signal;
+mod signal_core;
+mod signal_view;
 mod weighting;
+mod windows;
 
-pub use contrast::{ContrastError, ContrastStream, LocalContrast};
+pub use contrast::ContrastStream;
+pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};
+pub use contrast_view::ContrastView;
 pub use frame::FrameStream;
+pub use frame_view::FrameView;
+pub use local_contrast::{ContrastError, LocalContrast, LocalContrastView};
+pub use ring::Cursor;
 pub use signal::SignalStream;
+pub use signal_view::SignalView;
 pub use weighting::{Hann, Sample, Uniform, Weighting};
+pub use windows::{StreamError, Windows};

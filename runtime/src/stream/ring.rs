@@ -1,17 +1,46 @@
-//! The ring that windows are added to.
+//! The ring that windows are added to, and where a stream of lines stands.
 
 use super::weighting::Sample;
 
-/// Where a ring of `LENGTH` elements stands, and the windows of that length that have been added to
-/// it.
+/// Windows along one axis: where they start, and what their elements weigh.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis<'w, T: Sample> {
+    /// One weight for each element of a window.
+    pub(super) weights: &'w [T::Sum],
+    /// Elements from the start of one window to the start of the next.
+    pub(super) hop: usize,
+}
+
+impl<T: Sample> Axis<'_, T> {
+    /// Elements of a window.
+    #[inline(always)]
+    pub(super) fn side(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Regular windows that can hold one element.
+    #[inline(always)]
+    fn overlaps(&self) -> usize {
+        let last = self.side().wrapping_add(self.hop).wrapping_sub(1);
+        last.checked_div(self.hop).unwrap_or(0)
+    }
+}
+
+/// Where a stream of windows stands: which places of its memory hold what.
 ///
-/// Counts nothing that grows without end. A hop of 0 does not compile:
+/// Plain data of 6 bytes, all zeros at the start. [`SignalView`](super::SignalView) and
+/// [`FrameView`](super::FrameView) borrow one, so that the whole state of a channel lies in memory
+/// of the caller's choice. A cursor belongs to the memory that it was advanced with.
 ///
-/// ```compile_fail,E0080
-/// let stream = sparsecode_runtime::stream::SignalStream::<f32, 8, 0>::new();
 /// ```
-#[derive(Clone, Debug)]
-pub(super) struct Cursor<const LENGTH: usize, const HOP: usize> {
+/// use sparsecode_runtime::stream::Cursor;
+///
+/// let mut cursor = Cursor::new(); // in a static of your choice
+/// assert_eq!(size_of_val(&cursor), 6);
+/// ```
+// Counts nothing that grows without end.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
     /// Where the next element goes, which is where the oldest one lies.
     pub(super) next: u16,
     /// Elements since the last window, or since the start.
@@ -20,11 +49,23 @@ pub(super) struct Cursor<const LENGTH: usize, const HOP: usize> {
     windows: u16,
 }
 
-impl<const LENGTH: usize, const HOP: usize> Cursor<LENGTH, HOP> {
-    /// Regular windows that can hold one element.
-    const OVERLAPS: usize = LENGTH.div_ceil(HOP);
+impl Cursor {
+    /// A stream at its start, also for statics (a cursor lies in `.bss`).
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            next: 0,
+            since: 0,
+            windows: 0,
+        }
+    }
 
-    pub(super) const fn new() -> Self {
+    /// [`new`](Self::new) for windows of `LENGTH` elements. A hop of 0 does not compile:
+    ///
+    /// ```compile_fail,E0080
+    /// let stream = sparsecode_runtime::stream::SignalStream::<f32, 8, 0>::new();
+    /// ```
+    pub(super) const fn of<const LENGTH: usize, const HOP: usize>() -> Self {
         const {
             assert!(
                 LENGTH <= u16::MAX as usize,
@@ -36,94 +77,141 @@ impl<const LENGTH: usize, const HOP: usize> Cursor<LENGTH, HOP> {
                 "a hop larger than the window leaves elements out"
             );
         }
-        Self {
-            next: 0,
-            since: 0,
-            windows: 0,
-        }
+        Self::new()
     }
 
+    /// Whether the cursor can have come about with windows along `axis`.
+    pub(super) fn belongs_to<T: Sample>(&self, axis: &Axis<'_, T>) -> bool {
+        let due = if self.is_full() {
+            axis.hop
+        } else {
+            axis.side()
+        };
+        self.next() < axis.side()
+            && usize::from(self.since) < due
+            && usize::from(self.windows) <= axis.overlaps()
+    }
+
+    #[inline(always)]
     pub(super) fn next(&self) -> usize {
         self.next.into()
     }
 
     /// Whether the next element takes the place of one that all its windows have been added to.
+    #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
         self.windows > 0
     }
 
-    /// Elements in the ring.
-    pub(super) fn held(&self) -> usize {
+    /// Elements in a ring of `side`.
+    #[inline(always)]
+    pub(super) fn held(&self, side: usize) -> usize {
         if self.is_full() {
-            LENGTH
+            side
         } else {
             self.since.into()
         }
     }
 
     /// Moves on by one element. Whether a window is due.
-    pub(super) fn advance(&mut self) -> bool {
+    #[inline(always)]
+    pub(super) fn advance<T: Sample>(&mut self, axis: &Axis<'_, T>) -> bool {
         let next = self.next.wrapping_add(1);
-        self.next = if usize::from(next) < LENGTH { next } else { 0 };
+        self.next = if usize::from(next) < axis.side() {
+            next
+        } else {
+            0
+        };
         self.since = self.since.wrapping_add(1);
-        let due = if self.is_full() { HOP } else { LENGTH };
+        let due = if self.is_full() {
+            axis.hop
+        } else {
+            axis.side()
+        };
         if usize::from(self.since) < due {
             return false;
         }
         self.since = 0;
-        if usize::from(self.windows) < Self::OVERLAPS {
+        if usize::from(self.windows) < axis.overlaps() {
             self.windows = self.windows.wrapping_add(1);
         }
         true
     }
 
     /// The sum of the weights of the regular windows that hold the `index`-th oldest element.
-    pub(super) fn divisor<T: Sample>(&self, weights: &[T::Sum; LENGTH], index: usize) -> T::Sum {
+    #[inline(always)]
+    pub(super) fn divisor<T: Sample>(&self, axis: &Axis<'_, T>, index: usize) -> T::Sum {
         let place = index.wrapping_add(self.since.into());
-        overlapping::<T>(weights, place, HOP, self.windows.into())
+        overlapping(axis, place, self.windows.into())
     }
 
     /// The same at the end, where another window is flush with it unless a regular one is.
-    pub(super) fn last_divisor<T: Sample>(
-        &self,
-        weights: &[T::Sum; LENGTH],
-        index: usize,
-    ) -> T::Sum {
-        let regular = self.divisor::<T>(weights, index);
-        match weights.get(index) {
+    #[inline(always)]
+    pub(super) fn last_divisor<T: Sample>(&self, axis: &Axis<'_, T>, index: usize) -> T::Sum {
+        let regular = self.divisor(axis, index);
+        match axis.weights.get(index) {
             Some(weight) if self.since > 0 => T::plus(regular, *weight),
             _ => regular,
         }
     }
 }
 
-/// The sum of at most `count` weights from `place` on, every `hop`.
-pub(super) fn overlapping<T: Sample>(
-    weights: &[T::Sum],
-    place: usize,
-    hop: usize,
-    count: usize,
-) -> T::Sum {
-    let mut rest = weights.get(place..).unwrap_or_default();
+/// The sum of at most `count` weights from `place` on, every hop.
+#[inline(always)]
+pub(super) fn overlapping<T: Sample>(axis: &Axis<'_, T>, place: usize, count: usize) -> T::Sum {
+    let mut rest = axis.weights.get(place..).unwrap_or_default();
     let mut sum = T::EMPTY;
     for _ in 0..count {
         let Some(weight) = rest.first() else { break };
         sum = T::plus(sum, *weight);
-        rest = rest.get(hop..).unwrap_or_default();
+        rest = rest.get(axis.hop..).unwrap_or_default();
     }
     sum
 }
 
 /// The elements of a ring from the oldest, which lies at `next`, to the newest.
+#[inline(always)]
 pub(super) fn by_age<E>(ring: &[E], next: usize) -> impl Iterator<Item = &E> {
     let (new, old) = ring.split_at_checked(next).unwrap_or((&[], ring));
     old.iter().chain(new)
 }
 
 /// [`by_age`], to be written.
+#[inline(always)]
 pub(super) fn by_age_mut<E>(ring: &mut [E], next: usize) -> impl Iterator<Item = &mut E> {
     let (new, old) = ring.split_at_mut_checked(next).unwrap_or_default();
     old.iter_mut().chain(new)
+}
+
+/// `length` elements from `start` on.
+#[inline(always)]
+pub(super) fn part<E>(ring: &[E], start: usize, length: usize) -> Option<&[E]> {
+    ring.get(start..)?.get(..length)
+}
+
+/// [`part`], to be written.
+#[inline(always)]
+pub(super) fn part_mut<E>(ring: &mut [E], start: usize, length: usize) -> Option<&mut [E]> {
+    ring.get_mut(start..)?.get_mut(..length)
+}
+
+/// Copies as many elements as both hold.
+#[inline(always)]
+pub(super) fn copy<E: Copy>(to: &mut [E], from: &[E]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// Copies line `from` of a ring to line `to`.
+pub(super) fn copy_line<E: Copy>(ring: &mut [E], width: usize, from: usize, to: usize) {
+    let (from, to) = (from.wrapping_mul(width), to.wrapping_mul(width));
+    for column in 0..width {
+        let element = ring.get(from.wrapping_add(column)).copied();
+        if let (Some(place), Some(element)) = (ring.get_mut(to.wrapping_add(column)), element) {
+            *place = element;
+        }
+    }
 }
 
 /// The index that lies at distance `index` from the first of `0..=last` when these are reflected at

@@ -2,7 +2,8 @@
 
 use core::marker::PhantomData;
 
-use super::ring::{Cursor, by_age, by_age_mut, reflect};
+use super::ring::{Axis, Cursor};
+use super::signal_core::Signal;
 use super::weighting::{SIGNAL_LIMIT, Sample, Uniform, Weighting};
 
 /// The state of one channel of a 1-D signal: samples in, clean samples out, one for one, `WINDOW`
@@ -40,7 +41,7 @@ pub struct SignalStream<T: Sample, const WINDOW: usize, const HOP: usize, K: Wei
     samples: [T; WINDOW],
     /// `Σ w·ŷ` of the same samples.
     sums: [T::Sum; WINDOW],
-    cursor: Cursor<WINDOW, HOP>,
+    cursor: Cursor,
     weighting: PhantomData<K>,
 }
 
@@ -59,7 +60,7 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         Self {
             samples: [T::ZERO; WINDOW],
             sums: [T::EMPTY; WINDOW],
-            cursor: Cursor::new(),
+            cursor: Cursor::of::<WINDOW, HOP>(),
             weighting: PhantomData,
         }
     }
@@ -81,18 +82,7 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         window: &mut [T; WINDOW],
         denoise: impl FnMut(&mut [T; WINDOW]),
     ) -> Option<T> {
-        let next = self.cursor.next();
-        let (place, sum) = (self.samples.get_mut(next)?, self.sums.get_mut(next)?);
-        let clean = self.cursor.is_full().then(|| {
-            let weights = T::weights::<K, WINDOW, HOP, SIGNAL_LIMIT>();
-            T::divide(*sum, self.cursor.divisor::<T>(weights, 0))
-        });
-        *place = sample;
-        *sum = T::EMPTY;
-        if self.cursor.advance() {
-            self.add_window(window, denoise);
-        }
-        clean
+        self.core().push(sample, window, denoise)
     }
 
     /// Takes samples and gives clean ones as [`push`](Self::push) does, any number at once, in
@@ -102,21 +92,9 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         &mut self,
         block: &'b mut [T],
         window: &mut [T; WINDOW],
-        mut denoise: impl FnMut(&mut [T; WINDOW]),
+        denoise: impl FnMut(&mut [T; WINDOW]),
     ) -> &'b mut [T] {
-        let mut written = 0_usize;
-        for index in 0..block.len() {
-            let Some(&sample) = block.get(index) else {
-                break;
-            };
-            if let Some(clean) = self.push(sample, window, &mut denoise)
-                && let Some(place) = block.get_mut(written)
-            {
-                *place = clean;
-                written = written.wrapping_add(1);
-            }
-        }
-        block.get_mut(..written).unwrap_or_default()
+        self.core().push_block(block, window, denoise)
     }
 
     /// Ends the signal: gives the samples that are still in the stream, `WINDOW` or as many as
@@ -129,41 +107,19 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
         window: &'w mut [T; WINDOW],
         denoise: impl FnMut(&mut [T; WINDOW]),
     ) -> &'w [T] {
-        let held = self.cursor.held();
-        let Some(last) = held.checked_sub(1) else {
-            return &[];
-        };
-        if !self.cursor.is_full() {
-            for index in held..WINDOW {
-                let sample = self.samples.get(reflect(index, last)).copied();
-                if let (Some(place), Some(sample)) = (self.samples.get_mut(index), sample) {
-                    *place = sample;
-                }
-            }
-            self.cursor.next = 0;
-        }
-        if self.cursor.since > 0 {
-            self.add_window(window, denoise);
-        }
-        let weights = T::weights::<K, WINDOW, HOP, SIGNAL_LIMIT>();
-        let sums = by_age(&self.sums, self.cursor.next());
-        for (index, (clean, sum)) in window.iter_mut().zip(sums).enumerate() {
-            *clean = T::divide(*sum, self.cursor.last_divisor::<T>(weights, index));
-        }
-        self.reset();
-        window.get(..held).unwrap_or_default()
+        self.core().finish(window, denoise)
     }
 
-    fn add_window(&mut self, window: &mut [T; WINDOW], mut denoise: impl FnMut(&mut [T; WINDOW])) {
-        let next = self.cursor.next();
-        for (element, sample) in window.iter_mut().zip(by_age(&self.samples, next)) {
-            *element = *sample;
-        }
-        denoise(window);
-        let weights = T::weights::<K, WINDOW, HOP, SIGNAL_LIMIT>();
-        let sums = by_age_mut(&mut self.sums, next);
-        for (sum, (weight, value)) in sums.zip(weights.iter().zip(window.iter())) {
-            *sum = T::add(*sum, *weight, *value);
+    #[inline(always)]
+    fn core(&mut self) -> Signal<'_, T> {
+        Signal {
+            axis: Axis {
+                weights: T::weights::<K, WINDOW, HOP, SIGNAL_LIMIT>(),
+                hop: HOP,
+            },
+            samples: &mut self.samples,
+            sums: &mut self.sums,
+            cursor: &mut self.cursor,
         }
     }
 }

@@ -67,6 +67,10 @@ pub(crate) mod sealed {
         fn weights<K: Taper, const SIDE: usize, const HOP: usize, const LIMIT: i32>()
         -> &'static [Self::Sum; SIDE];
 
+        /// What a weight adds to a sum that a limit bounds (0: no limit counts); `None` if it is
+        /// none to compute with.
+        fn load(weight: Self::Sum) -> Option<u32>;
+
         /// `sum + weight·value`
         fn add(sum: Self::Sum, weight: Self::Sum, value: Self) -> Self::Sum;
 
@@ -95,6 +99,11 @@ pub(crate) mod sealed {
             }
         }
 
+        fn load(weight: f32) -> Option<u32> {
+            // Products of two, and sums of them, neither vanish nor overflow. NaN is not among them.
+            (1e-12..=1e12).contains(&weight).then_some(0)
+        }
+
         #[inline]
         fn add(sum: f32, weight: f32, value: Self) -> f32 {
             sum + weight * value
@@ -116,7 +125,7 @@ pub(crate) mod sealed {
         }
     }
 
-    // Nothing wraps: `Table` bounds the sum of the weights.
+    // Nothing wraps: `Table` and `Windows` bound the sum of the weights.
     impl Arithmetic for i16 {
         type Sum = i32;
 
@@ -130,6 +139,10 @@ pub(crate) mod sealed {
             } else {
                 Table::<SIDE, HOP, LIMIT>::ONES_I32
             }
+        }
+
+        fn load(weight: i32) -> Option<u32> {
+            (weight > 0).then_some(weight.unsigned_abs())
         }
 
         #[inline]

@@ -63,7 +63,7 @@ pub(crate) fn local_contrast(
 }
 
 /// A whole frame through a stream: normalised pixels, means, deviations.
-fn contrast<const WIDTH: usize, const WINDOW: usize>(
+pub(crate) fn contrast<const WIDTH: usize, const WINDOW: usize>(
     stream: &mut ContrastStream<WIDTH, WINDOW>,
     settings: &LocalContrast<WINDOW>,
     pixels: &[f32],

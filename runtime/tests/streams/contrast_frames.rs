@@ -75,13 +75,14 @@ fn raw_lines_come_out_as_from_the_whole_image() {
         rows: 4,
         columns: 4,
         hop: 3,
+        hop_across: 3,
         down: vec![1.0; 4],
         across: vec![1.0; 4],
     };
     let (mut stream, mut tapered) = (Thermal::<Uniform>::new(), Thermal::<Hann>::new());
     for height in 0..24 {
         let pixels = Random(height).vector(20 * height as usize, 2.0);
-        // As the trainer's `denoise_image`: everything on the whole image.
+        // Everything on the whole image.
         let (shift, scale) = (
             f64::from(preprocessing.mean),
             f64::from(preprocessing.deviation),

@@ -58,6 +58,7 @@ fn check_frame<
         rows: ROWS,
         columns: COLUMNS,
         hop: HOP,
+        hop_across: HOP,
         down,
         across,
     };

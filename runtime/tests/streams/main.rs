@@ -6,4 +6,5 @@ mod contrast;
 mod contrast_frames;
 mod frames;
 mod signals;
+mod views;
 mod whole;

@@ -41,6 +41,7 @@ fn check_signal<const WINDOW: usize, const HOP: usize>(lengths: &[usize]) {
         rows: 1,
         columns: WINDOW,
         hop: HOP,
+        hop_across: HOP,
         down: vec![down],
         across,
     };
@@ -269,6 +270,7 @@ fn channels_share_everything_but_their_state() {
         rows: 1,
         columns: 16,
         hop: 4,
+        hop_across: 4,
         down: vec![1.0],
         across: vec![1.0; 16],
     };

@@ -5,7 +5,7 @@ use crate::common::Random;
 /// Rounding of `f32`.
 pub(crate) const U: f64 = 1.0 / 16_777_216.0;
 
-/// Where windows start: as in the trainer's `denoise.rs`.
+/// Where windows start.
 pub(crate) fn positions(length: usize, window: usize, hop: usize) -> Vec<usize> {
     let last = length - window;
     (0..last).step_by(hop).chain([last]).collect()
@@ -29,6 +29,7 @@ pub(crate) struct Grid {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) hop: usize,
+    pub(crate) hop_across: usize,
     pub(crate) down: Vec<f64>,
     pub(crate) across: Vec<f64>,
 }
@@ -66,7 +67,7 @@ pub(crate) fn whole(
     let mut host = vec![(0.0_f32, 0_u32); tall * width];
     let mut patch = vec![0.0; grid.rows * grid.columns];
     for top in positions(tall, grid.rows, grid.hop) {
-        for left in positions(width, grid.columns, grid.hop) {
+        for left in positions(width, grid.columns, grid.hop_across) {
             for (i, value) in patch.iter_mut().enumerate() {
                 *value = pixel(top + i / grid.columns, left + i % grid.columns);
             }

@@ -45,7 +45,8 @@ pub use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Prepr
 use crate::rng::{Stream, generator};
 pub use array::NpyConfig;
 pub use channel::{Channel, Hints};
-pub use contrast::{LocalContrast, local_contrast};
+#[cfg(test)]
+pub(crate) use contrast::tests::reference as contrast_reference;
 pub use dialect::Decimal;
 pub use error::{DataError, PlaceError};
 pub use facts::DataFacts;

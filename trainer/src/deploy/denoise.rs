@@ -1,23 +1,27 @@
-//! Denoising of whole signals and images: overlapping patches through a model file, averaged where
-//! they overlap.
+//! Denoising of whole signals and images by a model file: the device's streams, which average
+//! overlapping windows and patches, in memory of the values' size.
 
 use sparsecode_formats::{Contrast, ModelSpec};
+use sparsecode_runtime::stream::{
+    Cursor, FrameView, LocalContrastView, SignalView, StreamError, Windows,
+};
 use sparsecode_runtime::{CodeBuffer, SparseCodeBuf};
 
-use crate::data::local_contrast;
+use crate::deploy::contrast::normalise;
 use crate::deploy::{HostError, HostModel, HostRefine};
 
 /// How values in raw units belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// A 1-D signal: windows of the model's length every `hop` samples, the last one flush with the
-    /// end.
+    /// end. A hop of 0 counts as 1, one above the window's length as that length.
     Signal {
         /// Samples from one window's start to the next one's.
         hop: usize,
     },
     /// A grey image, row by row: patches every `hop` pixels both ways, the last ones flush with the
-    /// borders.
+    /// borders. A hop of 0 counts as 1, one above a side of the patch as that side. What follows
+    /// the last whole row is left out.
     Image {
         /// Pixels in a row.
         width: usize,
@@ -64,8 +68,10 @@ pub struct Window {
     pub active: usize,
 }
 
-/// Denoises values in raw units: each output value is the mean of the windows that hold it, as a
-/// device has them. `observe` is told of each window and its code.
+/// Denoises values in raw units: each output value is the mean of the windows that hold it, by the
+/// code of [`SignalStream`](sparsecode_runtime::stream::SignalStream) and
+/// [`FrameStream`](sparsecode_runtime::stream::FrameStream). `observe` is told of each window and
+/// its code.
 ///
 /// A model with local contrast normalisation sees an image normalised by its own local means and
 /// deviations, which are put back afterwards; noise raises those deviations a little, so that such
@@ -84,54 +90,52 @@ pub fn denoise(
 ) -> Result<Vec<f32>, DenoiseError> {
     let spec = *host.spec();
     let preprocessing = spec.preprocessing;
-    let local = match preprocessing.contrast {
-        Contrast::Local {
-            window,
-            sigma,
-            floor,
-        } => Some((usize::from(window), sigma, floor)),
-        _ => None,
-    };
     layout.check(&spec)?;
     let (width, hop) = match layout {
-        Layout::Samples if local.is_some() => return Err(DenoiseError::NoSurroundings),
-        Layout::Samples => return denoise_samples(host, values, refine, observe),
+        Layout::Samples => match preprocessing.contrast {
+            Contrast::Local { .. } => return Err(DenoiseError::NoSurroundings),
+            _ => return denoise_samples(host, values, refine, observe),
+        },
         Layout::Signal { hop } => (values.len(), hop),
         Layout::Image { width, hop } => (width, hop),
     };
+    let shape = spec.input_shape;
     let grid = Grid {
         width,
         height: values.len() / width.max(1),
+        rows: shape.height.into(),
+        columns: shape.width.into(),
         hop,
     };
-    let Some((window, sigma, floor)) = local else {
-        let mut patches = |patch: &Patch<'_>, host: &HostModel<'_>| {
+    if width < grid.columns || grid.height < grid.rows {
+        return Err(DenoiseError::TooSmall {
+            width,
+            height: grid.height,
+            shape: shape.to_string(),
+        });
+    }
+    let Contrast::Local { window, .. } = preprocessing.contrast else {
+        return grid.denoise(host, values, refine, &mut |patch, host| {
             let window = patch.window(host, |_| 1.0);
             observe(&window, host.code());
-        };
-        return grid.denoise(host, values, refine, &mut patches);
+        });
     };
-    let (mean, deviation) = (preprocessing.mean, preprocessing.deviation);
-    let scaled: Vec<f32> = values.iter().map(|x| (x - mean) / deviation).collect();
-    let contrast = local_contrast(&scaled, width, grid.height, window, sigma, floor);
+    let mut taps = vec![0.0; usize::from(window)];
+    let settings =
+        LocalContrastView::new(&preprocessing, &mut taps).map_err(HostError::Contrast)?;
+    let image = normalise(settings, values, width).map_err(HostError::Stream)?;
     // The runtime leaves patches of such models as they are.
-    let mut patches = |patch: &Patch<'_>, host: &HostModel<'_>| {
+    let mut clean = grid.denoise(host, &image.values, refine, &mut |patch, host| {
         let unit = |index: usize| {
             let (y, x) = (index / patch.width, index % patch.width);
-            deviation * contrast.deviation[(patch.top + y) * width + patch.left + x]
+            let place = (patch.top + y) * width + patch.left + x;
+            preprocessing.deviation * image.deviation[place]
         };
         let window = patch.window(host, unit);
         observe(&window, host.code());
-    };
-    let clean = grid.denoise(host, &contrast.normalised, refine, &mut patches)?;
-    let restored = clean
-        .iter()
-        .zip(contrast.deviation.iter().zip(&contrast.mean));
-    Ok(restored
-        .map(|(y, (local_deviation, local_mean))| {
-            (y * local_deviation + local_mean) * deviation + mean
-        })
-        .collect())
+    })?;
+    settings.restore(&mut clean, &image.mean, &image.deviation);
+    Ok(clean)
 }
 
 fn denoise_samples(
@@ -242,76 +246,114 @@ pub enum DenoiseError {
     Host(#[from] HostError),
 }
 
-/// Where patches of an image lie; a signal is an image of one row.
+/// An image and the patches that cover it; a signal is an image of one row, and so is its window.
 struct Grid {
     width: usize,
     height: usize,
+    rows: usize,
+    columns: usize,
     hop: usize,
 }
 
 impl Grid {
+    /// Sends whole rows of values through the model; `observe` is told of each patch.
     fn denoise(
         &self,
         host: &mut HostModel<'_>,
-        image: &[f32],
+        values: &[f32],
         refine: Option<&HostRefine>,
         observe: &mut dyn FnMut(&Patch<'_>, &HostModel<'_>),
     ) -> Result<Vec<f32>, DenoiseError> {
-        let &Self { width, height, hop } = self;
-        let shape = host.spec().input_shape;
-        let (patch_height, patch_width) = (usize::from(shape.height), usize::from(shape.width));
-        if width < patch_width || height < patch_height {
-            return Err(DenoiseError::TooSmall {
-                width,
-                height,
-                shape: shape.to_string(),
-            });
+        let columns = self.columns;
+        let (down, across) = (self.hop.clamp(1, self.rows), self.hop.clamp(1, columns));
+        let (last_top, last_left) = (self.height - self.rows, self.width - columns);
+        // Patches come row by row, the last ones flush with the borders.
+        let in_row = last_left.div_ceil(across) + 1;
+        let (mut count, mut failure) = (0, None);
+        let mut input = Vec::new();
+        let mut patch = |patch: &mut [f32]| {
+            input.clear();
+            input.extend_from_slice(patch);
+            if failure.is_some() {
+                return;
+            }
+            if let Err(error) = host.denoise(patch, refine) {
+                failure = Some(error);
+                return;
+            }
+            let seen = Patch {
+                top: (count / in_row * down).min(last_top),
+                left: (count % in_row * across).min(last_left),
+                width: columns,
+                input: &input,
+                output: patch,
+            };
+            observe(&seen, host);
+            count += 1;
+        };
+        let clean = match self.rows {
+            1 => self.signal(values, across, &mut patch),
+            _ => self.image(values, [down, across], &mut patch),
+        };
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(clean.map_err(HostError::Stream)?),
         }
-        let mut sums = vec![0.0f32; image.len()];
-        let mut counts = vec![0u32; image.len()];
-        let mut input = vec![0.0f32; patch_height * patch_width];
-        let mut patch = input.clone();
-        for top in positions(height, patch_height, hop) {
-            for left in positions(width, patch_width, hop) {
-                let row = |y: usize| (top + y) * width + left;
-                for (y, line) in input.chunks_exact_mut(patch_width).enumerate() {
-                    line.copy_from_slice(&image[row(y)..row(y) + patch_width]);
-                }
-                patch.copy_from_slice(&input);
-                host.denoise(&mut patch, refine)?;
-                let seen = Patch {
-                    top,
-                    left,
-                    width: patch_width,
-                    input: &input,
-                    output: &patch,
-                };
-                observe(&seen, host);
-                for (y, line) in patch.chunks_exact(patch_width).enumerate() {
-                    let area = row(y)..row(y) + patch_width;
-                    sums[area.clone()]
-                        .iter_mut()
-                        .zip(line)
-                        .for_each(|(sum, value)| *sum += value);
-                    counts[area].iter_mut().for_each(|count| *count += 1);
-                }
+    }
+
+    fn signal(
+        &self,
+        values: &[f32],
+        hop: usize,
+        denoise: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<Vec<f32>, StreamError> {
+        let weights = vec![1.0_f32; self.columns];
+        let [mut samples, mut sums, mut window] = [(); 3].map(|()| vec![0.0; self.columns]);
+        let mut cursor = Cursor::new();
+        let windows = Windows::new(&weights, hop)?;
+        let mut stream = SignalView::new(windows, &mut samples, &mut sums, &mut cursor)?;
+        let mut clean = values.to_vec();
+        let given = stream
+            .push_block(&mut clean, &mut window, &mut *denoise)?
+            .len();
+        clean.truncate(given);
+        clean.extend_from_slice(stream.finish(&mut window, denoise)?);
+        Ok(clean)
+    }
+
+    fn image(
+        &self,
+        values: &[f32],
+        [down, across]: [usize; 2],
+        denoise: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<Vec<f32>, StreamError> {
+        let &Self {
+            width,
+            rows,
+            columns,
+            ..
+        } = self;
+        let weights = vec![1.0_f32; rows.max(columns)];
+        let (down, across) = (
+            Windows::new(&weights[..rows], down)?,
+            Windows::new(&weights[..columns], across)?,
+        );
+        let [mut lines, mut sums] = [(); 2].map(|()| vec![0.0; width * rows]);
+        let mut cursor = Cursor::new();
+        let mut stream = FrameView::new(width, down, across, &mut lines, &mut sums, &mut cursor)?;
+        let (mut line, mut patch) = (vec![0.0; width], vec![0.0; rows * columns]);
+        let mut clean = Vec::with_capacity(values.len());
+        for values in values.chunks_exact(width) {
+            line.copy_from_slice(values);
+            if stream.push(&mut line, &mut patch, &mut *denoise)? {
+                clean.extend_from_slice(&line);
             }
         }
-        Ok(sums
-            .iter()
-            .zip(&counts)
-            .map(|(sum, &count)| sum / count as f32)
-            .collect())
+        stream.finish(&mut line, &mut patch, denoise, |line| {
+            clean.extend_from_slice(line);
+        })?;
+        Ok(clean)
     }
-}
-
-/// Where patches start along one axis: every `hop`, and flush with the end. `hop` is cut to the
-/// patch so that no sample is left out.
-fn positions(length: usize, patch: usize, hop: usize) -> impl Iterator<Item = usize> {
-    let last = length - patch;
-    (0..last)
-        .step_by(hop.clamp(1, patch))
-        .chain(std::iter::once(last))
 }
 
 #[cfg(test)]
@@ -322,6 +364,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::data::{contrast_reference, dead_leaves_image};
 
     const LAMBDA: f32 = 0.02;
 
@@ -440,28 +483,183 @@ mod tests {
         assert!(matches!(rows, Err(DenoiseError::NoSurroundings)));
     }
 
+    /// Where windows start along one axis, by definition: every hop, cut to the window so that no
+    /// element is left out, and flush with the end.
+    fn starts(length: usize, side: usize, hop: usize) -> Vec<usize> {
+        let last = length - side;
+        let regular = (0..last).step_by(hop.clamp(1, side));
+        regular.chain(std::iter::once(last)).collect()
+    }
+
+    /// A whole image with local contrast normalisation beside its definition in `f64`.
     #[test]
-    fn positions_cover_everything_once_at_least() {
-        for (length, patch, hop) in [
-            (10, 4, 2),
-            (10, 4, 3),
-            (10, 4, 4),
-            (10, 4, 9),
-            (4, 4, 1),
-            (5, 4, 4),
-            (64, 8, 3),
-        ] {
-            let mut counts = vec![0; length];
-            for start in positions(length, patch, hop) {
-                counts[start..start + patch]
-                    .iter_mut()
-                    .for_each(|count| *count += 1);
+    fn images_with_local_contrast_are_denoised_as_the_formula_says() {
+        const SIDE: usize = 21;
+        let (window, sigma, floor) = (7, 2.5_f32, 0.02_f32);
+        let contrast = Contrast::Local {
+            window: 7,
+            sigma,
+            floor,
+        };
+        let shape = InputShape {
+            height: 2,
+            width: 2,
+        };
+        let bytes = model(shape, contrast);
+        let mut host = HostModel::new(&bytes, "model").unwrap();
+        let refine = host.refinement(20);
+        let picture: Vec<f32> = dead_leaves_image(SIDE, SIDE, 5)
+            .iter()
+            .map(|x| 1.0 + 2.0 * x)
+            .collect();
+        // Continued by reflection, as far as the second Gaussian after the first one sees.
+        let margin = window - 1;
+        let wide = SIDE + 2 * margin;
+        let reflected = |place: usize| {
+            let distance = place.abs_diff(margin);
+            distance.min(2 * (SIDE - 1) - distance)
+        };
+        let padded: Vec<f64> = (0..wide * wide)
+            .map(|i| picture[reflected(i / wide) * SIDE + reflected(i % wide)])
+            .map(|x| (f64::from(x) - 1.0) / 2.0)
+            .collect();
+        let [centred, mean, deviation] =
+            contrast_reference(&padded, wide, window, f64::from(sigma));
+        let deviation: Vec<f64> = deviation.iter().map(|d| d.max(f64::from(floor))).collect();
+        for hop in 1..=2 {
+            let mut sums = vec![(0.0, 0.0); SIDE * SIDE];
+            let tops = starts(SIDE, 2, hop);
+            for (top, left) in tops
+                .iter()
+                .flat_map(|top| tops.iter().map(move |left| (top, left)))
+            {
+                let places = [0, 1, SIDE, SIDE + 1].map(|i| top * SIDE + left + i);
+                let mut patch = places.map(|i| (centred[i] / deviation[i]) as f32);
+                host.denoise(&mut patch, Some(&refine)).unwrap();
+                for (place, value) in places.into_iter().zip(patch) {
+                    sums[place].0 += f64::from(value);
+                    sums[place].1 += 1.0;
+                }
             }
-            assert!(
-                counts.iter().all(|&count| count > 0),
-                "{length} {patch} {hop}: {counts:?}"
-            );
+            let layout = Layout::Image { width: SIDE, hop };
+            let clean = denoise(&mut host, &picture, layout, Some(&refine), &mut |_, _| {});
+            let mut largest = 0.0_f64;
+            for (place, found) in clean.unwrap().into_iter().enumerate() {
+                let normalised = sums[place].0 / sums[place].1;
+                let expected = (normalised * deviation[place] + mean[place]) * 2.0 + 1.0;
+                let error = (f64::from(found) - expected).abs();
+                assert!(error < 2e-6, "{place}: {found} {expected}");
+                largest = largest.max((expected - f64::from(picture[place])).abs());
+            }
+            assert!(largest > 1e-3, "nothing was denoised: {largest}");
         }
-        assert_eq!(positions(8, 4, 2).collect::<Vec<_>>(), [0, 2, 4]);
+    }
+
+    /// Each value is the mean of the windows that hold it, in the order in which they start, to the
+    /// bit; the windows are told of in this order.
+    fn check_windows(host: &mut HostModel<'_>, layout: Layout, height: usize, values: &[f32]) {
+        let shape = host.spec().input_shape;
+        let (rows, columns) = (usize::from(shape.height), usize::from(shape.width));
+        let (width, hop) = match layout {
+            Layout::Signal { hop } => (values.len(), hop),
+            Layout::Image { width, hop } => (width, hop),
+            Layout::Samples => unreachable!(),
+        };
+        let (mut sums, mut counts) = (vec![0.0_f32; values.len()], vec![0_u32; values.len()]);
+        let mut expected = Vec::new();
+        for top in starts(height, rows, hop) {
+            for left in starts(width, columns, hop) {
+                let place = |i: usize| (top + i / columns) * width + left + i % columns;
+                let mut patch: Vec<f32> = (0..rows * columns).map(|i| values[place(i)]).collect();
+                host.denoise(&mut patch, None).unwrap();
+                let l1: f64 = host
+                    .code()
+                    .values()
+                    .iter()
+                    .map(|z| f64::from(z.abs()))
+                    .sum();
+                expected.push((top, left, host.code().active(), l1));
+                for (i, value) in patch.iter().enumerate() {
+                    sums[place(i)] += value;
+                    counts[place(i)] += 1;
+                }
+            }
+        }
+        let means = sums.iter().zip(&counts).map(|(sum, n)| sum / *n as f32);
+        let mut found = Vec::new();
+        let clean = denoise(host, values, layout, None, &mut |window, _| {
+            found.push((window.row, window.start, window.active, window.code_l1));
+        });
+        let bits = |values: Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(
+            bits(clean.unwrap()),
+            bits(means.collect()),
+            "{layout:?} {height}"
+        );
+        assert_eq!(found, expected, "{layout:?} {height}");
+    }
+
+    #[test]
+    fn values_are_the_means_of_their_windows() {
+        let values: Vec<f32> = (0..140).map(|i| ((i * 37) % 101) as f32 * 0.137).collect();
+        let shape = |height, width| InputShape { height, width };
+        let contrast = Contrast::RemoveMean;
+        let bytes = model(shape(1, 4), contrast);
+        let mut host = HostModel::new(&bytes, "model").unwrap();
+        for hop in 0..7 {
+            for length in 4..18 {
+                check_windows(&mut host, Layout::Signal { hop }, 1, &values[..length]);
+            }
+        }
+        for shape in [shape(2, 2), shape(4, 1)] {
+            let bytes = model(shape, contrast);
+            let mut host = HostModel::new(&bytes, "model").unwrap();
+            for (hop, width) in (0..7).flat_map(|hop| (2..8).map(move |width| (hop, width))) {
+                for height in 4..11 {
+                    let layout = Layout::Image { width, hop };
+                    check_windows(&mut host, layout, height, &values[..width * height]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn less_than_a_window_is_refused() {
+        let refused = |shape: InputShape, contrast, layout, count: usize| {
+            let bytes = model(shape, contrast);
+            let mut host = HostModel::new(&bytes, "model").unwrap();
+            let values = vec![1.0; count];
+            let error = denoise(&mut host, &values, layout, None, &mut |_, _| {
+                panic!("nothing to denoise")
+            });
+            error.unwrap_err().to_string()
+        };
+        let local = Contrast::Local {
+            window: 3,
+            sigma: 1.0,
+            floor: 0.01,
+        };
+        let tall = InputShape {
+            height: 4,
+            width: 1,
+        };
+        let (signal, image) = (
+            Layout::Signal { hop: 1 },
+            Layout::Image { width: 5, hop: 1 },
+        );
+        for contrast in [Contrast::None, local] {
+            let say = |width, height, shape| {
+                format!("the input is {width}x{height}, smaller than the model's {shape}")
+            };
+            assert_eq!(
+                refused(InputShape::window(4), contrast, signal, 3),
+                say(3, 1, "4")
+            );
+            assert_eq!(
+                refused(InputShape::window(4), contrast, signal, 0),
+                say(0, 0, "4")
+            );
+            assert_eq!(refused(tall, contrast, image, 15), say(5, 3, "4x1"));
+        }
     }
 }

@@ -1,12 +1,13 @@
 use std::path::Path;
 
-use crate::data::local_contrast;
+use crate::deploy::contrast::normalise;
 use crate::run::RunFolder;
 
 use sparsecode_formats::{
     AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
     is_run_weights,
 };
+use sparsecode_runtime::stream::{ContrastError, LocalContrastView, StreamError};
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, GramView, IntegerCodeBuf, IntegerCodeBuffer as _,
     IntegerRefine, IntegerView, IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf,
@@ -38,6 +39,12 @@ pub enum HostError {
     /// Samples of the wrong size.
     #[error(transparent)]
     Dimension(#[from] DimensionError),
+    /// Local contrast normalisation that cannot be computed.
+    #[error(transparent)]
+    Contrast(#[from] ContrastError),
+    /// Windows that cannot be laid over the samples.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// Coordinate descent for a decoder that is not linear.
     #[error(
         "coordinate descent takes a linear decoder, and the model's has a hidden layer of {hidden_dim} units: use FISTA"
@@ -310,20 +317,14 @@ impl<'a> HostModel<'a> {
             .into());
         }
         let mut sample = raw.to_vec();
-        if let Contrast::Local {
-            window,
-            sigma,
-            floor,
-        } = spec.preprocessing.contrast
-        {
-            let (mean, deviation) = (spec.preprocessing.mean, spec.preprocessing.deviation);
-            sample.iter_mut().for_each(|x| *x = (*x - mean) / deviation);
-            let contrast =
-                local_contrast(&sample, width, height, usize::from(window), sigma, floor);
+        if let Contrast::Local { window, .. } = spec.preprocessing.contrast {
+            let mut taps = vec![0.0; usize::from(window)];
+            let settings = LocalContrastView::new(&spec.preprocessing, &mut taps)?;
+            let image = normalise(settings, &sample, width)?;
             // Far enough from the crop's border, the padding there does not count.
             let border = usize::from(window) - 1;
-            let rows = contrast
-                .normalised
+            let rows = image
+                .values
                 .chunks_exact(width)
                 .skip(border)
                 .take(height - 2 * border);

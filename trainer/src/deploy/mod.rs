@@ -2,6 +2,7 @@
 //! running a model file on the host.
 
 mod calibrate;
+mod contrast;
 pub mod denoise;
 mod dictionary;
 pub mod given;

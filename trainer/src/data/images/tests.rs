@@ -1,6 +1,6 @@
 use image::GrayImage;
 
-use super::super::contrast::tests::reference;
+use super::super::contrast_reference as reference;
 use super::super::generate::dead_leaves_image;
 use super::super::tests::shared_data;
 use super::*;

@@ -1,0 +1,111 @@
+//! A signal in memory of any size.
+
+use super::ring::{Axis, Cursor, by_age, by_age_mut, reflect};
+use super::weighting::Sample;
+
+/// What [`SignalStream`](super::SignalStream) and [`SignalView`](super::SignalView) do, in borrowed
+/// memory. Samples, sums and the window that the calls are lent are as long as the axis' side.
+#[derive(Debug)]
+pub(super) struct Signal<'m, T: Sample> {
+    pub(super) axis: Axis<'m, T>,
+    /// The last samples, in a ring.
+    pub(super) samples: &'m mut [T],
+    /// `Σ w·ŷ` of the same samples.
+    pub(super) sums: &'m mut [T::Sum],
+    pub(super) cursor: &'m mut Cursor,
+}
+
+// Into the types with a fixed size, so that their sizes are constants here.
+impl<T: Sample> Signal<'_, T> {
+    #[inline(always)]
+    pub(super) fn push<W: AsMut<[T]> + ?Sized>(
+        &mut self,
+        sample: T,
+        window: &mut W,
+        denoise: impl FnMut(&mut W),
+    ) -> Option<T> {
+        let next = self.cursor.next();
+        let (place, sum) = (self.samples.get_mut(next)?, self.sums.get_mut(next)?);
+        let full = self.cursor.is_full();
+        let clean = full.then(|| T::divide(*sum, self.cursor.divisor(&self.axis, 0)));
+        *place = sample;
+        *sum = T::EMPTY;
+        if self.cursor.advance(&self.axis) {
+            self.add_window(window, denoise);
+        }
+        clean
+    }
+
+    #[inline(always)]
+    pub(super) fn push_block<'b, W: AsMut<[T]> + ?Sized>(
+        &mut self,
+        block: &'b mut [T],
+        window: &mut W,
+        mut denoise: impl FnMut(&mut W),
+    ) -> &'b mut [T] {
+        let mut written = 0_usize;
+        for index in 0..block.len() {
+            let Some(&sample) = block.get(index) else {
+                break;
+            };
+            if let Some(clean) = self.push(sample, window, &mut denoise)
+                && let Some(place) = block.get_mut(written)
+            {
+                *place = clean;
+                written = written.wrapping_add(1);
+            }
+        }
+        block.get_mut(..written).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    pub(super) fn finish<'w, W: AsMut<[T]> + ?Sized>(
+        &mut self,
+        window: &'w mut W,
+        denoise: impl FnMut(&mut W),
+    ) -> &'w [T] {
+        let side = self.axis.side();
+        let held = self.cursor.held(side);
+        let Some(last) = held.checked_sub(1) else {
+            return &[];
+        };
+        if !self.cursor.is_full() {
+            for index in held..side {
+                let sample = self.samples.get(reflect(index, last)).copied();
+                if let (Some(place), Some(sample)) = (self.samples.get_mut(index), sample) {
+                    *place = sample;
+                }
+            }
+            self.cursor.next = 0;
+        }
+        if self.cursor.since > 0 {
+            self.add_window(window, denoise);
+        }
+        let window = window.as_mut();
+        let sums = by_age(self.sums, self.cursor.next());
+        for (index, (clean, sum)) in window.iter_mut().zip(sums).enumerate() {
+            *clean = T::divide(*sum, self.cursor.last_divisor(&self.axis, index));
+        }
+        *self.cursor = Cursor::new();
+        window.get(..held).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn add_window<W: AsMut<[T]> + ?Sized>(
+        &mut self,
+        window: &mut W,
+        mut denoise: impl FnMut(&mut W),
+    ) {
+        let next = self.cursor.next();
+        let samples = by_age(self.samples, next);
+        for (element, sample) in window.as_mut().iter_mut().zip(samples) {
+            *element = *sample;
+        }
+        denoise(window);
+        let sums = by_age_mut(self.sums, next);
+        let values = self.axis.weights.iter().zip(window.as_mut().iter());
+        for (sum, (weight, value)) in sums.zip(values) {
+            *sum = T::add(*sum, *weight, *value);
+        }
+    }
+}
