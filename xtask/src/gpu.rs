@@ -12,9 +12,11 @@ use crate::{cargo, root, succeed, target_dir};
 /// a GPU it says what it would run.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
-With --pack it builds the program and puts it into a folder, with the data and a script, for a machine that has a GPU but neither
-cargo nor a network: `sh FOLDER/run.sh OUT` there writes gpu-bench.md, torch.json and golden/ into OUT. What to do with them is said at
-the end.
+With --pack it builds the program and puts it into a folder, with the data and a script, for a \
+machine that has a GPU but neither
+cargo nor a network: `sh FOLDER/run.sh OUT` there writes gpu-bench.md, torch.json and golden/ into \
+OUT. What to do with them is said at
+the end. Such a program is built without feature candle-cuda, and does not compare with candle.
 
 Example: cargo xtask gpu --data ../shared/data")]
 pub(crate) struct Arguments {
@@ -68,9 +70,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !has_gpu() {
         println!(
             "no GPU here (nvidia-smi -L lists none). On a machine with one this would\n\
-             1. build sparsecode-tests' program `gpu` with --release --features cuda (nvcc 13),\n\
-             2. hold codes to the definition in f64, short runs of every variant and MNIST's first epochs to the processor's, and runs \
-                side by side to the same runs alone,\n\
+             1. build sparsecode-tests' program `gpu` with --release --features cuda,candle-cuda (nvcc 13; candle's kernels take a \
+                quarter of an hour),\n\
+             2. hold codes to the definition in f64, short runs of every variant to the processor's and to candle's \
+                tensors on that GPU, MNIST's first epochs to the processor's, and runs side by side to the same runs alone,\n\
              3. write golden files for the runtime,\n\
              4. time an iteration of inference, an epoch of each variant, 200 epochs of VDL on MNIST, and runs side by side,\n\
              5. time the same in PyTorch (docs/results/compare/torch_bench.py),\n\
@@ -80,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let program = build()?;
+    let program = build("cuda,candle-cuda")?;
     let mut gpu = Command::new(program);
     gpu.arg("--out").arg(&out);
     gpu.arg("--torch").arg(root().join(TORCH));
@@ -99,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn to_keep(out: &Path) -> String {
     format!(
         "to keep: {0}/gpu-bench.md as docs/results/gpu-bench.md, {0}/golden as tests/golden/cuda (then: cargo test -p \
-         sparsecode-tests --test golden_files); {0}/torch.json has PyTorch's figures, which the page holds, too",
+         sparsecode-tests golden_files); {0}/torch.json has PyTorch's figures, which the page holds, too",
         out.display()
     )
 }
@@ -118,18 +121,18 @@ fn has_gpu() -> bool {
     listed.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
 }
 
-/// Builds the program; returns where it is.
-fn build() -> Result<PathBuf> {
+/// Builds the program with these features; returns where it is.
+fn build(features: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--release", "--package", "sparsecode-tests"]);
-    build.args(["--features", "cuda", "--bin", "gpu"]);
+    build.args(["--features", features, "--bin", "gpu"]);
     succeed(&mut build)?;
     Ok(target_dir().join("release").join("gpu"))
 }
 
 /// Puts program, script and data into a folder; returns how many bytes they are.
 fn pack(folder: &Path, data: &Path) -> Result<u64> {
-    let program = build()?;
+    let program = build("cuda")?;
     let write = |name: &str, from: &Path| -> Result<u64> {
         let to = folder.join(name);
         fs::copy(from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))

@@ -11,8 +11,8 @@ use crate::error::DimensionError;
 ///
 /// The state of the channel is what the view borrows: samples, centred samples and a
 /// [`ContrastCursor`]. A view may be dropped and made anew over the same three at any time; making
-/// one costs a few comparisons. Every call checks the lengths of the lines that it is lent. A failed
-/// call changes nothing.
+/// one costs a few comparisons. Every call checks the lengths of the lines that it is lent. A
+/// failed call changes nothing.
 ///
 /// ```
 /// use sparsecode_runtime::formats::{Contrast, Preprocessing};

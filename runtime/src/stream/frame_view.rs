@@ -12,7 +12,8 @@ use crate::error::DimensionError;
 ///
 /// The state of the channel is what the view borrows: lines, sums and a [`Cursor`]. A view may be
 /// dropped and made anew over the same three at any time; making one costs a few comparisons. Every
-/// call checks the lengths of the line and the patch that it is lent. A failed call changes nothing.
+/// call checks the lengths of the line and the patch that it is lent. A failed call changes
+/// nothing.
 ///
 /// ```
 /// use sparsecode_runtime::stream::{Cursor, FrameView, Windows};

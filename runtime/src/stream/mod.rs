@@ -45,8 +45,8 @@
 //!
 //! # Sizes known at run time
 //!
-//! A program that gets to know the window, the patch or the frame from a file lends the memory, too.
-//! The views compute what the types above compute, by the same code, and give the same bits:
+//! A program that gets to know the window, the patch or the frame from a file lends the memory,
+//! too. The views compute what the types above compute, by the same code, and give the same bits:
 //!
 //! | | as | borrows |
 //! |---|---|---|

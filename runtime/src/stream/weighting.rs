@@ -100,7 +100,8 @@ pub(crate) mod sealed {
         }
 
         fn load(weight: f32) -> Option<u32> {
-            // Products of two, and sums of them, neither vanish nor overflow. NaN is not among them.
+            // Products of two, and sums of them, neither vanish nor overflow. NaN is not among
+            // them.
             (1e-12..=1e12).contains(&weight).then_some(0)
         }
 

@@ -6,8 +6,8 @@ use sparsecode_tests::kernels::{
     Problem, SIZES, Trained, VARIANTS, compare, distance, short_run, train, train_on, values,
 };
 use sparsecode_trainer::lista::Backend;
-use sparsecode_trainer::lista::Config;
 use sparsecode_trainer::lista::inference::{CpuEngine, Stopping};
+use sparsecode_trainer::lista::{Config, open_plain_gpu};
 use sparsecode_trainer::report::table::Table;
 use sparsecode_trainer::run::{RunFolder, TrainError};
 
@@ -109,6 +109,39 @@ pub(crate) fn runs(engine: &(dyn Backend + 'static), page: &mut Page) -> anyhow:
             format!("{:.1e}", apart.parameters),
             format!("{:.1e}", apart.figures),
             mark(same),
+            mark(holds),
+        ]);
+    }
+    page.table(&table);
+    Ok(failures)
+}
+
+/// Short runs of every variant by the kernels against candle's own tensors on the same GPU.
+pub(crate) fn candle(engine: &(dyn Backend + 'static), page: &mut Page) -> anyhow::Result<usize> {
+    let title = "Short runs against candle's tensors on the same GPU";
+    let plain = match open_plain_gpu() {
+        Ok(plain) => plain,
+        Err(error) => {
+            page.part(title, &format!("Not compared: {error}."));
+            return Ok(0);
+        }
+    };
+    page.part(
+        title,
+        "The same runs with `--engine plain`: the farthest parameter and the farthest figure of an \
+         epoch, relative.",
+    );
+    let mut table = Table::new(["run", "parameters apart", "figures apart", "holds"]);
+    let mut failures = 0;
+    for preset in VARIANTS {
+        let config = short_run(preset, &[]);
+        let apart = compare(&short(engine, &config)?, &short(plain.as_ref(), &config)?);
+        let holds = apart.parameters < TOLERANCE && apart.figures < TOLERANCE;
+        failures += usize::from(!holds);
+        table.push([
+            preset.to_owned(),
+            format!("{:.1e}", apart.parameters),
+            format!("{:.1e}", apart.figures),
             mark(holds),
         ]);
     }

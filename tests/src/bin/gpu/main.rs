@@ -116,6 +116,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
     // What is wanted most comes first.
     let mut failures = checks::codes(engine.as_ref(), !arguments.emulate, &mut page)?;
     failures += checks::runs(engine.as_ref(), &mut page)?;
+    failures += checks::candle(engine.as_ref(), &mut page)?;
     failures += checks::interruptions(engine.as_ref(), &mut page)?;
     if !arguments.emulate {
         failures += checks::side_by_side(engine.as_ref(), &mut page)?;
