@@ -9,19 +9,23 @@
  *     sparsecode_denoise           for each patch, or
  *     sparsecode_preprocess, _encode, _refine, _decode, _restore, one by one
  *
- * and the functions named sparsecode_integer_... for models in integer arithmetic (`sparsecode export --activations i16`). Nothing
- * allocates, locks, or keeps anything between calls: any number of models, codes and workspaces may be in use at once, each call with
- * memory of its own. A workspace may serve one call after another, with whatever is in it.
+ * and the functions named sparsecode_integer_... for models in integer arithmetic (`sparsecode
+ * export --activations i16`). Nothing allocates, locks, or keeps anything between calls: any number
+ * of models, codes and workspaces may be in use at once, each call with memory of its own. A
+ * workspace may serve one call after another, with whatever is in it.
  *
- * Every function answers a sparsecode_status, which is 0 if it did what it says. Checked at every call are null pointers, alignment,
- * lengths, overlapping memory, handles without a model, codes, and settings. What cannot be checked is the caller's part:
+ * Every function answers a sparsecode_status, which is 0 if it did what it says. Checked at every
+ * call are null pointers, alignment, lengths, overlapping memory, handles without a model, codes,
+ * and settings. What cannot be checked is the caller's part:
  *
- * - a pointer that is not null points to as much memory as its type, or the length beside it, says, which may be read, and written if
- *   it is not const, and which nothing else writes until the call returns;
- * - a model handle is zero, or was written by the function that loads it and not changed since (a copy of it is as good);
+ * - a pointer that is not null points to as much memory as its type, or the length beside it, says,
+ *   which may be read, and written if it is not const, and which nothing else writes until the call
+ *   returns;
+ * - a model handle is zero, or was written by the function that loads it and not changed since (a
+ *   copy of it is as good);
  * - a model file stays where it is, unchanged, as long as its handle is in use;
- * - a deadline function can be called with its context at any time during the call, returns, and leaves the memory that the call was
- *   given alone.
+ * - a deadline function can be called with its context at any time during the call, returns, and
+ *   leaves the memory that the call was given alone.
  *
  * Header and library belong together: replace both or none.
  */
@@ -34,8 +38,9 @@
 #include <stdint.h>
 
 /**
- * Bytes of workspace for a model in float arithmetic; its start is a multiple of 4. With these, and arrays for a code, memory can be
- * reserved when the program is compiled: static float workspace[SPARSECODE_WORKSPACE_BYTES(64, 128, 0) / sizeof(float)];
+ * Bytes of workspace for a model in float arithmetic; its start is a multiple of 4. With these, and
+ * arrays for a code, memory can be reserved when the program is compiled: static float
+ * workspace[SPARSECODE_WORKSPACE_BYTES(64, 128, 0) / sizeof(float)];
  */
 #define SPARSECODE_WORKSPACE_BYTES(input_dim, code_dim, hidden_dim) (4u * ((input_dim) + 2u * (code_dim) + (hidden_dim)))
 
@@ -46,7 +51,8 @@
 
 
 /**
- * What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they are.
+ * What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they
+ * are.
  */
 enum sparsecode_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -62,7 +68,8 @@ enum sparsecode_status
    */
   SPARSECODE_STATUS_NULL_POINTER = 1,
   /**
-   * A pointer is not aligned for its type. Model files and workspaces start on a multiple of 4, handles on one of 8.
+   * A pointer is not aligned for its type. Model files and workspaces start on a multiple of 4,
+   * handles on one of 8.
    */
   SPARSECODE_STATUS_MISALIGNED = 2,
   /**
@@ -82,8 +89,8 @@ enum sparsecode_status
    */
   SPARSECODE_STATUS_NOT_LOADED = 6,
   /**
-   * The code is none of this model: indices are not ascending or not below `code_dim`, or a value is 0, not finite, or negative
-   * although the model's codes are not signed.
+   * The code is none of this model: indices are not ascending or not below `code_dim`, or a
+   * value is 0, not finite, or negative although the model's codes are not signed.
    */
   SPARSECODE_STATUS_INVALID_CODE = 7,
   /**
@@ -169,7 +176,8 @@ enum sparsecode_start
    */
   SPARSECODE_START_ZERO = 1,
   /**
-   * With every component at `start_value`, which should be small and positive: for decoders with a hidden layer and no encoder.
+   * With every component at `start_value`, which should be small and positive: for decoders with
+   * a hidden layer and no encoder.
    */
   SPARSECODE_START_CONSTANT = 2,
 };
@@ -182,8 +190,8 @@ typedef int32_t sparsecode_start;
 #endif // __cplusplus
 
 /**
- * A model in float arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
- * has to be released. It may be copied.
+ * A model in float arithmetic: where its parts lie in its file. Make it zero or load it before
+ * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
   size_t opaque[68];
@@ -257,15 +265,17 @@ typedef struct sparsecode_normalisation {
    */
   float mean;
   /**
-   * What the patch was divided by; 1 where the model does not divide. 0 if nothing was done, because the model wants local contrast
-   * normalisation, which needs the surroundings of a patch and is the caller's.
+   * What the patch was divided by; 1 where the model does not divide. 0 if nothing was done,
+   * because the model wants local contrast normalisation, which needs the surroundings of a
+   * patch and is the caller's.
    */
   float deviation;
 } sparsecode_normalisation;
 
 /**
- * A sparse code: the active components only, in arrays of the caller. Set the pointers and the capacity; calls that make a code set
- * `active`. To decode a code from elsewhere, fill in `indices`, `values` and `active`.
+ * A sparse code: the active components only, in arrays of the caller. Set the pointers and the
+ * capacity; calls that make a code set `active`. To decode a code from elsewhere, fill in
+ * `indices`, `values` and `active`.
  */
 typedef struct sparsecode_code {
   /**
@@ -273,7 +283,8 @@ typedef struct sparsecode_code {
    */
   uint16_t *indices;
   /**
-   * Their values, finite and not 0; not negative unless the model's codes are signed. Room for `capacity`.
+   * Their values, finite and not 0; not negative unless the model's codes are signed. Room for
+   * `capacity`.
    */
   float *values;
   /**
@@ -287,7 +298,8 @@ typedef struct sparsecode_code {
 } sparsecode_code;
 
 /**
- * How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill it in.
+ * How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill
+ * it in.
  */
 typedef struct sparsecode_refine_settings {
   /**
@@ -303,7 +315,8 @@ typedef struct sparsecode_refine_settings {
    */
   uint32_t max_iterations;
   /**
-   * Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to the last iteration.
+   * Converged when the code changes by less, relative to itself; finite, 0 or more. 0 runs to
+   * the last iteration.
    */
   float tolerance;
   /**
@@ -311,7 +324,8 @@ typedef struct sparsecode_refine_settings {
    */
   int32_t start;
   /**
-   * The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be anything.
+   * The start's value, finite, 0 or more; for `SPARSECODE_START_CONSTANT`, else it may be
+   * anything.
    */
   float start_value;
   /**
@@ -347,8 +361,9 @@ typedef struct sparsecode_refinement {
 } sparsecode_refinement;
 
 /**
- * A sparse code in levels of 16 bits: the active components only, packed in an array of the caller. Set the pointer and the capacity;
- * calls that make a code set `active`. `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
+ * A sparse code in levels of 16 bits: the active components only, packed in an array of the
+ * caller. Set the pointer and the capacity; calls that make a code set `active`.
+ * `sparsecode_integer_code_get` reads a component; to decode a code from elsewhere, set `active`
  * to 0 and append its components with `sparsecode_integer_code_push`.
  */
 typedef struct sparsecode_integer_code {
@@ -367,8 +382,8 @@ typedef struct sparsecode_integer_code {
 } sparsecode_integer_code;
 
 /**
- * A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before anything else is done with it; nothing
- * has to be released. It may be copied.
+ * A model in integer arithmetic: where its parts lie in its file. Make it zero or load it before
+ * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_integer_model {
   size_t opaque[52];
@@ -433,7 +448,8 @@ typedef struct sparsecode_integer_normalisation {
    */
   int16_t mean;
   /**
-   * What the patch was divided by, in sixteenths of a raw level; 0 where the model does not divide.
+   * What the patch was divided by, in sixteenths of a raw level; 0 where the model does not
+   * divide.
    */
   uint32_t deviation;
 } sparsecode_integer_normalisation;
@@ -447,7 +463,8 @@ typedef struct sparsecode_integer_refine_settings {
    */
   int32_t method;
   /**
-   * What sparsity weighs, 0 or more: the file's for the lambda of training, in proportion for any other.
+   * What sparsity weighs, 0 or more: the file's for the lambda of training, in proportion for
+   * any other.
    */
   int32_t threshold;
   /**
@@ -455,8 +472,8 @@ typedef struct sparsecode_integer_refine_settings {
    */
   uint32_t max_iterations;
   /**
-   * Converged when the code changes by less than 2 to the power of minus this, relative to itself. 31 and more run until nothing
-   * changes.
+   * Converged when the code changes by less than 2 to the power of minus this, relative to
+   * itself. 31 and more run until nothing changes.
    */
   uint8_t tolerance_bits;
   /**
@@ -492,18 +509,21 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * A short English text for a status, for logs. Any number will do; the text is never null and lives for ever.
+ * A short English text for a status, for logs. Any number will do; the text is never null and
+ * lives for ever.
  */
 const char *sparsecode_status_message(int32_t status);
 
 /**
- * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
- * the file is checked before it is used, except for the checksum. Takes about 3 kB of stack and one pass over the file.
+ * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
+ * are, in flash usually. Everything in the file is checked before it is used, except for the
+ * checksum. Takes about 3 kB of stack and one pass over the file.
   */
 sparsecode_status sparsecode_model_load(struct sparsecode_model *model, const void *file, size_t length);
 
 /**
- * The same for a file at the start of more memory, such as a flash partition; what follows the file is passed over.
+ * The same for a file at the start of more memory, such as a flash partition; what follows the
+ * file is passed over.
   */
 sparsecode_status sparsecode_model_load_slot(struct sparsecode_model *model, const void *slot, size_t length);
 
@@ -518,7 +538,8 @@ sparsecode_status sparsecode_model_verify_checksum(const struct sparsecode_model
 sparsecode_status sparsecode_model_get_info(const struct sparsecode_model *model, struct sparsecode_model_info *info);
 
 /**
- * Brings raw samples to the unit in which the model was trained, in place. `length` is the model's `input_dim`.
+ * Brings raw samples to the unit in which the model was trained, in place. `length` is the model's
+ * `input_dim`.
   */
 sparsecode_status sparsecode_preprocess(const struct sparsecode_model *model,
                                         float *patch,
@@ -534,7 +555,8 @@ sparsecode_status sparsecode_restore(const struct sparsecode_model *model,
                                      const struct sparsecode_normalisation *normalisation);
 
 /**
- * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+ * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200
+ * iterations of refinement at most.
   */
 sparsecode_status sparsecode_encode(const struct sparsecode_model *model,
                                     const float *patch,
@@ -558,8 +580,8 @@ sparsecode_status sparsecode_refine(const struct sparsecode_model *model,
                                     struct sparsecode_refinement *refinement);
 
 /**
- * Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code is checked first: it may come from
- * elsewhere.
+ * Writes the reconstruction of a code to `patch`, in the unit of the preprocessed patch. The code
+ * is checked first: it may come from elsewhere.
   */
 sparsecode_status sparsecode_decode(const struct sparsecode_model *model,
                                     const struct sparsecode_code *code,
@@ -590,15 +612,17 @@ sparsecode_status sparsecode_denoise(const struct sparsecode_model *model,
 sparsecode_status sparsecode_settings_for_model(const struct sparsecode_model *model, struct sparsecode_refine_settings *settings);
 
 /**
- * The same with the lambda that removes white noise of standard deviation `sigma`, given in the unit of the *preprocessed* patch: that
- * of the sensor divided by the model's `deviation`, and by the patch's own if the model standardises patches. Finite, 0 or more.
+ * The same with the lambda that removes white noise of standard deviation `sigma`, given in the
+ * unit of the *preprocessed* patch: that of the sensor divided by the model's `deviation`, and by
+ * the patch's own if the model standardises patches. Finite, 0 or more.
   */
 sparsecode_status sparsecode_settings_for_noise(const struct sparsecode_model *model,
                                                 float sigma,
                                                 struct sparsecode_refine_settings *settings);
 
 /**
- * Writes the component of a code at `position`, below `active`: its index, and its level, which is not 0.
+ * Writes the component of a code at `position`, below `active`: its index, and its level, which is
+ * not 0.
   */
 sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_code *code,
                                               uint16_t position,
@@ -606,14 +630,16 @@ sparsecode_status sparsecode_integer_code_get(const struct sparsecode_integer_co
                                               int16_t *level);
 
 /**
- * Appends a component to a code: its index, greater than those before it and below the capacity, and its level, -32767 to 32767 and
- * not 0. Calls with a model refuse a code with negative levels unless the model's codes are signed.
+ * Appends a component to a code: its index, greater than those before it and below the capacity,
+ * and its level, -32767 to 32767 and not 0. Calls with a model refuse a code with negative levels
+ * unless the model's codes are signed.
   */
 sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *code, uint16_t index, int16_t level);
 
 /**
- * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they are, in flash usually. Everything in
- * the file is checked before it is used, except for the checksum. Takes about 2 kB of stack and one pass over the file.
+ * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
+ * are, in flash usually. Everything in the file is checked before it is used, except for the
+ * checksum. Takes about 2 kB of stack and one pass over the file.
   */
 sparsecode_status sparsecode_integer_model_load(struct sparsecode_integer_model *model, const void *file, size_t length);
 
@@ -629,8 +655,8 @@ sparsecode_status sparsecode_integer_model_get_info(const struct sparsecode_inte
                                                     struct sparsecode_integer_model_info *info);
 
 /**
- * Writes what one level is in real units: of a raw sample, and of a component of a code. Floating point, unlike every other function
- * for integer models.
+ * Writes what one level is in real units: of a raw sample, and of a component of a code. Floating
+ * point, unlike every other function for integer models.
   */
 sparsecode_status sparsecode_integer_model_get_scales(const struct sparsecode_integer_model *model, float *input_scale, float *code_scale);
 
@@ -651,7 +677,8 @@ sparsecode_status sparsecode_integer_restore(const struct sparsecode_integer_mod
                                              const struct sparsecode_integer_normalisation *normalisation);
 
 /**
- * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200 iterations of refinement at most.
+ * Makes the sparse code of a preprocessed patch, by the model's encoder; without one, by 200
+ * iterations of refinement at most.
   */
 sparsecode_status sparsecode_integer_encode(const struct sparsecode_integer_model *model,
                                             const int16_t *patch,
@@ -675,8 +702,8 @@ sparsecode_status sparsecode_integer_refine(const struct sparsecode_integer_mode
                                             struct sparsecode_integer_refinement *refinement);
 
 /**
- * Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast. The code is checked first: it may come
- * from elsewhere.
+ * Writes the reconstruction of a code to `patch`, in raw levels up to the patch's own contrast.
+ * The code is checked first: it may come from elsewhere.
   */
 sparsecode_status sparsecode_integer_decode(const struct sparsecode_integer_model *model,
                                             const struct sparsecode_integer_code *code,
@@ -701,8 +728,8 @@ sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_mod
                                              struct sparsecode_integer_refinement *refinement);
 
 /**
- * Fills in the settings that the model was trained with: coordinate descent, its threshold, 200 iterations at most, a tolerance of 10
- * bits, from the code, no deadline.
+ * Fills in the settings that the model was trained with: coordinate descent, its threshold, 200
+ * iterations at most, a tolerance of 10 bits, from the code, no deadline.
   */
 sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
                                                         struct sparsecode_integer_refine_settings *settings);

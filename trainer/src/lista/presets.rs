@@ -74,27 +74,8 @@ fn guess(name: &str) -> String {
     }
 }
 
-impl Config {
-    /// The preset `data/variant`, for example `mnist/vdl` or `patches/sdl-nl`. Rows for MNIST and
-    /// patches are the paper's Table 3, λ as in its figures; DO and WDL take the SDL row, as do the
-    /// built-in sets with sizes of their own.
-    ///
-    /// ```
-    /// let config = sparsecode_trainer::lista::Config::preset("mnist/vdl")?;
-    /// assert_eq!(config.family.inference.lambda, 0.02);
-    /// assert_eq!(config.family.inference.variance_weight, 10.0);
-    /// # Ok::<(), sparsecode_trainer::run::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::UnknownPreset`] names similar ones, and says what the names are made of.
-    pub fn preset(name: &str) -> Result<Self, ConfigError> {
-        preset(name)
-    }
-}
-
-/// See [`Config::preset`].
+/// The preset `data/variant`. Rows for MNIST and patches are the paper's Table 3, λ as in its
+/// figures; DO and WDL take the SDL row, as do the built-in sets with sizes of their own.
 pub(super) fn preset(name: &str) -> Result<Config, ConfigError> {
     let unknown = || ConfigError::UnknownPreset {
         name: name.to_owned(),

@@ -234,10 +234,9 @@ impl Checkpoint {
     /// Names the file and the field at fault.
     pub fn read<F: Family>(path: &Path) -> Result<Self, CheckpointError> {
         let mut file = File::read(path)?;
-        if file.version()? < CHECKPOINT_VERSION {
-            F::upgrade_checkpoint(&mut file.metadata, &file.tensors);
-        } else {
-            file.check_version(CHECKPOINT_VERSION)?;
+        match file.version()? {
+            1 => F::upgrade_checkpoint(&mut file.metadata, &file.tensors),
+            _ => file.check_version(CHECKPOINT_VERSION)?,
         }
         let mut state: CheckpointState = file.metadata()?;
         state.version = CHECKPOINT_VERSION;

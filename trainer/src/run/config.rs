@@ -263,6 +263,22 @@ pub enum ConfigError {
 }
 
 impl<F: Settings> Config<F> {
+    /// The family's preset of this name.
+    ///
+    /// ```
+    /// let config = sparsecode_trainer::lista::Config::preset("mnist/vdl")?;
+    /// assert_eq!(config.family.inference.lambda, 0.02);
+    /// assert_eq!(config.family.inference.variance_weight, 10.0);
+    /// # Ok::<(), sparsecode_trainer::run::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::UnknownPreset`] names similar ones, and says what the names are made of.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        F::preset(name)
+    }
+
     /// A preset, a TOML document and single `table.key=value` settings laid over it, and what the
     /// preset changes with these settings, wherever they stand.
     ///

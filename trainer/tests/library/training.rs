@@ -603,8 +603,11 @@ fn damaged_checkpoints_are_refused_by_name() {
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(refusal(&huge).contains("damaged.safetensors"));
 
-    let error = refusal(&patched(&bytes, "\\\"version\\\":2", "\\\"version\\\":9"));
-    assert!(error.contains("version: 9"), "{error}");
+    for version in [0, 9] {
+        let found = format!("\\\"version\\\":{version}");
+        let error = refusal(&patched(&bytes, "\\\"version\\\":2", &found));
+        assert!(error.contains(&format!("version: {version}")), "{error}");
+    }
     let error = refusal(&patched(&bytes, "\"sparsecode\"", "\"sqarsecode\""));
     assert!(error.contains("sparsecode: missing"), "{error}");
     let error = refusal(&patched(&bytes, "config_hash", "config_hush"));
