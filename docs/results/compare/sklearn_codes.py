@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Codes by scikit-learn, for the test that refinement to convergence equals them (`tests/tests/refine.rs`).
+"""Codes by scikit-learn, for the test that refinement to convergence equals them (`tests/tests/suite/refine.rs`).
 
     python3 -m pip install numpy scikit-learn
     python3 docs/results/compare/sklearn_codes.py tests/data/sklearn.safetensors

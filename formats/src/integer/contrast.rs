@@ -23,7 +23,7 @@ pub enum IntegerContrast {
     External,
 }
 
-/// What the integers of a model are worth, for hosts.
+/// The units of a model's integers, for hosts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Units {

@@ -5,9 +5,12 @@ use super::local_contrast::LocalContrastView;
 use super::windows::StreamError;
 use crate::error::DimensionError;
 
-/// Local contrast normalisation of one channel of frames in borrowed memory, for programs that get
-/// to know the window or the width from a file; what it does is described at
-/// [`ContrastStream`](super::ContrastStream), whose bits it gives.
+/// Local contrast normalisation of one channel of frames in borrowed memory, for windows and widths
+/// that come from a file.
+///
+/// The view computes the bits of [`ContrastStream`](super::ContrastStream), which describes the
+/// method and the cost. For a frame w pixels wide and a window of n the state takes `8·w·n` bytes,
+/// besides the cursor.
 ///
 /// The state of the channel is what the view borrows: samples, centred samples and a
 /// [`ContrastCursor`]. A view may be dropped and made anew over the same three at any time; making

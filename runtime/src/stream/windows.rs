@@ -114,7 +114,7 @@ pub enum StreamError {
         /// Elements of a window.
         side: usize,
     },
-    /// A weight that is none: below 1 for `i16`; not between 1e-12 and 1e12 for `f32`.
+    /// A weight out of range: below 1 for `i16`; not between 1e-12 and 1e12 for `f32`.
     Weight {
         /// Its index.
         index: usize,
@@ -181,8 +181,8 @@ impl fmt::Display for StreamError {
             ),
             Self::Weight { index } => write!(
                 f,
-                "weight {index} of a window is none: weights are 1 or more in integers, and between \
-                 1e-12 and 1e12 in f32"
+                "weight {index} of a window is out of range: integer weights are 1 or more, f32 \
+                 weights lie between 1e-12 and 1e12"
             ),
             Self::Overflow { found, limit } => write!(
                 f,
@@ -191,7 +191,7 @@ impl fmt::Display for StreamError {
             ),
             Self::Width { found, least } => write!(
                 f,
-                "a frame {found} pixels wide, but at least {least} are needed"
+                "a frame is {found} pixels wide, but at least {least} are needed"
             ),
             Self::Memory(error) => error.fmt(f),
             Self::Cursor => f.write_str("the cursor belongs to a stream of another size"),

@@ -31,6 +31,7 @@ struct Report {
     input_shape: String,
     input_dim: usize,
     code_dim: usize,
+    codes: &'static str,
     hidden_dim: usize,
     lista_iterations: Option<u8>,
     lambda: f32,
@@ -170,6 +171,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         input_shape: spec.input_shape.to_string(),
         input_dim: d,
         code_dim: l,
+        codes: spec.codes.name(),
         hidden_dim: m,
         lista_iterations: spec.lista_iterations,
         lambda: spec.lambda,
@@ -229,7 +231,10 @@ fn print(report: &Report) {
         "input",
         format!("{} ({} numbers)", report.input_shape, report.input_dim),
     );
-    row("code", format!("{} atoms", report.code_dim));
+    row(
+        "code",
+        format!("{} atoms, {} components", report.code_dim, report.codes),
+    );
     if report.hidden_dim > 0 {
         row("hidden units", report.hidden_dim.to_string());
     }

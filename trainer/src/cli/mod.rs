@@ -145,7 +145,7 @@ fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// A request that cannot be meant as it stands: exit status 2.
+/// The program was used wrongly: exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -186,7 +186,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
 enum EngineChoice {
     /// Kernels of this program's own.
     Fused,
-    /// One tensor operation of candle after the other: slow, and what the kernels are held to.
+    /// candle's tensor operations: slow; the reference that the kernels are tested against.
     Plain,
 }
 

@@ -109,7 +109,7 @@ pub(super) struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceChoice,
-    /// How to compute: the plain engine is slow, and what the others are held to
+    /// How to compute
     #[arg(long, value_enum, default_value = "fused")]
     engine: EngineChoice,
     /// Continue from the run's checkpoint; the result is that of an uninterrupted run

@@ -46,9 +46,10 @@ pub trait Resident {
     /// What the device says.
     fn begin_epoch(&mut self, order: &[u32], updates: &[Update]) -> Result<()>;
 
-    /// Takes steps on these batches of the epoch, from the first on, as many as are done in a
-    /// moment; at least one. Returns the figures of each, and why the batch after them could not be
-    /// taken, which leaves the parameters as they were before it.
+    /// Takes the steps of the first of `batches`, at least of one, as many as are done in a moment.
+    ///
+    /// Returns the figures of each step, and the divergence that ended them, if one did. A step that
+    /// diverged changes no parameter.
     ///
     /// # Errors
     ///
@@ -87,14 +88,14 @@ pub trait Backend: Engine {
         Ok(None)
     }
 
-    /// How many runs with a linear decoder this engine's device has room for at the same time, a
-    /// thread each; at least 1.
+    /// Runs with a linear decoder that fit the engine's device at the same time, each with a thread
+    /// of its own; at least 1.
     fn concurrent_runs(&self) -> usize {
         1
     }
 
-    /// This engine where so many runs go at a time: each has its share of the device. Bits stay the
-    /// same. `None` if there is nothing to share.
+    /// This engine for `runs` runs at the same time, each with its share of the device. The runs
+    /// give the same bits as alone. `None` if there is nothing to share.
     fn shared_by(&self, _runs: usize) -> Option<Arc<dyn Backend>> {
         None
     }

@@ -106,10 +106,12 @@ struct Written<'a, F> {
     /// Passes over the training samples.
     #[schemars(range(min = 1))]
     epochs: u32,
-    /// n, samples in a mini-batch. The last, incomplete mini-batch of an epoch is left out.
+    /// n, samples in a mini-batch. An incomplete mini-batch at the end of an epoch is left out,
+    /// unless the family keeps it.
     #[schemars(range(min = 2))]
     batch_size: usize,
-    /// Stops when the validation energy has not improved for this many epochs; 0 never stops early.
+    /// Stops when the objective on the validation set has not improved for this many epochs; 0
+    /// never stops early.
     patience: u32,
     /// Where samples come from.
     data: &'a DataConfig,

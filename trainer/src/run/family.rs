@@ -38,7 +38,7 @@ pub struct Column {
 /// written once, for any family. A family brings its settings with their presets, a [`Learner`],
 /// and which figures people are shown.
 pub trait Family: Settings {
-    /// The figure on the validation set that the best model has the lowest of.
+    /// The name of the figure to minimise on the validation set. The best model has the lowest.
     const OBJECTIVE: &'static str;
     /// What progress shows of the training figures.
     const TRAIN_COLUMNS: &'static [Column];

@@ -98,8 +98,8 @@ pub fn tensor<'a>(
 pub struct Batch<'a> {
     /// What the model is given, `batch × input_dim`.
     pub inputs: Tensor,
-    /// What the model is to answer, `batch × input_dim`: the inputs themselves, unless the data say
-    /// otherwise.
+    /// What the model is to answer, `batch × input_dim`: the samples as they are. A learner that
+    /// adds noise of its own to the inputs compares with them.
     pub targets: Tensor,
     /// The samples' places in the training set.
     pub places: &'a [u32],

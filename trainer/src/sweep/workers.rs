@@ -68,7 +68,7 @@ pub(super) enum Working<'scope> {
     },
 }
 
-/// How a worker ended, as far as its run's folder does not say it.
+/// How a worker ended, where its run's folder does not show this.
 pub(super) enum End {
     /// Another process has the run.
     Held,

@@ -7,12 +7,13 @@ use std::thread;
 
 use rayon::Yield;
 
-/// Looks for work before a thread lets other processes run in between.
+/// How often a thread looks for work before it yields to other processes.
 const LOOKS: u32 = 1024;
 
-/// Does `work` on one of rayon's threads while the others look for its parts without sleeping in
-/// between: waking a thread takes as long as its part of a small product. A thread that finds
-/// nothing for a while lets other processes run in between.
+/// Runs `work` on one of rayon's threads and keeps the other threads awake meanwhile.
+///
+/// Waking a thread takes as long as its part of a small product. A thread that has found no part for
+/// a while yields to other processes.
 pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_num_threads() == 1 {
         return work();

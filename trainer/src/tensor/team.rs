@@ -13,8 +13,8 @@ use std::thread::yield_now;
 
 use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Turns of a waiting thread before it lets others run. An iteration takes tens of microseconds, a
-/// sleeping thread takes as long to wake.
+/// How often a waiting thread looks before it yields to others. An iteration takes tens of
+/// microseconds; a sleeping thread needs as long to wake.
 const SPINS: u32 = 4096;
 
 /// Rows of a part are a multiple of this, where there are so many: of numbers a cache line, of

@@ -157,6 +157,7 @@ fn files_are_exported_and_inspected() {
     }
     assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2], "{sizes:?}");
     let table = done(&["inspect", text(&runs.path("image-nl-i8.safetensors"))]);
+    assert!(table.contains("non-negative components"), "{table}");
     assert!(
         table.contains("sdl-nl") && table.contains("hidden units"),
         "{table}"

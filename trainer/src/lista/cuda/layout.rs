@@ -18,9 +18,9 @@ const BOX_HEAD: usize = 4;
 const WARPS: usize = 8;
 /// Figures of each sample.
 const SAMPLE_FIGURES: usize = 6;
-/// Blocks of a cluster that every GPU with clusters takes.
+/// Blocks in a cluster. Every GPU with clusters takes so many.
 const CLUSTER: usize = 8;
-/// More blocks than products have jobs are of no use.
+/// The most blocks of a run: products have no more jobs.
 const MOST_BLOCKS: usize = 128;
 
 /// The sizes that decide how a run is laid out.

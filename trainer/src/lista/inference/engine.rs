@@ -28,8 +28,8 @@ impl Inference {
 /// Minimises the energy of one mini-batch.
 ///
 /// There is one definition of the iterates, [`PlainFista`](super::PlainFista); other engines
-/// compute the same numbers in less time. Tensors are in main memory, whatever an engine computes
-/// on; several threads may call one engine at the same time.
+/// compute the same numbers in less time. Tensors lie on the device that the engine's
+/// [`Backend`](crate::lista::Backend) names. Several threads may call one engine at the same time.
 pub trait Engine: Send + Sync {
     /// Minimises `energy` from `start` (`batch × code_dim`).
     ///

@@ -1,4 +1,4 @@
-//! The model as a device will have it: with the weights of an export.
+//! The model with the rounded weights that an export writes.
 
 use candle_core::{Error, Result, Tensor};
 use schemars::JsonSchema;
