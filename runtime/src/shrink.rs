@@ -2,6 +2,9 @@
 //!
 //! A model's [`CodeSign`](sparsecode_formats::CodeSign) chooses it: `max(z − t, 0)` where codes are
 //! non-negative, `sign(z)·max(|z| − t, 0)` where they have either sign.
+//!
+//! Coordinate descent in integers moves a component point by point and has its own form of the same
+//! rule, `gain` in `integer/refine.rs`.
 
 use sparsecode_formats::{CodeSign, IntegerRefiner};
 

@@ -37,6 +37,9 @@ pub struct Column {
 /// The run (configuration, folder, position, checkpoint, logs, early stopping, sweeps, tables) is
 /// written once, for any family. A family brings its settings with their presets, a [`Learner`],
 /// and which figures people are shown.
+///
+/// Logs, TensorBoard, progress and the tables of runs and sweeps show the columns named here. The
+/// figures of a model file have tables of their own.
 pub trait Family: Settings {
     /// The name of the figure to minimise on the validation set. The best model has the lowest.
     const OBJECTIVE: &'static str;
