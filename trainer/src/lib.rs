@@ -2,8 +2,9 @@
 //! `sparsecode` program.
 //!
 //! [`data`] loads samples. A [`run`] learns from them, whatever it trains; [`lista`] is the family
-//! of models that it trains. [`deploy`] writes the file that `sparsecode-runtime` runs, [`report`]
-//! shows what came of it, [`sweep`] does many runs.
+//! of models that it trains, and [`denoising`] what learns from noisy to clean. [`deploy`] writes
+//! the file that `sparsecode-runtime` runs, [`report`] shows what came of it, [`sweep`] does many
+//! runs.
 
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");
@@ -13,6 +14,7 @@ pub use sparsecode_report::storage;
 
 pub mod cli;
 pub mod data;
+pub mod denoising;
 pub mod deploy;
 pub mod lista;
 pub mod optim;
