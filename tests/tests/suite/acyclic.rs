@@ -10,8 +10,17 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-/// The crates of the workspace.
-const CRATES: [&str; 6] = ["formats", "runtime", "report", "trainer", "lab", "xtask"];
+/// The crates of the repository, but for those of one file.
+const CRATES: [&str; 8] = [
+    "formats",
+    "runtime",
+    "report",
+    "trainer",
+    "lab",
+    "xtask",
+    "tests",
+    "firmware-example",
+];
 
 /// A module's path, `["data", "npy"]`; the crate's root is empty.
 type Module = Vec<String>;
@@ -91,7 +100,9 @@ fn trees(code: &str) -> Vec<(Range<usize>, bool)> {
         let before = &code[start..start + place];
         let line = before.rsplit(['\n', ';', '}']).next().unwrap_or("").trim();
         start += place + 4;
-        let end = code[start..].find(';').map_or(code.len(), |end| start + end);
+        let end = code[start..]
+            .find(';')
+            .map_or(code.len(), |end| start + end);
         let begins = line.is_empty() || line.starts_with("pub") || line.ends_with(']');
         let is_in_tree = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_:{},*".contains(c);
         // What stands in a text is no statement.
@@ -132,13 +143,16 @@ fn expressions(code: &str) -> Vec<String> {
     let trees = trees(code);
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let words = code.split(|c: char| !is_part(c));
+    // Whether the word stands in a `use`, and whether that hands on.
+    let in_use = |word: &str| {
+        let place = word.as_ptr().addr() - code.as_ptr().addr();
+        let tree = trees.iter().find(|(tree, _)| tree.contains(&place));
+        tree.map(|&(_, is_public)| is_public)
+    };
     let paths = words.filter(|word| match word.split_once("::") {
-        Some(("crate" | "super" | "self", _)) => true,
-        Some((first, _)) if children.contains(first) => {
-            // `use` is read elsewhere.
-            let place = word.as_ptr().addr() - code.as_ptr().addr();
-            !trees.iter().any(|(tree, _)| tree.contains(&place))
-        }
+        // A plain `use` is read elsewhere.
+        Some(("crate" | "super" | "self", _)) => in_use(word) != Some(false),
+        Some((first, _)) if children.contains(first) => in_use(word).is_none(),
         _ => false,
     });
     paths
@@ -261,7 +275,7 @@ fn no_file_imports_one_that_imports_it() {
         let edges = imports(&root.join(name).join("src"));
         assert!(edges.len() > 5, "{name}: {} files", edges.len());
         let arrows: usize = edges.values().map(BTreeMap::len).sum();
-        assert!(arrows > edges.len() / 2, "{name}: {arrows} imports");
+        assert!(arrows > edges.len() / 4, "{name}: {arrows} imports");
         let circles = circles(&edges);
         assert!(circles.is_empty(), "{name}:\n{}", circles.join("\n"));
     }
