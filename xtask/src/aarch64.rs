@@ -6,8 +6,8 @@ use anyhow::Result;
 use sparsecode_lab::Tools;
 use sparsecode_lab::aarch64::{self, Processor};
 
-use crate::SKIPPED;
 use crate::devices::one_of;
+use crate::exit::SKIPPED;
 
 /// Build the runtime's tests for AArch64 and run them on emulated processors: one with NEON alone,
 /// one with dot products of 8-bit numbers.

@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use sparsecode_lab::{Tools, candle_cuda, ptxas, without_driver};
+use sparsecode_lab::{Tools, candle_cuda, cargo, ptxas, succeed, target_dir, without_driver};
 
-use crate::{SKIPPED, cargo, succeed, target_dir};
+use crate::exit::SKIPPED;
 
 /// Build with feature `cuda`, hold the kernels to their registers, lint, and run the program where
 /// there is no driver.

@@ -1,8 +1,7 @@
 //! `cargo xtask golden`: the golden files anew, and what changed.
 
 use anyhow::Result;
-
-use crate::{cargo, succeed};
+use sparsecode_lab::{cargo, succeed};
 
 /// Writes `tests/golden/` anew with the trainer of this tree, and says which files changed.
 #[derive(clap::Args, Debug, Clone)]

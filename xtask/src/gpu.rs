@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::{cargo, root, succeed, target_dir};
+use sparsecode_lab::{cargo, root, succeed, target_dir};
 
 /// Checks the GPU's kernels, measures them, compares with PyTorch, and writes golden files. Without
 /// a GPU it says what it would run.

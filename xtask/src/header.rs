@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-
-use crate::root;
+use sparsecode_lab::root;
 
 /// Write `runtime/include/sparsecode.h` from `runtime/src/capi`, by the settings in
 /// `runtime/cbindgen.toml`.

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sparsecode_lab::{Tools, cargo, root, succeed, target_dir};
+use sparsecode_lab::Tools;
 
 mod aarch64;
 mod bench;
 mod cuda;
 mod devices;
+mod exit;
 mod golden;
 mod gpu;
 mod header;
@@ -64,10 +65,6 @@ enum Task {
     Tools(tools::Arguments),
 }
 
-/// The exit status of "nothing failed, but something could not run here", as automake's tests have
-/// it.
-const SKIPPED: u8 = 77;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let tools = match Tools::here() {
@@ -106,6 +103,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use sparsecode_lab::root;
+
     use super::*;
 
     /// The pages of commands; those of the program `sparsecode` are run by its tests.

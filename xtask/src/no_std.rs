@@ -6,7 +6,7 @@ use anyhow::Result;
 use sparsecode_lab::no_std::{CRATES, FEATURES, TARGETS, build, named};
 use sparsecode_lab::{Tools, toolchain};
 
-use crate::SKIPPED;
+use crate::exit::SKIPPED;
 
 /// Builds `sparsecode-formats` and `sparsecode-runtime` for bare-metal targets, without and with
 /// their device features.

@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-
-use crate::{cargo, succeed, target_dir};
+use sparsecode_lab::{cargo, succeed, target_dir};
 
 /// What the program takes; `--help` says it.
 #[derive(clap::Args, Debug, Clone)]

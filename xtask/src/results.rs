@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use sparsecode_lab::root;
 use sparsecode_report::page::{self, Origin, Page};
-
-use crate::root;
 
 /// Writes a page of results: title, how it was made, and the text. `device` is where the work was
 /// done, as for `sparsecode train`.

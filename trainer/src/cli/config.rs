@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{print_json, usage};
+use super::common::{print_json, usage};
 use crate::lista::Config;
 use crate::lista::reference;
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::check_extension;
+use super::common::check_extension;
 use super::input::check_output;
 use crate::data::npy::write_npy_f32;
 use crate::deploy::{HostModel, read_model};
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let bytes = read_model(&arguments.file)?;
     let mut host = HostModel::new(&bytes, &arguments.file.display().to_string())?;
     let (d, l) = (host.spec().input_dim(), host.spec().code_dim());
-    let (_, count, codes) = super::read_rows(&arguments.input, l)?;
+    let (_, count, codes) = super::common::read_rows(&arguments.input, l)?;
     let mut samples = vec![0.0f32; count * d];
     for (row, (code, sample)) in codes
         .chunks_exact(l)

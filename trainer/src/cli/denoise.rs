@@ -4,9 +4,9 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
+use super::common::{check_extension, print_json, usage};
 use super::input::{FileFlags, UnitFlags, check_not, check_output, known, told};
 use super::refine::RefineFlags;
-use super::{check_extension, print_json, usage};
 use crate::deploy::denoise::denoise;
 use crate::deploy::given::Given;
 use crate::deploy::measure::{psnr_raw, snr_raw};

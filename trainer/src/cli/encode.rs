@@ -4,9 +4,9 @@ use anyhow::Context;
 use clap::Args;
 use sparsecode_runtime::CodeBuffer;
 
+use super::common::{check_extension, print_json};
 use super::input::{UnitFlags, check_output, known};
 use super::refine::RefineFlags;
-use super::{check_extension, print_json};
 use crate::data::npy::write_npy_f32;
 use crate::deploy::units::Stored;
 use crate::deploy::{HostModel, read_model};
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (height, width) = host.raw_shape();
     let known = known(&host, &bytes, &arguments.file)?;
     let dim = height * width;
-    let (number_type, count, mut samples) = super::read_rows(&arguments.input, dim)
+    let (number_type, count, mut samples) = super::common::read_rows(&arguments.input, dim)
         .with_context(|| format!("the model takes raw samples of {height}x{width}"))?;
     let stored = Stored::Numbers { number_type };
     let (units, name) = (&arguments.units, arguments.input.display().to_string());

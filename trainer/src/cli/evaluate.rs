@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use clap::Args;
 use sparsecode_formats::is_run_weights;
 
-use super::{DataFlags, DeviceChoice, evaluate_file, print_json};
+use super::common::print_json;
+use super::data_flags::DataFlags;
+use super::device::DeviceChoice;
+use super::evaluate_file;
 use crate::data::Samples;
 use crate::lista::evaluate::{self, CodeSource, Evaluation};
 use crate::report::table::{Table, decibels, percent};
@@ -61,14 +64,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .iter()
         .find(|sigma| !(sigma.is_finite() && **sigma > 0.0))
     {
-        return Err(super::usage(format!(
+        return Err(super::common::usage(format!(
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
     let is_weights = std::fs::read(&arguments.run).is_ok_and(|bytes| is_run_weights(&bytes));
     if !is_weights && (arguments.run.is_file() || evaluate_file::is_model(&arguments.run)) {
         if arguments.fista {
-            return Err(super::usage(
+            return Err(super::common::usage(
                 "--fista: only for runs; give --refine ITERATIONS for a model file",
             ));
         }
@@ -77,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ("--device", arguments.device.is_some()),
         ] {
             if is_given {
-                return Err(super::usage(format!(
+                return Err(super::common::usage(format!(
                     "{flag}: only for runs; the processor runs a model file on all of --data; \
                      leave {flag} out"
                 )));
@@ -87,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
     }
     if let Some(flag) = arguments.file.given() {
-        return Err(super::usage(format!(
+        return Err(super::common::usage(format!(
             "{flag}: only for model files, and this is a run; sparsecode export writes a model file"
         )));
     }

@@ -7,9 +7,10 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
+use super::common::{check_extension, print_json, usage};
+use super::data_flags::OtherData;
 use super::input::{FileFlags, UnitFlags, check_not, known};
 use super::refine::RefineFlags;
-use super::{OtherData, check_extension, print_json, usage};
 use crate::data::{has_extension, picture, recording};
 use crate::deploy::denoise::{Layout, Window};
 use crate::deploy::given::Given;

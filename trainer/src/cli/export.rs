@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use sparsecode_formats::{AlignedBytes, Contrast, TensorReport, WeightType};
 
-use super::{DataFlags, OtherData, Weights, check_extension, print_json, usage};
+use super::common::{check_extension, print_json, usage};
+use super::data_flags::{DataFlags, OtherData};
 use crate::data::Dataset;
 use crate::data::Samples;
 use crate::deploy::measure::{Deployed, measure};
@@ -50,6 +51,30 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Number type of exported weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit integers with a scale for each output channel.
+    I16,
+    /// 8-bit integers with a scale for each output channel.
+    I8,
+    /// 4-bit integers for the encoder's first layer and the dictionary, 8-bit ones for the rest.
+    I4,
+}
+
+impl From<Weights> for WeightType {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Self::F32,
+            Weights::I16 => Self::I16,
+            Weights::I8 => Self::I8,
+            Weights::I4 => Self::I4,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

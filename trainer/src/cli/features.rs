@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DataFlags, OtherData, check_extension, usage};
+use super::common::{check_extension, usage};
+use super::data_flags::{DataFlags, OtherData};
 use crate::data::Samples;
 use crate::lista::features;
 use crate::lista::inference::CpuEngine;

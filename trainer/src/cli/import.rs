@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use sparsecode_formats::{Contrast, InputShape};
 
-use super::{DataFlags, usage};
+use super::common::usage;
+use super::data_flags::DataFlags;
 use crate::data::DataFacts;
 use crate::data::{DataConfig, NpyConfig, SignalConfig};
 use crate::deploy::{Atoms, Dictionary, DictionaryError, import_torch, write_run};

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use sparsecode_formats::InputFacts;
 
-use super::usage;
+use super::common::usage;
 use crate::data::Hints;
 use crate::data::{Column, DataError, Decimal};
 use crate::deploy::given::{ArrayKind, Given, GivenError, Said};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType};
 use sparsecode_runtime::ram_bytes;
 
-use super::print_json;
+use super::common::print_json;
 use crate::deploy::{HostError, HostModel, read_model};
 use crate::report::table::{Table, bytes, thousands};
 

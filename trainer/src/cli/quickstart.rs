@@ -8,9 +8,9 @@ use serde::Serialize;
 use sparsecode_formats::WeightType;
 use sparsecode_runtime::{Refine, ram_bytes};
 
+use super::common::{INTERRUPTED, exit_with, print_json, usage};
 use super::console::Console;
 use super::train::{at_terminal, stop_flag};
-use super::{INTERRUPTED, exit_with, print_json, usage};
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Named, Splits, dead_leaves_image, ecg_signal, vibration_signal};
 use crate::deploy::denoise::{Layout, denoise};

@@ -2,7 +2,7 @@ use clap::{Args, ValueEnum};
 use sparsecode_formats::Contrast;
 use sparsecode_runtime::{Method, Refine};
 
-use super::usage;
+use super::common::usage;
 use crate::deploy::{HostModel, HostRefine};
 
 /// Flags of commands that refine codes. Numbers may begin with a hyphen, so that they are refused

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::usage;
+use super::common::usage;
 use crate::deploy::TrainedRun;
 use crate::run::RunFolder;
 

@@ -1,143 +1,28 @@
+mod arguments;
 mod start;
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
-
+use super::common::{INTERRUPTED, exit_with, print_json, usage};
 use super::console::Console;
-use super::{
-    DataFlags, DeviceChoice, EngineChoice, INTERRUPTED, exit_with, print_json, tell, usage,
-};
+use super::data_flags::tell;
+use super::device::EngineChoice;
 use crate::lista::inference::CpuEngine;
 use crate::lista::remarks::{held, undertrained};
 use crate::lista::{Backend, Config};
 use crate::report::progress::ProgressMode;
 use crate::run::{Ending, RunFolder, Session};
+pub(super) use arguments::Arguments;
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
 const BASE: &str = "dead-leaves/vdl";
 
-/// Train a sparse autoencoder
-///
-/// With --data, a preset of generated data (ecg, vibration, dead-leaves) learns from your
-/// recording, folder of pictures or array. Writes into the run's folder: config.toml,
-/// checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
-/// best.safetensors (lowest validation energy), metrics.jsonl and TensorBoard events.
-#[derive(Args)]
-#[command(after_help = "Examples:
-  sparsecode train --preset vibration/vdl --data bearing.wav --out runs/bearing
-  sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
-  sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
-  sparsecode train --from runs/vdl --epochs 3 --quantize-aware i8 --data DIR --out runs/vdl-i8
-  sparsecode train --from runs/imported --frozen-decoder --data recording.wav --out runs/encoder
-  sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
-
-Presets are DATA/MODEL, for example patches/sdl-nl.
-  DATA:  mnist, patches (a folder of pictures), dead-leaves, vibration, ecg (generated)
-  MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
-
-docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
-
-Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted: the state is saved, and --resume goes on.")]
-pub(super) struct Arguments {
-    /// Hyperparameters to start from: DATA/MODEL, such as mnist/vdl
-    #[arg(long)]
-    preset: Option<String>,
-    /// TOML file laid over the preset; needs no preset if it names its data, as a run's config.toml
-    /// does
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// One value laid over preset and file: table.key=value; may be repeated. `sparsecode config`
-    /// explains all keys
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// λ, the weight of the codes' ℓ1 norm (inference.lambda)
-    #[arg(long)]
-    lambda: Option<f64>,
-    /// Passes over the training set [default: the preset's; on your own data, as many as take
-    /// enough steps]
-    #[arg(long)]
-    epochs: Option<u32>,
-    /// Seed of all random numbers
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Samples in a mini-batch
-    #[arg(long)]
-    batch_size: Option<usize>,
-    /// Stop after this many epochs without a better validation energy; 0 never stops early
-    #[arg(long)]
-    patience: Option<u32>,
-    /// Components of a code (model.code_dim)
-    #[arg(long)]
-    code_dim: Option<usize>,
-    /// Hidden units of a one-hidden-layer decoder (model.hidden_dim)
-    #[arg(long)]
-    hidden_dim: Option<usize>,
-    /// η, FISTA's step size (inference.step_size)
-    #[arg(long)]
-    step_size: Option<f64>,
-    /// β, the weight of the variance hinge (inference.variance_weight)
-    #[arg(long)]
-    variance_weight: Option<f64>,
-    /// γ, the weight of the distance to the encoder's code (inference.encoder_weight)
-    #[arg(long)]
-    encoder_weight: Option<f64>,
-    /// Train with weights rounded as an export for integers (--activations i16) rounds them
-    #[arg(long, value_enum, value_name = "WEIGHTS")]
-    quantize_aware: Option<QuantizeFlag>,
-    /// Learn an encoder for the decoder of --from, which stays as it is, bit for bit
-    ///
-    /// The encoder learns FISTA's codes. Unless settings say otherwise, λ, sizes, mean and
-    /// deviation are those of --from, and there is no hinge. On a GPU such a run takes its steps on
-    /// the processor.
-    #[arg(long)]
-    frozen_decoder: bool,
-    /// Start from the best weights of another run, and from its configuration unless --preset or
-    /// --config is given
-    #[arg(long, value_name = "RUN")]
-    from: Option<PathBuf>,
-    #[command(flatten)]
-    data: DataFlags,
-    /// Folder of the run [default: runs/DATA-MODEL]
-    #[arg(long, value_name = "RUN")]
-    out: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: DeviceChoice,
-    /// How to compute
-    #[arg(long, value_enum, default_value = "fused")]
-    engine: EngineChoice,
-    /// Continue from the run's checkpoint; the result is that of an uninterrupted run
-    #[arg(long)]
-    resume: bool,
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
-    /// Print the last epoch's figures as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum QuantizeFlag {
-    /// 8-bit integers, as `export --activations i16` writes them.
-    I8,
-}
-
 impl Arguments {
-    fn folder(&self) -> RunFolder {
-        let default = || {
-            let name = self.preset.as_deref().unwrap_or("run").replace('/', "-");
-            PathBuf::from("runs").join(name)
-        };
-        RunFolder::new(self.out.clone().unwrap_or_else(default))
-    }
-
     fn resolve(&self, folder: &RunFolder) -> anyhow::Result<Config> {
         let base = match &self.preset {
             Some(name) => Config::preset(name)?,
@@ -230,49 +115,6 @@ impl Arguments {
             );
         }
         Ok(base)
-    }
-
-    /// What `--config` holds; `None` without it, and if the file cannot be read or parsed, which is
-    /// told when it is laid over the base.
-    fn file_table(&self) -> Option<toml::Table> {
-        let text = std::fs::read_to_string(self.config.as_deref()?).ok()?;
-        text.parse().ok()
-    }
-
-    /// Whether a setting or the file says where samples come from.
-    fn names_source(&self) -> bool {
-        let in_file = self.file_table().is_some_and(|table| {
-            let data = table.get("data");
-            data.is_some_and(|data| data.get("source").is_some())
-        });
-        let is_source = |setting: &String| {
-            let key = setting.split('=').next().unwrap_or("").trim();
-            key == "data.source" || key == "data"
-        };
-        in_file || self.set.iter().any(is_source)
-    }
-
-    /// The settings of `--set` and of the flags that are short for one.
-    fn settings(&self) -> Vec<String> {
-        let mut settings = self.set.clone();
-        let mut short = |key: &str, value: Option<String>| {
-            settings.extend(value.map(|value| format!("{key}={value}")));
-        };
-        // As TOML writes it: NaN and infinity have other names there.
-        let float = |value: Option<f64>| value.map(|v| toml::Value::Float(v).to_string());
-        short("inference.lambda", float(self.lambda));
-        short("epochs", self.epochs.map(|v| v.to_string()));
-        short("seed", self.seed.map(|v| v.to_string()));
-        short("batch_size", self.batch_size.map(|v| v.to_string()));
-        short("patience", self.patience.map(|v| v.to_string()));
-        short("model.code_dim", self.code_dim.map(|v| v.to_string()));
-        short("model.hidden_dim", self.hidden_dim.map(|v| v.to_string()));
-        short("inference.step_size", float(self.step_size));
-        short("inference.variance_weight", float(self.variance_weight));
-        short("inference.encoder_weight", float(self.encoder_weight));
-        let quantize = self.quantize_aware.map(|QuantizeFlag::I8| "i8".to_owned());
-        short("optimizer.quantize_aware", quantize);
-        settings
     }
 }
 

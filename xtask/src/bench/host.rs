@@ -9,9 +9,10 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use sparsecode_lab::{cargo, root, target_dir};
 
+use crate::exit::SKIPPED;
 use crate::results::write_page;
-use crate::{SKIPPED, cargo, root, target_dir};
 
 /// Times encoding, refining and decoding on one thread, beside candle, and beside ONNX Runtime and
 /// scikit-learn through Python.

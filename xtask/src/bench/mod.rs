@@ -7,10 +7,9 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use sparsecode_lab::Tools;
+use sparsecode_lab::{Tools, cargo, root};
 
 use crate::results::write_page;
-use crate::{cargo, root};
 
 /// What is measured.
 #[derive(clap::Subcommand, Debug, Clone)]

@@ -7,7 +7,7 @@ use sparsecode_lab::capi::{self, Place};
 use sparsecode_lab::{Core, Tools, guide, no_panic, toolchain};
 
 use super::{core, cores, one_of};
-use crate::SKIPPED;
+use crate::exit::SKIPPED;
 
 /// Build the static library and the programs of `examples/c`, run them, and hold their results to
 /// Rust's.

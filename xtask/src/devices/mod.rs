@@ -16,7 +16,7 @@ use sparsecode_lab::firmware::Files;
 use sparsecode_lab::{Core, Outcome, Row, Status, status};
 use sparsecode_report::table::Table;
 
-use crate::SKIPPED;
+use crate::exit::SKIPPED;
 
 /// Reads the name of one of `all`.
 pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const COUNT: usize>(

@@ -9,7 +9,7 @@ use sparsecode_lab::precision::{self, ITERATIONS, Inputs, Precision};
 use sparsecode_lab::{Core, Tools};
 use sparsecode_report::table::Table;
 
-use crate::SKIPPED;
+use crate::exit::SKIPPED;
 use crate::results::{command_line, write_page};
 
 /// PSNR, zeros, flash and instructions of a model with f32, i16 and i8 weights, and in integers,

@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use crate::cli::{DataFlags, DeviceChoice, usage};
+use crate::cli::common::usage;
+use crate::cli::data_flags::DataFlags;
+use crate::cli::device::DeviceChoice;
 use crate::lista::Lista;
 use crate::storage::write_atomic;
 use crate::sweep::Plan;

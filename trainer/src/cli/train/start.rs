@@ -2,8 +2,8 @@
 
 use sparsecode_formats::Variant;
 
-use super::Arguments;
-use crate::cli::usage;
+use super::arguments::Arguments;
+use crate::cli::common::usage;
 use crate::data::{DataConfig, Splits};
 use crate::deploy::TrainedRun;
 use crate::lista::inference::InferenceConfig;
