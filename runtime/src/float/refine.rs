@@ -202,6 +202,10 @@ pub(crate) fn start<C: CodeBuffer>(
     }
 }
 
+/// The largest ℓ1 norm of a code whose energy is believed: its square is finite. Beyond, a hidden
+/// unit may be infinity less infinity, which the rectifier takes for 0.
+const LARGEST: f32 = 1e18;
+
 /// Takes the last iterate, `scratch.drive`, to `code`, which holds the start until then, and says
 /// what became of it.
 ///
@@ -223,22 +227,23 @@ pub(crate) fn report<C: CodeBuffer>(
         hidden,
     } = scratch;
     residual_at(decoder, input, iterate, hidden, error);
-    let result = |code: &C, residual| Refinement {
+    let result = |l1, residual| Refinement {
         iterations,
         residual,
-        energy: residual + lambda * code.l1_norm(),
+        energy: residual + lambda * l1,
         stopped,
     };
     let Some(before) = before else {
         code.from_dense(iterate);
-        return result(code, mean_square(error));
+        return result(code.l1_norm(), mean_square(error));
     };
-    let start = result(code, before);
+    let start = result(code.l1_norm(), before);
     code.to_dense(kept);
     code.from_dense(iterate);
-    let end = result(code, mean_square(error));
+    let l1 = code.l1_norm();
+    let end = result(l1, mean_square(error));
     // Not the other way round: what is not a number is not better.
-    if end.energy <= start.energy {
+    if end.energy <= start.energy && l1 <= LARGEST {
         return end;
     }
     code.from_dense(kept);
