@@ -9,8 +9,8 @@ use crate::error::DimensionError;
 /// One channel of a 1-D signal in borrowed memory, for windows whose length comes from a file.
 ///
 /// The view computes the bits of [`SignalStream`](super::SignalStream), which describes the method
-/// and the cost. For windows of n samples the state takes `8·n` bytes for `f32` and `6·n` for `i16`,
-/// besides the cursor.
+/// and the cost. For windows of n samples the state takes `8·n` bytes for `f32` and `6·n` for
+/// `i16`, besides the cursor.
 ///
 /// The state of the channel is what the view borrows: samples, sums and a [`Cursor`]. A view may be
 /// dropped and made anew over the same three at any time; making one costs a few comparisons. Every

@@ -48,8 +48,8 @@ pub trait Resident {
 
     /// Takes the steps of the first of `batches`, at least of one, as many as are done in a moment.
     ///
-    /// Returns the figures of each step, and the divergence that ended them, if one did. A step that
-    /// diverged changes no parameter.
+    /// Returns the figures of each step, and the divergence that ended them, if one did. A step
+    /// that diverged changes no parameter.
     ///
     /// # Errors
     ///

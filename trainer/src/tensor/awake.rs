@@ -12,8 +12,8 @@ const LOOKS: u32 = 1024;
 
 /// Runs `work` on one of rayon's threads and keeps the other threads awake meanwhile.
 ///
-/// Waking a thread takes as long as its part of a small product. A thread that has found no part for
-/// a while yields to other processes.
+/// Waking a thread takes as long as its part of a small product. A thread that has found no part
+/// for a while yields to other processes.
 pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_num_threads() == 1 {
         return work();
