@@ -32,6 +32,16 @@ pub struct Loss {
     pub gradients: Vec<Named<Tensor>>,
 }
 
+/// Windows that were added up.
+struct Added {
+    /// The stretches, `stretches × length`.
+    output: Tensor,
+    /// v, `window`.
+    weights: Tensor,
+    /// The sum of the weights at each sample, `1 × length`.
+    weight: Tensor,
+}
+
 impl Denoiser {
     /// The parameters by name.
     pub fn parameters(&self) -> Vec<Named<&Tensor>> {
@@ -53,10 +63,20 @@ impl Denoiser {
     ///
     /// Fails if shapes, dtypes or devices disagree.
     pub fn denoise(&self, overlap: &Overlap, noisy: &Tensor) -> Result<Tensor> {
-        let output = self.network.forward(&overlap.windows(noisy)?)?.output;
+        let windows = self.network.forward(&overlap.windows(noisy)?)?.output;
+        Ok(self.added(overlap, &windows)?.output)
+    }
+
+    /// Weighs clean windows and adds them up.
+    fn added(&self, overlap: &Overlap, windows: &Tensor) -> Result<Added> {
         let weights = self.log_weights.exp()?;
-        let sums = overlap.add(&output.broadcast_mul(&weights)?)?;
-        sums.broadcast_div(&overlap.weight(&weights)?)
+        let sums = overlap.add(&windows.broadcast_mul(&weights)?)?;
+        let weight = overlap.weight(&weights)?;
+        Ok(Added {
+            output: sums.broadcast_div(&weight)?,
+            weights,
+            weight,
+        })
     }
 
     /// How far the output for `noisy` is from `clean`, both in units of the noise's deviation
@@ -79,10 +99,11 @@ impl Denoiser {
     ) -> Result<Loss> {
         let windows = overlap.windows(noisy)?;
         let trace = self.network.forward(&windows)?;
-        let weights = self.log_weights.exp()?;
-        let sums = overlap.add(&trace.output.broadcast_mul(&weights)?)?;
-        let weight = overlap.weight(&weights)?;
-        let output = sums.broadcast_div(&weight)?;
+        let Added {
+            output,
+            weights,
+            weight,
+        } = self.added(overlap, &trace.output)?;
         let error = (&output - clean)?;
         let samples = error.elem_count() as f64;
         let (rows, window) = windows.dims2()?;

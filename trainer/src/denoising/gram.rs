@@ -51,8 +51,9 @@ impl GramTrace {
 }
 
 impl GramNetwork {
-    /// The network that is ISTA itself: steps of `1/‖W‖²` (by the Frobenius norm of G, which is not
-    /// below it), thresholds of `threshold` everywhere, gains of 1.
+    /// The network that is ISTA itself: every step is `1/‖G‖` in the Frobenius norm, every
+    /// threshold is `threshold`, every gain is 1. The step is safe, because this norm is at least
+    /// `‖W‖²`.
     ///
     /// For atoms of norm 1 and noise of deviation 1, `threshold` is about `0.35 √(2 ln code_dim)`.
     ///

@@ -1,6 +1,6 @@
 //! Stretches in overlapping windows, and windows added up to stretches.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 /// Windows of `window` samples every `hop` in a stretch of a signal, `count` of them.
 #[derive(Clone, Debug)]
@@ -40,16 +40,6 @@ impl Overlap {
         (self.count - 1) * self.hop + self.window
     }
 
-    /// Samples of a window.
-    pub fn window(&self) -> usize {
-        self.window
-    }
-
-    /// Windows of a stretch.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
     /// The windows of stretches (`stretches × length`), `stretches · count × window`.
     ///
     /// # Errors
@@ -82,15 +72,6 @@ impl Overlap {
     pub fn weight(&self, weights: &Tensor) -> Result<Tensor> {
         let rows = weights.reshape((1, self.window))?;
         self.add(&rows.broadcast_as((self.count, self.window))?.contiguous()?)
-    }
-
-    /// A window whose samples all count the same.
-    ///
-    /// # Errors
-    ///
-    /// What the device says.
-    pub fn uniform(&self, dtype: DType) -> Result<Tensor> {
-        Tensor::ones(self.window, dtype, self.places.device())
     }
 }
 
