@@ -9,7 +9,7 @@ use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 ///
 /// ```
 /// let error = "vld".parse::<sparsecode_formats::Variant>().unwrap_err();
-/// assert_eq!(error.to_string(), "variant: expected one of sdl, vdl, wdl, do, none");
+/// assert_eq!(error.to_string(), "variant: expected one of sdl, vdl, wdl, do, none, denoise");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -123,6 +123,14 @@ pub enum ReadError {
     MisalignedBuffer {
         /// The address modulo 8.
         remainder: usize,
+    },
+    /// The file does not store its Gram matrix, and there is too little memory to build it in: see
+    /// [`IntegerFile::read_into`](crate::IntegerFile::read_into).
+    GramMemory {
+        /// Numbers that the matrix takes.
+        needed: usize,
+        /// Numbers that there is memory for.
+        found: usize,
     },
     /// The header's length is above [`MAX_HEADER_LEN`](crate::MAX_HEADER_LEN).
     HeaderLength {
@@ -315,6 +323,10 @@ impl fmt::Display for ReadError {
                 f,
                 "buffer starts {remainder} bytes past an 8-byte boundary: include the file with include_model!, \
                  or copy it to an Aligned or AlignedBytes"
+            ),
+            Self::GramMemory { needed, found } => write!(
+                f,
+                "the file does not store its Gram matrix, which takes {needed} numbers of 16 bits, and there is memory for {found}: read it with more, or export it with the matrix"
             ),
             Self::HeaderLength { length } => write!(
                 f,

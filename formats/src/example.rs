@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::input::InputFacts;
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
 use crate::spec::{CodeSign, InputShape, Preprocessing, Variant};
 
 /// Windows of 8 samples, 4 atoms of two adjacent samples each. U is Wᵀ, as before training.
@@ -32,6 +32,7 @@ pub fn example(preprocessing: Preprocessing) -> OwnedModel {
             bias: vec![0.0; 4],
             recurrent: vec![0.0; 16],
         }),
+        gram: None,
         decoder: OwnedDecoder::Linear { dictionary: atoms },
     }
 }
@@ -51,5 +52,45 @@ pub fn example_decoder(
     model.spec.lista_iterations = None;
     model.encoder = None;
     model.decoder = OwnedDecoder::Linear { dictionary };
+    model
+}
+
+/// A model that denoises: `code_dim` cosines of norm 1, half of them the opposites of the others,
+/// over windows of `window` samples, with thresholds, steps and gains as after training.
+#[must_use]
+pub fn example_denoiser(window: u16, code_dim: u16, iterations: u8) -> OwnedModel {
+    let (d, l) = (usize::from(window), usize::from(code_dim));
+    let mut dictionary = Vec::with_capacity(d * l);
+    for atom in 0..l {
+        let sign = if atom % 2 == 0 { 1.0 } else { -1.0 };
+        let wave = |sample: usize| {
+            let phase = (sample as f32 + 0.5) * (atom / 2) as f32 / d as f32;
+            (phase * core::f32::consts::PI).cos()
+        };
+        let norm = (0..d).map(|sample| wave(sample).powi(2)).sum::<f32>();
+        let scale = sign / norm.sqrt().max(f32::MIN_POSITIVE);
+        dictionary.extend((0..d).map(|sample| scale * wave(sample)));
+    }
+    let mut model = example_decoder(
+        InputShape::window(window),
+        Preprocessing::IDENTITY,
+        dictionary,
+    );
+    model.spec.variant = Variant::Denoise;
+    let steps = usize::from(iterations);
+    // From 0.3 to 1.1, as different as those of a trained model.
+    let uneven = |index: usize| 0.3 + 0.1 * ((index * 7) % 9) as f32;
+    model.gram = Some(OwnedGram {
+        steps: (0..steps)
+            .map(|step| 0.35 - 0.05 * (step % 3) as f32)
+            .collect(),
+        thresholds: (0..steps * l).map(uneven).collect(),
+        gain: (0..l).map(|index| 0.7 + uneven(index)).collect(),
+        noise_level: 0.2,
+        window_weights: (0..d).map(|index| 0.5 + uneven(index)).collect(),
+        hop: (window / 4).max(1),
+        drift: None,
+        guard: 1.3,
+    });
     model
 }

@@ -17,7 +17,7 @@ pub(crate) struct Schema<const T: usize, const K: usize> {
 }
 
 /// Models for arithmetic in `f32`.
-pub(crate) static FLOAT: Schema<12, 22> = Schema {
+pub(crate) static FLOAT: Schema<16, 27> = Schema {
     version: FORMAT_VERSION,
     tensors: [
         "encoder.input",
@@ -25,13 +25,17 @@ pub(crate) static FLOAT: Schema<12, 22> = Schema {
         "encoder.bias",
         "encoder.recurrent",
         "encoder.recurrent.scale",
+        "encoder.steps",
+        "encoder.thresholds",
         "decoder.dictionary",
         "decoder.dictionary.scale",
+        "decoder.gain",
         "decoder.hidden",
         "decoder.hidden.scale",
         "decoder.hidden_bias",
         "decoder.output",
         "decoder.output.scale",
+        "window.weights",
     ],
     keys: [
         "atom_norm",
@@ -43,13 +47,18 @@ pub(crate) static FLOAT: Schema<12, 22> = Schema {
         "contrast",
         "data",
         "deviation",
+        "drift",
         "epoch",
         "format",
+        "gram_iterations",
+        "guard",
         "hidden_dim",
+        "hop",
         "input_shape",
         "lambda",
         "lista_iterations",
         "mean",
+        "noise_level",
         "peak",
         "seed",
         "step_size",
@@ -60,7 +69,7 @@ pub(crate) static FLOAT: Schema<12, 22> = Schema {
 };
 
 /// Models for arithmetic in integers.
-pub(crate) static INTEGER: Schema<10, 38> = Schema {
+pub(crate) static INTEGER: Schema<13, 46> = Schema {
     version: INTEGER_FORMAT_VERSION,
     tensors: [
         "encoder.input",
@@ -68,11 +77,14 @@ pub(crate) static INTEGER: Schema<10, 38> = Schema {
         "encoder.bias",
         "encoder.recurrent",
         "encoder.recurrent.multiplier",
+        "encoder.steps",
+        "encoder.thresholds",
         "decoder.dictionary",
         "decoder.dictionary.multiplier",
         "refiner.gram",
         "refiner.correlation.multiplier",
         "refiner.correlation.bias",
+        "window.weights",
     ],
     keys: [
         "activations",
@@ -88,11 +100,17 @@ pub(crate) static INTEGER: Schema<10, 38> = Schema {
         "correlation_shift",
         "data",
         "deviation",
+        "drift",
         "drive_fraction",
         "epoch",
         "format",
         "gram_fraction",
+        "gram_iterations",
+        "gram_multiplier",
+        "gram_shift",
+        "guard",
         "hidden_dim",
+        "hop",
         "input_max",
         "input_min",
         "input_scale",
@@ -101,6 +119,7 @@ pub(crate) static INTEGER: Schema<10, 38> = Schema {
         "lambda",
         "lista_iterations",
         "mean",
+        "noise_level",
         "output_multiplier",
         "output_offset",
         "output_shift",
@@ -110,6 +129,7 @@ pub(crate) static INTEGER: Schema<10, 38> = Schema {
         "seed",
         "step_size",
         "threshold",
+        "threshold_shift",
         "variant",
         "version",
         "weights",
@@ -316,13 +336,15 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
             }
         };
         let lista_iterations = self.value("lista_iterations", "none or 0 to 255", lista)?;
+        let gram_iterations = self.gram_iterations()?;
         let spec = ModelSpec {
             variant: self.text("variant")?.parse()?,
             input_shape: self.text("input_shape")?.parse::<InputShape>()?,
             code_dim: dimension("code_dim")?,
             hidden_dim: dimension("hidden_dim")?,
             lista_iterations,
-            codes: self.codes(lista_iterations.is_some())?,
+            gram_iterations,
+            codes: self.codes(lista_iterations.is_some() || gram_iterations.is_some())?,
             lambda: float("lambda")?,
             step_size: float("step_size")?,
             atom_norm: float("atom_norm")?,
@@ -343,6 +365,28 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         };
         spec.check()?;
         Ok(spec)
+    }
+
+    /// T of an encoder on the Gram matrix, where the metadata states one.
+    pub(crate) fn gram_iterations(&self) -> Result<Option<u8>, ReadError> {
+        self.optional("gram_iterations", "1 to 255", |text| {
+            integer::<u8>(text).filter(|count| *count > 0)
+        })
+    }
+
+    /// Samples from one window to the next, within a window of `window` samples.
+    pub(crate) fn hop(&self, window: usize) -> Result<u16, ReadError> {
+        self.value("hop", "an integer of 1 to the window's length", |text| {
+            integer::<u16>(text).filter(|hop| (1..=window).contains(&usize::from(*hop)))
+        })
+    }
+
+    /// The length of the means that are drift; `None` where the metadata states none.
+    pub(crate) fn drift(&self) -> Result<Option<u16>, ReadError> {
+        self.optional("drift", "an odd integer of 3 to 32767", |text| {
+            let odd = |length: &u16| (3..=32767).contains(length) && length % 2 == 1;
+            integer::<u16>(text).filter(odd)
+        })
     }
 
     /// Which signs codes have; non-negative where the metadata does not say.

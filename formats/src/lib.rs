@@ -35,6 +35,7 @@
 //!         bias: vec![0.0; 3],
 //!         recurrent: vec![0.0; 9],
 //!     }),
+//!     gram: None,
 //!     decoder: OwnedDecoder::Linear { dictionary: vec![1.0, 0.0, 0.0, 1.0, -0.7, 0.7] },
 //! };
 //! let file = write(&trained, WeightType::I8).unwrap();
@@ -102,21 +103,22 @@ pub use align::{Aligned, MIN_ALIGNMENT};
 pub use error::{Dims, Name, ReadError, SpecError};
 #[cfg(feature = "std")]
 #[doc(hidden)]
-pub use example::{example, example_decoder};
+pub use example::{example, example_decoder, example_denoiser};
 pub use format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
 pub use integer::{
-    ActivationRanges, IntegerReport, IntegerWritten, write_integer, write_integer_as,
+    ActivationRanges, GramStorage, IntegerReport, IntegerWritten, write_integer, write_integer_as,
+    write_integer_with,
 };
 pub use integer::{
     Activations, Blocks, CODE_LIMIT, DRIVE_LIMIT, IntegerContrast, IntegerDecoder, IntegerEncoder,
-    IntegerFile, IntegerRefiner, IntegerSpec, LANES, Nibbles, Overflow, Packed, Rescale, Rescales,
-    STANDARD_FRACTION, Units, WeightBlocks,
+    IntegerFile, IntegerGram, IntegerRefiner, IntegerSpec, IntegerStreamSpec, LANES, Nibbles,
+    Overflow, Packed, Rescale, Rescales, STANDARD_FRACTION, Units, WeightBlocks,
 };
 #[cfg(feature = "std")]
-pub use owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
-pub use read::{Decoder, Encoder, MatrixRef, ModelFile, ScaleAxis, Weights};
+pub use owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
+pub use read::{Decoder, Encoder, Gram, MatrixRef, ModelFile, ScaleAxis, StreamSpec, Weights};
 pub use spec::{
     CodeSign, Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType,
 };

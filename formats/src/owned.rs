@@ -37,7 +37,7 @@ pub struct OwnedSpec {
     pub code_dim: u16,
     /// m; 0 for a linear decoder.
     pub hidden_dim: u16,
-    /// L; `None` exactly for [`Variant::Do`].
+    /// L; `None` exactly for [`Variant::Do`] and [`Variant::Denoise`].
     pub lista_iterations: Option<u8>,
     /// Which signs the components of its codes have; non-negative with an encoder.
     pub codes: CodeSign,
@@ -64,6 +64,27 @@ pub struct OwnedEncoder {
     pub recurrent: Vec<f32>,
 }
 
+/// The encoder of a model that denoises; see [`Gram`](crate::Gram).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedGram {
+    /// g \[T\].
+    pub steps: Vec<f32>,
+    /// θ \[T, l\], for noise of deviation 1.
+    pub thresholds: Vec<f32>,
+    /// γ \[l\].
+    pub gain: Vec<f32>,
+    /// The σ to take where nobody knows another, in preprocessed units.
+    pub noise_level: f32,
+    /// What each sample of a window counts where windows overlap \[d\].
+    pub window_weights: Vec<f32>,
+    /// Samples from one window to the next.
+    pub hop: u16,
+    /// The length of the means that are taken off before all else.
+    pub drift: Option<u16>,
+    /// c of the residual guard.
+    pub guard: f32,
+}
+
 /// The decoder in the stored orientation; see [`Decoder`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnedDecoder {
@@ -88,8 +109,10 @@ pub enum OwnedDecoder {
 pub struct OwnedModel {
     /// What the metadata will say.
     pub spec: OwnedSpec,
-    /// The encoder; `None` exactly for [`Variant::Do`].
+    /// The LISTA encoder; `None` exactly for [`Variant::Do`] and [`Variant::Denoise`].
     pub encoder: Option<OwnedEncoder>,
+    /// The encoder of [`Variant::Denoise`]; `None` for every other.
+    pub gram: Option<OwnedGram>,
     /// The decoder; linear exactly if `spec.hidden_dim` is 0.
     pub decoder: OwnedDecoder,
 }
@@ -143,6 +166,16 @@ impl OwnedModel {
                 input: dequantize(&encoder.input),
                 bias: encoder.bias.to_vec(),
                 recurrent: dequantize(&encoder.recurrent),
+            }),
+            gram: file.gram.map(|gram| OwnedGram {
+                steps: gram.steps.to_vec(),
+                thresholds: gram.thresholds.to_vec(),
+                gain: gram.gain.to_vec(),
+                noise_level: gram.noise_level,
+                window_weights: gram.stream.weights.to_vec(),
+                hop: gram.stream.hop,
+                drift: gram.stream.drift,
+                guard: gram.stream.guard,
             }),
             decoder: match file.decoder {
                 Decoder::Linear { dictionary } => OwnedDecoder::Linear {

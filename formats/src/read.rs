@@ -6,6 +6,7 @@ use bytemuck::AnyBitPattern;
 
 use crate::align::MIN_ALIGNMENT;
 use crate::checksum::crc32;
+use crate::decimal::real;
 use crate::error::{Dims, Name, ReadError, SpecError};
 use crate::header::{FLOAT, Header, TensorInfo};
 use crate::input::InputFacts;
@@ -169,6 +170,41 @@ pub struct Encoder<'a> {
     pub recurrent: MatrixRef<'a>,
 }
 
+/// The encoder of a model that denoises: steps on the Gram matrix of its linear decoder. From z = 0,
+/// `z ← relu(z + g_t (Wᵀy − WᵀW z − σ θ_t))` with σ the deviation of the noise; the decoder's
+/// answer is `W (γ ∘ z)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Gram<'a> {
+    /// `encoder.steps`, g \[T\]: a step for each iteration.
+    pub steps: &'a [f32],
+    /// `encoder.thresholds`, θ \[T, l\], for noise of deviation 1; they may be negative.
+    pub thresholds: &'a [f32],
+    /// `decoder.gain`, γ \[l\]: what each component counts in the decoder's answer.
+    pub gain: &'a [f32],
+    /// `noise_level`: the σ to take where nobody knows another, in preprocessed units; finite and
+    /// above 0.
+    pub noise_level: f32,
+    /// How windows follow one another, and what surrounds the network.
+    pub stream: StreamSpec<'a>,
+}
+
+/// How a model that denoises is used on a signal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct StreamSpec<'a> {
+    /// `window.weights` \[d\]: what each sample of a window counts where windows overlap, 1e-6 to
+    /// 1e6.
+    pub weights: &'a [f32],
+    /// `hop`: samples from one window to the next, 1 to d.
+    pub hop: u16,
+    /// `drift`: the length of the means that are taken off before all else; `None` if nothing is.
+    pub drift: Option<u16>,
+    /// `guard`, c: where the mean square of what is taken off is r, the share `max(0, 1 − c σ²/r)`
+    /// of it is given back. Finite and not negative; 0 gives everything back.
+    pub guard: f32,
+}
+
 /// The decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -195,8 +231,10 @@ pub enum Decoder<'a> {
 pub struct ModelFile<'a> {
     /// What the metadata says.
     pub spec: ModelSpec<'a>,
-    /// The encoder, except in decoder-only models.
+    /// The LISTA encoder, except in decoder-only models and in those that denoise.
     pub encoder: Option<Encoder<'a>>,
+    /// The encoder of models that denoise.
+    pub gram: Option<Gram<'a>>,
     /// The decoder.
     pub decoder: Decoder<'a>,
     checksum: u32,
@@ -246,7 +284,7 @@ impl<'a> ModelFile<'a> {
         let matrix = |tensors: &mut Tensors<'_, 'a, _, _>, name, scale_name, rows, cols, axis| {
             tensors.matrix([name, scale_name], rows, cols, spec.weights, axis)
         };
-        let encoder = if spec.has_encoder() {
+        let encoder = if spec.lista_iterations.is_some() {
             use ScaleAxis::{Column, Row};
             Some(Encoder {
                 input: matrix(
@@ -269,6 +307,10 @@ impl<'a> ModelFile<'a> {
             })
         } else {
             None
+        };
+        let gram = match spec.gram_iterations {
+            Some(count) => Some(read_gram(&header, &mut tensors, &spec, count.into())?),
+            None => None,
         };
         let mut column = |name, scale_name, rows, cols| {
             matrix(
@@ -300,6 +342,7 @@ impl<'a> ModelFile<'a> {
         Ok(Self {
             spec,
             encoder,
+            gram,
             decoder,
             checksum,
             bytes: slot.get(..header.len + data_len).unwrap_or_default(),
@@ -346,6 +389,41 @@ impl<'a> ModelFile<'a> {
     pub const fn checksum(&self) -> u32 {
         self.checksum
     }
+}
+
+#[inline(never)] // gives its stack back
+fn read_gram<'a>(
+    header: &Header<'a, 16, 27>,
+    tensors: &mut Tensors<'_, 'a, 16, 27>,
+    spec: &ModelSpec<'a>,
+    iterations: usize,
+) -> Result<Gram<'a>, ReadError> {
+    let (inputs, codes) = (spec.input_dim(), spec.code_dim());
+    let float = |key, expected, good: fn(f32) -> bool| {
+        header.value(key, expected, |text| {
+            real(text).filter(|value| good(*value))
+        })
+    };
+    let name = "encoder.thresholds";
+    let thresholds = tensors.take(name, "F32", Dims::Matrix(iterations, codes))?;
+    let weights = tensors.floats("window.weights", inputs)?;
+    let usual = |weight: &f32| (1e-6..=1e6).contains(weight);
+    if let Some(index) = weights.iter().position(|weight| !usual(weight)) {
+        let tensor = "window.weights";
+        return Err(ReadError::Level { tensor, index });
+    }
+    Ok(Gram {
+        steps: tensors.floats("encoder.steps", iterations)?,
+        thresholds: finite(name, thresholds)?,
+        gain: tensors.floats("decoder.gain", codes)?,
+        noise_level: float("noise_level", "a finite number above 0", |x| x > 0.0)?,
+        stream: StreamSpec {
+            weights,
+            hop: header.hop(inputs)?,
+            drift: header.drift()?,
+            guard: float("guard", "a finite number, 0 or more", |x| x >= 0.0)?,
+        },
+    })
 }
 
 /// 4-bit weights in a model for arithmetic in `f32`.
@@ -416,6 +494,13 @@ impl<'h, 'a, const T: usize, const K: usize> Tensors<'h, 'a, T, K> {
             weights,
             scale_axis,
         })
+    }
+
+    /// Whether the file has a tensor.
+    pub(crate) fn has(&self, tensor: &'static str) -> bool {
+        let names = &self.header.schema.tensors;
+        let mut slots = names.iter().zip(&self.header.tensors);
+        slots.any(|(known, info)| *known == tensor && info.is_some())
     }
 
     fn floats(&mut self, name: &'static str, length: usize) -> Result<&'a [f32], ReadError> {

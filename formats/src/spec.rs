@@ -32,13 +32,15 @@ pub enum Variant {
     Do,
     /// No regularisation: the ablation that is expected to collapse.
     Plain,
+    /// Trained from noisy to clean, with an encoder on the Gram matrix.
+    Denoise,
 }
 
 impl Variant {
-    /// Every variant, in the order of the paper's tables.
+    /// Every variant that reconstructs, in the order of the paper's tables.
     pub const ALL: [Self; 5] = [Self::Sdl, Self::Vdl, Self::Wdl, Self::Do, Self::Plain];
 
-    /// The text name: `"sdl"`, `"vdl"`, `"wdl"`, `"do"` or `"none"`.
+    /// The text name: `"sdl"`, `"vdl"`, `"wdl"`, `"do"`, `"none"` or `"denoise"`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.model_name(false)
@@ -59,6 +61,7 @@ impl Variant {
             (Self::Do, true) => "do-nl",
             (Self::Plain, false) => "none",
             (Self::Plain, true) => "none-nl",
+            (Self::Denoise, _) => "denoise",
         }
     }
 
@@ -66,6 +69,12 @@ impl Variant {
     #[must_use]
     pub const fn has_encoder(self) -> bool {
         !matches!(self, Self::Do)
+    }
+
+    /// Whether their encoder is LISTA.
+    #[must_use]
+    pub const fn has_lista(self) -> bool {
+        !matches!(self, Self::Do | Self::Denoise)
     }
 }
 
@@ -79,10 +88,11 @@ impl FromStr for Variant {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let known = Self::ALL.into_iter().find(|variant| variant.name() == text);
+        let mut all = Self::ALL.into_iter().chain([Self::Denoise]);
+        let known = all.find(|variant| variant.name() == text);
         known.ok_or(SpecError {
             field: "variant",
-            expected: "one of sdl, vdl, wdl, do, none",
+            expected: "one of sdl, vdl, wdl, do, none, denoise",
         })
     }
 }
@@ -485,8 +495,10 @@ pub struct ModelSpec<'a> {
     pub code_dim: u16,
     /// m; 0 for a linear decoder.
     pub hidden_dim: u16,
-    /// L, or `None` without an encoder (exactly then the variant is [`Variant::Do`]).
+    /// L, or `None` without LISTA: the variants [`Variant::Do`] and [`Variant::Denoise`].
     pub lista_iterations: Option<u8>,
+    /// T, at least 1; `None` but for [`Variant::Denoise`].
+    pub gram_iterations: Option<u8>,
     /// Which signs the components of its codes have; non-negative with an encoder.
     pub codes: CodeSign,
     /// λ, the weight of ‖z‖₁ in training; finite, not negative.
@@ -536,7 +548,7 @@ impl<'a> ModelSpec<'a> {
     /// Whether the file has an encoder.
     #[must_use]
     pub const fn has_encoder(&self) -> bool {
-        self.lista_iterations.is_some()
+        self.lista_iterations.is_some() || self.gram_iterations.is_some()
     }
 
     /// The model's text name, such as `"vdl"` or `"sdl-nl"`.
@@ -562,11 +574,22 @@ impl<'a> ModelSpec<'a> {
         self.input_shape.check()?;
         test(self.code_dim > 0, "code_dim", "1 to 65535")?;
         test(
-            self.variant.has_encoder() == self.has_encoder(),
+            self.variant.has_lista() == self.lista_iterations.is_some(),
             "lista_iterations",
-            "none for the variant do, 0 to 255 for every other",
+            "none for the variants do and denoise, 0 to 255 for every other",
         )?;
-        // LISTA's relu gives no negative component.
+        test(
+            (self.variant == Variant::Denoise) == self.gram_iterations.is_some()
+                && self.gram_iterations != Some(0),
+            "gram_iterations",
+            "1 to 255 for the variant denoise, none for every other",
+        )?;
+        test(
+            self.gram_iterations.is_none() || self.is_linear(),
+            "hidden_dim",
+            "0 for the variant denoise",
+        )?;
+        // An encoder's relu gives no negative component.
         if self.has_encoder() && self.codes == CodeSign::Signed {
             return Err(CodeSign::ERROR);
         }

@@ -18,7 +18,7 @@ use crate::error::SpecError;
 use crate::format::{FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::input::InputFacts;
 use crate::integer::Overflow;
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
 use crate::quant::{
     OwnedMatrix, QuantError, QuantReport, atom_norm, check, lipschitz_bound, quantize,
 };
@@ -157,6 +157,12 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
             ScaleAxis::Column,
         )?;
     }
+    if let Some(gram) = &model.gram {
+        tensors.vector("encoder.steps", &gram.steps, gram.steps.len())?;
+        tensors.vector("decoder.gain", &gram.gain, codes)?;
+        tensors.vector("window.weights", &gram.window_weights, inputs)?;
+        tensors.plain_matrix("encoder.thresholds", &gram.thresholds, codes)?;
+    }
     let column = ScaleAxis::Column;
     let (lipschitz, atom_norm) = match &model.decoder {
         OwnedDecoder::Linear { dictionary } => {
@@ -191,7 +197,12 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
         ..spec
     };
     spec.check()?;
-    let bytes = tensors.layout(&spec, &model.spec.input)?;
+    let mut own = stream_entries(model.gram.as_ref());
+    if let Some(gram) = &model.gram {
+        own.push(("guard", gram.guard.to_string()));
+        own.push(("noise_level", gram.noise_level.to_string()));
+    }
+    let bytes = tensors.layout(&spec, &model.spec.input, &own)?;
     check_read_back(&bytes, &spec, &model.spec.input)?;
     Ok(Written {
         bytes,
@@ -231,6 +242,10 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
         code_dim,
         hidden_dim,
         lista_iterations,
+        gram_iterations: model
+            .gram
+            .as_ref()
+            .map(|gram| u8::try_from(gram.steps.len()).unwrap_or(0)),
         codes,
         lambda,
         step_size: 1.0,
@@ -249,9 +264,12 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
     spec.check()?;
     model.spec.input.check()?;
     let layout = |field, expected| Err(WriteError::Layout { field, expected });
+    if let Some(gram) = &model.gram {
+        check_gram(gram, &spec)?;
+    }
     match (
         &model.encoder,
-        spec.has_encoder(),
+        spec.lista_iterations.is_some(),
         &model.decoder,
         spec.is_linear(),
     ) {
@@ -261,6 +279,58 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
         (_, _, OwnedDecoder::OneHidden { .. }, true) => layout("hidden_dim", "at least 1"),
         _ => Ok(spec),
     }
+}
+
+fn check_gram(gram: &OwnedGram, spec: &ModelSpec<'_>) -> Result<(), WriteError> {
+    let test = |good: bool, field, expected| match good {
+        true => Ok(()),
+        false => Err(SpecError { field, expected }),
+    };
+    let (window, odd) = (spec.input_dim(), |length: u16| length % 2 == 1);
+    test(
+        gram.thresholds.len() == gram.steps.len() * spec.code_dim(),
+        "encoder.thresholds",
+        "a threshold for each component and iteration",
+    )?;
+    test(
+        gram.noise_level.is_finite() && gram.noise_level > 0.0,
+        "noise_level",
+        "a finite number above 0",
+    )?;
+    test(
+        (1..=window).contains(&usize::from(gram.hop)),
+        "hop",
+        "an integer of 1 to the window's length",
+    )?;
+    test(
+        gram.drift
+            .is_none_or(|length| (3..=32767).contains(&length) && odd(length)),
+        "drift",
+        "an odd integer of 3 to 32767",
+    )?;
+    test(
+        gram.guard.is_finite() && gram.guard >= 0.0,
+        "guard",
+        "a finite number, 0 or more",
+    )?;
+    test(
+        gram.window_weights
+            .iter()
+            .all(|weight| (1e-6..=1e6).contains(weight)),
+        "window.weights",
+        "numbers of 1e-6 to 1e6",
+    )?;
+    Ok(())
+}
+
+/// What the metadata says of a model that denoises.
+pub(crate) fn stream_entries(gram: Option<&OwnedGram>) -> Vec<(&'static str, String)> {
+    let Some(gram) = gram else {
+        return Vec::new();
+    };
+    let mut entries = vec![("hop", gram.hop.to_string())];
+    entries.extend(gram.drift.map(|length| ("drift", length.to_string())));
+    entries
 }
 
 /// Reads what was written. Shortest texts are equal exactly if the numbers have the same bits,
@@ -296,7 +366,8 @@ pub(crate) fn largest_step(lipschitz: f64) -> Option<f32> {
 struct Tensors<'m> {
     weights: WeightType,
     matrices: Vec<(TensorReport, OwnedMatrix)>,
-    vectors: Vec<(&'static str, &'m [f32])>,
+    /// Vectors, and matrices of so many columns.
+    vectors: Vec<(&'static str, &'m [f32], Option<usize>)>,
 }
 
 impl<'m> Tensors<'m> {
@@ -328,7 +399,19 @@ impl<'m> Tensors<'m> {
         length: usize,
     ) -> Result<(), WriteError> {
         check(values, length).map_err(|error| WriteError::Tensor { tensor, error })?;
-        self.vectors.push((tensor, values));
+        self.vectors.push((tensor, values, None));
+        Ok(())
+    }
+
+    /// Rows of `cols` numbers that are `f32` whatever the weights are.
+    fn plain_matrix(
+        &mut self,
+        tensor: &'static str,
+        values: &'m [f32],
+        cols: usize,
+    ) -> Result<(), WriteError> {
+        check(values, values.len()).map_err(|error| WriteError::Tensor { tensor, error })?;
+        self.vectors.push((tensor, values, Some(cols)));
         Ok(())
     }
 
@@ -337,20 +420,29 @@ impl<'m> Tensors<'m> {
     }
 
     /// The file.
-    fn layout(&self, spec: &ModelSpec<'_>, input: &InputFacts) -> Result<Vec<u8>, WriteError> {
-        fn vector(name: String, values: &[f32]) -> Stored<'_> {
+    fn layout(
+        &self,
+        spec: &ModelSpec<'_>,
+        input: &InputFacts,
+        own: &[(&'static str, String)],
+    ) -> Result<Vec<u8>, WriteError> {
+        fn vector(name: String, values: &[f32], cols: Option<usize>) -> Stored<'_> {
+            let count = values.len();
             Stored {
                 name,
                 dtype: "F32",
                 width: 4,
-                shape: format!("[{}]", values.len()),
+                shape: match cols {
+                    Some(cols) => format!("[{},{cols}]", count / cols.max(1)),
+                    None => format!("[{count}]"),
+                },
                 bytes: bytemuck::cast_slice(values),
             }
         }
         let mut tensors: Vec<Stored<'_>> = self
             .vectors
             .iter()
-            .map(|(name, values)| vector((*name).to_owned(), values))
+            .map(|(name, values, cols)| vector((*name).to_owned(), values, *cols))
             .collect();
         for (report, matrix) in &self.matrices {
             let TensorReport {
@@ -367,10 +459,15 @@ impl<'m> Tensors<'m> {
             });
             if self.weights != WeightType::F32 {
                 let scale = matrix.as_ref().scale();
-                tensors.push(vector(format!("{tensor}.scale"), scale));
+                tensors.push(vector(format!("{tensor}.scale"), scale, None));
             }
         }
-        lay_out(tensors, |checksum| metadata(spec, input, checksum))
+        lay_out(tensors, |checksum| {
+            let mut entries = metadata(spec, input, checksum);
+            entries.extend_from_slice(own);
+            entries.sort();
+            entries
+        })
     }
 }
 
@@ -467,6 +564,9 @@ pub(crate) fn metadata(
         ("version", FORMAT_VERSION.to_string()),
         ("weights", spec.weights.to_string()),
     ];
+    if let Some(iterations) = spec.gram_iterations {
+        entries.push(("gram_iterations", iterations.to_string()));
+    }
     if let Some([least, most]) = input.range {
         entries.push(("raw_min", least.to_string()));
         entries.push(("raw_max", most.to_string()));

@@ -377,6 +377,7 @@ fn owned(bytes: &[u8]) -> Result<OwnedModel> {
             bias: encoder.bias.to_vec(),
             recurrent: values(&encoder.recurrent),
         }),
+        gram: None,
         decoder: OwnedDecoder::Linear {
             dictionary: values(dictionary),
         },
@@ -456,6 +457,7 @@ fn random_model() -> OwnedModel {
             bias: vec![-0.12; ATOMS],
             recurrent: recurrent.collect(),
         }),
+        gram: None,
         decoder: OwnedDecoder::Linear { dictionary },
     }
 }

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod contrast;
+mod gram;
 mod limits;
 #[cfg(feature = "std")]
 mod parts;
@@ -14,9 +15,14 @@ pub use blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 pub use contrast::{IntegerContrast, STANDARD_FRACTION, Units};
 pub use limits::{CODE_LIMIT, DRIVE_LIMIT};
 pub use proof::Overflow;
+#[cfg(feature = "std")]
+pub(crate) use read::GramMemory;
 pub use read::{
-    Activations, IntegerDecoder, IntegerEncoder, IntegerFile, IntegerRefiner, IntegerSpec, Rescale,
-    Rescales,
+    Activations, IntegerDecoder, IntegerEncoder, IntegerFile, IntegerGram, IntegerRefiner,
+    IntegerSpec, IntegerStreamSpec, Rescale, Rescales,
 };
 #[cfg(feature = "std")]
-pub use write::{ActivationRanges, IntegerReport, IntegerWritten, write_integer, write_integer_as};
+pub use write::{
+    ActivationRanges, GramStorage, IntegerReport, IntegerWritten, write_integer, write_integer_as,
+    write_integer_with,
+};

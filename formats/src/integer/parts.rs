@@ -181,6 +181,20 @@ impl Parts {
             .push((tensor, dtype, size_of::<T>(), shape, bytes));
     }
 
+    /// Rows of `cols` numbers, as they are.
+    pub(super) fn push_matrix<T: bytemuck::NoUninit>(
+        &mut self,
+        tensor: &'static str,
+        dtype: &'static str,
+        values: &[T],
+        cols: usize,
+    ) {
+        let shape = format!("[{},{cols}]", values.len() / cols.max(1));
+        let bytes = bytemuck::cast_slice(values).to_vec();
+        self.tensors
+            .push((tensor, dtype, size_of::<T>(), shape, bytes));
+    }
+
     pub(super) fn blocks(
         &mut self,
         tensor: &'static str,

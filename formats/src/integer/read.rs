@@ -5,6 +5,7 @@ use core::str::FromStr;
 
 use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
+use super::gram;
 use super::limits::DRIVE_LIMIT;
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
@@ -216,6 +217,41 @@ pub struct IntegerEncoder<'a> {
     pub drive_fraction: u8,
 }
 
+/// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the [`IntegerRefiner`] and noise
+/// of deviation σ, in sixteenths of a level, each of T iterations takes from `z`, at first 0,
+///
+/// `a = ĉ − (Ĝz >> (gram_fraction − point_fraction)) − (θ_t σ >> threshold_shift)`, in points,
+///
+/// cuts `a >> (point_fraction − 1)` to ±2¹⁷, and makes `z` the level
+/// `z + (a g_t + 2¹¹ >> 12)`, cut to 0 … 32767.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerGram<'a> {
+    /// g \[T\]: each iteration's step beside that of refinement, in 1/2¹¹; within ±8191.
+    pub steps: &'a [i16],
+    /// θ \[T, l\].
+    pub thresholds: &'a [i16],
+    /// 0 to 31.
+    pub threshold_shift: u8,
+    /// The σ to take where nobody knows another, in sixteenths of a level; above 0.
+    pub noise_level: u16,
+    /// How windows follow one another, and what surrounds the network.
+    pub stream: IntegerStreamSpec<'a>,
+}
+
+/// How an integer model that denoises is used on a signal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerStreamSpec<'a> {
+    /// What each sample of a window counts where windows overlap \[d\], from 1; as many as meet in
+    /// a sample come to 65,535 at most.
+    pub weights: &'a [i32],
+    /// Samples from one window to the next, 1 to d.
+    pub hop: u16,
+    /// The length of the means that are taken off before all else; `None` if nothing is.
+    pub drift: Option<u16>,
+    /// c of the residual guard in 1/256; see [`StreamSpec::guard`](crate::StreamSpec::guard).
+    pub guard: u16,
+}
+
 /// The linear decoder in integers: `v_k = (z_k · multiplier_k + 2^14) >> 15`, `r = rescale(Σ_k v_k
 /// W_k) + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -253,6 +289,15 @@ pub struct IntegerRefiner<'a> {
     pub codes: CodeSign,
 }
 
+/// Memory for the Gram matrix of a file that does not store it.
+pub(crate) enum GramMemory<'a> {
+    /// To build it in.
+    Empty(&'a mut [i16]),
+    /// With what was built from the same file before.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    Built(&'a [i16]),
+}
+
 /// A model for integer arithmetic in a buffer: slices of it, and the integers of its metadata.
 ///
 /// Version 2 of the format; see `docs/model-file.md`. Reading it, and running it, takes no
@@ -262,8 +307,10 @@ pub struct IntegerRefiner<'a> {
 pub struct IntegerFile<'a> {
     /// Dimensions and levels.
     pub spec: IntegerSpec,
-    /// The encoder, except in decoder-only models.
+    /// The LISTA encoder, except in decoder-only models and in those that denoise.
     pub encoder: Option<IntegerEncoder<'a>>,
+    /// The encoder of models that denoise.
+    pub gram: Option<IntegerGram<'a>>,
     /// The decoder.
     pub decoder: IntegerDecoder<'a>,
     /// Refinement.
@@ -287,8 +334,26 @@ impl<'a> IntegerFile<'a> {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, as a [`ReadError`] that names it.
+    /// The first thing that is wrong, as a [`ReadError`] that names it;
+    /// [`ReadError::GramMemory`] for a file that does not store its Gram matrix.
     pub fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        Self::read_from(bytes, GramMemory::Empty(&mut []))
+    }
+
+    /// The same with memory for the Gram matrix of a file that does not store it: `l · 8 · ⌈l/8⌉`
+    /// numbers, [`gram_levels`](Self::gram_levels). What is built there has the bits of what the
+    /// writer would have stored. A file that stores its Gram matrix leaves the memory alone.
+    ///
+    /// Cost: one pass over the file, and `l² · d / 2` multiply-adds for the matrix.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`ReadError::GramMemory`] if there is too little memory.
+    pub fn read_into(bytes: &'a [u8], memory: &'a mut [i16]) -> Result<Self, ReadError> {
+        Self::read_from(bytes, GramMemory::Empty(memory))
+    }
+
+    pub(crate) fn read_from(bytes: &'a [u8], memory: GramMemory<'a>) -> Result<Self, ReadError> {
         let mut header = Header::empty(&INTEGER);
         header.read(bytes)?;
         check_place(bytes)?;
@@ -311,12 +376,14 @@ impl<'a> IntegerFile<'a> {
         let mut tensors = Tensors::new(&header)?;
         let encoder = read_encoder(&header, &mut tensors, &spec, weights)?;
         let decoder = read_decoder(&header, &mut tensors, &spec, weights)?;
-        let refiner = read_refiner(&header, &mut tensors, &spec)?;
+        let gram = read_gram(&header, &mut tensors, &spec)?;
+        let refiner = read_refiner(&header, &mut tensors, &spec, &decoder.dictionary, memory)?;
         let data_len = tensors.finish()?;
         match header.data.len().saturating_sub(data_len) {
             0 => Ok(Self {
                 spec,
                 encoder,
+                gram,
                 decoder,
                 refiner,
                 checksum,
@@ -325,6 +392,12 @@ impl<'a> IntegerFile<'a> {
             }),
             bytes => Err(ReadError::TrailingData { bytes }),
         }
+    }
+
+    /// Numbers that the Gram matrix of a model with so many atoms takes.
+    #[must_use]
+    pub const fn gram_levels(code_dim: usize) -> usize {
+        code_dim.saturating_mul(code_dim.next_multiple_of(LANES))
     }
 
     /// The metadata with its real numbers: λ, scales, provenance. For hosts: it reads the header
@@ -382,7 +455,7 @@ impl<'a> IntegerFile<'a> {
         Ok(((threshold + 0.5) as i32).max(0))
     }
 
-    fn header(&self) -> Result<Header<'a, 10, 38>, ReadError> {
+    fn header(&self) -> Result<Header<'a, 13, 46>, ReadError> {
         let mut header = Header::empty(&INTEGER);
         header.read(self.bytes)?;
         Ok(header)
@@ -416,8 +489,8 @@ impl<'a> IntegerFile<'a> {
     }
 }
 
-type Source<'a> = Header<'a, 10, 38>;
-type Store<'h, 'a> = Tensors<'h, 'a, 10, 38>;
+type Source<'a> = Header<'a, 13, 46>;
+type Store<'h, 'a> = Tensors<'h, 'a, 13, 46>;
 
 #[inline(never)] // gives its stack back before the tensors are looked at
 fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
@@ -479,10 +552,10 @@ fn read_encoder<'a>(
             integer::<u8>(text).map(Some)
         }
     })?;
-    if lista.is_some() != spec.variant.has_encoder() {
+    if lista.is_some() != spec.variant.has_lista() {
         return Err(ReadError::InvalidMetadata {
             key: "lista_iterations",
-            expected: "none for the variant do, 0 to 255 for every other",
+            expected: "none for the variants do and denoise, 0 to 255 for every other",
         });
     }
     let Some(iterations) = lista else {
@@ -532,16 +605,116 @@ fn read_decoder<'a>(
     })
 }
 
+#[inline(never)] // gives its stack back
+fn read_gram<'a>(
+    header: &Source<'a>,
+    tensors: &mut Store<'_, 'a>,
+    spec: &IntegerSpec,
+) -> Result<Option<IntegerGram<'a>>, ReadError> {
+    let iterations = header.gram_iterations()?;
+    if iterations.is_some() != (spec.variant == Variant::Denoise) {
+        return Err(ReadError::InvalidMetadata {
+            key: "gram_iterations",
+            expected: "1 to 255 for the variant denoise, none for every other",
+        });
+    }
+    let Some(iterations) = iterations.map(usize::from) else {
+        return Ok(None);
+    };
+    if spec.activations != Activations::I16 {
+        return Err(ReadError::InvalidMetadata {
+            key: "activations",
+            expected: "i16 for the variant denoise",
+        });
+    }
+    let (window, codes) = (spec.input_dim(), spec.code_dim());
+    let count = |key, expected| {
+        header.value(key, expected, |text| {
+            integer::<u16>(text).filter(|&n| n > 0)
+        })
+    };
+    let hop = header.hop(window)?;
+    let (steps, shape) = ("encoder.steps", Dims::Vector(iterations));
+    let thresholds = Dims::Matrix(iterations, codes);
+    Ok(Some(IntegerGram {
+        steps: small_steps(steps, tensors.take(steps, "I16", shape)?)?,
+        thresholds: tensors.take("encoder.thresholds", "I16", thresholds)?,
+        threshold_shift: small(header, "threshold_shift", "an integer of 0 to 31", 0, 31)?,
+        noise_level: count("noise_level", "an integer of 1 to 65535")?,
+        stream: IntegerStreamSpec {
+            weights: window_weights(tensors, window, hop)?,
+            hop,
+            drift: header.drift()?,
+            guard: header.value("guard", "an integer of 0 to 65535", integer::<u16>)?,
+        },
+    }))
+}
+
+/// Steps within ±8191.
+fn small_steps<'a>(tensor: &'static str, steps: &'a [i16]) -> Result<&'a [i16], ReadError> {
+    match steps.iter().position(|step| step.unsigned_abs() > 8191) {
+        None => Ok(steps),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
+}
+
+/// Weights from 1 of which no sum that meets in a sample passes 65,535.
+fn window_weights<'a>(
+    tensors: &mut Store<'_, 'a>,
+    window: usize,
+    hop: u16,
+) -> Result<&'a [i32], ReadError> {
+    let tensor = "window.weights";
+    let weights: &[i32] = tensors.take(tensor, "I32", Dims::Vector(window))?;
+    // The window at the end is one more.
+    let most = 65_535 / (window.div_ceil(hop.into()) as i32 + 1);
+    match weights
+        .iter()
+        .position(|weight| !(1..=most).contains(weight))
+    {
+        None => Ok(weights),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
+}
+
 fn read_refiner<'a>(
     header: &Source<'a>,
     tensors: &mut Store<'_, 'a>,
     spec: &IntegerSpec,
+    dictionary: &WeightBlocks<'_>,
+    memory: GramMemory<'a>,
 ) -> Result<IntegerRefiner<'a>, ReadError> {
     let codes = spec.code_dim();
     let name = "refiner.gram";
-    let shape = stored_shape::<i16>(codes, codes);
-    let levels = without_lowest(name, tensors.take(name, "I16", shape)?, i16::MIN)?;
     let point_fraction = small(header, "point_fraction", "an integer of 1 to 13", 1, 13)?;
+    let correlation = Rescales {
+        multipliers: multipliers(tensors, "refiner.correlation.multiplier", codes)?,
+        shift: small(header, "correlation_shift", "an integer of 1 to 62", 1, 62)?,
+    };
+    let levels = if spec.variant == Variant::Denoise && !tensors.has(name) {
+        let needed = IntegerFile::gram_levels(codes);
+        let by = Rescale {
+            multiplier: header.value(
+                "gram_multiplier",
+                "an integer of 0 to 2147483647",
+                |text| integer::<u32>(text).and_then(|value| i32::try_from(value).ok()),
+            )?,
+            shift: small(header, "gram_shift", "an integer of 1 to 62", 1, 62)?,
+        };
+        let short = |found| ReadError::GramMemory { needed, found };
+        match memory {
+            GramMemory::Built(gram) => gram.get(..needed).ok_or(short(gram.len()))?,
+            GramMemory::Empty(memory) => {
+                let found = memory.len();
+                let memory = memory.get_mut(..needed).ok_or(short(found))?;
+                gram::build(dictionary, correlation.multipliers, by, memory);
+                memory
+            }
+        }
+    } else {
+        let shape = stored_shape::<i16>(codes, codes);
+        without_lowest(name, tensors.take(name, "I16", shape)?, i16::MIN)?
+    };
     Ok(IntegerRefiner {
         gram: blocks(name, codes, codes, levels)?,
         gram_fraction: small(
@@ -552,10 +725,7 @@ fn read_refiner<'a>(
             24,
         )?,
         point_fraction,
-        correlation: Rescales {
-            multipliers: multipliers(tensors, "refiner.correlation.multiplier", codes)?,
-            shift: small(header, "correlation_shift", "an integer of 1 to 62", 1, 62)?,
-        },
+        correlation,
         bias: offsets(tensors, "refiner.correlation.bias", codes)?,
         threshold: header.value("threshold", "an integer of 0 to 2147483647", |text| {
             integer::<u32>(text).and_then(|value| i32::try_from(value).ok())

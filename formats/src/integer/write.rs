@@ -9,20 +9,23 @@ use std::vec::Vec;
 
 use super::blocks::{LANES, arrange};
 use super::contrast::{IntegerContrast, Units};
+use super::gram;
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
 use super::parts::{
     Parts, bias_levels, dequantized, invalid, levels, multipliers_of, quantized, scales,
 };
 use super::proof::{Levels, reach};
-use super::read::{Activations, IntegerFile, IntegerSpec};
+use super::read::{Activations, IntegerFile, IntegerSpec, Rescale};
 use crate::align::AlignedBytes;
 use crate::input::InputFacts;
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel};
 use crate::quant::{OwnedMatrix, check};
 use crate::read::ScaleAxis;
 use crate::spec::{CodeSign, Contrast, ModelSpec, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
-use crate::write::{TensorReport, WriteError, check_layout, largest_step, metadata};
+use crate::write::{
+    TensorReport, WriteError, check_layout, largest_step, metadata, stream_entries,
+};
 
 /// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,6 +67,16 @@ pub struct IntegerWritten {
     pub report: IntegerReport,
 }
 
+/// Where the Gram matrix of a model that denoises is. Files of other models always store theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GramStorage {
+    /// In the file: `2 l²` bytes of flash.
+    #[default]
+    Stored,
+    /// Built when the file is read: as many bytes of memory; see [`IntegerFile::read_into`].
+    Built,
+}
+
 /// [`write_integer_as`] with 8-bit weights and 16-bit activations.
 ///
 /// # Errors
@@ -98,6 +111,21 @@ pub fn write_integer_as(
     weights: WeightType,
     activations: Activations,
 ) -> Result<IntegerWritten, WriteError> {
+    write_integer_with(model, ranges, weights, activations, GramStorage::Stored)
+}
+
+/// [`write_integer_as`] with a choice of where the Gram matrix of a model that denoises is.
+///
+/// # Errors
+///
+/// As [`write_integer_as`].
+pub fn write_integer_with(
+    model: &OwnedModel,
+    ranges: &ActivationRanges,
+    weights: WeightType,
+    activations: Activations,
+    storage: GramStorage,
+) -> Result<IntegerWritten, WriteError> {
     let spec = check_layout(model)?;
     check_ranges(ranges, activations)?;
     if !matches!(weights, WeightType::I8 | WeightType::I4) {
@@ -119,8 +147,15 @@ pub fn write_integer_as(
     if let Some(encoder) = &model.encoder {
         plan.encoder(&mut file, encoder, inputs, codes)?;
     }
-    let dictionary = plan.decoder(&mut file, dictionary, inputs, codes)?;
-    let constants = plan.refiner(&mut file, &dictionary)?;
+    let gain = model.gram.as_ref().map(|gram| gram.gain.as_slice());
+    let dictionary = plan.decoder(&mut file, dictionary, gain, inputs, codes)?;
+    let built = model.gram.is_some();
+    let constants = plan.refiner(&mut file, &dictionary, built, storage)?;
+    let mut own = plan.entries(ranges).to_vec();
+    if let Some(gram) = &model.gram {
+        plan.gram(&mut file, gram, &constants)?;
+        own.extend(stream_entries(Some(gram)));
+    }
     let spec = ModelSpec {
         step_size: constants.step_size,
         atom_norm: constants.atom_norm,
@@ -131,9 +166,14 @@ pub fn write_integer_as(
 
     let reports = file.reports.clone();
     let input = &model.spec.input;
-    let bytes = file.layout(&spec, input, &plan.entries(ranges))?;
+    let bytes = file.layout(&spec, input, &own)?;
     let aligned = AlignedBytes::from_slice(&bytes);
-    let written = IntegerFile::read(&aligned).map_err(|_| WriteError::ReadBack)?;
+    let mut memory = vec![0; IntegerFile::gram_levels(codes)];
+    let written =
+        IntegerFile::read_into(&aligned, &mut memory).map_err(|_| WriteError::ReadBack)?;
+    if written.refiner.gram.values() != constants.gram {
+        return Err(WriteError::ReadBack);
+    }
     written.prove().map_err(WriteError::Overflow)?;
     let found = written
         .spec()
@@ -354,11 +394,13 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns the atoms as the device has them, the scale of each included.
+    /// Returns the atoms as the device has them, the scale of each included. `gain` is what
+    /// components count, beside the scales.
     fn decoder(
         &self,
         file: &mut Parts,
         dictionary: &[f32],
+        gain: Option<&[f32]>,
         inputs: usize,
         codes: usize,
     ) -> Result<Atoms, WriteError> {
@@ -371,7 +413,18 @@ impl Plan {
             ScaleAxis::Row,
             self.weights,
         )?;
-        let counted = scales(&levels);
+        let own = scales(&levels);
+        let counted: Vec<f64> = match gain {
+            None => own.clone(),
+            Some(gain) if gain.iter().all(|gain| *gain >= 0.0) => {
+                let gain = gain.iter().copied().map(f64::from);
+                own.iter()
+                    .zip(gain)
+                    .map(|(scale, gain)| scale * gain)
+                    .collect()
+            }
+            Some(_) => return Err(invalid("decoder.gain", "numbers of 0 or more")),
+        };
         let largest = counted.iter().copied().fold(0.0, f64::max);
         if largest <= 0.0 {
             return Err(WriteError::StepSize);
@@ -383,10 +436,13 @@ impl Plan {
         // `v = z · m / 2^15`, so that a level of `v` is 2^15/m levels of the largest atom's: 16
         // bits whatever those of z.
         let unit = largest * 32768.0 / one;
-        let scale: Vec<f64> = multipliers
-            .iter()
-            .map(|&multiplier| unit * f64::from(multiplier) / 32768.0)
-            .collect();
+        let scale: Vec<f64> = match gain {
+            Some(_) => own,
+            None => multipliers
+                .iter()
+                .map(|&multiplier| unit * f64::from(multiplier) / 32768.0)
+                .collect(),
+        };
         let ratio = self.units.code * unit / self.units.level;
         let (multipliers_out, shift) = multipliers_of(&[ratio], 33).ok_or(invalid(
             "input_scale",
@@ -419,7 +475,15 @@ impl Plan {
         })
     }
 
-    fn refiner(&self, file: &mut Parts, atoms: &Atoms) -> Result<Constants, WriteError> {
+    /// What refinement takes. A Gram matrix that can be `built` from the dictionary has the numbers
+    /// that a reader builds, wherever it is.
+    fn refiner(
+        &self,
+        file: &mut Parts,
+        atoms: &Atoms,
+        built: bool,
+        storage: GramStorage,
+    ) -> Result<Constants, WriteError> {
         let codes = atoms.scale.len();
         let gram = atoms.gram();
         let bound = largest_eigenvalue_bound(&gram, codes, atoms.inputs, f64::INFINITY);
@@ -429,7 +493,14 @@ impl Plan {
         let (mut step, mut fraction) = (1.0 / bound, 15);
         let levels = loop {
             let unit = f64::from(1_u32 << fraction);
-            let levels: Vec<f64> = gram.iter().map(|g| (g * step * unit).round()).collect();
+            let levels: Vec<f64> = match built {
+                true => {
+                    let (_, factors) = self.factors(atoms, step, fraction)?;
+                    let levels = gram::built(&levels(&atoms.levels), atoms.inputs, &factors);
+                    levels.into_iter().map(f64::from).collect()
+                }
+                false => gram.iter().map(|g| (g * step * unit).round()).collect(),
+            };
             // Sums of integers, which are exact.
             let sum = |row: &[f64], sign: f64| -> i64 {
                 row.iter().map(|g| (sign * g).max(0.0) as i64).sum()
@@ -456,30 +527,13 @@ impl Plan {
             }
             step /= excess * (1.0 + 1e-6);
         };
-        let code_scale = self.units.code / f64::from(1_u32 << self.activations.fine_bits());
-        let ratios: Vec<f64> = atoms
-            .scale
-            .iter()
-            .map(|scale| step * scale * self.units.level / code_scale)
-            .collect();
-        let sums = atoms.values.chunks(atoms.inputs);
-        let bias: Vec<f64> = sums
-            .map(|row| step * self.units.zero * row.iter().sum::<f64>() / code_scale)
-            .collect();
-        let most = fraction.min(13) as u8;
-        let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
-        let finer = f64::from(1_u32 << point_fraction);
-        let point = code_scale / finer;
-        let d = atoms.inputs as f64;
-        let step_size = step * d / 2.0;
-
-        let ratios: Vec<f64> = ratios.iter().map(|ratio| ratio * finer).collect();
-        let shift = file.rescale("refiner.correlation.multiplier", &ratios, 1)?;
+        let correlation = self.correlation(atoms, step, fraction)?;
+        let point_fraction = correlation.point_fraction;
+        let point = self.code_unit() / f64::from(1_u32 << point_fraction);
+        let step_size = step * atoms.inputs as f64 / 2.0;
+        let shift = file.rescale("refiner.correlation.multiplier", &correlation.ratios, 1)?;
         file.integers.push(("correlation_shift", shift));
-        file.bias(
-            "refiner.correlation.bias",
-            bias.iter().map(|bias| bias * finer),
-        )?;
+        file.bias("refiner.correlation.bias", correlation.bias.into_iter())?;
         file.integers.push(("gram_fraction", fraction.into()));
         file.integers
             .push(("point_fraction", point_fraction.into()));
@@ -497,19 +551,180 @@ impl Plan {
             levels.iter().map(|g| g / unit),
         );
         let stored = arrange(codes, codes, &stored);
-        file.push_rows("refiner.gram", WeightType::I16, &stored, LANES);
+        if built && storage == GramStorage::Built {
+            let (by, _) = self.factors(atoms, step, fraction)?;
+            file.integers
+                .push(("gram_multiplier", by.multiplier.into()));
+            file.integers.push(("gram_shift", by.shift.into()));
+        } else {
+            file.push_rows("refiner.gram", WeightType::I16, &stored, LANES);
+        }
 
         let squares: f64 = atoms.values.iter().map(|w| w * w).sum();
         Ok(Constants {
             step_size: largest_step(1.0 / step_size).ok_or(WriteError::StepSize)?,
             atom_norm: (squares / codes as f64).sqrt() as f32,
+            gram: stored,
+            step,
+            point,
         })
     }
+
+    /// Code units of one level of refinement.
+    fn code_unit(&self) -> f64 {
+        self.units.code / f64::from(1_u32 << self.activations.fine_bits())
+    }
+
+    /// What makes `ĉ` of sums, for a step and the fraction of the Gram matrix.
+    fn correlation(
+        &self,
+        atoms: &Atoms,
+        step: f64,
+        gram_fraction: u32,
+    ) -> Result<Correlation, WriteError> {
+        let code_scale = self.code_unit();
+        let ratios: Vec<f64> = atoms
+            .scale
+            .iter()
+            .map(|scale| step * scale * self.units.level / code_scale)
+            .collect();
+        let sums = atoms.values.chunks(atoms.inputs);
+        let bias: Vec<f64> = sums
+            .map(|row| step * self.units.zero * row.iter().sum::<f64>() / code_scale)
+            .collect();
+        let most = gram_fraction.min(13) as u8;
+        let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
+        let finer = f64::from(1_u32 << point_fraction);
+        Ok(Correlation {
+            point_fraction,
+            ratios: ratios.iter().map(|ratio| ratio * finer).collect(),
+            bias: bias.iter().map(|bias| bias * finer).collect(),
+        })
+    }
+
+    /// What makes factors of a Gram matrix from correlation multipliers, and the factors.
+    fn factors(
+        &self,
+        atoms: &Atoms,
+        step: f64,
+        gram_fraction: u32,
+    ) -> Result<(Rescale, Vec<i64>), WriteError> {
+        let unequal = || {
+            invalid(
+                "decoder.dictionary",
+                "atoms whose norms are closer to one another",
+            )
+        };
+        let ratios = self.correlation(atoms, step, gram_fraction)?.ratios;
+        let (multipliers, _) = multipliers_of(&ratios, 1).ok_or(unequal())?;
+        let most = multipliers.iter().copied().max().unwrap_or(1).max(1);
+        let largest = atoms.scale.iter().copied().fold(0.0, f64::max);
+        let unit = f64::from(1_u32 << gram_fraction);
+        let target = largest * (step * unit).sqrt() * 65_536.0;
+        let (multiplier, shift) = multipliers_of(&[target / f64::from(most)], 1).ok_or(unequal())?;
+        let by = Rescale {
+            multiplier: multiplier[0],
+            shift: shift as u8,
+        };
+        let factors = multipliers.iter().map(|&m| gram::factor(m, by)).collect();
+        Ok((by, factors))
+    }
+
+    /// The encoder on the Gram matrix.
+    fn gram(
+        &self,
+        file: &mut Parts,
+        gram: &OwnedGram,
+        constants: &Constants,
+    ) -> Result<(), WriteError> {
+        if self.activations != Activations::I16 {
+            return Err(invalid("activations", "i16 for models that denoise"));
+        }
+        if self.contrast_has_units() {
+            return Err(invalid(
+                "contrast",
+                "none, remove-mean or local for integer models that denoise: the noise of a \
+                 standardised sample is not known",
+            ));
+        }
+        let steps: Vec<i16> = gram
+            .steps
+            .iter()
+            .map(|&step| {
+                let ratio = (f64::from(step) / constants.step * 2048.0).round();
+                (ratio.abs() <= 8191.0).then_some(ratio as i16)
+            })
+            .collect::<Option<_>>()
+            .ok_or(invalid(
+                "encoder.steps",
+                "steps below 4 times the safe one for integer models",
+            ))?;
+        // Points of a threshold for σ of a sixteenth of a level.
+        let unit = constants.step * self.units.level / 16.0 / constants.point;
+        let largest = gram
+            .thresholds
+            .iter()
+            .fold(0.0_f64, |a, b| a.max(f64::from(b.abs())));
+        let shift = (0..=31)
+            .rev()
+            .find(|&shift| (largest * unit * 2f64.powi(shift)).round() <= f64::from(i16::MAX))
+            .ok_or(invalid(
+                "encoder.thresholds",
+                "smaller thresholds: the ranges of input and code are too far apart",
+            ))?;
+        let unit = unit * 2f64.powi(shift);
+        let thresholds: Vec<i16> = gram
+            .thresholds
+            .iter()
+            .map(|&threshold| (f64::from(threshold) * unit).round() as i16)
+            .collect();
+        let level = (f64::from(gram.noise_level) / self.units.level * 16.0).round();
+        file.integers
+            .push(("noise_level", level.clamp(1.0, 65_535.0) as i64));
+        file.integers.push(("threshold_shift", shift.into()));
+        let guard = (f64::from(gram.guard) * 256.0).round().min(65_535.0);
+        file.integers.push(("guard", guard as i64));
+        file.push("encoder.steps", "I16", &steps);
+        let codes = thresholds.len() / gram.steps.len().max(1);
+        file.push_matrix("encoder.thresholds", "I16", &thresholds, codes);
+        file.push("window.weights", "I32", &window_levels(gram));
+        Ok(())
+    }
+
+    /// Whether a level of a sample after its contrast is no level of the noise.
+    fn contrast_has_units(&self) -> bool {
+        matches!(self.contrast, IntegerContrast::Standardize { .. })
+    }
+}
+
+/// Weights of a window from 1, as large as sums of 32 bits allow.
+fn window_levels(gram: &OwnedGram) -> Vec<i32> {
+    let weights = &gram.window_weights;
+    let largest = weights.iter().fold(0.0_f32, |a, b| a.max(*b));
+    let meet = weights.len().div_ceil(gram.hop.max(1).into()) + 1;
+    let most = (65_535 / meet.max(1)) as f64;
+    weights
+        .iter()
+        .map(|weight| (f64::from(weight / largest) * most).round().max(1.0) as i32)
+        .collect()
+}
+
+/// From sums of the dictionary's levels to correlations in points.
+struct Correlation {
+    point_fraction: u8,
+    ratios: Vec<f64>,
+    bias: Vec<f64>,
 }
 
 struct Constants {
     step_size: f32,
     atom_norm: f32,
+    /// Ĝ as it is stored or built.
+    gram: Vec<i16>,
+    /// ρ of `Ĝ = ρ WᵀW`.
+    step: f64,
+    /// Code units of a point.
+    point: f64,
 }
 
 /// The dictionary as the device has it.

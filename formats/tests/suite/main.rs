@@ -4,6 +4,7 @@
 mod codes;
 mod common;
 mod documented_reader;
+mod gram;
 mod input;
 mod integer;
 mod malformed;

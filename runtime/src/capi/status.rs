@@ -99,6 +99,7 @@ impl From<ReadError> for Status {
         match error {
             ReadError::MisalignedBuffer { .. } => Self::Misaligned,
             ReadError::Truncated { .. }
+            | ReadError::GramMemory { .. }
             | ReadError::HeaderLength { .. }
             | ReadError::HeaderUtf8 { .. }
             | ReadError::HeaderJson { .. } => Self::NotAModel,

@@ -1,12 +1,12 @@
 //! A raw patch in, a clean patch out.
 
-use sparsecode_formats::ModelFile;
+use sparsecode_formats::{Contrast, ModelFile};
 
 use super::code::{self, CodeBuffer};
 use super::preprocess::{self, Normalisation};
 use super::refine::{self, Refine, Refinement, Start};
 use super::workspace::Scratch;
-use super::{decoder, encoder};
+use super::{decoder, encoder, gram_encoder};
 
 /// What [`denoise`](crate::Model::denoise) did to a patch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,19 +21,22 @@ pub struct Denoised {
     pub normalisation: Normalisation,
 }
 
-/// The model's own inference: LISTA, or, without an encoder, FISTA with [`Refine::for_inference`].
+/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, FISTA with [`Refine::for_inference`].
 pub(crate) fn encode<C: CodeBuffer>(
     file: &ModelFile<'_>,
     input: &[f32],
     code: &mut C,
     scratch: &mut Scratch<'_>,
 ) {
-    match &file.encoder {
-        Some(weights) => {
+    match (&file.encoder, &file.gram) {
+        (Some(weights), _) => {
             let iterations = file.spec.lista_iterations.unwrap_or(0);
             encoder::encode(weights, iterations, input, code, scratch);
         }
-        None => {
+        (None, Some(weights)) => {
+            gram_encoder::encode(&file.decoder, weights, input, code, scratch);
+        }
+        (None, None) => {
             let settings = Refine::for_inference(&file.spec);
             let codes = file.spec.codes;
             refine::refine(
@@ -45,6 +48,37 @@ pub(crate) fn encode<C: CodeBuffer>(
                 scratch,
                 &mut || false,
             );
+        }
+    }
+}
+
+/// A file with another level of noise, in raw units.
+pub(crate) fn at_noise_level<'a>(mut file: ModelFile<'a>, sigma: f32) -> ModelFile<'a> {
+    let preprocessing = &file.spec.preprocessing;
+    let unit = match preprocessing.contrast {
+        Contrast::Local { .. } => 1.0,
+        _ => preprocessing.deviation,
+    };
+    if let Some(gram) = &mut file.gram {
+        gram.noise_level = sigma / unit;
+    }
+    file
+}
+
+/// The reconstruction of a code, with the gain of a model that denoises.
+pub(crate) fn decode<C: CodeBuffer>(
+    file: &ModelFile<'_>,
+    code: &C,
+    hidden: &mut [f32],
+    output: &mut [f32],
+) {
+    let entries = &mut code::entries(code);
+    match &file.gram {
+        None => decoder::decode(&file.decoder, entries, hidden, output),
+        Some(gram) => {
+            let gain = |index: usize| gram.gain.get(index).copied().unwrap_or(0.0);
+            let weighted = &mut entries.map(|(index, value)| (index, value * gain(index)));
+            decoder::decode(&file.decoder, weighted, hidden, output);
         }
     }
 }
@@ -73,12 +107,7 @@ pub(crate) fn denoise<C: CodeBuffer>(
             deadline,
         )
     });
-    decoder::decode(
-        &file.decoder,
-        &mut code::entries(code),
-        scratch.hidden,
-        patch,
-    );
+    decode(file, code, scratch.hidden, patch);
     preprocess::restore(&file.spec.preprocessing, patch, normalisation);
     Denoised {
         active: code.active(),

@@ -5,6 +5,7 @@ pub(crate) mod decoder;
 pub(crate) mod denoise;
 mod encoder;
 pub(crate) mod gram;
+mod gram_encoder;
 pub(crate) mod model;
 pub(crate) mod preprocess;
 pub(crate) mod refine;

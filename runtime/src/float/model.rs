@@ -2,8 +2,7 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec};
 
-use super::code::{self, SparseCode};
-use super::decoder;
+use super::code::SparseCode;
 use super::denoise::{self, Denoised};
 use super::preprocess::{self, Normalisation};
 use super::refine::{self, Refine, Refinement};
@@ -90,6 +89,15 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         &self.file
     }
 
+    /// The same model for noise of deviation `sigma`, in the unit of raw samples (of normalised ones
+    /// with local contrast), above 0. A model that denoises scales its thresholds with it, and
+    /// without it takes the `noise_level` of its file; to others it means nothing.
+    #[must_use]
+    pub fn at_noise_level(mut self, sigma: f32) -> Self {
+        self.file = denoise::at_noise_level(self.file, sigma);
+        self
+    }
+
     /// What the file's metadata says: dimensions, `lambda`, `step_size`, preprocessing.
     #[must_use]
     pub fn spec(&self) -> &ModelSpec<'a> {
@@ -172,12 +180,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         output: &mut [f32; INPUT],
         workspace: &mut Workspace<INPUT, CODE, HIDDEN>,
     ) {
-        decoder::decode(
-            &self.file.decoder,
-            &mut code::entries(code),
-            workspace.parts().hidden,
-            output,
-        );
+        denoise::decode(&self.file, code, workspace.parts().hidden, output);
     }
 
     /// Brings raw samples to the unit in which the model was trained, in place: `(x −

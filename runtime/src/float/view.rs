@@ -2,16 +2,16 @@
 
 use sparsecode_formats::{ModelFile, ModelSpec, ReadError};
 
-use super::code::{self, CodeBuffer};
+use super::code::CodeBuffer;
 use super::denoise::{self, Denoised};
 #[cfg(feature = "std")]
 use super::encoder;
 use super::preprocess::{self, Normalisation};
 use super::refine::{self, Refine, Refinement};
+use super::workspace;
 #[cfg(feature = "std")]
 use super::workspace::WorkspaceBuf;
 use super::workspace::{Scratch, WorkspaceBuffer};
-use super::{decoder, workspace};
 use crate::error::DimensionError;
 #[cfg(feature = "std")]
 use crate::kernels;
@@ -50,6 +50,15 @@ impl<'a> ModelView<'a> {
     #[must_use]
     pub fn file(&self) -> &ModelFile<'a> {
         &self.file
+    }
+
+    /// The same model for noise of deviation `sigma`, in the unit of raw samples (of normalised ones
+    /// with local contrast), above 0. A model that denoises scales its thresholds with it, and
+    /// without it takes the `noise_level` of its file; to others it means nothing.
+    #[must_use]
+    pub fn at_noise_level(mut self, sigma: f32) -> Self {
+        self.file = denoise::at_noise_level(self.file, sigma);
+        self
     }
 
     /// What the file's metadata says: dimensions, `lambda`, `step_size`, preprocessing.
@@ -189,12 +198,7 @@ impl<'a> ModelView<'a> {
     ) -> Result<(), DimensionError> {
         self.check("output", output)?;
         let scratch = self.scratch(code, workspace)?;
-        decoder::decode(
-            &self.file.decoder,
-            &mut code::entries(code),
-            scratch.hidden,
-            output,
-        );
+        denoise::decode(&self.file, code, scratch.hidden, output);
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use super::code::List;
 use super::preprocess;
 use super::refine::{self, IntegerRefine, IntegerRefinement};
 use super::workspace::Scratch;
-use super::{decoder, encoder};
+use super::{decoder, encoder, gram_encoder};
 use crate::kernels::integer::Entry;
 
-/// The model's own inference: LISTA, or, without an encoder, refinement with
+/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, refinement with
 /// [`IntegerRefine::for_inference`].
 pub(crate) fn encode(
     file: &IntegerFile<'_>,
@@ -17,12 +17,13 @@ pub(crate) fn encode(
     code: &mut List<'_>,
     scratch: &mut Scratch<'_>,
 ) {
-    match &file.encoder {
-        Some(weights) => {
+    match (&file.encoder, &file.gram) {
+        (Some(weights), _) => {
             let limit = file.spec.activations.code_limit();
             encoder::encode(weights, limit, patch, code, scratch);
         }
-        None => {
+        (None, Some(weights)) => gram_encoder::encode(file, weights, patch, code, scratch),
+        (None, None) => {
             let settings = IntegerRefine::for_inference(file);
             refine::refine(file, patch, code, &settings, scratch, &mut || false);
         }

@@ -51,6 +51,17 @@ impl<'a> IntegerView<'a> {
         &self.file
     }
 
+    /// The same model for noise of deviation `sigma`, in sixteenths of a raw level. A model that
+    /// denoises scales its thresholds with it, and without it takes the `noise_level` of its file;
+    /// to others it means nothing.
+    #[must_use]
+    pub const fn at_noise_level(mut self, sigma: u16) -> Self {
+        if let Some(gram) = &mut self.file.gram {
+            gram.noise_level = sigma;
+        }
+        self
+    }
+
     /// What a device needs of the file's metadata: dimensions, levels, contrast.
     #[must_use]
     pub const fn spec(&self) -> &IntegerSpec {

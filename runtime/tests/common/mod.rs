@@ -77,6 +77,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> OwnedModel {
             bias: random.vector(code, 0.1),
             recurrent: random.vector(code * code, fan_in(code)),
         }),
+        gram: None,
         decoder: if hidden == 0 {
             OwnedDecoder::Linear {
                 dictionary: random.vector(code * input, fan_in(code)),

@@ -252,6 +252,7 @@ impl Sklearn {
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,
+            gram: None,
             decoder: OwnedDecoder::Linear {
                 dictionary: dictionary.clone(),
             },

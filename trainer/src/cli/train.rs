@@ -1,4 +1,5 @@
 mod arguments;
+mod denoise;
 mod start;
 
 use std::io::{IsTerminal, Write};
@@ -152,6 +153,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
+    if arguments.is_denoising(&folder)? {
+        return denoise::run(arguments, &folder);
+    }
     let mut config = arguments.resolve(&folder)?;
     let chosen = arguments.device.open_engine(arguments.engine)?;
     let is_gpu = chosen.is_some() && arguments.engine == EngineChoice::Fused;
@@ -198,12 +202,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if is_gpu && let Some(why) = config.steps_on_processor() {
         eprintln!("note: the processor takes the steps, the GPU only finds codes: {why}");
     }
-    if let Some(note) = crowded(
-        rayon::current_num_threads(),
-        thread::available_parallelism().map_or(usize::MAX, usize::from),
-    ) {
-        eprintln!("{note}");
-    }
+    crowded_note();
     let stop = stop_flag(at_terminal())?;
     let mut console = Console::new(&config, ProgressMode::detect(arguments.quiet));
     let start_from = start.as_ref().map(|run| run.model.tensors());
@@ -250,13 +249,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         );
     }
     if trained.ending == Ending::Interrupted {
-        let words = format!(
-            "interrupted: {} holds the state; the same command with --resume goes on from here",
-            folder.checkpoint().display()
-        );
-        return Err(exit_with(INTERRUPTED, words));
+        return Err(interrupted(&folder));
     }
     Ok(())
+}
+
+/// How a command ends whose run was interrupted.
+fn interrupted(folder: &RunFolder) -> anyhow::Error {
+    let words = format!(
+        "interrupted: {} holds the state; the same command with --resume goes on from here",
+        folder.checkpoint().display()
+    );
+    exit_with(INTERRUPTED, words)
+}
+
+/// Says so if there are more threads than cores.
+fn crowded_note() {
+    let cores = thread::available_parallelism().map_or(usize::MAX, usize::from);
+    if let Some(note) = crowded(rayon::current_num_threads(), cores) {
+        eprintln!("{note}");
+    }
 }
 
 /// Signals within this time are one request: a group of processes gets one from several sides.

@@ -16,6 +16,7 @@ pub mod array;
 mod channel;
 mod contrast;
 mod dialect;
+mod drift;
 mod error;
 mod facts;
 pub mod fetch;
@@ -48,6 +49,7 @@ pub use channel::{Channel, Hints};
 #[cfg(test)]
 pub(crate) use contrast::tests::reference as contrast_reference;
 pub use dialect::Decimal;
+pub(crate) use drift::remove_drift;
 pub use error::{DataError, PlaceError};
 pub use facts::DataFacts;
 pub use generate::{
@@ -63,6 +65,19 @@ pub use place::Named;
 pub use recording::Recording;
 pub use samples::Samples;
 pub use signal::{Normalisation, SignalConfig};
+
+/// The recordings that a table names: files, or all in a folder.
+///
+/// # Errors
+///
+/// [`DataError`] names a place where there is none.
+pub(crate) fn recordings_in(
+    paths: &Paths,
+    folder: Option<&Path>,
+) -> Result<Vec<std::path::PathBuf>, DataError> {
+    let (files, _) = paths::chosen_files(Some(paths), folder, &recording::EXTENSIONS)?;
+    Ok(files)
+}
 
 /// Samples ready for training: row-major f32, already preprocessed.
 #[derive(Clone)]
@@ -328,7 +343,7 @@ fn split_generator(seed: u64) -> ChaCha8Rng {
 
 /// Mean and population standard deviation, in f64; `None` if the deviation is not above 0 (or a
 /// value is not finite).
-fn mean_and_deviation(values: &[f32]) -> Option<(f32, f32)> {
+pub(crate) fn mean_and_deviation(values: &[f32]) -> Option<(f32, f32)> {
     let count = values.len() as f64;
     let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
     let variance = values
@@ -516,4 +531,8 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 101);
     }
+}
+#[doc(hidden)]
+pub fn remove_drift_for_test(signal: &[f32], length: usize) -> Vec<f32> {
+    remove_drift(signal, length)
 }

@@ -1,13 +1,15 @@
 //! Windows of recordings: one file split by time, or several split by file.
 
+mod split;
+
 use std::path::{Path, PathBuf};
 
-use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Hints;
 use super::dialect::Decimal;
+use super::drift::remove_drift;
 use super::error::DataError;
 use super::look::{Column, short};
 use super::paths::{Paths, chosen_files, display_name};
@@ -15,8 +17,10 @@ use super::recording::{EXTENSIONS, Recording};
 use super::{
     Contrast, Dataset, InputFacts, InputShape, NumberType, Preprocessing, Restore, Splits,
     checked_counts, checked_shape, extent, globally_normalised, mean_and_deviation, range,
-    split_generator,
 };
+
+/// The smallest divisor of [`Normalisation::Recording`], in deviations of the training part.
+const SILENCE: f32 = 1e-3;
 
 /// The smallest divisor of [`Normalisation::Window`], in standard deviations of the training part:
 /// quieter windows than that are rest, and would only have their noise amplified.
@@ -25,9 +29,10 @@ const WINDOW_FLOOR: f32 = 0.05;
 /// `source = "signal"`: windows of one recording or several.
 ///
 /// One recording is split by time: 60 % training, 20 % validation, 20 % test. Several are split by
-/// file, in the order of the seed: a fifth (at least one) for validation, as many for test, the
-/// others for training. No window crosses a border. Mean and standard deviation of the training
-/// part normalise all of it; `normalisation` says what is done to each window after that.
+/// file: as `validation_files` and `test_files` say, or in the order of the seed, a fifth (at least
+/// one) for validation, as many for test, the others for training. No window crosses a border. Mean
+/// and standard deviation of the training part normalise all of it; `normalisation` says what is
+/// done to each recording or window beside that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
@@ -41,9 +46,23 @@ pub struct SignalConfig {
     /// Samples from the start of one window to the start of the next.
     #[schemars(range(min = 1))]
     pub hop: usize,
-    /// What is done to each window, after the whole signal was normalised by the mean and deviation
-    /// of its training part.
+    /// What is done to each recording or window, beside the mean and deviation of the training part
+    /// that normalise the whole signal.
     pub normalisation: Normalisation,
+    /// Removes drift before all else: from each sample the mean of so many samples around it, taken
+    /// twice, is subtracted; odd. 361 of an ECG with 360 samples per second passes what is above
+    /// 0.58 Hz. Not set: nothing is removed.
+    #[schemars(range(min = 3, max = 32767))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<usize>,
+    /// The names of those recordings that choose the model. Not set: a fifth of them, in the order
+    /// of the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_files: Option<Vec<String>>,
+    /// The names of those recordings that the reported figures are of. Not set: a fifth of them, in
+    /// the order of the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_files: Option<Vec<String>>,
     /// The column of a table by its name or position (from 0); the channel of a `.wav` or of an
     /// array N×channels by its position. The same in all files. Not set: the only one; a file with
     /// several is refused with the list of them.
@@ -82,6 +101,9 @@ impl Default for SignalConfig {
             window: 64,
             hop: 16,
             normalisation: Normalisation::Global,
+            drift: None,
+            validation_files: None,
+            test_files: None,
             column: None,
             decimal: None,
             header: None,
@@ -100,6 +122,9 @@ pub enum Normalisation {
     /// Nothing more. Best unless the signal drifts.
     #[default]
     Global,
+    /// Each recording is normalised by its own mean and deviation: for recordings whose loudness
+    /// differs, where noise is stated against the recording.
+    Recording,
     /// The window's mean is subtracted: for signals that drift.
     WindowMean,
     /// The window's mean is subtracted, and the rest divided by the window's deviation (at least 5
@@ -111,7 +136,7 @@ impl Normalisation {
     /// The same in the model file's terms.
     pub fn contrast(self) -> Contrast {
         match self {
-            Self::Global => Contrast::None,
+            Self::Global | Self::Recording => Contrast::None,
             Self::WindowMean => Contrast::RemoveMean,
             Self::Window => Contrast::Standardize {
                 floor: WINDOW_FLOOR,
@@ -130,12 +155,6 @@ struct Signal {
     channel: String,
     sample_rate: Option<f32>,
     number_type: NumberType,
-}
-
-/// Signals of training, validation and test, and how they were split.
-struct Parts<'a> {
-    signals: [Vec<&'a [f32]>; 3],
-    split: String,
 }
 
 impl SignalConfig {
@@ -161,11 +180,9 @@ impl SignalConfig {
             .collect::<Result<Vec<_>, _>>()?;
         notes.extend(gathered(remarks));
         check_alike(&signals)?;
+        let signals = self.without_drift(signals)?;
         let sample_rate = self.rate(&signals[0], &mut notes);
-        let parts = match signals.as_slice() {
-            [one] => self.split_by_time(one)?,
-            several => self.split_by_file(several, seed)?,
-        };
+        let parts = self.split(&signals, seed)?;
         let [train, validation, test] = &parts.signals;
         let place = match files.as_slice() {
             [one] => one.clone(),
@@ -199,6 +216,9 @@ impl SignalConfig {
             });
         }
         let part = |signals: &[&[f32]], limit: usize| {
+            if self.normalisation == Normalisation::Recording {
+                return self.by_recording(signals, limit, deviation);
+            }
             let windows = cut(signals, self.window, self.hop, limit);
             let global = globally_normalised(windows, self.window, mean, deviation);
             window_normalised(global, self.normalisation, mean, deviation)
@@ -290,62 +310,49 @@ impl SignalConfig {
         self.sample_rate.or(signal.sample_rate)
     }
 
-    fn split_by_time<'a>(&self, signal: &'a Signal) -> Result<Parts<'a>, DataError> {
-        let count = signal.values.len();
-        let (train, rest) = signal.values.split_at(count * 3 / 5);
-        let (validation, test) = rest.split_at(rest.len() / 2);
-        if validation.len() < self.window {
-            return Err(DataError::malformed(
-                &signal.path,
-                format!(
-                    "{count} samples are too few: the validation part (20 %) is shorter than a window of {}",
-                    self.window
-                ),
-                "give a longer signal or a shorter data.window",
+    /// The signals less their drift, if that is asked for.
+    fn without_drift(&self, mut signals: Vec<Signal>) -> Result<Vec<Signal>, DataError> {
+        let Some(length) = self.drift else {
+            return Ok(signals);
+        };
+        if length < 3 || length.is_multiple_of(2) || length > i16::MAX as usize {
+            return Err(DataError::config(
+                "drift",
+                format!("a mean of {length} samples has no middle"),
+                "give an odd number from 3 to 32767, or leave it out",
             ));
         }
-        Ok(Parts {
-            signals: [vec![train], vec![validation], vec![test]],
-            split: "split by time".to_string(),
-        })
+        for signal in &mut signals {
+            signal.values = remove_drift(&signal.values, length);
+        }
+        Ok(signals)
     }
 
-    fn split_by_file<'a>(&self, signals: &'a [Signal], seed: u64) -> Result<Parts<'a>, DataError> {
-        let count = signals.len();
-        if count < 3 {
-            return Err(DataError::config(
-                "path",
-                format!(
-                    "{count} recordings cannot be split by file into training, validation and test"
-                ),
-                "name at least 3, or one, which is split by time",
-            ));
+    /// Windows of recordings, each recording normalised by its own mean and deviation; one whose
+    /// deviation is far below `deviation` counts as silent, and is normalised by a thousandth of
+    /// it.
+    fn by_recording(&self, signals: &[&[f32]], limit: usize, deviation: f32) -> Dataset {
+        let facts: Vec<(f32, f32)> = signals
+            .iter()
+            .map(|signal| {
+                let (mean, own) = mean_and_deviation(signal).unwrap_or((0.0, 0.0));
+                (mean, own.max(deviation * SILENCE))
+            })
+            .collect();
+        let places = places(signals, self.window, self.hop, limit);
+        let mut samples = Vec::with_capacity(places.len() * self.window);
+        for &(signal, start) in &places {
+            let (mean, deviation) = facts[signal];
+            let window = signals[signal][start..][..self.window].iter();
+            samples.extend(window.map(|x| (x - mean) / deviation));
         }
-        for signal in signals {
-            if signal.values.len() < self.window {
-                return Err(DataError::malformed(
-                    &signal.path,
-                    format!(
-                        "{} samples are fewer than a window of {}",
-                        signal.values.len(),
-                        self.window
-                    ),
-                    "take the file out, or choose a shorter data.window",
-                ));
-            }
+        let (offset, scale) = places.iter().map(|&(signal, _)| facts[signal]).unzip();
+        Dataset {
+            samples,
+            dim: self.window,
+            restore: Restore::PerSample { scale, offset },
+            labels: None,
         }
-        let mut order: Vec<&[f32]> = signals.iter().map(|s| s.values.as_slice()).collect();
-        order.shuffle(&mut split_generator(seed));
-        let fifth = (count / 5).max(1);
-        let test = order.split_off(count - fifth);
-        let validation = order.split_off(count - 2 * fifth);
-        Ok(Parts {
-            split: format!(
-                "{}/{fifth}/{fifth} files by random split of seed {seed}",
-                order.len()
-            ),
-            signals: [order, validation, test],
-        })
     }
 }
 
@@ -458,16 +465,23 @@ pub(super) fn checked_window(window: usize, hop: usize) -> Result<InputShape, Da
 /// # Panics
 /// If a signal is shorter than a window.
 pub(super) fn cut(signals: &[&[f32]], window: usize, hop: usize, limit: usize) -> Vec<f32> {
-    let counts = || {
-        signals
-            .iter()
-            .map(|signal| (signal.len() - window) / hop + 1)
-    };
-    let count: usize = counts().sum();
+    let places = places(signals, window, hop, limit);
+    let windows = places
+        .iter()
+        .flat_map(|&(signal, start)| &signals[signal][start..][..window]);
+    windows.copied().collect()
+}
+
+/// Where the windows of [`cut`] lie: the signal and the sample that each begins with.
+fn places(signals: &[&[f32]], window: usize, hop: usize, limit: usize) -> Vec<(usize, usize)> {
+    let counts: Vec<usize> = signals
+        .iter()
+        .map(|signal| (signal.len() - window) / hop + 1)
+        .collect();
+    let count: usize = counts.iter().sum();
     let kept = count.min(limit);
-    let mut windows = Vec::with_capacity(kept * window);
     let (mut signal, mut before) = (0, 0);
-    let counts: Vec<usize> = counts().collect();
+    let mut places = Vec::with_capacity(kept);
     for index in 0..kept {
         // Through u128, which no product of two lengths overflows.
         let index = (index as u128 * count as u128 / kept as u128) as usize;
@@ -475,9 +489,9 @@ pub(super) fn cut(signals: &[&[f32]], window: usize, hop: usize, limit: usize) -
             before += counts[signal];
             signal += 1;
         }
-        windows.extend_from_slice(&signals[signal][(index - before) * hop..][..window]);
+        places.push((signal, (index - before) * hop));
     }
-    windows
+    places
 }
 
 /// Applies the per-window part of a normalisation to a data set with a global one.
@@ -487,7 +501,10 @@ pub(super) fn window_normalised(
     mean: f32,
     deviation: f32,
 ) -> Dataset {
-    if normalisation == Normalisation::Global {
+    if matches!(
+        normalisation,
+        Normalisation::Global | Normalisation::Recording
+    ) {
         return data;
     }
     let (mut scales, mut offsets) = (Vec::new(), Vec::new());

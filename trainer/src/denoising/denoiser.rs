@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::gram::GramNetwork;
 use super::overlap::Overlap;
+use crate::run::{StateError, Tensors, tensor};
 use crate::tensor::Named;
 use crate::tensor::elementwise::column_sums;
 
@@ -32,6 +33,15 @@ pub struct Loss {
     pub gradients: Vec<Named<Tensor>>,
 }
 
+/// Stretches without their noise.
+#[derive(Clone, Debug)]
+pub struct Cleaned {
+    /// The stretches, `stretches × length`.
+    pub output: Tensor,
+    /// Mean number of active components in a window.
+    pub active: f64,
+}
+
 /// Windows that were added up.
 struct Added {
     /// The stretches, `stretches × length`.
@@ -57,14 +67,33 @@ impl Denoiser {
         parameters
     }
 
+    /// Takes the parameters of a network like this one.
+    ///
+    /// # Errors
+    ///
+    /// Names the tensor that is missing or of another shape.
+    pub fn set(&mut self, tensors: &Tensors) -> std::result::Result<(), StateError> {
+        let mut next = self.clone();
+        for (name, parameter) in next.parameters_mut() {
+            let found = tensor(tensors, name, parameter.dims())?;
+            *parameter = found.to_device(parameter.device())?;
+        }
+        *self = next;
+        Ok(())
+    }
+
     /// The clean stretches, for noisy ones whose noise has deviation 1 (`stretches × length`).
     ///
     /// # Errors
     ///
     /// Fails if shapes, dtypes or devices disagree.
-    pub fn denoise(&self, overlap: &Overlap, noisy: &Tensor) -> Result<Tensor> {
-        let windows = self.network.forward(&overlap.windows(noisy)?)?.output;
-        Ok(self.added(overlap, &windows)?.output)
+    pub fn measure(&self, overlap: &Overlap, noisy: &Tensor) -> Result<Cleaned> {
+        let windows = overlap.windows(noisy)?;
+        let trace = self.network.forward(&windows)?;
+        Ok(Cleaned {
+            output: self.added(overlap, &trace.output)?.output,
+            active: active(trace.code())?,
+        })
     }
 
     /// Weighs clean windows and adds them up.
@@ -81,7 +110,7 @@ impl Denoiser {
 
     /// How far the output for `noisy` is from `clean`, both in units of the noise's deviation
     /// (`stretches × length`), and what changes that. `importance` is what the error of each
-    /// stretch counts, `stretches × 1`; `l1` weighs the codes' sum.
+    /// stretch counts, `stretches × 1`, or of each sample of them, `stretches × length`; `l1` weighs the codes' sum.
     ///
     /// With E the gradient for the output x̂ = N/D: a window gains `v ∘ E/D`, v gains `f(y) ∘ E/D`
     /// and, through D, `−E x̂/D`, each at its places.
@@ -124,14 +153,23 @@ impl Denoiser {
         let by_weights = (by_numerator - by_weight)?.squeeze(0)?;
         gradients.push(("window.log_weights", (by_weights * weights)?));
 
-        let number = |tensor: Tensor| tensor.to_dtype(DType::F64)?.to_scalar::<f64>();
         Ok(Loss {
             error: number((error * counted)?.mean_all()?)?,
             code_l1: number(code.sum_all()?)? / (rows * window) as f64,
-            active: number(code.gt(0.0)?.to_dtype(code.dtype())?.sum_all()?)? / rows as f64,
+            active: active(code)?,
             gradients,
         })
     }
+}
+
+fn number(tensor: Tensor) -> Result<f64> {
+    tensor.to_dtype(DType::F64)?.to_scalar()
+}
+
+/// Mean number of active components of codes, `windows × code_dim`.
+fn active(codes: &Tensor) -> Result<f64> {
+    let count = number(codes.gt(0.0)?.to_dtype(codes.dtype())?.sum_all()?)?;
+    Ok(count / codes.dim(0)? as f64)
 }
 
 #[cfg(test)]
@@ -221,7 +259,7 @@ mod tests {
     fn windows_that_do_not_overlap_come_out_as_they_are() {
         let (denoiser, _, noisy, _) = small();
         let overlap = Overlap::new(6, 6, 2, &Device::Cpu).unwrap();
-        let output = denoiser.denoise(&overlap, &noisy).unwrap();
+        let output = denoiser.measure(&overlap, &noisy).unwrap().output;
         let windows = noisy.reshape((6, 6)).unwrap();
         let expected = denoiser.network.forward(&windows).unwrap().output;
         let apart = (output.reshape((6, 6)).unwrap() - expected).unwrap();

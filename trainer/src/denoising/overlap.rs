@@ -40,6 +40,20 @@ impl Overlap {
         (self.count - 1) * self.hop + self.window
     }
 
+    /// The part of stretches whose samples are in as many windows as any sample is: without
+    /// `window − hop` samples at either end, unless that is all.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a stretch has another length.
+    pub fn inner(&self, stretches: &Tensor) -> Result<Tensor> {
+        let edge = self.window - self.hop;
+        match self.length().checked_sub(2 * edge) {
+            None | Some(0) => Ok(stretches.clone()),
+            Some(length) => stretches.narrow(1, edge, length),
+        }
+    }
+
     /// The windows of stretches (`stretches × length`), `stretches · count × window`.
     ///
     /// # Errors

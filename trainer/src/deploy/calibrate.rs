@@ -83,6 +83,21 @@ pub fn calibrate(
     activations: Activations,
 ) -> Result<ActivationRanges, ExportError> {
     let raw = raw_samples(model, samples);
+    let contrast = model.spec.preprocessing.contrast;
+    let codes = || codes(model, samples);
+    ranges_of(&raw, codes, contrast, method, input_scale, activations)
+}
+
+/// Ranges from samples in raw units, or, if their contrast is the caller's business, as the model
+/// takes them, and from the components of their codes.
+pub(super) fn ranges_of(
+    raw: &[f32],
+    codes: impl FnOnce() -> Result<Vec<f32>, ExportError>,
+    contrast: Contrast,
+    method: Calibration,
+    input_scale: Option<f32>,
+    activations: Activations,
+) -> Result<ActivationRanges, ExportError> {
     if raw.iter().any(|x| !x.is_finite()) {
         return Err(ExportError::Samples("hold NaN or infinity"));
     }
@@ -99,7 +114,7 @@ pub fn calibrate(
             (level - level.round()).abs() < 1e-3
         });
     // The largest level, and how many times the largest sample it is to be at least.
-    let (levels, room): (i16, f32) = match (activations, model.spec.preprocessing.contrast) {
+    let (levels, room): (i16, f32) = match (activations, contrast) {
         (Activations::I16, _) => (i16::MAX, 2.0),
         (Activations::I8, _) if on_grid => (255, 1.0),
         // The difference of two has to fit, too.
@@ -110,7 +125,7 @@ pub fn calibrate(
     let scale = match input_scale {
         Some(scale) => scale,
         None if on_grid => 1.0 / 255.0,
-        None => room * method.range(&raw, (most_level / room) as u32) / most_level,
+        None => room * method.range(raw, (most_level / room) as u32) / most_level,
     };
     let level = |x: f32| (x / scale).round();
     // A scale that was found may cut, as it is asked to.
@@ -128,7 +143,7 @@ pub fn calibrate(
     };
 
     let code_levels = activations.code_limit().unsigned_abs().into();
-    let code_max = method.range(&codes(model, samples)?, code_levels);
+    let code_max = method.range(&codes()?, code_levels);
     if code_max <= 0.0 {
         return Err(ExportError::Samples(
             "have codes of zeros only: the model has collapsed, or they are not its data",
@@ -191,10 +206,10 @@ mod tests {
 
     fn ranges(samples: Vec<f32>, scale: Option<f32>) -> Result<ActivationRanges, ExportError> {
         let method = Calibration::Max;
-        ranges_of(samples, scale, method, Contrast::None, Activations::I16)
+        found(samples, scale, method, Contrast::None, Activations::I16)
     }
 
-    fn ranges_of(
+    fn found(
         samples: Vec<f32>,
         scale: Option<f32>,
         method: Calibration,
@@ -219,6 +234,7 @@ mod tests {
                 provenance: OwnedProvenance::default(),
             },
             encoder: None,
+            gram: None,
             decoder: OwnedDecoder::Linear {
                 dictionary: vec![1.0, 0.0, 0.0, 1.0],
             },
@@ -256,7 +272,7 @@ mod tests {
         let samples = [&many[..], &[40.0; 2]].concat();
         for method in [Calibration::Percentile, Calibration::Mse] {
             let (contrast, bits) = (Contrast::None, Activations::I16);
-            let found = ranges_of(samples.clone(), None, method, contrast, bits).unwrap();
+            let found = found(samples.clone(), None, method, contrast, bits).unwrap();
             assert_eq!(found.input_max, i16::MAX, "{found:?}");
             let largest = f32::from(found.input_max) * found.input_scale;
             // Twice 1.1; with 16 bits an outlier costs more cut than all others rounded.
@@ -273,7 +289,7 @@ mod tests {
     fn eight_bits_leave_no_room() {
         let of = |samples: &[f32], scale, method, contrast| {
             let (samples, bits) = (samples.to_vec(), Activations::I8);
-            ranges_of(samples, scale, method, contrast, bits)
+            found(samples, scale, method, contrast, bits)
         };
         let levels = |ranges: ActivationRanges| (ranges.input_min, ranges.input_max);
         let none = Contrast::None;

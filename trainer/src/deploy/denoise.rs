@@ -271,6 +271,8 @@ impl Grid {
         let in_row = last_left.div_ceil(across) + 1;
         let (mut count, mut failure) = (0, None);
         let mut input = Vec::new();
+        let stream = host.stream();
+        let weights = stream.map_or_else(|| vec![1.0; columns], |stream| stream.weights);
         let mut patch = |patch: &mut [f32]| {
             input.clear();
             input.extend_from_slice(patch);
@@ -292,7 +294,7 @@ impl Grid {
             count += 1;
         };
         let clean = match self.rows {
-            1 => self.signal(values, across, &mut patch),
+            1 => self.signal(values, &weights, across, &mut patch),
             _ => self.image(values, [down, across], &mut patch),
         };
         match failure {
@@ -304,13 +306,13 @@ impl Grid {
     fn signal(
         &self,
         values: &[f32],
+        weights: &[f32],
         hop: usize,
         denoise: &mut dyn FnMut(&mut [f32]),
     ) -> Result<Vec<f32>, StreamError> {
-        let weights = vec![1.0_f32; self.columns];
         let [mut samples, mut sums, mut window] = [(); 3].map(|()| vec![0.0; self.columns]);
         let mut cursor = Cursor::new();
-        let windows = Windows::new(&weights, hop)?;
+        let windows = Windows::new(weights, hop)?;
         let mut stream = SignalView::new(windows, &mut samples, &mut sums, &mut cursor)?;
         let mut clean = values.to_vec();
         let given = stream
@@ -394,6 +396,7 @@ mod tests {
         let model = OwnedModel {
             spec,
             encoder: None,
+            gram: None,
             decoder,
         };
         AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap())

@@ -150,11 +150,11 @@ impl<'a> HostModel<'a> {
     /// # Errors
     ///
     /// Names the field at fault.
-    pub fn new(bytes: &'a [u8], name: &str) -> Result<Self, HostError> {
+    pub fn new(bytes: &'a AlignedBytes, name: &str) -> Result<Self, HostError> {
         Self::read(bytes).map_err(|error| HostError::Read(name.to_owned(), error))
     }
 
-    fn read(bytes: &'a [u8]) -> Result<Self, ReadError> {
+    fn read(bytes: &'a AlignedBytes) -> Result<Self, ReadError> {
         let (spec, engine) = match ModelView::load(bytes) {
             Ok(view) => {
                 view.file().verify_checksum()?;
@@ -170,7 +170,7 @@ impl<'a> HostModel<'a> {
             Err(ReadError::UnsupportedVersion {
                 found: INTEGER_FORMAT_VERSION,
             }) => {
-                let file = IntegerFile::read(bytes)?;
+                let file = bytes.integer_file()?;
                 file.verify_checksum()?;
                 let spec = file.spec()?;
                 let engine = Engine::Integer {
@@ -207,6 +207,70 @@ impl<'a> HostModel<'a> {
     /// The code of the last sample, in its sparse form.
     pub fn code(&self) -> &SparseCodeBuf {
         &self.code
+    }
+
+    /// How a model that denoises is used on a signal; `None` for others.
+    pub fn stream(&self) -> Option<HostStream> {
+        let (weights, hop, drift): (Vec<f32>, _, _) = match &self.engine {
+            Engine::Float { view, .. } => {
+                let stream = view.file().gram?.stream;
+                (stream.weights.to_vec(), stream.hop, stream.drift)
+            }
+            Engine::Integer { view, .. } => {
+                let stream = view.file().gram?.stream;
+                let weights = stream.weights.iter().map(|&weight| weight as f32);
+                (weights.collect(), stream.hop, stream.drift)
+            }
+        };
+        Some(HostStream {
+            weights,
+            hop: hop.into(),
+            drift: drift.map(usize::from),
+        })
+    }
+
+    /// Gives back, of what a model that denoises took off a sample, the share that cannot be noise.
+    fn guard(&self, noisy: &[f32], clean: &mut [f32]) {
+        let (sigma, c) = match &self.engine {
+            Engine::Float { view, .. } => match view.file().gram {
+                Some(gram) => {
+                    let unit = match self.spec.preprocessing.contrast {
+                        Contrast::Local { .. } => 1.0,
+                        _ => self.spec.preprocessing.deviation,
+                    };
+                    (gram.noise_level * unit, gram.stream.guard)
+                }
+                None => return,
+            },
+            Engine::Integer { view, units, .. } => match view.file().gram {
+                Some(gram) => (
+                    (f64::from(gram.noise_level) / 16.0 * units.input) as f32,
+                    f32::from(gram.stream.guard) / 256.0,
+                ),
+                None => return,
+            },
+        };
+        let differences = noisy.iter().zip(&*clean).map(|(x, y)| f64::from(x - y));
+        let square = differences.map(|d| d * d).sum::<f64>() / noisy.len() as f64;
+        let share = 1.0 - f64::from(c) * f64::from(sigma).powi(2) / square;
+        if share > 0.0 {
+            for (x, y) in noisy.iter().zip(clean) {
+                *y += share as f32 * (x - *y);
+            }
+        }
+    }
+
+    /// Tells a model that denoises the deviation of the noise, in raw units (with local contrast, in
+    /// normalised ones), above 0; to others it means nothing.
+    pub fn set_noise_level(&mut self, sigma: f32) {
+        match &mut self.engine {
+            Engine::Float { view, .. } => *view = view.at_noise_level(sigma),
+            Engine::Integer { view, units, .. } => {
+                // The conversion saturates.
+                let sixteenths = (f64::from(sigma) / units.input * 16.0).round() as u16;
+                *view = view.at_noise_level(sixteenths.max(1));
+            }
+        }
     }
 
     /// What a device does by default, for `iterations` at most: [`Refine::for_model`] with FISTA,
@@ -442,6 +506,7 @@ impl<'a> HostModel<'a> {
         sample: &mut [f32],
         refine: Option<&HostRefine>,
     ) -> Result<(), HostError> {
+        let noisy = sample.to_vec();
         match &mut self.engine {
             Engine::Float { view, .. } => {
                 let view = *view;
@@ -466,8 +531,20 @@ impl<'a> HostModel<'a> {
                 }
             }
         }
+        self.guard(&noisy, sample);
         Ok(())
     }
+}
+
+/// How a model that denoises is used on a signal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostStream {
+    /// What each sample of a window counts where windows overlap.
+    pub weights: Vec<f32>,
+    /// Samples from one window to the next.
+    pub hop: usize,
+    /// The length of the means that are taken off before all else.
+    pub drift: Option<usize>,
 }
 
 /// Whether the model's own inference comes first.

@@ -4,6 +4,7 @@
 mod calibrate;
 mod contrast;
 pub mod denoise;
+mod denoiser;
 mod dictionary;
 pub mod given;
 mod host;
@@ -12,8 +13,9 @@ mod torch;
 pub mod units;
 
 pub use calibrate::{Calibration, calibrate};
+pub use denoiser::{DenoiserRun, GUARD};
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
-pub use host::{HostError, HostModel, HostRefine, read_model};
+pub use host::{HostError, HostModel, HostRefine, HostStream, read_model};
 pub use torch::import_torch;
 
 use std::path::Path;
@@ -235,6 +237,7 @@ impl TrainedRun {
         Ok(OwnedModel {
             spec,
             encoder,
+            gram: None,
             decoder,
         })
     }

@@ -230,6 +230,19 @@ impl<F: Settings> JsonSchema for Config<F> {
     }
 }
 
+/// The family that a `config.toml` names; `None` for the first one, which is not named.
+///
+/// # Errors
+///
+/// [`ConfigError::Io`] or [`ConfigError::Toml`] if the file cannot be read.
+pub fn family_named(path: &Path) -> Result<Option<String>, ConfigError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Io(name.clone(), e))?;
+    let table = parse_table(&text, &name)?;
+    let family = table.get(FAMILY).and_then(Value::as_str);
+    Ok(family.map(str::to_owned))
+}
+
 /// Why a configuration could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -18,7 +18,7 @@ mod train;
 pub(crate) use checkpoint::tensor_of;
 pub use checkpoint::{Checkpoint, CheckpointError, Weights};
 pub(crate) use config::merge;
-pub use config::{Config, ConfigError, Settings, in_range};
+pub use config::{Config, ConfigError, Settings, family_named, in_range};
 pub use divergence::{Divergence, StepError};
 pub use family::{Column, Family, Unit};
 pub use figures::{EpochSums, Figures, Share, StepFigures};

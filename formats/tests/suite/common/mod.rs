@@ -80,6 +80,7 @@ pub(crate) fn sized(
             bias: numbers.take(l),
             recurrent: numbers.take(l * l),
         }),
+        gram: None,
         decoder: if m == 0 {
             OwnedDecoder::Linear {
                 dictionary: numbers.take(l * d),

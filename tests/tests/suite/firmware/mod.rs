@@ -365,6 +365,7 @@ fn made_up(height: u16, width: u16, codes: usize) -> OwnedModel {
                 .map(|w| w / 40.0)
                 .collect(),
         }),
+        gram: None,
         decoder: OwnedDecoder::Linear {
             dictionary: weights(codes * inputs, 71),
         },

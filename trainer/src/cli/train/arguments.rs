@@ -17,6 +17,7 @@ use crate::run::RunFolder;
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode train --preset vibration/vdl --data bearing.wav --out runs/bearing
+  sparsecode train --task denoise --data recording.wav --out runs/denoiser
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
   sparsecode train --from runs/vdl --epochs 3 --quantize-aware i8 --data DIR --out runs/vdl-i8
@@ -26,6 +27,7 @@ use crate::run::RunFolder;
 Presets are DATA/MODEL, for example patches/sdl-nl.
   DATA:  mnist, patches (a folder of pictures), dead-leaves, vibration, ecg (generated)
   MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
+  To denoise: ecg/denoise, bearing/denoise.
 
 docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
 
@@ -34,6 +36,9 @@ pub(crate) struct Arguments {
     /// Hyperparameters to start from: DATA/MODEL, such as mnist/vdl
     #[arg(long)]
     pub(super) preset: Option<String>,
+    /// What the model is to learn [default: what the preset, file or run learns; else reconstruct]
+    #[arg(long, value_enum)]
+    pub(super) task: Option<Task>,
     /// TOML file laid over the preset; needs no preset if it names its data, as a run's config.toml
     /// does
     #[arg(long, value_name = "FILE")]
@@ -109,6 +114,15 @@ pub(crate) struct Arguments {
     pub(super) json: bool,
 }
 
+/// What a model learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Task {
+    /// To give back its input from a sparse code.
+    Reconstruct,
+    /// To give back its input without the noise that was added to it.
+    Denoise,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum QuantizeFlag {
     /// 8-bit integers, as `export --activations i16` writes them.
@@ -118,7 +132,11 @@ pub(super) enum QuantizeFlag {
 impl Arguments {
     pub(super) fn folder(&self) -> RunFolder {
         let default = || {
-            let name = self.preset.as_deref().unwrap_or("run").replace('/', "-");
+            let name = match (&self.preset, self.task) {
+                (Some(preset), _) => preset.replace('/', "-"),
+                (None, Some(Task::Denoise)) => "denoise".to_owned(),
+                (None, _) => "run".to_owned(),
+            };
             PathBuf::from("runs").join(name)
         };
         RunFolder::new(self.out.clone().unwrap_or_else(default))

@@ -1,0 +1,140 @@
+//! The dictionary that a network starts from.
+
+use candle_core::{Device, Result, Tensor};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::config::{Denoise, DenoiseConfig};
+use crate::data::{DataConfig, Samples};
+use crate::lista;
+use crate::lista::inference::CpuEngine;
+use crate::lista::model::{Autoencoder, Decoder};
+use crate::lista::{Lista, Stepper};
+use crate::rng::{Stream, generator};
+use crate::run::{Settings, StepError};
+
+/// Windows in a step of dictionary learning.
+const BATCH: usize = 250;
+
+/// c of the threshold `c σ √(2 ln l)` of codes, for atoms of norm 1 and noise of deviation σ.
+pub(super) const THRESHOLD: f64 = 0.35;
+
+/// `√(2 ln l)`, which white noise of deviation 1 seldom exceeds in any of l atoms of norm 1.
+pub(super) fn universal(code_dim: usize) -> f64 {
+    (2.0 * (code_dim as f64).ln()).sqrt()
+}
+
+/// A dictionary of atoms of norm 1, `window × code_dim`: windows of the set at random places, less
+/// their mean but for each fourth, with random signs; and then so many steps of SDL from there as
+/// `optimizer.dictionary_steps` says.
+///
+/// # Errors
+///
+/// Fails if the set is silent, or SDL diverges.
+pub(super) fn dictionary(
+    config: &DenoiseConfig,
+    set: &Samples,
+) -> std::result::Result<Tensor, StepError> {
+    let Denoise {
+        model, optimizer, ..
+    } = &config.family;
+    let mut rng = generator(config.seed, Stream::Weights);
+    let stretches = Stretches::new(set, model.window)?;
+    let start = stretches.atoms(model.code_dim, &mut rng)?;
+    if optimizer.dictionary_steps == 0 {
+        return Ok(start);
+    }
+    let sdl = sdl(config);
+    let mut autoencoder = Autoencoder::init(
+        &sdl.family.model,
+        model.window,
+        true,
+        config.seed,
+        start.dtype(),
+        &Device::Cpu,
+    )?;
+    autoencoder.decoder = Decoder::Linear { dictionary: start };
+    let mut stepper = Stepper::new(autoencoder, &sdl)?;
+    let engine = CpuEngine::default();
+    for _ in 0..optimizer.dictionary_steps {
+        let windows = stretches.windows(BATCH, &mut rng)?;
+        stepper.step(&windows, 0, &sdl, &engine)?;
+    }
+    match stepper.model.decoder {
+        Decoder::Linear { dictionary } => Ok(dictionary),
+        Decoder::OneHidden { .. } => unreachable!("SDL's decoder here is linear"),
+    }
+}
+
+/// SDL with a λ that fits noise in the middle of the levels.
+fn sdl(config: &DenoiseConfig) -> lista::Config {
+    let Denoise { model, noise, .. } = &config.family;
+    let sigma = super::level(0.5 * (noise.lowest + noise.highest));
+    let mut sdl = Lista::preset("ecg/sdl").expect("it is a preset");
+    sdl.seed = config.seed;
+    sdl.data = DataConfig::Ecg(Default::default());
+    sdl.family.model.code_dim = model.code_dim;
+    sdl.family.inference.lambda =
+        2.0 / model.window as f64 * THRESHOLD * sigma * universal(model.code_dim);
+    sdl
+}
+
+/// Windows at any place of the stretches of a set.
+struct Stretches {
+    values: Vec<f32>,
+    length: usize,
+    window: usize,
+}
+
+impl Stretches {
+    fn new(set: &Samples, window: usize) -> Result<Self> {
+        let (_, length) = set.inputs.dims2()?;
+        Ok(Self {
+            values: set.inputs.flatten_all()?.to_vec1()?,
+            length,
+            window,
+        })
+    }
+
+    fn window(&self, rng: &mut ChaCha8Rng) -> &[f32] {
+        let stretch = rng.random_range(0..self.values.len() / self.length);
+        let start = rng.random_range(0..=self.length - self.window);
+        &self.values[stretch * self.length + start..][..self.window]
+    }
+
+    fn windows(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Tensor> {
+        let values: Vec<f32> = (0..count).flat_map(|_| self.window(rng).to_vec()).collect();
+        Tensor::from_vec(values, (count, self.window), &Device::Cpu)
+    }
+
+    /// Windows as atoms. Of several at random, the louder ones: silence is no atom.
+    fn atoms(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Tensor> {
+        const CHOICE: usize = 4;
+        let mut atoms = Vec::with_capacity(count * self.window);
+        let mut drawn: Vec<(f32, Vec<f32>)> = Vec::new();
+        for index in 0..count * CHOICE {
+            let window = self.window(rng);
+            let mean = match index % 4 {
+                0 => 0.0,
+                _ => window.iter().sum::<f32>() / window.len() as f32,
+            };
+            let atom: Vec<f32> = window.iter().map(|x| x - mean).collect();
+            let norm = atom.iter().map(|x| x * x).sum::<f32>().sqrt();
+            drawn.push((norm, atom));
+        }
+        drawn.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // Of the louder half, so that not all are of one loud place.
+        drawn.truncate(count * CHOICE / 2);
+        drawn.shuffle(rng);
+        for (norm, atom) in drawn.into_iter().take(count) {
+            let sign = if rng.random::<bool>() { 1.0 } else { -1.0 };
+            if norm.is_nan() || norm <= 0.0 {
+                candle_core::bail!("the training data are silent: there is nothing to learn from");
+            }
+            atoms.extend(atom.iter().map(|x| sign * x / norm));
+        }
+        let rows = Tensor::from_vec(atoms, (count, self.window), &Device::Cpu)?;
+        rows.t()?.contiguous()
+    }
+}

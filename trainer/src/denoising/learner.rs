@@ -1,0 +1,315 @@
+//! The family's learner.
+
+use std::f64::consts::PI;
+
+use candle_core::{DType, Device, Result, Tensor};
+use rand::Rng;
+
+use super::config::{Denoise, DenoiseConfig, NoiseConfig};
+use super::denoiser::Denoiser;
+use super::dictionary::{THRESHOLD, dictionary, universal};
+use super::gram::GramNetwork;
+use super::level;
+use super::noise::Noise;
+use super::overlap::Overlap;
+use crate::data::{DataConfig, DataFacts, Samples};
+use crate::optim::Adam;
+use crate::rng::{Stream, generator};
+use crate::run::{
+    At, Batch, Divergence, Figures, Learner, Share, State, StateError, StepError, StepFigures,
+    Tensors, tensor,
+};
+
+/// The count of [`State`]: steps that the optimiser has taken.
+const STEPS: &str = "adam.steps";
+
+/// Random numbers of training and of validation; see [`Stream::Noise`].
+const TRAINING: u16 = 2;
+const VALIDATION: u16 = 3;
+
+/// The learning rate of the first step, as a share of the highest.
+const FIRST_RATE: f64 = 0.04;
+
+const REMEDY: &str = "lower optimizer.learning_rate, or look for NaN in the data";
+
+/// Learns a [`Denoiser`].
+pub struct DenoiseLearner {
+    config: DenoiseConfig,
+    overlap: Overlap,
+    denoiser: Denoiser,
+    adam: Adam,
+    noise: Noise,
+    device: Device,
+    /// Steps of the whole run; known when it begins.
+    all_steps: u64,
+    /// Whether the dictionary is to be found yet.
+    is_fresh: bool,
+}
+
+impl DenoiseLearner {
+    /// A learner whose dictionary is found when the run begins.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a stretch of the data is no whole number of hops, recordings of noise cannot be
+    /// read, or the device cannot hold the network.
+    pub fn new(config: &DenoiseConfig, facts: &DataFacts, device: &Device) -> Result<Self> {
+        let (shape, _) = facts.parse().map_err(candle_core::Error::wrap)?;
+        let length = shape.input_dim();
+        let model = &config.family.model;
+        let count = windows_in(length, model.window, model.hop).ok_or_else(|| {
+            candle_core::Error::Msg(format!(
+                "data.window = {length} is no stretch of windows: set it to model.window = {} and a \
+                 multiple of model.hop = {}, such as {}",
+                model.window,
+                model.hop,
+                model.window + 15 * model.hop
+            ))
+        })?;
+        let drift = match &config.data {
+            DataConfig::Signal(signal) => signal.drift,
+            _ => None,
+        };
+        let noise = Noise::of(&config.family.noise, None, drift, length)
+            .map_err(candle_core::Error::wrap)?;
+        let zeros = Tensor::zeros((model.window, model.code_dim), DType::F32, device)?;
+        let denoiser = Self::start(config, &zeros)?;
+        Ok(Self {
+            adam: Adam::new(&denoiser.parameters(), |_| 0.0)?,
+            overlap: Overlap::new(model.window, model.hop, count, device)?,
+            config: config.clone(),
+            denoiser,
+            noise,
+            device: device.clone(),
+            all_steps: 1,
+            is_fresh: true,
+        })
+    }
+
+    /// The network as it stands.
+    pub fn denoiser(&self) -> &Denoiser {
+        &self.denoiser
+    }
+
+    /// The network of a dictionary, before it learns.
+    fn start(config: &DenoiseConfig, dictionary: &Tensor) -> Result<Denoiser> {
+        let model = &config.family.model;
+        let threshold = THRESHOLD * universal(model.code_dim);
+        let network = GramNetwork::unrolled(dictionary, threshold, model.iterations)?;
+        let log_weights = Tensor::zeros(model.window, DType::F32, dictionary.device())?;
+        Ok(Denoiser {
+            network,
+            log_weights,
+        })
+    }
+
+    /// The learning rate of a step, from 0: half a cosine up, half a cosine down to 0.
+    fn rate(&self, step: u64) -> f64 {
+        let optimizer = &self.config.family.optimizer;
+        let done = step as f64 / self.all_steps.max(1) as f64;
+        let warm_up = optimizer.warm_up;
+        let share = if done < warm_up {
+            let risen = 0.5 * (1.0 - (PI * done / warm_up).cos());
+            FIRST_RATE + (1.0 - FIRST_RATE) * risen
+        } else {
+            let fallen = (done - warm_up) / (1.0 - warm_up).max(f64::MIN_POSITIVE);
+            0.5 * (1.0 + (PI * fallen.min(1.0)).cos())
+        };
+        optimizer.learning_rate * share
+    }
+
+    /// Clean stretches and noisy ones, in units of their noise.
+    fn noisy(&self, clean: &Tensor, sigmas: &[f32], rng: &mut impl Rng) -> Result<[Tensor; 2]> {
+        let (rows, length) = clean.dims2()?;
+        let mut values: Vec<f32> = clean.flatten_all()?.to_vec1()?;
+        for (stretch, sigma) in values.chunks_exact_mut(length).zip(sigmas) {
+            stretch.iter_mut().for_each(|x| *x /= sigma);
+        }
+        let mut noisy = values.clone();
+        for stretch in noisy.chunks_exact_mut(length) {
+            self.noise.add(rng, 1.0, stretch);
+        }
+        let tensor = |values| Tensor::from_vec(values, (rows, length), &self.device);
+        Ok([tensor(values)?, tensor(noisy)?])
+    }
+
+    /// What is left of noise of deviation `sigma`, as a share of its power, and the mean number of
+    /// active components.
+    fn remaining(&self, set: &Samples, sigma: f64, stream: u16) -> Result<(f64, f64)> {
+        /// Stretches at a time.
+        const CHUNK: usize = 64;
+        let mut rng = generator(self.config.seed, Stream::Noise { purpose: stream });
+        let (rows, _) = set.inputs.dims2()?;
+        let (mut left, mut given, mut active) = (0.0, 0.0, 0.0);
+        for first in (0..rows).step_by(CHUNK) {
+            let count = CHUNK.min(rows - first);
+            let clean = set.inputs.narrow(0, first, count)?;
+            let [clean, noisy] = self.noisy(&clean, &vec![sigma as f32; count], &mut rng)?;
+            let measured = self.denoiser.measure(&self.overlap, &noisy)?;
+            let power = |difference: Tensor| -> Result<f64> {
+                let inner = self.overlap.inner(&difference)?;
+                Ok(f64::from(inner.sqr()?.sum_all()?.to_scalar::<f32>()?))
+            };
+            left += power((measured.output - &clean)?)?;
+            given += power((noisy - clean)?)?;
+            active += measured.active * count as f64;
+        }
+        Ok((left / given, active / rows as f64))
+    }
+}
+
+/// How many windows a stretch holds, if it ends with one.
+pub(super) fn windows_in(length: usize, window: usize, hop: usize) -> Option<usize> {
+    let rest = length.checked_sub(window)?;
+    rest.is_multiple_of(hop).then_some(rest / hop + 1)
+}
+
+impl Learner for DenoiseLearner {
+    fn remedy(&self) -> &'static str {
+        REMEDY
+    }
+
+    fn begin(&mut self, train: &Samples, _: &Samples) -> Result<()> {
+        let batches = train.len() / self.config.batch_size;
+        self.all_steps = u64::from(self.config.epochs) * batches as u64;
+        if self.is_fresh {
+            let dictionary = dictionary(&self.config, train).map_err(|error| match error {
+                StepError::Device(error) => error,
+                StepError::Diverged(error) => candle_core::Error::wrap(error),
+            })?;
+            self.denoiser = Self::start(&self.config, &dictionary.to_device(&self.device)?)?;
+            self.is_fresh = false;
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        batch: &Batch<'_>,
+        _: &Samples,
+        at: At,
+    ) -> std::result::Result<StepFigures, StepError> {
+        let Denoise {
+            noise, optimizer, ..
+        } = &self.config.family;
+        let mut rng = generator(self.config.seed, Stream::Noise { purpose: TRAINING });
+        rng.set_word_pos(u128::from(at.step) << 32);
+        let sigmas: Vec<f32> = (0..batch.places.len())
+            .map(|_| level(rng.random_range(noise.lowest..=noise.highest)) as f32)
+            .collect();
+        let [clean, noisy] = self.noisy(&batch.targets, &sigmas, &mut rng)?;
+        let importance = sigmas
+            .iter()
+            .map(|sigma| sigma.powf(optimizer.level_exponent as f32));
+        let importance: Vec<f32> = importance.collect();
+        let importance = Tensor::from_vec(importance, (sigmas.len(), 1), &self.device)?;
+        let loss = self.denoiser.loss(
+            &self.overlap,
+            &noisy,
+            &clean,
+            &importance,
+            optimizer.code_l1,
+        )?;
+        if !loss.error.is_finite() || !loss.code_l1.is_finite() {
+            let divergence = Divergence::new("the loss", "a value is not finite", REMEDY);
+            return Err(divergence.into());
+        }
+        let rate = self.rate(at.step);
+        let parameters = self.denoiser.parameters_mut();
+        self.adam.step(parameters, &loss.gradients, rate)?;
+        let weight = sigmas.len() as f64;
+        let mean = |value: f64| Share::Mean {
+            sum: value * weight,
+            weight,
+        };
+        Ok(vec![
+            ("error", mean(loss.error)),
+            ("code_l1", mean(loss.code_l1)),
+            ("active", mean(loss.active)),
+        ])
+    }
+
+    fn measure(&self, set: &Samples, noise: Option<f64>) -> Result<Figures> {
+        let decibels = |share: f64| -10.0 * share.log10();
+        if let Some(sigma) = noise {
+            let (left, active) = self.remaining(set, sigma, VALIDATION)?;
+            return Ok(Figures::from([
+                ("gain", decibels(left)),
+                ("active", active),
+            ]));
+        }
+        let NoiseConfig {
+            lowest, highest, ..
+        } = &self.config.family.noise;
+        let mut figures = Figures::new();
+        let (mut sum, mut atoms) = (0.0, 0.0);
+        let names = ["gain_lowest", "gain_middle", "gain_highest"];
+        for (name, share) in names.into_iter().zip([0.0, 0.5, 1.0]) {
+            let sigma = level(lowest + share * (highest - lowest));
+            let (left, active) = self.remaining(set, sigma, VALIDATION)?;
+            figures.set(name, decibels(left));
+            sum += decibels(left) / 3.0;
+            atoms += active / 3.0;
+        }
+        figures.set("gain", sum);
+        figures.set("remaining_noise", -sum);
+        figures.set("active", atoms);
+        Ok(figures)
+    }
+
+    fn figures(&self, _: u32) -> Result<Figures> {
+        let steps: Vec<f32> = self.denoiser.network.steps.to_vec1()?;
+        let largest = steps.iter().copied().fold(0.0, f32::max);
+        Ok(Figures::from([("largest_step", f64::from(largest))]))
+    }
+
+    fn model(&self) -> Tensors {
+        let named = self.denoiser.parameters().into_iter();
+        named
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+            .collect()
+    }
+
+    fn set_model(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
+        self.denoiser.set(model)?;
+        self.is_fresh = false;
+        Ok(())
+    }
+
+    /// Another network of this kind, or the dictionary of any model.
+    fn start_from(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
+        if model.contains_key("encoder.thresholds") {
+            return self.set_model(model);
+        }
+        let sizes = &self.config.family.model;
+        let shape = [sizes.window, sizes.code_dim];
+        let dictionary = tensor(model, "decoder.dictionary", &shape)?;
+        let norms = dictionary.sqr()?.sum_keepdim(0)?.sqrt()?;
+        self.denoiser = Self::start(&self.config, &dictionary.broadcast_div(&norms)?)?;
+        self.is_fresh = false;
+        Ok(())
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut tensors = self.model();
+        for (name, first, second) in self.adam.moments()? {
+            tensors.insert(format!("adam.first.{name}"), first);
+            tensors.insert(format!("adam.second.{name}"), second);
+        }
+        Ok(State {
+            tensors,
+            counts: [(STEPS.to_owned(), self.adam.steps())].into(),
+        })
+    }
+
+    fn restore(&mut self, state: &State) -> std::result::Result<(), StateError> {
+        self.set_model(&state.tensors)?;
+        self.adam.restore(state.count(STEPS)?, |name, shape| {
+            let moment = |kind: &str| {
+                let tensor = state.tensor(&format!("adam.{kind}.{name}"), shape);
+                tensor.cloned()
+            };
+            Ok((moment("first")?, moment("second")?))
+        })
+    }
+}
