@@ -1,7 +1,7 @@
 //! The Gram matrix of a dictionary of integers, built where no file stores it.
 
 use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
-use super::read::Rescale;
+use super::rescale::Rescale;
 
 /// Fractional bits that the product of two factors has more than the matrix.
 const FINER: u32 = 32;

@@ -1,5 +1,6 @@
 //! Models for integer arithmetic: what version 2 of the format holds.
 
+mod activations;
 mod blocks;
 mod contrast;
 mod gram;
@@ -8,9 +9,13 @@ mod limits;
 mod parts;
 mod proof;
 mod read;
+mod rescale;
+mod source;
+mod spec;
 #[cfg(feature = "std")]
 mod write;
 
+pub use activations::Activations;
 pub use blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 pub use contrast::{IntegerContrast, STANDARD_FRACTION, Units};
 pub use limits::{CODE_LIMIT, DRIVE_LIMIT};
@@ -18,9 +23,10 @@ pub use proof::Overflow;
 #[cfg(feature = "std")]
 pub(crate) use read::GramMemory;
 pub use read::{
-    Activations, IntegerDecoder, IntegerEncoder, IntegerFile, IntegerGram, IntegerRefiner,
-    IntegerSpec, IntegerStreamSpec, Rescale, Rescales,
+    IntegerDecoder, IntegerEncoder, IntegerFile, IntegerGram, IntegerRefiner, IntegerStreamSpec,
 };
+pub use rescale::{Rescale, Rescales};
+pub use spec::IntegerSpec;
 #[cfg(feature = "std")]
 pub use write::{
     ActivationRanges, GramStorage, IntegerReport, IntegerWritten, write_integer, write_integer_as,

@@ -5,7 +5,9 @@ use core::fmt;
 use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
-use super::read::{IntegerFile, IntegerSpec, Rescales};
+use super::read::IntegerFile;
+use super::rescale::Rescales;
+use super::spec::IntegerSpec;
 use crate::spec::CodeSign;
 
 /// A number that could leave its range.

@@ -1,200 +1,24 @@
 //! Reading a model for integer arithmetic in place, without a floating-point operation.
 
-use core::fmt;
-use core::str::FromStr;
+mod denoiser;
 
+use super::activations::Activations;
 use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
 use super::limits::DRIVE_LIMIT;
+use super::rescale::{Rescale, Rescales};
+use super::source::{Source, Store, small};
+use super::spec::IntegerSpec;
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
-use crate::error::{Dims, ReadError, SpecError};
+use crate::error::{Dims, ReadError};
 use crate::header::{Header, INTEGER};
 use crate::read::{Tensors, check_place, without_lowest};
-use crate::spec::{CodeSign, InputShape, ModelSpec, Variant, WeightType};
+use crate::spec::{CodeSign, ModelSpec, Variant, WeightType};
 
-/// How many bits the levels of samples and codes have. They are handed over as `i16` either way.
-///
-/// ```
-/// use sparsecode_formats::Activations;
-///
-/// assert_eq!("i8".parse(), Ok(Activations::I8));
-/// assert_eq!((Activations::I8.code_limit(), Activations::I16.code_limit()), (127, 32767));
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Activations {
-    /// 16: samples within ±32767, codes 0 to 32767, or ±32767 if they are signed.
-    #[default]
-    I16,
-    /// 8: samples within ±127 or, as pixels are, 0 to 255; codes 0 to 127, or ±127.
-    I8,
-}
-
-impl Activations {
-    /// Both, wider first.
-    pub const ALL: [Self; 2] = [Self::I16, Self::I8];
-
-    /// The text name: `"i16"` or `"i8"`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::I16 => "i16",
-            Self::I8 => "i8",
-        }
-    }
-
-    /// The largest magnitude of the level of a code component.
-    #[must_use]
-    pub const fn code_limit(self) -> i16 {
-        match self {
-            Self::I16 => i16::MAX,
-            Self::I8 => i8::MAX as i16,
-        }
-    }
-
-    /// Bits of which refinement keeps track beyond those of a level, and that rounding takes off at
-    /// its end: 0, with 8-bit codes 8. A step of FISTA is often less than half a level of 8 bits,
-    /// and would be lost.
-    #[must_use]
-    pub const fn fine_bits(self) -> u32 {
-        match self {
-            Self::I16 => 0,
-            Self::I8 => 8,
-        }
-    }
-
-    /// Whether a sample may have these levels and all between: the first is not above 0, the second
-    /// not below.
-    #[must_use]
-    pub const fn hold(self, (least, most): (i16, i16)) -> bool {
-        match self {
-            Self::I16 => least >= -i16::MAX,
-            Self::I8 => least >= -127 && most <= 127 || least >= 0 && most <= 255,
-        }
-    }
-
-    /// The largest multiplier of an atom: its product with the largest level has 30 bits.
-    pub(crate) const fn most_contribution(self) -> i32 {
-        match self {
-            Self::I16 => i16::MAX as i32,
-            Self::I8 => (1 << 23) - 1,
-        }
-    }
-}
-
-impl fmt::Display for Activations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Activations {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|activations| activations.name() == text);
-        known.ok_or(SpecError {
-            field: "activations",
-            expected: "one of i16, i8",
-        })
-    }
-}
-
-/// Dimensions and levels: what a device needs of the metadata. Integers only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct IntegerSpec {
-    /// How it was trained.
-    pub variant: Variant,
-    /// The shape of a sample; its size is d.
-    pub input_shape: InputShape,
-    /// l, at least 1.
-    pub code_dim: u16,
-    /// The smallest raw level; smaller ones are raised to it. Not above 0.
-    pub input_min: i16,
-    /// The largest raw level; larger ones are cut to it. Above 0.
-    pub input_max: i16,
-    /// What is done to the raw levels of a patch.
-    pub contrast: IntegerContrast,
-    /// How large the levels of samples and codes may be.
-    pub activations: Activations,
-}
-
-impl IntegerSpec {
-    /// d, the numbers in a sample.
-    #[must_use]
-    pub const fn input_dim(&self) -> usize {
-        self.input_shape.input_dim()
-    }
-
-    /// l, the components of a code.
-    #[must_use]
-    pub const fn code_dim(&self) -> usize {
-        self.code_dim as usize
-    }
-
-    /// Smallest and largest level that the products take, after the patch's contrast.
-    #[must_use]
-    pub const fn level_range(&self) -> (i16, i16) {
-        match self.contrast {
-            IntegerContrast::None | IntegerContrast::External => (self.input_min, self.input_max),
-            IntegerContrast::RemoveMean => {
-                // The mean lies between the two; what is further from it is cut.
-                let span = self.input_max.saturating_sub(self.input_min);
-                (-span, span)
-            }
-            IntegerContrast::Standardize { .. } => (-i16::MAX, i16::MAX),
-        }
-    }
-}
-
-/// `x ↦ (x · multiplier + 2^(shift − 1)) >> shift`: multiplication by `multiplier / 2^shift`,
-/// halves rounded up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Rescale {
-    /// Not negative.
-    pub multiplier: i32,
-    /// 1 to 62.
-    pub shift: u8,
-}
-
-impl Rescale {
-    /// The product, rounded, and cut to ±2²⁹. Exact in 64 bits.
-    #[must_use]
-    #[inline(always)]
-    pub const fn apply(self, x: i32) -> i32 {
-        let product = x as i64 * self.multiplier as i64;
-        let half = 1_i64 << (self.shift as u32).wrapping_sub(1);
-        let rounded = (product + half) >> (self.shift as u32);
-        if rounded > DRIVE_LIMIT as i64 {
-            DRIVE_LIMIT
-        } else if rounded < -(DRIVE_LIMIT as i64) {
-            -DRIVE_LIMIT
-        } else {
-            rounded as i32
-        }
-    }
-}
-
-/// A [`Rescale`] for each of several outputs: a multiplier each, one shift.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Rescales<'a> {
-    /// Not negative.
-    pub multipliers: &'a [i32],
-    /// 1 to 62.
-    pub shift: u8,
-}
-
-impl fmt::Debug for Rescales<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rescales({}, >> {})", self.multipliers.len(), self.shift)
-    }
-}
+use denoiser::read_gram;
+pub use denoiser::{IntegerGram, IntegerStreamSpec};
 
 /// The LISTA encoder in integers. With levels `n` of a sample: `u = rescale(U n) + b`, then `z =
 /// min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is
@@ -215,41 +39,6 @@ pub struct IntegerEncoder<'a> {
     pub recurrent_rescale: Rescales<'a>,
     /// f: drives are codes with `f` more bits, 0 to 8.
     pub drive_fraction: u8,
-}
-
-/// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the [`IntegerRefiner`] and noise
-/// of deviation σ, in sixteenths of a level, each of T iterations takes from `z`, at first 0,
-///
-/// `a = ĉ − (Ĝz >> (gram_fraction − point_fraction)) − (θ_t σ >> threshold_shift)`, in points,
-///
-/// cuts `a >> (point_fraction − 1)` to ±2¹⁷, and makes `z` the level
-/// `z + (a g_t + 2¹¹ >> 12)`, cut to 0 … 32767.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct IntegerGram<'a> {
-    /// g \[T\]: each iteration's step beside that of refinement, in 1/2¹¹; within ±8191.
-    pub steps: &'a [i16],
-    /// θ \[T, l\].
-    pub thresholds: &'a [i16],
-    /// 0 to 31.
-    pub threshold_shift: u8,
-    /// The σ to take where nobody knows another, in sixteenths of a level; above 0.
-    pub noise_level: u16,
-    /// How windows follow one another, and what surrounds the network.
-    pub stream: IntegerStreamSpec<'a>,
-}
-
-/// How an integer model that denoises is used on a signal.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct IntegerStreamSpec<'a> {
-    /// What each sample of a window counts where windows overlap \[d\], from 1; as many as meet in
-    /// a sample come to 65,535 at most.
-    pub weights: &'a [i32],
-    /// Samples from one window to the next, 1 to d.
-    pub hop: u16,
-    /// The length of the means that are taken off before all else; `None` if nothing is.
-    pub drift: Option<u16>,
-    /// c of the residual guard in 1/256; see [`StreamSpec::guard`](crate::StreamSpec::guard).
-    pub guard: u16,
 }
 
 /// The linear decoder in integers: `v_k = (z_k · multiplier_k + 2^14) >> 15`, `r = rescale(Σ_k v_k
@@ -489,9 +278,6 @@ impl<'a> IntegerFile<'a> {
     }
 }
 
-type Source<'a> = Header<'a, 13, 46>;
-type Store<'h, 'a> = Tensors<'h, 'a, 13, 46>;
-
 #[inline(never)] // gives its stack back before the tensors are looked at
 fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
     let code_dim = header.value("code_dim", "an integer of 1 to 4095", |text| {
@@ -605,78 +391,6 @@ fn read_decoder<'a>(
     })
 }
 
-#[inline(never)] // gives its stack back
-fn read_gram<'a>(
-    header: &Source<'a>,
-    tensors: &mut Store<'_, 'a>,
-    spec: &IntegerSpec,
-) -> Result<Option<IntegerGram<'a>>, ReadError> {
-    let iterations = header.gram_iterations()?;
-    if iterations.is_some() != (spec.variant == Variant::Denoise) {
-        return Err(ReadError::InvalidMetadata {
-            key: "gram_iterations",
-            expected: "1 to 255 for the variant denoise, none for every other",
-        });
-    }
-    let Some(iterations) = iterations.map(usize::from) else {
-        return Ok(None);
-    };
-    if spec.activations != Activations::I16 {
-        return Err(ReadError::InvalidMetadata {
-            key: "activations",
-            expected: "i16 for the variant denoise",
-        });
-    }
-    let (window, codes) = (spec.input_dim(), spec.code_dim());
-    let count = |key, expected| {
-        header.value(key, expected, |text| {
-            integer::<u16>(text).filter(|&n| n > 0)
-        })
-    };
-    let hop = header.hop(window)?;
-    let (steps, shape) = ("encoder.steps", Dims::Vector(iterations));
-    let thresholds = Dims::Matrix(iterations, codes);
-    Ok(Some(IntegerGram {
-        steps: small_steps(steps, tensors.take(steps, "I16", shape)?)?,
-        thresholds: tensors.take("encoder.thresholds", "I16", thresholds)?,
-        threshold_shift: small(header, "threshold_shift", "an integer of 0 to 31", 0, 31)?,
-        noise_level: count("noise_level", "an integer of 1 to 65535")?,
-        stream: IntegerStreamSpec {
-            weights: window_weights(tensors, window, hop)?,
-            hop,
-            drift: header.drift()?,
-            guard: header.value("guard", "an integer of 0 to 65535", integer::<u16>)?,
-        },
-    }))
-}
-
-/// Steps within ±8191.
-fn small_steps<'a>(tensor: &'static str, steps: &'a [i16]) -> Result<&'a [i16], ReadError> {
-    match steps.iter().position(|step| step.unsigned_abs() > 8191) {
-        None => Ok(steps),
-        Some(index) => Err(ReadError::Level { tensor, index }),
-    }
-}
-
-/// Weights from 1 of which no sum that meets in a sample passes 65,535.
-fn window_weights<'a>(
-    tensors: &mut Store<'_, 'a>,
-    window: usize,
-    hop: u16,
-) -> Result<&'a [i32], ReadError> {
-    let tensor = "window.weights";
-    let weights: &[i32] = tensors.take(tensor, "I32", Dims::Vector(window))?;
-    // The window at the end is one more.
-    let most = 65_535 / (window.div_ceil(hop.into()) as i32 + 1);
-    match weights
-        .iter()
-        .position(|weight| !(1..=most).contains(weight))
-    {
-        None => Ok(weights),
-        Some(index) => Err(ReadError::Level { tensor, index }),
-    }
-}
-
 fn read_refiner<'a>(
     header: &Source<'a>,
     tensors: &mut Store<'_, 'a>,
@@ -731,18 +445,6 @@ fn read_refiner<'a>(
             integer::<u32>(text).and_then(|value| i32::try_from(value).ok())
         })?,
         codes: header.codes(spec.variant.has_encoder())?,
-    })
-}
-
-fn small(
-    header: &Source<'_>,
-    key: &'static str,
-    expected: &'static str,
-    least: u8,
-    most: u8,
-) -> Result<u8, ReadError> {
-    header.value(key, expected, |text| {
-        integer::<u8>(text).filter(|value| (least..=most).contains(value))
     })
 }
 

@@ -3,10 +3,13 @@
 // Host code: indices come from the shapes that `check_layout` and `quantize` hold to.
 #![allow(clippy::indexing_slicing)]
 
+mod denoiser;
+
 use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
+use super::activations::Activations;
 use super::blocks::{LANES, arrange};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
@@ -15,10 +18,11 @@ use super::parts::{
     Parts, bias_levels, dequantized, invalid, levels, multipliers_of, quantized, scales,
 };
 use super::proof::{Levels, reach};
-use super::read::{Activations, IntegerFile, IntegerSpec, Rescale};
+use super::read::IntegerFile;
+use super::spec::IntegerSpec;
 use crate::align::AlignedBytes;
 use crate::input::InputFacts;
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel};
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
 use crate::quant::{OwnedMatrix, check};
 use crate::read::ScaleAxis;
 use crate::spec::{CodeSign, Contrast, ModelSpec, WeightType};
@@ -601,112 +605,6 @@ impl Plan {
             bias: bias.iter().map(|bias| bias * finer).collect(),
         })
     }
-
-    /// What makes factors of a Gram matrix from correlation multipliers, and the factors.
-    fn factors(
-        &self,
-        atoms: &Atoms,
-        step: f64,
-        gram_fraction: u32,
-    ) -> Result<(Rescale, Vec<i64>), WriteError> {
-        let unequal = || {
-            invalid(
-                "decoder.dictionary",
-                "atoms whose norms are closer to one another",
-            )
-        };
-        let ratios = self.correlation(atoms, step, gram_fraction)?.ratios;
-        let (multipliers, _) = multipliers_of(&ratios, 1).ok_or(unequal())?;
-        let most = multipliers.iter().copied().max().unwrap_or(1).max(1);
-        let largest = atoms.scale.iter().copied().fold(0.0, f64::max);
-        let unit = f64::from(1_u32 << gram_fraction);
-        let target = largest * (step * unit).sqrt() * 65_536.0;
-        let (multiplier, shift) = multipliers_of(&[target / f64::from(most)], 1).ok_or(unequal())?;
-        let by = Rescale {
-            multiplier: multiplier[0],
-            shift: shift as u8,
-        };
-        let factors = multipliers.iter().map(|&m| gram::factor(m, by)).collect();
-        Ok((by, factors))
-    }
-
-    /// The encoder on the Gram matrix.
-    fn gram(
-        &self,
-        file: &mut Parts,
-        gram: &OwnedGram,
-        constants: &Constants,
-    ) -> Result<(), WriteError> {
-        if self.activations != Activations::I16 {
-            return Err(invalid("activations", "i16 for models that denoise"));
-        }
-        if self.contrast_has_units() {
-            return Err(invalid(
-                "contrast",
-                "none, remove-mean or local for integer models that denoise: the noise of a \
-                 standardised sample is not known",
-            ));
-        }
-        let steps: Vec<i16> = gram
-            .steps
-            .iter()
-            .map(|&step| {
-                let ratio = (f64::from(step) / constants.step * 2048.0).round();
-                (ratio.abs() <= 8191.0).then_some(ratio as i16)
-            })
-            .collect::<Option<_>>()
-            .ok_or(invalid(
-                "encoder.steps",
-                "steps below 4 times the safe one for integer models",
-            ))?;
-        // Points of a threshold for σ of a sixteenth of a level.
-        let unit = constants.step * self.units.level / 16.0 / constants.point;
-        let largest = gram
-            .thresholds
-            .iter()
-            .fold(0.0_f64, |a, b| a.max(f64::from(b.abs())));
-        let shift = (0..=31)
-            .rev()
-            .find(|&shift| (largest * unit * 2f64.powi(shift)).round() <= f64::from(i16::MAX))
-            .ok_or(invalid(
-                "encoder.thresholds",
-                "smaller thresholds: the ranges of input and code are too far apart",
-            ))?;
-        let unit = unit * 2f64.powi(shift);
-        let thresholds: Vec<i16> = gram
-            .thresholds
-            .iter()
-            .map(|&threshold| (f64::from(threshold) * unit).round() as i16)
-            .collect();
-        let level = (f64::from(gram.noise_level) / self.units.level * 16.0).round();
-        file.integers
-            .push(("noise_level", level.clamp(1.0, 65_535.0) as i64));
-        file.integers.push(("threshold_shift", shift.into()));
-        let guard = (f64::from(gram.guard) * 256.0).round().min(65_535.0);
-        file.integers.push(("guard", guard as i64));
-        file.push("encoder.steps", "I16", &steps);
-        let codes = thresholds.len() / gram.steps.len().max(1);
-        file.push_matrix("encoder.thresholds", "I16", &thresholds, codes);
-        file.push("window.weights", "I32", &window_levels(gram));
-        Ok(())
-    }
-
-    /// Whether a level of a sample after its contrast is no level of the noise.
-    fn contrast_has_units(&self) -> bool {
-        matches!(self.contrast, IntegerContrast::Standardize { .. })
-    }
-}
-
-/// Weights of a window from 1, as large as sums of 32 bits allow.
-fn window_levels(gram: &OwnedGram) -> Vec<i32> {
-    let weights = &gram.window_weights;
-    let largest = weights.iter().fold(0.0_f32, |a, b| a.max(*b));
-    let meet = weights.len().div_ceil(gram.hop.max(1).into()) + 1;
-    let most = (65_535 / meet.max(1)) as f64;
-    weights
-        .iter()
-        .map(|weight| (f64::from(weight / largest) * most).round().max(1.0) as i32)
-        .collect()
 }
 
 /// From sums of the dictionary's levels to correlations in points.

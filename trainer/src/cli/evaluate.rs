@@ -6,7 +6,7 @@ use sparsecode_formats::is_run_weights;
 use super::common::print_json;
 use super::data_flags::DataFlags;
 use super::device::DeviceChoice;
-use super::evaluate_file;
+use super::{evaluate_denoising, evaluate_file};
 use crate::data::Samples;
 use crate::lista::evaluate::{self, CodeSource, Evaluation};
 use crate::report::table::{Table, decibels, percent};
@@ -26,6 +26,7 @@ use crate::report::table::{Table, decibels, percent};
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR
   sparsecode evaluate runs/vdl --fista --json
+  sparsecode evaluate denoiser.safetensors --task denoise --data ecg.npy --snr 0,5,10
   sparsecode evaluate model.safetensors --data bearing.csv --column accel --windows windows.csv")]
 pub(super) struct Arguments {
     /// Folder of the run, or a model file
@@ -47,6 +48,11 @@ pub(super) struct Arguments {
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    /// What to measure of a model file [default: reconstruct]
+    #[arg(long, value_enum)]
+    task: Option<evaluate_denoising::Task>,
+    #[command(flatten)]
+    denoising: evaluate_denoising::Flags,
     #[command(flatten)]
     file: evaluate_file::Flags,
 }
@@ -87,7 +93,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
         let (data, noise) = (arguments.data.data.as_deref(), &arguments.noise);
+        if arguments.task == Some(evaluate_denoising::Task::Denoise) {
+            let (reading, flags) = (arguments.file.reading(), &arguments.denoising);
+            let json = arguments.json;
+            return evaluate_denoising::run(&arguments.run, data, reading, flags, json);
+        }
         return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
+    }
+    if arguments.task == Some(evaluate_denoising::Task::Denoise) {
+        return Err(super::common::usage(
+            "--task denoise: only for model files, and this is a run; sparsecode export writes a \
+             model file",
+        ));
     }
     if let Some(flag) = arguments.file.given() {
         return Err(super::common::usage(format!(

@@ -47,6 +47,11 @@ impl Flags {
             .or(self.units.given_for_files())
     }
 
+    /// How files are read.
+    pub(super) fn reading(&self) -> &FileFlags {
+        &self.reading
+    }
+
     /// What is said about the data of a run.
     pub(super) fn of_run(&self) -> OtherData {
         OtherData {

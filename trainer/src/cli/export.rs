@@ -1,18 +1,20 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-use sparsecode_formats::{AlignedBytes, Contrast, TensorReport, WeightType};
+use sparsecode_formats::{AlignedBytes, Contrast, GramStorage, TensorReport, WeightType};
 
 use super::common::{check_extension, print_json, usage};
 use super::data_flags::{DataFlags, OtherData};
+use super::export_report::{Figures, Ranges, Report, TensorCost};
+use super::{export_denoising, export_report};
 use crate::data::Dataset;
 use crate::data::Samples;
+use crate::denoising::Denoise;
 use crate::deploy::measure::{Deployed, measure};
 use crate::deploy::{Calibration, HostModel, TrainedRun};
 use crate::lista::evaluate::{self, CodeSource};
 use crate::lista::inference::CpuEngine;
-use crate::report::table::{Table, bytes, decibels, percent};
+use crate::run::{Settings as _, family_named};
 use crate::storage::write_atomic;
 
 /// The most samples that the report measures on.
@@ -25,7 +27,7 @@ const SAMPLES: usize = 1000;
 /// figures. The same run gives the same bytes.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors\n  sparsecode export runs/vdl --activations i16 --input-scale 0.00392157 --output integer.safetensors\n  sparsecode export runs/vdl --activations i16 --weights i4 --output small.safetensors"
+    after_help = "Examples:\n  sparsecode export runs/vdl --weights i8 --output model.safetensors\n  sparsecode export runs/vdl --activations i16 --input-scale 0.00392157 --output integer.safetensors\n  sparsecode export runs/denoiser --activations i16 --gram built --output denoiser.safetensors\n  sparsecode export runs/vdl --activations i16 --weights i4 --output small.safetensors"
 )]
 pub(super) struct Arguments {
     /// Folder of the run
@@ -39,6 +41,9 @@ pub(super) struct Arguments {
     /// How to choose the range of integer activations from the validation set [default: max]
     #[arg(long, value_enum)]
     calibration: Option<CalibrationFlag>,
+    /// Where the Gram matrix of a model that denoises is, with --activations i16 [default: stored]
+    #[arg(long, value_enum)]
+    gram: Option<GramFlag>,
     /// Size of one level of the sensor's integers in the data's unit, such as 0.00392157 (1/255)
     /// for 8-bit pixels in [0, 1] [default: found from the data]
     #[arg(long, value_name = "UNITS")]
@@ -51,6 +56,15 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Where a Gram matrix is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum GramFlag {
+    /// In the file.
+    Stored,
+    /// In memory of the device, built when it starts.
+    Built,
 }
 
 /// Number type of exported weights.
@@ -73,6 +87,15 @@ impl From<Weights> for WeightType {
             Weights::I16 => Self::I16,
             Weights::I8 => Self::I8,
             Weights::I4 => Self::I4,
+        }
+    }
+}
+
+impl From<GramFlag> for GramStorage {
+    fn from(flag: GramFlag) -> Self {
+        match flag {
+            GramFlag::Stored => Self::Stored,
+            GramFlag::Built => Self::Built,
         }
     }
 }
@@ -118,70 +141,6 @@ impl From<CalibrationFlag> for Calibration {
     }
 }
 
-/// What integer activations stand for.
-#[derive(Serialize)]
-struct Ranges {
-    calibration: Calibration,
-    /// Raw units of one input level; where local contrast is normalised, units of samples so
-    /// normalised.
-    input_scale: f32,
-    input_min: i16,
-    input_max: i16,
-    /// The largest level of a code component.
-    code_max: i16,
-    /// Code units of one level.
-    code_scale: f32,
-    drive_fraction: u8,
-    gram_fraction: u8,
-}
-
-#[derive(Serialize)]
-struct Report {
-    output: PathBuf,
-    weights: String,
-    activations: &'static str,
-    /// Null for f32 activations.
-    ranges: Option<Ranges>,
-    bytes: usize,
-    step_size: f32,
-    tensors: Vec<TensorCost>,
-    /// The run on its validation set; null without the data.
-    run: Option<Figures>,
-    /// The file on the same samples.
-    file: Option<Figures>,
-    #[serde(skip)]
-    is_local: bool,
-}
-
-#[derive(Serialize)]
-struct TensorCost {
-    tensor: &'static str,
-    shape: [usize; 2],
-    max_error: f64,
-    rms_error: f64,
-    sqnr_db: f64,
-}
-
-#[derive(Serialize)]
-struct Figures {
-    samples: usize,
-    psnr: f64,
-    sparsity: f64,
-}
-
-impl From<&TensorReport> for TensorCost {
-    fn from(report: &TensorReport) -> Self {
-        let cost = &report.quantization;
-        Self {
-            tensor: report.tensor,
-            shape: report.shape,
-            max_error: cost.max_abs_error,
-            rms_error: cost.rms_error,
-            sqnr_db: cost.sqnr_db,
-        }
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(&arguments.output, &["safetensors"])?;
     let integer = arguments.activations.integers();
@@ -208,6 +167,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .is_some_and(|scale| !(scale.is_normal() && scale > 0.0))
     {
         return Err(usage("--input-scale: expected a number above 0"));
+    }
+    let folder = super::run::checked(&arguments.run)?;
+    if family_named(&folder.config())?.as_deref() == Some(Denoise::NAME) {
+        return export_denoising::run(
+            &folder,
+            &export_denoising::Wanted {
+                weights: arguments.weights.into(),
+                integers: arguments.activations.integers(),
+                gram: arguments.gram.map(Into::into),
+                calibration: arguments.calibration.map(Into::into),
+                input_scale: arguments.input_scale,
+                data: &arguments.data,
+                output: &arguments.output,
+                json: arguments.json,
+            },
+        );
+    }
+    if arguments.gram.is_some() {
+        return Err(usage(
+            "--gram: only for models that denoise; the files of others store what they need",
+        ));
     }
     let trained = super::run::open(&arguments.run)?;
     let samples = match arguments.data.load_for(&trained, &OtherData::default()) {
@@ -259,7 +239,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.json {
         return print_json(&report);
     }
-    print(&report);
+    export_report::print(&report);
     Ok(())
 }
 
@@ -298,20 +278,12 @@ fn with_integers(
         activations,
     )?;
     let report = written.report;
+    let found = export_report::ranges(calibration, &ranges, activations, &report);
     Ok(File {
         bytes: written.bytes,
         step_size: report.step_size,
         matrices: report.matrices,
-        ranges: Some(Ranges {
-            calibration,
-            input_scale: ranges.input_scale,
-            input_min: ranges.input_min,
-            input_max: ranges.input_max,
-            code_max: activations.code_limit(),
-            code_scale: report.code_scale,
-            drive_fraction: report.drive_fraction,
-            gram_fraction: report.gram_fraction,
-        }),
+        ranges: Some(found),
     })
 }
 
@@ -360,67 +332,4 @@ fn compare(
         },
         file,
     ))
-}
-
-fn print(report: &Report) {
-    println!(
-        "{}: {}, weights {}, activations {}",
-        report.output.display(),
-        bytes(report.bytes as u64),
-        report.weights,
-        report.activations
-    );
-    let mut tensors = Table::new([
-        "tensor",
-        "rows",
-        "columns",
-        "largest error",
-        "rms error",
-        "SQNR",
-    ]);
-    for tensor in &report.tensors {
-        tensors.push([
-            tensor.tensor.to_owned(),
-            tensor.shape[0].to_string(),
-            tensor.shape[1].to_string(),
-            format!("{:.2e}", tensor.max_error),
-            format!("{:.2e}", tensor.rms_error),
-            decibels(tensor.sqnr_db),
-        ]);
-    }
-    print!("{tensors}");
-    if let Some(ranges) = &report.ranges {
-        println!();
-        println!(
-            "input levels {} to {}, {} {} each; code levels 0 to {}, {} each",
-            ranges.input_min,
-            ranges.input_max,
-            ranges.input_scale,
-            match report.is_local {
-                true => "units of samples with normalised contrast",
-                false => "of the data's unit",
-            },
-            ranges.code_max,
-            ranges.code_scale
-        );
-        println!("no 32-bit sum can overflow: proved from the weights and these ranges");
-    }
-    if let (Some(run), Some(file)) = (&report.run, &report.file) {
-        println!();
-        let row = |name: &str, figures: &Figures| {
-            [
-                name.to_owned(),
-                decibels(figures.psnr),
-                percent(figures.sparsity),
-                figures.samples.to_string(),
-            ]
-        };
-        let table = Table::new(["model", "PSNR", "zeros", "samples"])
-            .row(row("run (f32)", run))
-            .row(row(
-                &format!("file ({}, {})", report.weights, report.activations),
-                file,
-            ));
-        print!("{table}");
-    }
 }

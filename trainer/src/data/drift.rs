@@ -2,7 +2,7 @@
 
 /// `x − B(B(x))`, where B is the mean of `length` samples around each, or of as many as there are
 /// near the ends.
-pub(crate) fn remove_drift(signal: &[f32], length: usize) -> Vec<f32> {
+pub fn without_drift(signal: &[f32], length: usize) -> Vec<f32> {
     let values: Vec<f64> = signal.iter().map(|&x| f64::from(x)).collect();
     let drift = centred_mean(&centred_mean(&values, length), length);
     let clean = values.iter().zip(drift).map(|(x, drift)| x - drift);

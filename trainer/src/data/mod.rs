@@ -49,7 +49,7 @@ pub use channel::{Channel, Hints};
 #[cfg(test)]
 pub(crate) use contrast::tests::reference as contrast_reference;
 pub use dialect::Decimal;
-pub(crate) use drift::remove_drift;
+pub use drift::without_drift;
 pub use error::{DataError, PlaceError};
 pub use facts::DataFacts;
 pub use generate::{
@@ -531,8 +531,4 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 101);
     }
-}
-#[doc(hidden)]
-pub fn remove_drift_for_test(signal: &[f32], length: usize) -> Vec<f32> {
-    remove_drift(signal, length)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Hints;
 use super::dialect::Decimal;
-use super::drift::remove_drift;
+use super::drift::without_drift;
 use super::error::DataError;
 use super::look::{Column, short};
 use super::paths::{Paths, chosen_files, display_name};
@@ -180,7 +180,7 @@ impl SignalConfig {
             .collect::<Result<Vec<_>, _>>()?;
         notes.extend(gathered(remarks));
         check_alike(&signals)?;
-        let signals = self.without_drift(signals)?;
+        let signals = self.less_drift(signals)?;
         let sample_rate = self.rate(&signals[0], &mut notes);
         let parts = self.split(&signals, seed)?;
         let [train, validation, test] = &parts.signals;
@@ -311,7 +311,7 @@ impl SignalConfig {
     }
 
     /// The signals less their drift, if that is asked for.
-    fn without_drift(&self, mut signals: Vec<Signal>) -> Result<Vec<Signal>, DataError> {
+    fn less_drift(&self, mut signals: Vec<Signal>) -> Result<Vec<Signal>, DataError> {
         let Some(length) = self.drift else {
             return Ok(signals);
         };
@@ -323,7 +323,7 @@ impl SignalConfig {
             ));
         }
         for signal in &mut signals {
-            signal.values = remove_drift(&signal.values, length);
+            signal.values = without_drift(&signal.values, length);
         }
         Ok(signals)
     }

@@ -10,7 +10,7 @@ use super::denoiser::Denoiser;
 use super::dictionary::{THRESHOLD, dictionary, universal};
 use super::gram::GramNetwork;
 use super::level;
-use super::noise::Noise;
+use super::noise::{Noise, Part};
 use super::overlap::Overlap;
 use crate::data::{DataConfig, DataFacts, Samples};
 use crate::optim::Adam;
@@ -70,7 +70,7 @@ impl DenoiseLearner {
             DataConfig::Signal(signal) => signal.drift,
             _ => None,
         };
-        let noise = Noise::of(&config.family.noise, None, drift, length)
+        let noise = Noise::of(&config.family.noise, None, drift, length, Part::Training)
             .map_err(candle_core::Error::wrap)?;
         let zeros = Tensor::zeros((model.window, model.code_dim), DType::F32, device)?;
         let denoiser = Self::start(config, &zeros)?;

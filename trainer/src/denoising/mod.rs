@@ -18,6 +18,7 @@ pub use config::{Denoise, DenoiseConfig, DenoiseOptimizer, NetworkConfig, NoiseC
 pub use denoiser::{Cleaned, Denoiser, Loss};
 pub use gram::{GramNetwork, GramTrace};
 pub use learner::DenoiseLearner;
+pub use noise::{Noise, Part};
 pub use overlap::Overlap;
 
 /// The deviation of noise beside data of deviation 1, for a signal-to-noise ratio in dB.

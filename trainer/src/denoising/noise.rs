@@ -1,5 +1,6 @@
 //! Noise to learn from.
 
+use std::fmt;
 use std::path::Path;
 
 use rand::Rng;
@@ -13,7 +14,7 @@ const GAINS: f64 = 0.7;
 
 /// White noise, recorded noise, or both, of deviation 1 in the long run.
 #[derive(Clone, Debug)]
-pub(super) struct Noise {
+pub struct Noise {
     recordings: Vec<Recorded>,
     /// The share of the power that is white.
     white: f64,
@@ -29,7 +30,7 @@ struct Recorded {
 
 impl Noise {
     /// White noise.
-    pub(super) fn white() -> Self {
+    pub fn white() -> Self {
         Self {
             recordings: Vec::new(),
             white: 1.0,
@@ -42,11 +43,12 @@ impl Noise {
     ///
     /// Names the file that cannot be read, that is shorter than a stretch of `length` samples, or
     /// that is silent.
-    pub(super) fn of(
+    pub fn of(
         config: &NoiseConfig,
         folder: Option<&Path>,
         drift: Option<usize>,
         length: usize,
+        part: Part,
     ) -> Result<Self, DataError> {
         let Some(paths) = &config.recordings else {
             return Ok(Self::white());
@@ -54,7 +56,7 @@ impl Noise {
         let files = crate::data::recordings_in(paths, folder)?;
         let recordings = files
             .iter()
-            .map(|path| Recorded::read(path, drift, length))
+            .map(|path| Recorded::read(path, drift, length, part))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             recordings,
@@ -62,16 +64,43 @@ impl Noise {
         })
     }
 
-    /// Adds noise of deviation `sigma` to `samples`.
-    pub(super) fn add(&self, rng: &mut impl Rng, sigma: f32, samples: &mut [f32]) {
-        let gain = |power: f64| sigma * power.sqrt() as f32;
+    /// Adds noise of deviation `sigma` to `samples` of any number: recordings as they are, all of
+    /// the same power before their drift was removed, from random places, and from their beginning
+    /// where they end.
+    pub fn add_steadily(&self, rng: &mut impl Rng, sigma: f32, samples: &mut [f32]) {
+        self.add_white(rng, sigma, samples);
+        let mut sum = vec![0.0_f32; samples.len()];
+        for recorded in &self.recordings {
+            let place = rng.random_range(0..recorded.values.len());
+            let values = recorded.values.iter().cycle().skip(place);
+            sum.iter_mut()
+                .zip(values)
+                .for_each(|(x, value)| *x += value);
+        }
+        let power = sum.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / sum.len() as f64;
+        if power > 0.0 {
+            let gain = sigma * ((1.0 - self.white) / power).sqrt() as f32;
+            samples
+                .iter_mut()
+                .zip(sum)
+                .for_each(|(x, value)| *x += gain * value);
+        }
+    }
+
+    fn add_white(&self, rng: &mut impl Rng, sigma: f32, samples: &mut [f32]) {
         if self.white > 0.0 {
-            let gain = gain(self.white);
-            for sample in &mut *samples {
+            let gain = sigma * self.white.sqrt() as f32;
+            for sample in samples {
                 let draw: f32 = StandardNormal.sample(rng);
                 *sample += gain * draw;
             }
         }
+    }
+
+    /// Adds noise of deviation `sigma` to `samples`, a stretch: recordings from random places, with
+    /// random signs and gains.
+    pub fn add(&self, rng: &mut impl Rng, sigma: f32, samples: &mut [f32]) {
+        self.add_white(rng, sigma, samples);
         let draws: Vec<(usize, f64)> = self
             .recordings
             .iter()
@@ -85,7 +114,7 @@ impl Noise {
         let all = self.recordings.iter().zip(&draws);
         let power: f64 = all.map(|(of, (_, gain))| of.power * gain * gain).sum();
         for (recorded, (place, own)) in self.recordings.iter().zip(draws) {
-            let gain = gain((1.0 - self.white) / power) * own as f32;
+            let gain = sigma * ((1.0 - self.white) / power).sqrt() as f32 * own as f32;
             let values = &recorded.values[place..];
             for (sample, value) in samples.iter_mut().zip(values) {
                 *sample += gain * value;
@@ -94,16 +123,43 @@ impl Noise {
     }
 }
 
+/// Which part of a recording of noise is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first 60 %.
+    Training,
+    /// The others.
+    Test,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Training => "first 60 %",
+            Self::Test => "last 40 %",
+        })
+    }
+}
+
 impl Recorded {
-    fn read(path: &Path, drift: Option<usize>, length: usize) -> Result<Self, DataError> {
+    fn read(
+        path: &Path,
+        drift: Option<usize>,
+        length: usize,
+        part: Part,
+    ) -> Result<Self, DataError> {
         let recording = Recording::read(path, &Hints::default())?;
         let channel = recording.choose(None)?;
         let mut values = recording.channels[channel].values.clone();
-        values.truncate(values.len() * 3 / 5);
+        let border = values.len() * 3 / 5;
+        match part {
+            Part::Training => values.truncate(border),
+            Part::Test => drop(values.drain(..border)),
+        }
         if values.len() < length {
             return Err(DataError::malformed(
                 path,
-                format!("60 % of the noise are shorter than a stretch of {length}"),
+                format!("its {part} are shorter than a stretch of {length}"),
                 "give a longer recording, or a smaller data.window",
             ));
         }
@@ -114,7 +170,7 @@ impl Recorded {
             *value = (*value - mean) / deviation;
         }
         if let Some(drift) = drift {
-            values = crate::data::remove_drift(&values, drift);
+            values = crate::data::without_drift(&values, drift);
         }
         let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
         let power = squares / values.len() as f64;

@@ -6,9 +6,11 @@ mod contrast;
 pub mod denoise;
 mod denoiser;
 mod dictionary;
+pub mod gain;
 pub mod given;
 mod host;
 pub mod measure;
+pub mod qrs;
 mod torch;
 pub mod units;
 

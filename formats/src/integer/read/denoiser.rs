@@ -1,0 +1,115 @@
+//! The part of models that denoise.
+
+use super::super::activations::Activations;
+use super::super::source::{Source, Store, small};
+use super::super::spec::IntegerSpec;
+use crate::decimal::integer;
+use crate::error::{Dims, ReadError};
+use crate::spec::Variant;
+
+/// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the [`IntegerRefiner`] and noise
+/// of deviation σ, in sixteenths of a level, each of T iterations takes from `z`, at first 0,
+///
+/// `a = ĉ − (Ĝz >> (gram_fraction − point_fraction)) − (θ_t σ >> threshold_shift)`, in points,
+///
+/// cuts `a >> (point_fraction − 1)` to ±2¹⁷, and makes `z` the level
+/// `z + (a g_t + 2¹¹ >> 12)`, cut to 0 … 32767.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerGram<'a> {
+    /// g \[T\]: each iteration's step beside that of refinement, in 1/2¹¹; within ±8191.
+    pub steps: &'a [i16],
+    /// θ \[T, l\].
+    pub thresholds: &'a [i16],
+    /// 0 to 31.
+    pub threshold_shift: u8,
+    /// The σ to take where nobody knows another, in sixteenths of a level; above 0.
+    pub noise_level: u16,
+    /// How windows follow one another, and what surrounds the network.
+    pub stream: IntegerStreamSpec<'a>,
+}
+
+/// How an integer model that denoises is used on a signal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerStreamSpec<'a> {
+    /// What each sample of a window counts where windows overlap \[d\], from 1; as many as meet in
+    /// a sample come to 65,535 at most.
+    pub weights: &'a [i32],
+    /// Samples from one window to the next, 1 to d.
+    pub hop: u16,
+    /// The length of the means that are taken off before all else; `None` if nothing is.
+    pub drift: Option<u16>,
+    /// c of the residual guard in 1/256; see [`StreamSpec::guard`](crate::StreamSpec::guard).
+    pub guard: u16,
+}
+
+#[inline(never)] // gives its stack back
+pub(super) fn read_gram<'a>(
+    header: &Source<'a>,
+    tensors: &mut Store<'_, 'a>,
+    spec: &IntegerSpec,
+) -> Result<Option<IntegerGram<'a>>, ReadError> {
+    let iterations = header.gram_iterations()?;
+    if iterations.is_some() != (spec.variant == Variant::Denoise) {
+        return Err(ReadError::InvalidMetadata {
+            key: "gram_iterations",
+            expected: "1 to 255 for the variant denoise, none for every other",
+        });
+    }
+    let Some(iterations) = iterations.map(usize::from) else {
+        return Ok(None);
+    };
+    if spec.activations != Activations::I16 {
+        return Err(ReadError::InvalidMetadata {
+            key: "activations",
+            expected: "i16 for the variant denoise",
+        });
+    }
+    let (window, codes) = (spec.input_dim(), spec.code_dim());
+    let count = |key, expected| {
+        header.value(key, expected, |text| {
+            integer::<u16>(text).filter(|&n| n > 0)
+        })
+    };
+    let hop = header.hop(window)?;
+    let (steps, shape) = ("encoder.steps", Dims::Vector(iterations));
+    let thresholds = Dims::Matrix(iterations, codes);
+    Ok(Some(IntegerGram {
+        steps: small_steps(steps, tensors.take(steps, "I16", shape)?)?,
+        thresholds: tensors.take("encoder.thresholds", "I16", thresholds)?,
+        threshold_shift: small(header, "threshold_shift", "an integer of 0 to 31", 0, 31)?,
+        noise_level: count("noise_level", "an integer of 1 to 65535")?,
+        stream: IntegerStreamSpec {
+            weights: window_weights(tensors, window, hop)?,
+            hop,
+            drift: header.drift()?,
+            guard: header.value("guard", "an integer of 0 to 65535", integer::<u16>)?,
+        },
+    }))
+}
+
+/// Steps within ±8191.
+fn small_steps<'a>(tensor: &'static str, steps: &'a [i16]) -> Result<&'a [i16], ReadError> {
+    match steps.iter().position(|step| step.unsigned_abs() > 8191) {
+        None => Ok(steps),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
+}
+
+/// Weights from 1 of which no sum that meets in a sample passes 65,535.
+fn window_weights<'a>(
+    tensors: &mut Store<'_, 'a>,
+    window: usize,
+    hop: u16,
+) -> Result<&'a [i32], ReadError> {
+    let tensor = "window.weights";
+    let weights: &[i32] = tensors.take(tensor, "I32", Dims::Vector(window))?;
+    // The window at the end is one more.
+    let most = 65_535 / (window.div_ceil(hop.into()) as i32 + 1);
+    match weights
+        .iter()
+        .position(|weight| !(1..=most).contains(weight))
+    {
+        None => Ok(weights),
+        Some(index) => Err(ReadError::Level { tensor, index }),
+    }
+}

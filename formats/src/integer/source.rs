@@ -1,0 +1,22 @@
+//! Where a model is read from.
+
+use crate::decimal::integer;
+use crate::error::ReadError;
+use crate::header::Header;
+use crate::read::Tensors;
+
+pub(super) type Source<'a> = Header<'a, 13, 46>;
+pub(super) type Store<'h, 'a> = Tensors<'h, 'a, 13, 46>;
+
+/// A small integer of the metadata.
+pub(super) fn small(
+    header: &Source<'_>,
+    key: &'static str,
+    expected: &'static str,
+    least: u8,
+    most: u8,
+) -> Result<u8, ReadError> {
+    header.value(key, expected, |text| {
+        integer::<u8>(text).filter(|value| (least..=most).contains(value))
+    })
+}

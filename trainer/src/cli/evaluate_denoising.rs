@@ -1,0 +1,276 @@
+//! `evaluate --task denoise`: what a model file takes off noise that is added to recordings.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use super::common::{print_json, usage};
+use super::input::FileFlags;
+use crate::data::{Hints, Paths, Recording, without_drift};
+use crate::denoising::{Noise, NoiseConfig, Part};
+use crate::deploy::gain::{Clean, Gain, measure};
+use crate::deploy::{HostModel, read_model};
+use crate::report::table::{Table, decibels};
+
+/// Samples at either end that are not counted.
+const ENDS: usize = 720;
+
+/// What is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Task {
+    /// What the output has of the input.
+    Reconstruct,
+    /// What the output has less of added noise.
+    Denoise,
+}
+
+/// Flags of `evaluate --task denoise`.
+#[derive(Args)]
+pub(super) struct Flags {
+    /// Files of --data, where it is a folder, by their names [default: all]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = "Denoising"
+    )]
+    recordings: Vec<String>,
+    /// Signal-to-noise ratios of the input, in dB
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "DB",
+        default_value = "0,5,10",
+        help_heading = "Denoising"
+    )]
+    snr: Vec<f64>,
+    /// Add recorded noise, of which the last 40 % are taken, instead of white noise: files, or
+    /// names in the folder of --data
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "FILE",
+        help_heading = "Denoising"
+    )]
+    noise_recordings: Vec<PathBuf>,
+    /// Annotated beats of each recording, whose detection is measured, too: arrays of sample
+    /// indices, in the order of --recordings; needs --sample-rate or a model that knows the rate
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "FILE",
+        requires = "recordings",
+        help_heading = "Denoising"
+    )]
+    beats: Vec<PathBuf>,
+    /// Seed of the noise that is added
+    #[arg(long, default_value_t = 31, help_heading = "Denoising")]
+    noise_seed: u64,
+    /// How often noise is added to each recording; the figures are means
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "COUNT",
+        help_heading = "Denoising"
+    )]
+    draws: u32,
+}
+
+/// Figures of one recording; null stands for their mean.
+#[derive(Serialize)]
+struct Row {
+    recording: Option<String>,
+    #[serde(flatten)]
+    gain: Gain,
+}
+
+pub(super) fn run(
+    file: &Path,
+    data: Option<&Path>,
+    reading: &FileFlags,
+    flags: &Flags,
+    json: bool,
+) -> anyhow::Result<()> {
+    let Some(data) = data else {
+        return Err(usage(
+            "--task denoise: name clean recordings with --data PATH",
+        ));
+    };
+    if let Some(snr) = flags.snr.iter().find(|snr| !(-60.0..=100.0).contains(*snr)) {
+        return Err(usage(format!("--snr {snr}: expected -60 to 100 (dB)")));
+    }
+    if !flags.beats.is_empty() && flags.beats.len() != flags.recordings.len() {
+        return Err(usage(format!(
+            "--beats: {} files for {} recordings; name one for each",
+            flags.beats.len(),
+            flags.recordings.len()
+        )));
+    }
+    let bytes = read_model(file)?;
+    let name = file.display().to_string();
+    let mut host = HostModel::new(&bytes, &name)?;
+    let Some(stream) = host.stream() else {
+        return Err(usage(format!(
+            "{name}: the model reconstructs; train one with --task denoise, or leave --task out"
+        )));
+    };
+    let facts = sparsecode_formats::InputFacts::read(&bytes)?;
+    let noise = noise(flags, data, stream.drift, host.spec().input_dim())?;
+    let mut rows: Vec<Row> = Vec::new();
+    for (index, path) in files(flags, data)?.iter().enumerate() {
+        let recording = Recording::read(path, &reading.hints())?;
+        let channel = recording.choose(reading.hints().column.as_ref())?;
+        let values = match stream.drift {
+            Some(length) => without_drift(&recording.channels[channel].values, length),
+            None => recording.channels[channel].values.clone(),
+        };
+        let beats = match flags.beats.get(index) {
+            Some(path) => Some(indices(&beside(path, data))?),
+            None => None,
+        };
+        let clean = Clean {
+            values: &values,
+            rate: recording.sample_rate.or(facts.sample_rate),
+            beats: beats.as_deref(),
+        };
+        for &snr in &flags.snr {
+            let gains = (0..flags.draws.max(1))
+                .map(|draw| {
+                    let place = (flags.noise_seed, index as u32 * 1024 + draw);
+                    measure(&mut host, &clean, &noise, snr, ENDS, place)
+                })
+                .collect::<Result<Vec<_>, _>>()
+                .with_context(|| path.display().to_string())?;
+            rows.push(Row {
+                recording: Some(short(path)),
+                gain: mean(&gains),
+            });
+        }
+    }
+    for &snr in &flags.snr {
+        let own = rows.iter().filter(|row| row.gain.input == snr);
+        let gains: Vec<Gain> = own.map(|row| row.gain.clone()).collect();
+        rows.push(Row {
+            recording: None,
+            gain: mean(&gains),
+        });
+    }
+    if json {
+        return print_json(&rows);
+    }
+    println!(
+        "{name}: {} bytes, windows of {} every {}, {} atoms",
+        bytes.len(),
+        host.spec().input_dim(),
+        stream.hop,
+        host.spec().code_dim()
+    );
+    print!("{}", table(&rows));
+    Ok(())
+}
+
+/// The mean of figures at one level.
+fn mean(gains: &[Gain]) -> Gain {
+    let over =
+        |of: &dyn Fn(&Gain) -> f64| gains.iter().map(of).sum::<f64>() / gains.len().max(1) as f64;
+    let known = |of: fn(&Gain) -> Option<f64>| {
+        let all: Option<Vec<f64>> = gains.iter().map(of).collect();
+        all.filter(|all| !all.is_empty())
+            .map(|all| all.iter().sum::<f64>() / all.len() as f64)
+    };
+    Gain {
+        input: over(&|gain| gain.input),
+        gain: over(&|gain| gain.gain),
+        prd: over(&|gain| gain.prd),
+        active: over(&|gain| gain.active),
+        f1: known(|gain| gain.f1),
+        f1_noisy: known(|gain| gain.f1_noisy),
+        beats: None,
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let has_beats = rows.iter().any(|row| row.gain.f1.is_some());
+    let mut headings = vec!["recording", "input", "gain", "PRD", "atoms"];
+    if has_beats {
+        headings.extend(["QRS F1", "noisy F1"]);
+    }
+    let mut table = Table::new(headings);
+    for row in rows {
+        let gain = &row.gain;
+        let mut cells = vec![
+            row.recording.clone().unwrap_or_else(|| "mean".to_owned()),
+            decibels(gain.input),
+            decibels(gain.gain),
+            format!("{:.1} %", gain.prd),
+            format!("{:.1}", gain.active),
+        ];
+        if has_beats {
+            let share = |f1: Option<f64>| f1.map_or_else(String::new, |f1| format!("{f1:.3}"));
+            cells.extend([share(gain.f1), share(gain.f1_noisy)]);
+        }
+        table.push(cells);
+    }
+    table
+}
+
+fn noise(flags: &Flags, data: &Path, drift: Option<usize>, window: usize) -> anyhow::Result<Noise> {
+    if flags.noise_recordings.is_empty() {
+        return Ok(Noise::white());
+    }
+    let mut config = NoiseConfig {
+        lowest: 0.0,
+        highest: 0.0,
+        recordings: Some(Paths::Several(flags.noise_recordings.clone())),
+        white: 0.0,
+    };
+    config.place(Some(data))?;
+    Ok(Noise::of(&config, None, drift, window, Part::Test)?)
+}
+
+/// The recordings: all of a folder, those that are named in it, or the one file.
+fn files(flags: &Flags, data: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if flags.recordings.is_empty() {
+        let all = Paths::One(data.to_path_buf());
+        return Ok(crate::data::recordings_in(&all, None)?);
+    }
+    flags
+        .recordings
+        .iter()
+        .map(|name| {
+            let path = data.join(name);
+            match path.is_file() {
+                true => Ok(path),
+                false => Err(usage(format!(
+                    "--recordings {name}: {} holds no such file",
+                    data.display()
+                ))),
+            }
+        })
+        .collect()
+}
+
+fn short(path: &Path) -> String {
+    path.file_stem()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn beside(path: &Path, data: &Path) -> PathBuf {
+    match path.is_file() {
+        true => path.to_path_buf(),
+        false => data.join(path),
+    }
+}
+
+/// Sample indices in an array.
+fn indices(path: &Path) -> anyhow::Result<Vec<usize>> {
+    let recording = Recording::read(path, &Hints::default())?;
+    let values = &recording.channels[recording.choose(None)?].values;
+    let ascending = values.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ascending || values.iter().any(|x| *x < 0.0 || x.fract() != 0.0) {
+        anyhow::bail!("{}: these are no ascending sample indices", path.display());
+    }
+    Ok(values.iter().map(|&x| x as usize).collect())
+}
