@@ -54,9 +54,9 @@ pub(super) struct TensorCost {
 
 #[derive(Serialize)]
 pub(super) struct Figures {
-    samples: usize,
-    psnr: f64,
-    sparsity: f64,
+    pub(super) samples: usize,
+    pub(super) psnr: f64,
+    pub(super) sparsity: f64,
 }
 
 impl From<&TensorReport> for TensorCost {
