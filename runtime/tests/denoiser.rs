@@ -86,7 +86,7 @@ fn integer_code(view: &IntegerView<'_>, levels: &[i16], sigma: i64) -> Vec<i16> 
         .collect();
     let finer = refiner.gram_fraction - refiner.point_fraction;
     let mut z = vec![0_i64; ATOMS];
-    for (step, thresholds) in gram.steps.iter().zip(gram.thresholds.chunks(ATOMS)) {
+    for (step, thresholds) in gram.steps.iter().zip(gram.thresholds.chunks(24)) {
         let next = (0..ATOMS).map(|i| {
             let product: i64 = (0..ATOMS)
                 .map(|j| i64::from(refiner.gram.get(j, i).unwrap()) * z[j])
@@ -94,7 +94,7 @@ fn integer_code(view: &IntegerView<'_>, levels: &[i16], sigma: i64) -> Vec<i16> 
             let threshold = (i64::from(thresholds[i]) * sigma) >> gram.threshold_shift;
             let points = correlation[i] - (product >> finer) - threshold;
             let halves = (points >> (refiner.point_fraction - 1)).clamp(-(1 << 17), 1 << 17);
-            let change = (halves * i64::from(*step) + (1 << 11)) >> 12;
+            let change = (halves * i64::from(*step) + (1 << 9)) >> 10;
             (z[i] + change).clamp(0, 32_767)
         });
         z = next.collect();

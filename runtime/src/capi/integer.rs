@@ -35,13 +35,13 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_integer_model {
-    opaque: [usize; 52],
+    opaque: [usize; 72],
 }
 
 impl Default for sparsecode_integer_model {
     /// A handle without a model.
     fn default() -> Self {
-        Self { opaque: [0; 52] }
+        Self { opaque: [0; 72] }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The part of models that denoise.
 
 use super::super::activations::Activations;
+use super::super::blocks::LANES;
 use super::super::source::{Source, Store, small};
 use super::super::spec::IntegerSpec;
 use crate::decimal::integer;
@@ -13,12 +14,12 @@ use crate::spec::Variant;
 /// `a = ĉ − (Ĝz >> (gram_fraction − point_fraction)) − (θ_t σ >> threshold_shift)`, in points,
 ///
 /// cuts `a >> (point_fraction − 1)` to ±2¹⁷, and makes `z` the level
-/// `z + (a g_t + 2¹¹ >> 12)`, cut to 0 … 32767.
+/// `z + (a g_t + 2⁹ >> 10)`, cut to 0 … 32767.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerGram<'a> {
-    /// g \[T\]: each iteration's step beside that of refinement, in 1/2¹¹; within ±8191.
-    pub steps: &'a [i16],
-    /// θ \[T, l\].
+    /// g \[T\]: each iteration's step beside that of refinement, in 1/2⁹; 0 to 8191.
+    pub steps: &'a [i32],
+    /// θ \[T, 8 ⌈l/8⌉\]: rows are filled up with 0, so that what follows them in a file is aligned.
     pub thresholds: &'a [i16],
     /// 0 to 31.
     pub threshold_shift: u8,
@@ -72,9 +73,9 @@ pub(super) fn read_gram<'a>(
     };
     let hop = header.hop(window)?;
     let (steps, shape) = ("encoder.steps", Dims::Vector(iterations));
-    let thresholds = Dims::Matrix(iterations, codes);
+    let thresholds = Dims::Matrix(iterations, codes.next_multiple_of(LANES));
     Ok(Some(IntegerGram {
-        steps: small_steps(steps, tensors.take(steps, "I16", shape)?)?,
+        steps: small_steps(steps, tensors.take(steps, "I32", shape)?)?,
         thresholds: tensors.take("encoder.thresholds", "I16", thresholds)?,
         threshold_shift: small(header, "threshold_shift", "an integer of 0 to 31", 0, 31)?,
         noise_level: count("noise_level", "an integer of 1 to 65535")?,
@@ -87,9 +88,9 @@ pub(super) fn read_gram<'a>(
     }))
 }
 
-/// Steps within ±8191.
-fn small_steps<'a>(tensor: &'static str, steps: &'a [i16]) -> Result<&'a [i16], ReadError> {
-    match steps.iter().position(|step| step.unsigned_abs() > 8191) {
+/// Steps of 0 to 8191.
+fn small_steps<'a>(tensor: &'static str, steps: &'a [i32]) -> Result<&'a [i32], ReadError> {
+    match steps.iter().position(|step| !(0..=8191).contains(step)) {
         None => Ok(steps),
         Some(index) => Err(ReadError::Level { tensor, index }),
     }

@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 use super::super::activations::Activations;
+use super::super::blocks::LANES;
 use super::super::gram;
 use super::super::parts::{Parts, invalid, multipliers_of};
 use super::super::rescale::Rescale;
@@ -56,17 +57,17 @@ impl Plan {
                  standardised sample is not known",
             ));
         }
-        let steps: Vec<i16> = gram
+        let steps: Vec<i32> = gram
             .steps
             .iter()
             .map(|&step| {
-                let ratio = (f64::from(step) / constants.step * 2048.0).round();
-                (ratio.abs() <= 8191.0).then_some(ratio as i16)
+                let ratio = (f64::from(step) / constants.step * 512.0).round();
+                (0.0..=8191.0).contains(&ratio).then_some(ratio as i32)
             })
             .collect::<Option<_>>()
             .ok_or(invalid(
                 "encoder.steps",
-                "steps below 4 times the safe one for integer models",
+                "steps of 0 to 16 times the safe one for integer models",
             ))?;
         // Points of a threshold for σ of a sixteenth of a level.
         let unit = constants.step * self.units.level / 16.0 / constants.point;
@@ -82,20 +83,22 @@ impl Plan {
                 "smaller thresholds: the ranges of input and code are too far apart",
             ))?;
         let unit = unit * 2f64.powi(shift);
-        let thresholds: Vec<i16> = gram
-            .thresholds
-            .iter()
-            .map(|&threshold| (f64::from(threshold) * unit).round() as i16)
-            .collect();
+        let codes = gram.thresholds.len() / gram.steps.len().max(1);
+        let padded = codes.next_multiple_of(LANES);
+        let mut thresholds: Vec<i16> = Vec::with_capacity(gram.steps.len() * padded);
+        for row in gram.thresholds.chunks(codes.max(1)) {
+            let levels = row.iter().map(|&x| (f64::from(x) * unit).round() as i16);
+            thresholds.extend(levels);
+            thresholds.resize(thresholds.len().next_multiple_of(LANES), 0);
+        }
         let level = (f64::from(gram.noise_level) / self.units.level * 16.0).round();
         file.integers
             .push(("noise_level", level.clamp(1.0, 65_535.0) as i64));
         file.integers.push(("threshold_shift", shift.into()));
         let guard = (f64::from(gram.guard) * 256.0).round().min(65_535.0);
         file.integers.push(("guard", guard as i64));
-        file.push("encoder.steps", "I16", &steps);
-        let codes = thresholds.len() / gram.steps.len().max(1);
-        file.push_matrix("encoder.thresholds", "I16", &thresholds, codes);
+        file.push("encoder.steps", "I32", &steps);
+        file.push_matrix("encoder.thresholds", "I16", &thresholds, padded);
         file.push("window.weights", "I32", &window_levels(gram));
         Ok(())
     }
