@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{print_json, usage};
-use crate::lista::Config;
-use crate::lista::reference;
+use crate::denoising::Denoise;
+use crate::lista::Lista;
+use crate::run::{Settings, reference};
 
 /// Explain the keys of a configuration, or print a preset's
 ///
@@ -37,26 +38,76 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some(preset) = &arguments.preset {
-        let config = Config::layered(preset, arguments.config.as_deref(), &arguments.set)?;
-        if arguments.json {
+impl Arguments {
+    fn print_preset<F: Settings>(&self, preset: &str) -> anyhow::Result<()> {
+        let file = self.config.as_deref();
+        let config = crate::run::Config::<F>::layered(preset, file, &self.set)?;
+        if self.json {
             return print_json(&config);
         }
         println!(
             "# {preset}. A file for `sparsecode train --config`; keys that are not set are comments."
         );
         print!("{}", reference::annotated(&config));
-        return Ok(());
+        Ok(())
+    }
+}
+
+/// The page `docs/configuration.md`.
+fn page() -> String {
+    format!(
+        "{INTRODUCTION}{}\n# Models that denoise\n\n{DENOISING}{}",
+        reference::markdown::<Lista>(),
+        reference::own_markdown::<Denoise>()
+    )
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Written from the source by `sparsecode config --markdown`; a test holds this page to it. -->
+
+A run is resolved in layers: a preset, then a file (`train --config FILE`), then single values (`--set KEY=VALUE` and
+the flags that are short for them). `train` saves the result in the run's folder as `config.toml`.
+
+```sh
+sparsecode config                                    # this reference, in the terminal
+sparsecode config data.window                        # one key; `data` shows all keys of the table
+sparsecode config --preset ecg/vdl > mine.toml       # all values of a preset, explained: a file to edit
+sparsecode train --config mine.toml --set epochs=40 --out runs/mine
+```
+
+With `--preset` a file need hold only what differs from the preset. Unknown keys, wrong types and values out of range
+are errors. Values are [TOML](https://toml.io): text needs quotes in a file, and none after `--set`. Another
+`data.source` drops the keys of the former source.
+
+`sparsecode config --json` prints the [JSON Schema](https://json-schema.org) of the file. An editor that knows TOML
+completes and checks keys with the schema (`#:schema config.schema.json` in the first line).
+";
+
+const DENOISING: &str = "\
+`train --task denoise` trains another family of models. Its files begin with `family = \"denoise\"`. The keys at the top
+of the file and those of `[data]` are the same; the others are these.
+";
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(preset) = &arguments.preset {
+        return match Denoise::presets().contains(preset) {
+            true => arguments.print_preset::<Denoise>(preset),
+            false => arguments.print_preset::<Lista>(preset),
+        };
     }
     if arguments.json {
-        return print_json(&reference::schema());
+        return print_json(&reference::schema::<Lista>());
     }
     if arguments.markdown {
-        print!("{}", reference::markdown());
+        print!("{}", page());
         return Ok(());
     }
-    let mut keys = reference::keys();
+    let mut keys = reference::keys::<Lista>();
+    let known: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
+    let others = reference::keys::<Denoise>().into_iter();
+    keys.extend(others.filter(|key| !known.contains(&key.name)));
     if !arguments.keys.is_empty() {
         for asked in &arguments.keys {
             if !keys.iter().any(|key| key.name.contains(asked.as_str())) {
@@ -74,4 +125,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     print!("{}", reference::text(&keys));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_page_is_up_to_date() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            text == page(),
+            "docs/configuration.md is not what the source says; write it with: cargo run -- config --markdown > docs/configuration.md"
+        );
+    }
 }

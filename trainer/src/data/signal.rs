@@ -583,7 +583,7 @@ mod tests {
                     let mean = window.iter().sum::<f32>() / count;
                     let power = window.iter().map(|y| y * y).sum::<f32>() / count;
                     match normalisation {
-                        Normalisation::Global => {}
+                        Normalisation::Global | Normalisation::Recording => {}
                         Normalisation::WindowMean => assert!(mean.abs() < 1e-5 && power < 0.01),
                         // A ramp of ten samples has a deviation of 2.87, the training part 86.6:
                         // the floor acts.
@@ -600,6 +600,75 @@ mod tests {
         let splits = load(&loud, &small(Normalisation::Window)).unwrap();
         let power: f32 = splits.test.sample(3).iter().map(|y| y * y).sum();
         assert!((power - 10.0).abs() < 1e-4, "{power}");
+    }
+
+    /// Recordings of another loudness, each normalised by its own mean and deviation; named files are
+    /// in the part that they are named for, and nowhere else.
+    #[test]
+    fn recordings_are_normalised_and_split_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (index, name) in ["a", "b", "c", "d"].iter().enumerate() {
+            let gain = 10_f32.powi(index as i32);
+            let values: Vec<f32> = (0..200)
+                .map(|t| gain * (5.0 + (t * t % 17) as f32))
+                .collect();
+            let path = folder.path().join(format!("{name}.npy"));
+            write_npy_f32(&path, &[200], &values).unwrap();
+        }
+        let names = |names: &[&str]| Some(names.iter().map(|name| format!("{name}.npy")).collect());
+        let config = SignalConfig {
+            validation_files: names(&["b"]),
+            test_files: names(&["d", "a"]),
+            ..small(Normalisation::Recording)
+        };
+        let splits = config.load(Some(folder.path()), 1).unwrap();
+        let lengths = [&splits.train, &splits.validation, &splits.test].map(Dataset::len);
+        assert_eq!(lengths, [39, 39, 78]);
+        assert!(
+            splits.description.contains("1/1/2 files by name"),
+            "{}",
+            splits.description
+        );
+        // All have the same shape, and their own way back.
+        assert_eq!(splits.train.sample(3), splits.validation.sample(3));
+        for (part, index, gain) in [
+            (&splits.validation, 0, 10.0),
+            (&splits.test, 0, 1000.0),
+            (&splits.test, 39, 1.0),
+        ] {
+            let mut window = part.sample(index).to_vec();
+            part.restore.restore(index, &mut window);
+            for (t, value) in window.iter().enumerate() {
+                let expected = gain * (5.0 + (t * t % 17) as f32);
+                assert!((value - expected).abs() < 1e-3 * gain, "{value} {expected}");
+            }
+        }
+        let error = |config: SignalConfig| {
+            let error = config.load(Some(folder.path()), 1).unwrap_err();
+            error.to_string()
+        };
+        let with = |validation: &[&str], test: &[&str]| SignalConfig {
+            validation_files: names(validation),
+            test_files: names(test),
+            ..config.clone()
+        };
+        assert!(error(with(&["b"], &["b"])).contains("b.npy is named twice"));
+        assert!(error(with(&["x"], &["b"])).contains("no recording x.npy"));
+        assert!(error(with(&["a", "b"], &["c", "d"])).contains("left to train on"));
+        let half = SignalConfig {
+            test_files: None,
+            ..config.clone()
+        };
+        assert!(error(half).contains("data.test_files"));
+        let even = SignalConfig {
+            drift: Some(10),
+            ..config.clone()
+        };
+        assert!(error(even).contains("data.drift"));
+        let one = config
+            .load(Some(&folder.path().join("a.npy")), 1)
+            .unwrap_err();
+        assert!(one.to_string().contains("one recording"), "{one}");
     }
 
     #[test]

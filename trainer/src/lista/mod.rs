@@ -16,7 +16,6 @@ pub mod inference;
 mod learner;
 pub mod model;
 mod presets;
-pub mod reference;
 pub mod remarks;
 mod resident;
 mod step;

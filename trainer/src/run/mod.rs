@@ -12,6 +12,7 @@ mod folder;
 mod identity;
 mod learner;
 mod position;
+pub mod reference;
 mod session;
 mod train;
 

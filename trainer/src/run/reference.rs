@@ -10,8 +10,7 @@ use std::fmt::{self, Write as _};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::config::Config;
-use super::presets::preset_names;
+use super::config::{Config, Settings};
 
 /// One key of `config.toml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,37 +93,42 @@ struct Table {
 }
 
 /// The JSON Schema of `config.toml`, for editors and programs.
-pub fn schema() -> schemars::Schema {
+pub fn schema<F: Settings>() -> schemars::Schema {
     SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<Config>()
+        .into_root_schema_for::<Config<F>>()
 }
 
 /// All keys: those of every configuration in the order of `config.toml`, then those of each data
 /// source.
 ///
 /// ```
-/// let keys = sparsecode_trainer::lista::reference::keys();
+/// let keys = sparsecode_trainer::run::reference::keys::<sparsecode_trainer::lista::Lista>();
 /// let key = keys.iter().find(|key| key.name == "batch_size").unwrap();
 /// assert_eq!((key.kind.as_str(), key.range.unwrap().to_string()), ("integer", "≥ 2".into()));
 /// ```
-pub fn keys() -> Vec<Key> {
-    tables().into_iter().flat_map(|table| table.keys).collect()
+pub fn keys<F: Settings>() -> Vec<Key> {
+    tables::<F>()
+        .into_iter()
+        .flat_map(|table| table.keys)
+        .collect()
 }
 
-fn tables() -> Vec<Table> {
+fn tables<F: Settings>() -> Vec<Table> {
     // As it is written, because only that says which keys are always there; with every type in its
     // place.
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.inline_subschemas = true;
-    let schema = settings.into_generator().into_root_schema_for::<Config>();
+    let schema = settings
+        .into_generator()
+        .into_root_schema_for::<Config<F>>();
     let mut tables = Vec::new();
-    collect(&mut tables, "", None, schema.as_value());
+    collect::<F>(&mut tables, "", None, schema.as_value());
     tables
 }
 
 /// Adds a table and those inside it.
-fn collect(tables: &mut Vec<Table>, name: &str, source: Option<&str>, schema: &Value) {
+fn collect<F: Settings>(tables: &mut Vec<Table>, name: &str, source: Option<&str>, schema: &Value) {
     let place = tables.len();
     tables.push(Table {
         name: name.to_owned(),
@@ -139,7 +143,7 @@ fn collect(tables: &mut Vec<Table>, name: &str, source: Option<&str>, schema: &V
             table => format!("{table}.{field}"),
         };
         if property["properties"].is_object() {
-            collect(tables, &full, None, property);
+            collect::<F>(tables, &full, None, property);
         } else if let Some(tag) = tag(property) {
             let key = tag_key(&full, tag, property);
             tables.push(Table {
@@ -150,10 +154,10 @@ fn collect(tables: &mut Vec<Table>, name: &str, source: Option<&str>, schema: &V
             });
             for branch in list(&property["oneOf"]) {
                 let source = branch["properties"][tag]["const"].as_str();
-                collect(tables, &full, source, branch);
+                collect::<F>(tables, &full, source, branch);
             }
         } else if !(source.is_some() && property["const"].is_string()) {
-            let key = key(full, source, property);
+            let key = key::<F>(full, source, property);
             tables[place].keys.push(key);
         }
     }
@@ -205,7 +209,7 @@ fn tag_key(table: &str, tag: &str, property: &Value) -> Key {
     }
 }
 
-fn key(name: String, source: Option<&str>, property: &Value) -> Key {
+fn key<F: Settings>(name: String, source: Option<&str>, property: &Value) -> Key {
     let values = values(property);
     let kind = match values.is_empty() {
         true => kind(property),
@@ -222,7 +226,7 @@ fn key(name: String, source: Option<&str>, property: &Value) -> Key {
         value => Some(toml_text(value)),
     };
     let default = match source {
-        None => default_of_presets(&name, unwritten.as_deref()),
+        None => default_of_presets::<F>(&name, unwritten.as_deref()),
         Some(_) => unwritten
             .clone()
             .map_or(DefaultValue::Unset, DefaultValue::Value),
@@ -240,8 +244,8 @@ fn key(name: String, source: Option<&str>, property: &Value) -> Key {
 }
 
 /// The default of a key that presets set, or leave at its value when it is not written.
-fn default_of_presets(name: &str, unwritten: Option<&str>) -> DefaultValue {
-    let mut found = preset_tables().into_iter().map(|(_, table)| {
+fn default_of_presets<F: Settings>(name: &str, unwritten: Option<&str>) -> DefaultValue {
+    let mut found = preset_tables::<F>().into_iter().map(|(_, table)| {
         let written = lookup(&table, name).map(ToString::to_string);
         written.or_else(|| unwritten.map(str::to_owned))
     });
@@ -252,11 +256,11 @@ fn default_of_presets(name: &str, unwritten: Option<&str>) -> DefaultValue {
     }
 }
 
-fn preset_tables() -> Vec<(String, toml::Table)> {
-    preset_names()
+fn preset_tables<F: Settings>() -> Vec<(String, toml::Table)> {
+    F::presets()
         .into_iter()
         .filter_map(|name| {
-            let table = Config::preset(&name).ok()?.to_table();
+            let table = F::preset(&name).ok()?.to_table();
             Some((name, table))
         })
         .collect()
@@ -338,7 +342,8 @@ fn toml_text(value: &Value) -> String {
 /// are comments.
 ///
 /// ```
-/// use sparsecode_trainer::lista::{Config, reference};
+/// use sparsecode_trainer::lista::Config;
+/// use sparsecode_trainer::run::reference;
 ///
 /// let config = Config::preset("ecg/vdl")?;
 /// let text = reference::annotated(&config);
@@ -346,11 +351,11 @@ fn toml_text(value: &Value) -> String {
 /// assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
 /// # Ok::<(), sparsecode_trainer::run::ConfigError>(())
 /// ```
-pub fn annotated(config: &Config) -> String {
+pub fn annotated<F: Settings>(config: &Config<F>) -> String {
     let values = config.to_table();
     let mut text = String::new();
     let mut open = String::new();
-    for table in tables() {
+    for table in tables::<F>() {
         if table
             .source
             .as_deref()
@@ -428,26 +433,49 @@ pub fn text(keys: &[Key]) -> String {
     text
 }
 
-/// The page `docs/configuration.md`.
-pub fn markdown() -> String {
-    let mut page = INTRODUCTION.to_owned();
-    for table in tables() {
-        let title = match (&table.source, table.name.as_str()) {
-            (Some(source), name) => format!("### `{name}.source = \"{source}\"`"),
-            (None, "") => "## Top of the file".to_owned(),
-            (None, name) => format!("## `[{name}]`"),
-        };
-        let _ = write!(page, "\n{title}\n\n{}\n\n", table.meaning);
-        page += "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
-        for key in &table.keys {
-            page += &row(key);
+/// All keys of a family and its data, and what its presets hold, as a page in Markdown.
+pub fn markdown<F: Settings>() -> String {
+    let mut page = String::new();
+    for table in tables::<F>() {
+        page += &section(&table);
+    }
+    page + &presets::<F>()
+}
+
+/// The keys that a family has beside those of every run, and what its presets hold, for a page that
+/// has the others.
+pub fn own_markdown<F: Settings>() -> String {
+    let mut page = String::new();
+    for table in tables::<F>() {
+        if F::KEYS.contains(&table.name.as_str()) {
+            page += &section(&table);
         }
     }
-    page += "\n## Presets\n\nWhat differs between presets. Names are DATA/MODEL, as `mnist/vdl`.\n";
-    for (data, matrix) in preset_matrices() {
-        let _ = write!(page, "\n### {data}\n\n{matrix}");
+    page + &presets::<F>()
+}
+
+fn section(table: &Table) -> String {
+    let title = match (&table.source, table.name.as_str()) {
+        (Some(source), name) => format!("### `{name}.source = \"{source}\"`"),
+        (None, "") => "## Top of the file".to_owned(),
+        (None, name) => format!("## `[{name}]`"),
+    };
+    let mut text = format!("\n{title}\n\n{}\n\n", table.meaning);
+    text += "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
+    for key in &table.keys {
+        text += &row(key);
     }
-    page
+    text
+}
+
+fn presets<F: Settings>() -> String {
+    let mut text = String::from(
+        "\n## Presets\n\nWhat differs between presets. Names are DATA/MODEL, as `mnist/vdl`.\n",
+    );
+    for (data, matrix) in preset_matrices::<F>() {
+        let _ = write!(text, "\n### {data}\n\n{matrix}");
+    }
+    text
 }
 
 fn row(key: &Key) -> String {
@@ -478,9 +506,9 @@ fn row(key: &Key) -> String {
 
 /// For each data set (those with the same values together), a table: a row a key that differs
 /// between presets, a column a model.
-fn preset_matrices() -> Vec<(String, String)> {
-    let presets = preset_tables();
-    let differing: Vec<Key> = keys()
+fn preset_matrices<F: Settings>() -> Vec<(String, String)> {
+    let presets = preset_tables::<F>();
+    let differing: Vec<Key> = keys::<F>()
         .into_iter()
         .filter(|key| key.default == DefaultValue::Preset)
         .filter(|key| !["variant", "data.source"].contains(&key.name.as_str()))
@@ -519,49 +547,19 @@ fn preset_matrices() -> Vec<(String, String)> {
     matrices
 }
 
-const INTRODUCTION: &str = "\
-# Configuration
-
-<!-- Written from the source by `sparsecode config --markdown`; a test holds this page to it. -->
-
-A run is resolved in layers: a preset, then a file (`train --config FILE`), then single values (`--set KEY=VALUE` and
-the flags that are short for them). `train` saves the result in the run's folder as `config.toml`.
-
-```sh
-sparsecode config                                    # this reference, in the terminal
-sparsecode config data.window                        # one key; `data` shows all keys of the table
-sparsecode config --preset ecg/vdl > mine.toml       # all values of a preset, explained: a file to edit
-sparsecode train --config mine.toml --set epochs=40 --out runs/mine
-```
-
-With `--preset` a file need hold only what differs from the preset. Unknown keys, wrong types and values out of range
-are errors. Values are [TOML](https://toml.io): text needs quotes in a file, and none after `--set`. Another
-`data.source` drops the keys of the former source.
-
-`sparsecode config --json` prints the [JSON Schema](https://json-schema.org) of the file. An editor that knows TOML
-completes and checks keys with the schema (`#:schema config.schema.json` in the first line).
-";
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::data::npy::write_npy_f32;
+    use crate::denoising::Denoise;
+    use crate::lista::{Lista, preset_names};
 
-    #[test]
-    fn the_page_is_up_to_date() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
-        let page = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            page == markdown(),
-            "docs/configuration.md is not what the source says; write it with: cargo run -- config --markdown > docs/configuration.md"
-        );
-    }
+    type Config = super::Config<Lista>;
 
     #[test]
     fn every_key_is_explained() {
-        let keys = keys();
+        let mut keys = keys::<Lista>();
+        keys.extend(super::keys::<Denoise>());
         for name in [
             "batch_size",
             "inference.lambda",
@@ -586,16 +584,19 @@ mod tests {
             assert!(!kind.is_empty(), "{name}: no type");
             // A key that is not an Option has a value; where serde leaves it out, an attribute
             // states it.
-            let optional =
-                key.default != DefaultValue::Unset || is_optional(name, key.source.as_deref());
+            let optional = key.default != DefaultValue::Unset
+                || is_optional::<Lista>(name, key.source.as_deref())
+                || is_optional::<Denoise>(name, key.source.as_deref());
             assert!(optional, "{name}: add #[schemars(extend(\"default\" = …))]");
         }
     }
 
-    fn is_optional(name: &str, source: Option<&str>) -> bool {
+    fn is_optional<F: Settings>(name: &str, source: Option<&str>) -> bool {
         let mut settings = SchemaSettings::draft2020_12();
         settings.inline_subschemas = true;
-        let schema = settings.into_generator().into_root_schema_for::<Config>();
+        let schema = settings
+            .into_generator()
+            .into_root_schema_for::<super::Config<F>>();
         let mut place = schema.as_value();
         for part in name.split('.') {
             place = match source.filter(|_| place["properties"].is_null()) {
@@ -625,7 +626,7 @@ mod tests {
         write_npy_f32(&signal, &[1000], &values).unwrap();
         write_npy_f32(&rows, &[100, 10], &values).unwrap();
         let mut tried = 0;
-        for key in keys() {
+        for key in keys::<Lista>() {
             let Some(range) = key.range else { continue };
             let step = if key.kind == "integer" { 1.0 } else { 1e-3 };
             let low = range
