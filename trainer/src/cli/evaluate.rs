@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     #[arg(long, value_enum)]
     task: Option<evaluate_denoising::Task>,
     #[command(flatten)]
-    denoising: evaluate_denoising::Flags,
+    denoising: evaluate_denoising::DenoisingFlags,
     #[command(flatten)]
     file: evaluate_file::Flags,
 }

@@ -28,7 +28,7 @@ pub(super) enum Task {
 
 /// Flags of `evaluate --task denoise`.
 #[derive(Args)]
-pub(super) struct Flags {
+pub(super) struct DenoisingFlags {
     /// Files of --data, where it is a folder, by their names [default: all]
     #[arg(
         long,
@@ -90,7 +90,7 @@ pub(super) fn run(
     file: &Path,
     data: Option<&Path>,
     reading: &FileFlags,
-    flags: &Flags,
+    flags: &DenoisingFlags,
     json: bool,
 ) -> anyhow::Result<()> {
     let Some(data) = data else {
@@ -216,7 +216,12 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-fn noise(flags: &Flags, data: &Path, drift: Option<usize>, window: usize) -> anyhow::Result<Noise> {
+fn noise(
+    flags: &DenoisingFlags,
+    data: &Path,
+    drift: Option<usize>,
+    window: usize,
+) -> anyhow::Result<Noise> {
     if flags.noise_recordings.is_empty() {
         return Ok(Noise::white());
     }
@@ -231,7 +236,7 @@ fn noise(flags: &Flags, data: &Path, drift: Option<usize>, window: usize) -> any
 }
 
 /// The recordings: all of a folder, those that are named in it, or the one file.
-fn files(flags: &Flags, data: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn files(flags: &DenoisingFlags, data: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if flags.recordings.is_empty() {
         let all = Paths::One(data.to_path_buf());
         return Ok(crate::data::recordings_in(&all, None)?);

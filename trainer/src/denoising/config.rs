@@ -43,6 +43,12 @@ pub struct NetworkConfig {
     /// T, the steps that a code takes.
     #[schemars(range(min = 1, max = 255))]
     pub iterations: usize,
+    /// c of the residual guard in the exported file: where the mean square of what is taken off a
+    /// window is r, the share 1 − c σ²/r of it is given back, if that is above 0, so that input
+    /// cleaner than trained passes. 0 gives everything back. White noise takes 1.3, noise whose
+    /// loudness changes within seconds 3.
+    #[schemars(range(min = 0, max = 255))]
+    pub guard: f64,
 }
 
 /// Noise of training and validation. Its level is drawn anew for each stretch.
@@ -177,6 +183,7 @@ fn preset(name: &str) -> Result<DenoiseConfig, ConfigError> {
                 hop,
                 code_dim,
                 iterations: 3,
+                guard: 1.3,
             },
             noise: NoiseConfig {
                 lowest: 0.0,
@@ -233,6 +240,12 @@ fn validate(config: &DenoiseConfig) -> Result<(), ConfigError> {
         "model.iterations",
         model.iterations,
         "1 to 255",
+    )?;
+    in_range(
+        (0.0..=255.0).contains(&model.guard),
+        "model.guard",
+        model.guard,
+        "0 to 255",
     )?;
     let level = |x: f64| (-60.0..=60.0).contains(&x);
     in_range(

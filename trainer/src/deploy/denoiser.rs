@@ -15,9 +15,6 @@ use crate::denoising::{DenoiseConfig, GramNetwork, level};
 use crate::rng::{Stream, generator};
 use crate::run::{CheckpointError, RunFolder, Tensors, Weights, tensor, without_place};
 
-/// c of the residual guard: what is taken off is given back where its mean square is above c σ².
-pub const GUARD: f32 = 1.3;
-
 /// Draws of the noise that ranges are found with; see [`Stream::Noise`].
 const CALIBRATION: u16 = 4;
 
@@ -188,7 +185,7 @@ impl DenoiserRun {
                 window_weights: log_weights.into_iter().map(f32::exp).collect(),
                 hop: narrow(model.hop),
                 drift: drift.map(narrow),
-                guard: GUARD,
+                guard: model.guard as f32,
             }),
             decoder: OwnedDecoder::Linear {
                 dictionary: transposed(&network.dictionary)?,

@@ -15,7 +15,7 @@ mod torch;
 pub mod units;
 
 pub use calibrate::{Calibration, calibrate};
-pub use denoiser::{DenoiserRun, GUARD};
+pub use denoiser::DenoiserRun;
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
 pub use host::{HostError, HostModel, HostRefine, HostStream, read_model};
 pub use torch::import_torch;
