@@ -5,6 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::overlap::windows_in;
 use crate::data::{DataConfig, DataError, GeneratedSignalConfig, Paths};
 use crate::run::{self, ConfigError, Settings, in_range};
 
@@ -228,6 +229,17 @@ fn validate(config: &DenoiseConfig) -> Result<(), ConfigError> {
         "model.hop",
         model.hop,
         "at least 1, and at most model.window, so that no sample is left out",
+    )?;
+    let stretch = match &config.data {
+        DataConfig::Signal(signal) => Some(signal.window),
+        DataConfig::Ecg(signal) | DataConfig::Vibration(signal) => Some(signal.window),
+        _ => None,
+    };
+    in_range(
+        stretch.is_none_or(|length| windows_in(length, model.window, model.hop).is_some()),
+        "data.window",
+        stretch.unwrap_or(0),
+        "model.window and a multiple of model.hop, such as 15 times it: a stretch of windows",
     )?;
     in_range(
         within(model.code_dim, 4095),

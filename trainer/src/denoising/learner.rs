@@ -11,7 +11,7 @@ use super::dictionary::{THRESHOLD, dictionary, universal};
 use super::gram::GramNetwork;
 use super::level;
 use super::noise::{Noise, Part};
-use super::overlap::Overlap;
+use super::overlap::{Overlap, windows_in};
 use crate::data::{DataConfig, DataFacts, Samples};
 use crate::optim::Adam;
 use crate::rng::{Stream, generator};
@@ -156,12 +156,6 @@ impl DenoiseLearner {
         }
         Ok((left / given, active / rows as f64))
     }
-}
-
-/// How many windows a stretch holds, if it ends with one.
-pub(super) fn windows_in(length: usize, window: usize, hop: usize) -> Option<usize> {
-    let rest = length.checked_sub(window)?;
-    rest.is_multiple_of(hop).then_some(rest / hop + 1)
 }
 
 impl Learner for DenoiseLearner {

@@ -89,6 +89,13 @@ impl Overlap {
     }
 }
 
+/// How many windows a stretch holds, if it ends with one.
+pub(super) fn windows_in(length: usize, window: usize, hop: usize) -> Option<usize> {
+    let rest = length.checked_sub(window)?;
+    rest.is_multiple_of(hop.max(1))
+        .then_some(rest / hop.max(1) + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 mod adam;
 mod config;
 mod cpu_engine;
+mod denoising;
 mod edges;
 mod evaluate;
 mod family;

@@ -1,6 +1,7 @@
 //! The program as a person uses it: commands, exit codes, messages, files.
 
 mod configuration;
+mod denoising;
 mod finished_runs;
 mod given_back;
 mod import;

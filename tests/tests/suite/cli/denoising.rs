@@ -1,0 +1,201 @@
+//! `train --task denoise`, and what its models are used for.
+
+use super::*;
+
+/// A run of some seconds on generated beats.
+struct Denoiser {
+    folder: TempDir,
+}
+
+const SETTINGS: [&str; 8] = [
+    "data.train=960",
+    "data.validation=40",
+    "data.test=40",
+    "data.window=112",
+    "data.hop=32",
+    "model.window=32",
+    "model.hop=8",
+    "batch_size=16",
+];
+
+fn train_denoiser(out: &Path, more: &[&str]) -> Output {
+    let mut command = sparsecode();
+    command.args(["train", "--preset", "ecg/denoise", "--out", text(out)]);
+    for setting in SETTINGS {
+        command.args(["--set", setting]);
+    }
+    command.args(["--code-dim", "24", "--quiet"]).args(more);
+    command.output().expect("it starts")
+}
+
+impl Denoiser {
+    fn get() -> &'static Self {
+        static DENOISER: OnceLock<Denoiser> = OnceLock::new();
+        DENOISER.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let run = folder.path().join("run");
+            let output = train_denoiser(&run, &["--epochs", "6"]);
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            assert!(stdout(&output).contains("dB of the validation noise removed"));
+            // Beats that the run never saw.
+            let signal = ecg_signal(4000, 99);
+            let path = folder.path().join("ecg.npy");
+            write_npy_f32(&path, &[4000], &signal).unwrap();
+            Self { folder }
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn export(&self, name: &str, more: &[&str]) -> PathBuf {
+        let (run, file) = (self.path("run"), self.path(name));
+        done(&[&["export", text(&run), "--output", text(&file)], more].concat());
+        file
+    }
+
+    /// dB gained at 0 and 10 dB.
+    fn gains(&self, file: &Path) -> [f64; 2] {
+        let data = self.path("ecg.npy");
+        let rows = json(&[
+            "evaluate",
+            text(file),
+            "--task",
+            "denoise",
+            "--data",
+            text(&data),
+            "--snr",
+            "0,10",
+            "--json",
+        ]);
+        [0.0, 10.0].map(|snr| {
+            let rows = rows.as_array().unwrap().iter();
+            let mean = rows.filter(|row| row["recording"].is_null());
+            let row = mean.clone().find(|row| row["input"] == snr).unwrap();
+            row["gain"].as_f64().unwrap()
+        })
+    }
+}
+
+#[test]
+fn noise_is_removed_in_floats_and_integers_alike() {
+    let denoiser = Denoiser::get();
+    let floats = denoiser.export("f32.safetensors", &["--weights", "f32"]);
+    let bytes = denoiser.export("i8.safetensors", &[]);
+    let stored = denoiser.export("stored.safetensors", &["--activations", "i16"]);
+    let built = ["--activations", "i16", "--gram", "built"];
+    let built = denoiser.export("built.safetensors", &built);
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    // 24 · 24 numbers of 16 bits, less what the header says of them.
+    assert!(size(&stored) > size(&built) + 900);
+    let expected = denoiser.gains(&floats);
+    assert!(expected[0] > 5.0 && expected[1] > 2.0, "{expected:?}");
+    for file in [&bytes, &stored] {
+        let found = denoiser.gains(file);
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 0.1, "{file:?}: {found:?} {expected:?}");
+        }
+    }
+    // Where the matrix is changes no bit.
+    assert_eq!(denoiser.gains(&stored), denoiser.gains(&built));
+}
+
+/// Input that is far cleaner than trained passes: it never gets worse.
+#[test]
+fn clean_input_passes() {
+    let denoiser = Denoiser::get();
+    let file = denoiser.export("guarded.safetensors", &["--activations", "i16"]);
+    let data = denoiser.path("ecg.npy");
+    let rows = json(&[
+        "evaluate",
+        text(&file),
+        "--task",
+        "denoise",
+        "--data",
+        text(&data),
+        "--snr",
+        "30,50",
+        "--json",
+    ]);
+    for row in rows.as_array().unwrap() {
+        assert!(row["gain"].as_f64().unwrap() > -0.05, "{row}");
+    }
+}
+
+#[test]
+fn its_files_are_model_files() {
+    let denoiser = Denoiser::get();
+    let file = denoiser.export("plain.safetensors", &[]);
+    let (input, output) = (denoiser.path("ecg.npy"), denoiser.path("clean.npy"));
+    let shown = done(&["inspect", text(&file)]);
+    assert!(shown.contains("denoise"), "{shown}");
+    let (file, input, output) = (text(&file), text(&input), text(&output));
+    done(&["denoise", file, "--input", input, "--output", output]);
+    let (shape, clean) = read_npy_f32(Path::new(output)).unwrap();
+    assert_eq!(shape, [4000]);
+    assert!(clean.iter().all(|x| x.is_finite()));
+    // A run goes on where it was, to the same end.
+    let run = denoiser.path("run");
+    let again = train_denoiser(&run, &["--epochs", "6", "--resume"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let shown = done(&["config", "--preset", "ecg/denoise"]);
+    assert!(
+        shown.contains("family = \"denoise\"") || shown.contains("[noise]"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let denoiser = Denoiser::get();
+    let (run, out) = (denoiser.path("run"), denoiser.path("x.safetensors"));
+    let (run, out) = (text(&run), text(&out));
+    let export = |more: &[&str], words: &[&str]| {
+        refused(
+            2,
+            &[&["export", run, "--output", out], more].concat(),
+            words,
+        );
+    };
+    export(&["--activations", "i8"], &["--activations i8", "i16"]);
+    export(&["--gram", "built"], &["--gram", "--activations i16"]);
+    let model = Runs::get().path("signal-i8.safetensors");
+    let (model, data) = (text(&model), denoiser.path("ecg.npy"));
+    let task = ["--task", "denoise", "--data", text(&data)];
+    let on_model = [&["evaluate", model], &task[..]].concat();
+    refused(2, &on_model, &["reconstructs", "--task denoise"]);
+    let on_run = [&["evaluate", run], &task[..]].concat();
+    refused(2, &on_run, &["sparsecode export"]);
+    let other = denoiser.path("other");
+    let start = ["train", "--out", text(&other), "--preset"];
+    let train = |more: &[&str], words: &[&str]| {
+        refused(2, &[&start, more].concat(), words);
+    };
+    train(
+        &["ecg/vdl", "--task", "denoise"],
+        &["--task denoise", "ecg/denoise"],
+    );
+    train(
+        &["ecg/denoise", "--task", "reconstruct"],
+        &["--task reconstruct"],
+    );
+    train(
+        &["ecg/denoise", "--set", "data.window=100"],
+        &["data.window", "model.hop"],
+    );
+    train(
+        &["ecg/denoise", "--set", "noise.white=0.5"],
+        &["noise.white", "noise.recordings"],
+    );
+    train(
+        &["ecg/denoise", "--set", "noise.highest=-5"],
+        &["noise.highest"],
+    );
+    train(&["ecg/denoise", "--lambda", "0.1"], &["inference"]);
+    train(&["ecg/denois"], &["ecg/denois"]);
+    assert!(
+        !other.exists(),
+        "nothing is written where nothing was trained"
+    );
+}
