@@ -81,14 +81,20 @@
 //! A NaN or an infinite sample spoils the windows that hold it and nothing else: sums are made anew
 //! for every element, none runs on.
 
+mod bands;
 mod contrast;
 mod contrast_core;
 mod contrast_frame;
 mod contrast_view;
+mod drift;
+mod drift_core;
+mod drift_view;
 mod frame;
 mod frame_core;
 mod frame_view;
+mod guard;
 mod local_contrast;
+mod noise_level;
 mod ring;
 mod signal;
 mod signal_core;
@@ -100,9 +106,14 @@ pub use contrast::ContrastStream;
 pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};
 pub use contrast_view::ContrastView;
+pub use drift::DriftStream;
+pub use drift_core::DriftCursor;
+pub use drift_view::DriftView;
 pub use frame::FrameStream;
 pub use frame_view::FrameView;
+pub use guard::{residual_guard, residual_guard_i16};
 pub use local_contrast::{ContrastError, LocalContrast, LocalContrastView};
+pub use noise_level::NoiseLevel;
 pub use ring::Cursor;
 pub use signal::SignalStream;
 pub use signal_view::SignalView;

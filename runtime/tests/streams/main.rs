@@ -4,7 +4,10 @@
 mod common;
 mod contrast;
 mod contrast_frames;
+mod drift;
 mod frames;
+mod guard;
+mod noise_level;
 mod signals;
 mod views;
 mod whole;
