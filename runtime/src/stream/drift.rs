@@ -15,7 +15,7 @@ use super::weighting::Sample;
 ///
 /// | | `f32` | `i16` |
 /// |---|---|---|
-/// | bytes of RAM | `8·LENGTH + 44` | `6·LENGTH + 20`, rounded up to a multiple of 4 |
+/// | bytes of RAM | `8·LENGTH + 44` | `6·LENGTH + 24`, rounded up to a multiple of 4 |
 /// | difference from the formula | at most `(6·LENGTH + 8)·2⁻²⁴·max∣x∣` | at most `½ + 1/32` levels |
 /// | cost of a sample | 6 additions, 2 divisions | 4 additions, 2 divisions |
 ///

@@ -155,14 +155,14 @@ fn quotient(sum: i32, divisor: i32) -> i32 {
 
 /// Where a drift filter stands, and its running sums.
 ///
-/// Plain data, all zeros at the start: 20 bytes for `i16`, 44 for `f32`.
+/// Plain data, all zeros at the start: 24 bytes for `i16`, 44 for `f32`.
 /// [`DriftView`](super::DriftView) borrows one, so that the whole state of a channel lies in memory
 /// of the caller's choice. A cursor belongs to the memory that it was advanced with.
 ///
 /// ```
 /// use sparsecode_runtime::stream::DriftCursor;
 ///
-/// assert_eq!(size_of_val(&DriftCursor::<i16>::new()), 20);
+/// assert_eq!(size_of_val(&DriftCursor::<i16>::new()), 24);
 /// assert_eq!(size_of_val(&DriftCursor::<f32>::new()), 44);
 /// ```
 #[derive(Clone, Debug)]

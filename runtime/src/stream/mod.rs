@@ -86,6 +86,7 @@ mod contrast;
 mod contrast_core;
 mod contrast_frame;
 mod contrast_view;
+mod cosine;
 mod drift;
 mod drift_core;
 mod drift_view;

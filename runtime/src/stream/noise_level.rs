@@ -1,6 +1,6 @@
 //! How strong white noise in a signal is.
 
-use super::bands::{BANDS, BLOCK};
+use super::cosine::{BANDS, BLOCK};
 use super::weighting::Sample;
 
 /// Blocks before the first estimate.

@@ -217,7 +217,7 @@ fn a_signal_may_follow_another() {
 fn sizes_are_what_the_documentation_says() {
     assert_eq!(
         DriftStream::<i16, 361>::BYTES,
-        (6 * 361 + 20_usize).next_multiple_of(4)
+        (6 * 361 + 24_usize).next_multiple_of(4)
     );
     assert_eq!(DriftStream::<f32, 361>::BYTES, 8 * 361 + 44);
     assert_eq!(DriftStream::<f32, 361>::LATENCY, 360);
