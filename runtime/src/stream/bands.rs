@@ -13,12 +13,15 @@ pub trait Banded: Arithmetic {
     /// The level of silence.
     const QUIET: Self::Level;
 
-    /// The magnitudes of the bands; `None` if one is not finite.
-    fn magnitudes(block: &[Self; BLOCK]) -> Option<[Self::Level; BANDS]>;
-
-    /// Moves a mean by `2^−shift` of the way to a magnitude, of which at most three means count if
-    /// `bounded`.
-    fn follow(mean: &mut Self::Level, magnitude: Self::Level, bounded: bool, shift: u32);
+    /// Moves the mean of each band by `2^−shift` of the way to its magnitude in a block, of which
+    /// at most three means count if `bounded`. Whether all magnitudes are finite; otherwise nothing
+    /// moves.
+    fn follow(
+        block: &[Self; BLOCK],
+        means: &mut [Self::Level; BANDS],
+        bounded: bool,
+        shift: u32,
+    ) -> bool;
 
     /// The noise level. Bands up to `reach/1024` times the quietest one count.
     fn sigma(means: &[Self::Level; BANDS], reach: u16) -> Self::Sigma;
@@ -39,8 +42,7 @@ impl Banded for f32 {
 
     const QUIET: f32 = 0.0;
 
-    #[inline(always)]
-    fn magnitudes(block: &[Self; BLOCK]) -> Option<[f32; BANDS]> {
+    fn follow(block: &[Self; BLOCK], means: &mut [f32; BANDS], bounded: bool, shift: u32) -> bool {
         let folded = fold(block, (&RISE, &TOP), |(w, x), (v, y), late| {
             if late {
                 -(w * x) - v * y
@@ -48,29 +50,22 @@ impl Banded for f32 {
                 w * x - v * y
             }
         });
-        let (mut bands, mut total) = ([0.0; BANDS], 0.0);
-        for ([even, odd], (re, im)) in bands
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(cosines(&folded))
-        {
-            (*even, *odd) = (re.abs(), im.abs());
-            total += *even + *odd;
+        let bands = cosines(&folded);
+        let total: f32 = bands.iter().map(|(re, im)| re.abs() + im.abs()).sum();
+        if !total.is_finite() {
+            return false;
         }
-        total.is_finite().then_some(bands)
-    }
-
-    #[inline(always)]
-    fn follow(mean: &mut f32, magnitude: f32, bounded: bool, shift: u32) {
-        let most = 3.0 * *mean;
-        let magnitude = if bounded && magnitude > most && most > 0.0 {
-            most
-        } else {
-            magnitude
-        };
         let step = 1.0 / 1_u32.wrapping_shl(shift) as f32;
-        *mean += (magnitude - *mean) * step;
+        let follow = |mean: &mut f32, band: f32| {
+            let (magnitude, most) = (band.abs(), 3.0 * *mean);
+            let counts = !bounded || magnitude <= most || *mean == 0.0;
+            *mean += (if counts { magnitude } else { most } - *mean) * step;
+        };
+        for ([even, odd], (re, im)) in means.as_chunks_mut::<2>().0.iter_mut().zip(bands) {
+            follow(even, re);
+            follow(odd, im);
+        }
+        true
     }
 
     fn sigma(means: &[f32; BANDS], reach: u16) -> f32 {
@@ -93,38 +88,31 @@ impl Banded for i16 {
 
     const QUIET: u32 = 0;
 
-    #[inline(always)]
-    fn magnitudes(block: &[Self; BLOCK]) -> Option<[u32; BANDS]> {
+    fn follow(block: &[Self; BLOCK], means: &mut [u32; BANDS], bounded: bool, shift: u32) -> bool {
         let folded = fold(block, (&RISE_Q14, &TOP_Q14), |(w, x), (v, y), late| {
             let (first, second) = (w.wrapping_mul(x.into()), v.wrapping_mul(y.into()));
             let first = if late { first.wrapping_neg() } else { first };
             first.wrapping_sub(second).wrapping_add(1 << 10) >> 11
         });
-        let mut bands = [0; BANDS];
-        for ([even, odd], (re, im)) in bands
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(cosines(&folded))
-        {
-            (*even, *odd) = (re.unsigned_abs(), im.unsigned_abs());
-        }
-        Some(bands)
-    }
-
-    #[inline(always)]
-    fn follow(mean: &mut u32, magnitude: u32, bounded: bool, shift: u32) {
-        // A mean is at most 2²⁹. One level counts in full, so that a mean can leave 0.
-        let most = mean.wrapping_mul(3).max(1 << FRACTION);
-        let magnitude = if bounded {
-            magnitude.min(most)
-        } else {
-            magnitude
-        };
-        let way = magnitude.wrapping_sub(*mean).cast_signed();
         let half = 1_i32.wrapping_shl(shift) >> 1;
-        let step = way.wrapping_add(half).wrapping_shr(shift);
-        *mean = mean.wrapping_add_signed(step);
+        // A mean is at most 2²⁹. One level counts in full, so that a mean can leave 0.
+        let (factor, least) = if bounded {
+            (3, 1 << FRACTION)
+        } else {
+            (0, u32::MAX)
+        };
+        let follow = |mean: &mut u32, band: i32| {
+            let most = mean.wrapping_mul(factor).max(least);
+            let way = band.unsigned_abs().min(most).wrapping_sub(*mean);
+            let step = way.cast_signed().wrapping_add(half).wrapping_shr(shift);
+            *mean = mean.wrapping_add_signed(step);
+        };
+        let bands = cosines(&folded);
+        for ([even, odd], (re, im)) in means.as_chunks_mut::<2>().0.iter_mut().zip(bands) {
+            follow(even, re);
+            follow(odd, im);
+        }
+        true
     }
 
     fn sigma(means: &[u32; BANDS], reach: u16) -> u16 {

@@ -89,8 +89,9 @@ impl Number for f32 {
     }
 }
 
-// Nothing wraps. Samples are at most 2¹⁵. Folded: √2·2¹⁵ and 3 bits after the point. A pair of them,
-// as a complex number, turned: 2¹⁶ and 2 bits. The sum of eight: 2¹⁹ and 2 bits, which 2⁻⁹ make 2³⁰.
+// Nothing wraps. Samples are at most 2¹⁵. Folded: √2·2¹⁵ and 3 bits after the point. A pair of
+// them, as a complex number, turned: 2¹⁶ and 2 bits. The sum of eight: 2¹⁹ and 2 bits, which 2⁻⁹
+// make 2³⁰.
 impl Number for i32 {
     #[inline(always)]
     fn plus(self, other: Self) -> Self {

@@ -9,15 +9,16 @@ const MOST: usize = 65_535;
 /// A denoiser that removes the noise and nothing else leaves `r = σ²`. A larger residual holds
 /// signal: the model meets something that it has not been trained for, or a signal that is cleaner
 /// than those it has been trained for. The share is that of a positive-part James–Stein estimate
-/// (James & Stein 1961). `c` is 1 or more; 1.3 suits windows of 64 samples and white noise, where it
-/// costs 0.01 dB. Real noise wants longer windows (256).
+/// (James & Stein 1961). `c` is 1 or more; 1.3 suits windows of 64 samples and white noise, where
+/// it costs 0.01 dB. Real noise wants longer windows (256).
 ///
-/// `noisy` is `x`; `clean` holds `x̂` and then the result. Both in the units of `sigma`. The shorter
-/// length counts, and at most 65,535 elements. With `r = 0`, with a NaN and without elements `clean`
-/// stays as it is, and `g` is 0. `r` is off by at most `n·2⁻²⁴`, relatively. Where a square
-/// overflows, `g` is 1.
+/// `noisy` is `x`; `clean` holds `x̂` and then the result. Both in the units of `sigma`. The
+/// shorter length counts, and at most 65,535 elements. With `r = 0`, with a NaN and without
+/// elements `clean` stays as it is, and `g` is 0. `r` is off by at most `n·2⁻²⁴`, relatively. Where
+/// a square overflows, `g` is 1.
 ///
-/// Cost: two passes, of a subtraction and a multiply-add an element each, and a division. No memory.
+/// Cost: two passes, of a subtraction and a multiply-add an element each, and a division. No
+/// memory.
 ///
 /// ```
 /// use sparsecode_runtime::stream::residual_guard;
@@ -67,8 +68,8 @@ pub fn residual_guard(noisy: &[f32], clean: &mut [f32], sigma: f32, c: f32) -> f
 /// assert_eq!(clean, [0, 100, 0, 0]);
 /// ```
 pub fn residual_guard_i16(noisy: &[i16], clean: &mut [i16], sigma: u16, c: u16) -> u16 {
-    // The largest residual is 2¹⁶ − 1 in magnitude, and there are fewer than 2¹⁶ of them: the energy
-    // is below 2⁴⁸.
+    // The largest residual is 2¹⁶ − 1 in magnitude, and there are fewer than 2¹⁶ of them: the
+    // energy is below 2⁴⁸.
     let (mut energy, mut count) = (0_u64, 0_u64);
     for (x, estimate) in noisy.iter().zip(clean.iter()).take(MOST) {
         let residual = i32::from(*x)

@@ -1,6 +1,7 @@
 //! How strong white noise in a signal is.
 
 use super::cosine::{BANDS, BLOCK};
+use super::ring::copy;
 use super::weighting::Sample;
 
 /// Blocks before the first estimate.
@@ -8,39 +9,51 @@ const FIRST: u16 = 32;
 /// Blocks whose magnitudes count in full.
 const UNBOUNDED: u16 = 4;
 /// `1024·(1 + 2/√n)` for n = 16, 32 … 256: how far a band may lie above the quietest one. The mean
-/// of a band is off by about `1/(2√n)`.
+/// of a band scatters by about `1/(2√n)`.
 const REACHES: [u16; 5] = [1536, 1386, 1280, 1205, 1152];
 
 /// The deviation σ of white noise in a signal, in memory of fixed size.
 ///
-/// A signal is strong in some bands or at some times, white noise is equally strong in all. Blocks
-/// of 32 samples, one after the other, are divided into 16 bands of equal width by the modified
-/// discrete cosine transform (Princen, Johnson & Bradley 1987) with a sine window. Each band keeps
-/// a mean `m` of its magnitudes, `m ← m + (min(∣X∣, 3m) − m)/n`: the bound is Huber's (1964), so that
-/// beats and bursts hardly count. `n` is 1 for the first block and doubles whenever as many blocks
-/// have come, up to `MEMORY`. σ is the mean over the bands whose `m` is at most `1 + 2/√n` times the
-/// smallest one, divided by 0.792, which `m` is for white noise of σ = 1.
-///
-/// The smallest band alone would be too low by about `0.9/√MEMORY`; the finest band of a wavelet
-/// transform is 1.3 to 2.5 times too high where the signal reaches up to it.
+/// A signal is strong in some bands or at some times; white noise is equally strong in all. The
+/// modified discrete cosine transform with a sine window (Princen, Johnson & Bradley 1987) divides
+/// blocks of 32 samples, one after the other, into 16 bands of equal width. Each band keeps a mean
+/// of its magnitudes, `m ← m + (min(∣X∣, 3m) − m)/n`. The bound is Huber's (1964): beats and bursts
+/// hardly count. It holds from the fifth block on. `n` is the largest power of two that exceeds
+/// neither the number of blocks nor `MEMORY`. σ is the mean over the bands whose `m` is at most `1
+/// + 2/√n` times the smallest one, `n` of half as many blocks, divided by 0.792: the `m` of white
+/// noise with σ = 1. The smallest band alone would be too low by `0.9/√MEMORY`.
 ///
 /// - **Before 1,024 samples** there is no estimate.
-/// - **`MEMORY`**: a power of two from 16 to 256, in blocks of 32 samples. A change of the noise is
-///   followed within a few times as many: with 32, at 360 Hz, a doubled σ is reached to 10 % after
-///   about 6 s. A larger `MEMORY` gives less scatter: choose 32 for ECG, 256 for vibration.
-/// - **What the signal has to be**: without drift, as [`DriftStream`](super::DriftStream) leaves it.
-///   A constant offset only counts in the lowest band.
-/// - **What counts as noise**: whatever fills the quietest bands all the time, the sensor's own
-///   noise included. Noise that is not white is underestimated.
+/// - **`MEMORY`** is a power of two from 16 to 256, in blocks. With 32, an estimate reaches a σ
+///   that doubles after 60 blocks to 10 %, one that is ten times as large after 105, and one that
+///   is half as large after 75; with 64 after twice as many. At 360 Hz a block takes 0.09 s. A
+///   larger memory scatters less: 32 suits ECG, 256 vibration.
+/// - **The signal** comes without drift, as [`DriftStream`](super::DriftStream) leaves it. A
+///   constant counts in the lowest band alone.
+/// - **The noise** is whatever fills the quietest bands all the time, the sensor's own noise
+///   included. σ of noise that is not white is too low.
+/// - **A block** with a NaN or an infinite sample does not count.
+///
+/// Estimate over σ of the noise added, and root mean square error of a single estimate, on recorded
+/// signals; `i16` and `f32` give the same. Their own noise is part of the estimate, which shows at
+/// 30 dB.
+///
+/// | signal, samples before the estimate | 0 dB | 5 dB | 10 dB | 20 dB | 30 dB |
+/// |---|---|---|---|---|---|
+/// | ECG of four patients, 1,800 (5 s) | 0.98 ± 0.04 | 0.99 ± 0.04 | 1.01 ± 0.04 | 1.02 ± 0.06 | 1.13 ± 0.14 |
+/// | bearing fault, 24,000 (2 s), `MEMORY` 256 | 1.02 ± 0.03 | 1.03 ± 0.04 | 1.03 ± 0.05 | 1.03 ± 0.05 | 1.29 ± 0.30 |
+/// | healthy machine, the same | 1.00 ± 0.02 | 1.00 ± 0.01 | 1.01 ± 0.02 | 1.03 ± 0.05 | 1.01 ± 0.04 |
+///
+/// (`cargo test -p sparsecode-runtime --test streams recorded -- --nocapture`, means of 40 places.)
 ///
 /// | | `f32` | `i16` |
 /// |---|---|---|
-/// | σ | in units of a sample | in 1/16 of a level, at most 65,535 |
+/// | σ | in units of a sample | in 1/16 of a level, at most 65,535; 0 for silence alone |
 /// | bytes of RAM | 196 | 132 |
+/// | instructions a sample on a Cortex-M4F, by [`push`](Self::push) | 41 | 40 |
+/// | the same by [`push_block`](Self::push_block) | 24 | 30 |
 ///
-/// Cost of a sample: a move; of a block: about 110 multiplications and 250 additions and
-/// comparisons. `i16` is computed in integers. A block with a NaN or an infinite sample does not
-/// count. σ of `i16` is 0 for silence alone.
+/// `i16` is computed in integers, within 0.4 % and 1/16 of a level of the definition.
 ///
 /// ```
 /// use sparsecode_runtime::stream::NoiseLevel;
@@ -49,13 +62,19 @@ const REACHES: [u16; 5] = [1536, 1386, 1280, 1205, 1152];
 /// let mut random = 1_u32;
 /// for time in 0..1800 {
 ///     random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-///     // Uniform over 101 levels: σ = 29.2. A slow signal lies in the lowest band.
-///     let signal = if time % 360 < 180 { 500 } else { -500 };
-///     noise.push(signal + (random >> 16) as i16 % 51);
+///     // Uniform from −50 to 50: σ = 29.2. The signal is a triangle of 450 levels each way.
+///     let signal: i16 = (time % 360 - 180_i16).abs() * 5 - 450;
+///     noise.push(signal + ((random >> 16) % 101) as i16 - 50);
 ///     assert_eq!(noise.sigma().is_some(), time >= 1023);
 /// }
-/// let sigma = noise.sigma().unwrap();
-/// assert!(sigma > 0);
+/// let sigma = f32::from(noise.sigma().unwrap()) / 16.0;
+/// assert!((sigma - 29.2).abs() < 2.9, "{sigma}");
+/// ```
+///
+/// A memory that is no power of two does not compile:
+///
+/// ```compile_fail,E0080
+/// let noise = sparsecode_runtime::stream::NoiseLevel::<f32, 100>::new();
 /// ```
 #[derive(Clone, Debug)]
 pub struct NoiseLevel<T: Sample, const MEMORY: usize = 32> {
@@ -110,10 +129,19 @@ impl<T: Sample, const MEMORY: usize> NoiseLevel<T, MEMORY> {
         }
     }
 
-    /// Takes samples, any number at once.
-    pub fn push_block(&mut self, samples: &[T]) {
-        for sample in samples {
-            self.push(*sample);
+    /// Takes samples as [`push`](Self::push) does, any number at once, for fewer instructions.
+    pub fn push_block(&mut self, mut samples: &[T]) {
+        while !samples.is_empty() {
+            let filled = usize::from(self.filled);
+            let room = BLOCK.saturating_sub(filled);
+            let (first, rest) = samples.split_at_checked(room).unwrap_or((samples, &[]));
+            copy(self.block.get_mut(filled..).unwrap_or_default(), first);
+            self.filled = self.filled.wrapping_add(first.len() as u16);
+            if usize::from(self.filled) >= BLOCK {
+                self.filled = 0;
+                self.add_block();
+            }
+            samples = rest;
         }
     }
 
@@ -132,13 +160,10 @@ impl<T: Sample, const MEMORY: usize> NoiseLevel<T, MEMORY> {
     }
 
     fn add_block(&mut self) {
-        let Some(magnitudes) = T::magnitudes(&self.block) else {
-            return;
-        };
         let bounded = self.blocks >= UNBOUNDED;
         let shift = Self::shift(self.blocks.wrapping_add(1));
-        for (mean, magnitude) in self.means.iter_mut().zip(magnitudes) {
-            T::follow(mean, magnitude, bounded, shift);
+        if !T::follow(&self.block, &mut self.means, bounded, shift) {
+            return;
         }
         if usize::from(self.blocks) < MEMORY.wrapping_mul(2) {
             self.blocks = self.blocks.wrapping_add(1);
