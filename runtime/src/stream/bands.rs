@@ -14,8 +14,8 @@ pub trait Banded: Arithmetic {
     const QUIET: Self::Level;
 
     /// Moves the mean of each band by `2^−shift` of the way to its magnitude in a block, of which
-    /// at most three means count if `bounded`. Whether all magnitudes are finite; otherwise nothing
-    /// moves.
+    /// at most three means count if `bounded`. A block of zeros, or one with a magnitude that is
+    /// not finite, moves nothing. Whether the block counts.
     fn follow(
         block: &[Self; BLOCK],
         means: &mut [Self::Level; BANDS],
@@ -52,13 +52,13 @@ impl Banded for f32 {
         });
         let bands = cosines(&folded);
         let total: f32 = bands.iter().map(|(re, im)| re.abs() + im.abs()).sum();
-        if !total.is_finite() {
+        if total == 0.0 || !total.is_finite() {
             return false;
         }
         let step = 1.0 / 1_u32.wrapping_shl(shift) as f32;
         let follow = |mean: &mut f32, band: f32| {
             let (magnitude, most) = (band.abs(), 3.0 * *mean);
-            let counts = !bounded || magnitude <= most || *mean == 0.0;
+            let counts = !bounded || magnitude <= most;
             *mean += (if counts { magnitude } else { most } - *mean) * step;
         };
         for ([even, odd], (re, im)) in means.as_chunks_mut::<2>().0.iter_mut().zip(bands) {
@@ -108,6 +108,9 @@ impl Banded for i16 {
             *mean = mean.wrapping_add_signed(step);
         };
         let bands = cosines(&folded);
+        if bands.iter().all(|(re, im)| re | im == 0) {
+            return false;
+        }
         for ([even, odd], (re, im)) in means.as_chunks_mut::<2>().0.iter_mut().zip(bands) {
             follow(even, re);
             follow(odd, im);
@@ -127,7 +130,68 @@ impl Banded for i16 {
         }
         let mean = sum.checked_div(count).unwrap_or(0);
         let sigma = mean.wrapping_mul(SIGMA_Q24).wrapping_add(1 << 23) >> 24;
-        let least = u64::from(mean > 0);
-        sigma.clamp(least, u16::MAX.into()) as u16
+        sigma.clamp(1, u16::MAX.into()) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::PI;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// The window's sample times the cosine of band `k`.
+    fn tap(n: usize, k: usize) -> f64 {
+        let (n, k) = (n as f64, k as f64);
+        (PI * (n + 0.5) / 32.0).sin() * (PI / 16.0 * (n + 8.5) * (k + 0.5)).cos()
+    }
+
+    /// Magnitudes by the definition, and of both arithmetics in the same unit.
+    fn magnitudes(block: &[i16; BLOCK]) -> Vec<[f64; 3]> {
+        let mut levels = [0; BANDS];
+        let mut floats = [0.0; BANDS];
+        assert!(i16::follow(block, &mut levels, false, 0));
+        assert!(f32::follow(&block.map(f32::from), &mut floats, false, 0));
+        (0..BANDS)
+            .map(|place| {
+                // The places of a pair are the bands 2k and 15 − 2k.
+                let k = if place % 2 == 0 { place } else { 16 - place };
+                let sum: f64 = (0..BLOCK).map(|n| tap(n, k) * f64::from(block[n])).sum();
+                let level = f64::from(levels[place]) / 1024.0;
+                [sum.abs(), level, f64::from(floats[place])]
+            })
+            .collect()
+    }
+
+    #[test]
+    fn bands_follow_the_definition_up_to_the_largest_magnitude() {
+        let mut largest = 0.0_f64;
+        let mut random = 1_u32;
+        for case in 0..200 {
+            let block = core::array::from_fn(|n| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let sign = match case {
+                    0..16 => tap(n, case) < 0.0,
+                    16..32 => tap(n, case - 16) > 0.0,
+                    _ => random >> 31 == 0,
+                };
+                if sign { i16::MIN } else { i16::MAX }
+            });
+            for (place, [exact, level, float]) in magnitudes(&block).into_iter().enumerate() {
+                largest = largest.max(exact);
+                let bound = 1.0 + 2_f64.powi(-8) * 524_288.0;
+                assert!(
+                    (level - exact).abs() < bound,
+                    "{case} {place}: {level} {exact}"
+                );
+                assert!(
+                    (float - exact).abs() < 0.5,
+                    "{case} {place}: {float} {exact}"
+                );
+            }
+        }
+        // 2¹⁹ is the bound.
+        assert!(largest > 400_000.0 && largest < 524_288.0, "{largest}");
     }
 }

@@ -23,7 +23,7 @@ const REACHES: [u16; 5] = [1536, 1386, 1280, 1205, 1152];
 /// + 2/√n` times the smallest one, `n` of half as many blocks, divided by 0.792: the `m` of white
 /// noise with σ = 1. The smallest band alone would be too low by `0.9/√MEMORY`.
 ///
-/// - **Before 1,024 samples** there is no estimate.
+/// - **Before 1,024 samples**, those of blocks that count, there is no estimate.
 /// - **`MEMORY`** is a power of two from 16 to 256, in blocks. With 32, an estimate reaches a σ
 ///   that doubles after 60 blocks to 10 %, one that is ten times as large after 105, and one that
 ///   is half as large after 75; with 64 after twice as many. At 360 Hz a block takes 0.09 s. A
@@ -32,7 +32,8 @@ const REACHES: [u16; 5] = [1536, 1386, 1280, 1205, 1152];
 ///   constant counts in the lowest band alone.
 /// - **The noise** is whatever fills the quietest bands all the time, the sensor's own noise
 ///   included. σ of noise that is not white is too low.
-/// - **A block** with a NaN or an infinite sample does not count.
+/// - **A block** of zeros alone does not count: a gap in the data leaves the estimate as it is. A
+///   block with a NaN or an infinite sample does not count either.
 ///
 /// Estimate over σ of the noise added, and root mean square error of a single estimate, on recorded
 /// signals; `i16` and `f32` give the same. Their own noise is part of the estimate, which shows at
@@ -48,7 +49,7 @@ const REACHES: [u16; 5] = [1536, 1386, 1280, 1205, 1152];
 ///
 /// | | `f32` | `i16` |
 /// |---|---|---|
-/// | σ | in units of a sample | in 1/16 of a level, at most 65,535; 0 for silence alone |
+/// | σ | in units of a sample | in 1/16 of a level, 1 to 65,535 |
 /// | bytes of RAM | 196 | 132 |
 /// | instructions a sample on a Cortex-M4F, by [`push`](Self::push) | 41 | 40 |
 /// | the same by [`push_block`](Self::push_block) | 24 | 30 |
@@ -145,7 +146,7 @@ impl<T: Sample, const MEMORY: usize> NoiseLevel<T, MEMORY> {
         }
     }
 
-    /// σ of the noise; `None` before the first 1,024 samples.
+    /// σ of the noise; `None` before 1,024 samples that count.
     ///
     /// Cost: some hundred instructions, and no change of the state.
     #[must_use]

@@ -8,6 +8,7 @@ mod drift;
 mod frames;
 mod guard;
 mod noise_level;
+mod noise_recorded;
 mod signals;
 mod views;
 mod whole;
