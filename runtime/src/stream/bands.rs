@@ -58,7 +58,8 @@ impl Banded for f32 {
         let step = 1.0 / 1_u32.wrapping_shl(shift) as f32;
         let follow = |mean: &mut f32, band: f32| {
             let (magnitude, most) = (band.abs(), 3.0 * *mean);
-            let counts = !bounded || magnitude <= most;
+            // A mean can leave 0.
+            let counts = !bounded || magnitude <= most || *mean == 0.0;
             *mean += (if counts { magnitude } else { most } - *mean) * step;
         };
         for ([even, odd], (re, im)) in means.as_chunks_mut::<2>().0.iter_mut().zip(bands) {

@@ -245,7 +245,7 @@ impl<T: Sample> Drift<'_, T> {
     #[inline(always)]
     pub(super) fn pull(&mut self) -> Option<T> {
         let latency = self.samples.len().saturating_sub(1);
-        while self.cursor.time > 0 && usize::from(self.cursor.ended) < latency {
+        while usize::from(self.cursor.ended) < latency {
             self.cursor.ended = self.cursor.ended.wrapping_add(1);
             if let Some(clean) = self.step(None) {
                 return Some(clean);

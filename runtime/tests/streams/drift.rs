@@ -244,6 +244,13 @@ fn bad_lengths_and_cursors_are_named() {
         assert_eq!(refused(9, 9, &mut cursor), None);
     }
     assert_eq!(refused(7, 7, &mut cursor), Some(StreamError::Cursor));
+    // Once round a ring of 9, and one further: no place of a ring of 7.
+    let mut cursor = DriftCursor::new();
+    for _ in 0..10 {
+        let mut view = DriftView::new(&mut samples, &mut means, &mut cursor).unwrap();
+        view.push(1);
+    }
+    assert_eq!(refused(7, 7, &mut cursor), Some(StreamError::Cursor));
 }
 
 proptest! {

@@ -210,6 +210,25 @@ fn the_first_estimate_comes_after_1024_samples_and_reset_forgets() {
 }
 
 #[test]
+fn noise_follows_a_constant() {
+    let mut levels = NoiseLevel::<i16>::new();
+    let mut floats = NoiseLevel::<f32>::new();
+    levels.push_block(&[1000; 3200]);
+    floats.push_block(&[1000.0; 3200]);
+    assert_eq!(levels.sigma(), Some(1));
+    let mut random = Random(10);
+    for _ in 0..32 * 300 {
+        let x = 1000.0 + 40.0 * normal(&mut random);
+        levels.push(x as i16);
+        floats.push(x as f32);
+    }
+    let found = f64::from(levels.sigma().unwrap()) / 16.0;
+    assert!((found / 40.0 - 1.0).abs() < 0.12, "{found}");
+    let found = f64::from(floats.sigma().unwrap());
+    assert!((found / 40.0 - 1.0).abs() < 0.12, "{found}");
+}
+
+#[test]
 fn an_offset_does_not_count() {
     let mut random = Random(7);
     let mut plain = NoiseLevel::<i16>::new();
