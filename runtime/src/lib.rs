@@ -92,13 +92,15 @@
 //! | [`Workspace`] | `4·(d + 2·l + m)` | [`decode`](Model::decode) | `a·d`, or `a·m + h·d` |
 //! | [`GramBuffer`], [`GramWorkspace`], if used | `4·l² + 14·l` | [`descend`](Gram::descend), each pass | `b·l`, after `l·d` |
 //! | [`SignalStream`](stream::SignalStream), a channel | `8·d + 8` | each sample, beside `1/s` windows | `d/s` |
+//! | [`DriftStream`](stream::DriftStream), a channel | `8·n + 44` | each sample | 7 additions, 2 divisions |
+//! | [`NoiseLevel`](stream::NoiseLevel), a channel | 196 | each sample | 8 |
 //! | [`FrameStream`](stream::FrameStream), a channel | `8·w·r + 8` | each pixel, beside `1/s²` patches | `2·d/s²` |
 //! | [`ContrastStream`](stream::ContrastStream), a channel | `8·w·g + 8` | each pixel | `5·g` |
 //!
 //! where `L` is the number of LISTA iterations, `h ≤ m` that of active hidden units, and `b` that
-//! of components that change; in streams of `f32`, `s` is the hop, `w` the width of a frame, `r`
-//! the rows of a patch, and `g` the side of the contrast window. [`ram_bytes`] adds up the first
-//! three rows of the left side.
+//! of components that change; in streams of `f32`, `s` is the hop, `n` the length of the moving
+//! mean, `w` the width of a frame, `r` the rows of a patch, and `g` the side of the contrast
+//! window. [`ram_bytes`] adds up the first three rows of the left side.
 //!
 //! # Features
 //!

@@ -17,9 +17,10 @@ use riscv_rt::entry;
 use core::hint::black_box;
 
 use sparsecode_runtime::stream::{
-    ContrastCursor, ContrastFrameStream, ContrastView, Cursor, FrameScratch, FrameStream,
-    FrameView, Hann, LocalContrast, LocalContrastView, Sample, SignalStream, SignalView, Uniform,
-    Weighting, Windows,
+    ContrastCursor, ContrastFrameStream, ContrastView, Cursor, DriftCursor, DriftStream, DriftView,
+    FrameScratch, FrameStream, FrameView, Hann, LocalContrast, LocalContrastView, NoiseLevel,
+    Sample, SignalStream, SignalView, Uniform, Weighting, Windows, residual_guard,
+    residual_guard_i16,
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerCodeBuffer as _, IntegerModel,
@@ -56,6 +57,11 @@ fn main() -> ! {
     black_box(frame_view::<f32>(&[1.0; 16], [0.5; 64], [0.0; 64]));
     black_box(frame_view::<i16>(&[1; 16], [5; 64], [0; 64]));
     black_box(contrast_view());
+    black_box(drift::<f32>(0.5, [0.0; 16]));
+    black_box(drift::<i16>(5, [0; 16]));
+    black_box(noise_level::<f32>(0.5));
+    black_box(noise_level::<i16>(5));
+    black_box(guard());
     loop {}
 }
 
@@ -326,6 +332,60 @@ fn contrast_view() -> Option<bool> {
         }
     }
     Some(done)
+}
+
+/// Drift, by the type and by the view.
+#[inline(never)]
+fn drift<T: Sample>(sample: T, mut means: [T::Sum; 16]) -> Option<T> {
+    let mut filter = black_box(DriftStream::<T, 9>::new());
+    let (mut samples, mut block) = ([sample; 16], black_box([sample; 16]));
+    let mut cursor = black_box(DriftCursor::new());
+    let mut view = DriftView::new(cut(&mut samples), cut(&mut means), &mut cursor).ok()?;
+    let mut last = None;
+    while black_box(true) {
+        last = filter.push(*black_box(&block).first()?);
+        last = view.push(*black_box(&block).first()?).or(last);
+        black_box(filter.push_block(cut(&mut block)));
+        black_box(view.push_block(cut(&mut block)));
+        if black_box(false) {
+            last = filter.finish().last().or(view.finish().last());
+            filter.filter(cut(&mut block));
+            view.filter(cut(&mut block));
+            filter.reset();
+            view.reset();
+        }
+    }
+    last
+}
+
+/// The level of the noise.
+#[inline(never)]
+fn noise_level<T: Sample>(sample: T) -> Option<T::Sigma> {
+    let mut noise = black_box(NoiseLevel::<T>::new());
+    let mut long = black_box(NoiseLevel::<T, 256>::new());
+    let mut last = None;
+    while black_box(true) {
+        noise.push(black_box(sample));
+        long.push_block(cut(&mut black_box([sample; 16])));
+        last = noise.sigma().or(long.sigma());
+        if black_box(false) {
+            noise.reset();
+        }
+    }
+    last
+}
+
+/// The residual guard in both arithmetics.
+#[inline(never)]
+fn guard() -> (f32, u16) {
+    let (mut floats, mut integers) = (black_box([0.5; 16]), black_box([5; 16]));
+    let noisy = black_box([0.7; 16]);
+    let float = residual_guard(&noisy, cut(&mut floats), black_box(0.1), black_box(1.3));
+    let noisy = black_box([7; 16]);
+    let sigma = black_box(16);
+    let integer = residual_guard_i16(&noisy, cut(&mut integers), sigma, black_box(333));
+    black_box((floats, integers));
+    (float, integer)
 }
 
 /// Everything that `IntegerModel` offers.

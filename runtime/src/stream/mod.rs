@@ -6,6 +6,8 @@
 //! | [`FrameStream`] | lines of a frame | clean lines | `ROWS` lines |
 //! | [`ContrastStream`] | lines of a frame | lines after local contrast normalisation, local means and deviations | `WINDOW − 1` lines |
 //! | [`ContrastFrameStream`] | raw lines, for a model with local contrast normalisation | clean raw lines | `ROWS + WINDOW − 1` lines |
+//! | [`DriftStream`] | samples of a 1-D signal | samples without baseline drift | `LENGTH − 1` samples |
+//! | [`NoiseLevel`] | samples of a 1-D signal | σ of the white noise in them | 1,024 samples before the first |
 //!
 //! A stream is the state of one channel and nothing else: plain data of a size known when the
 //! program is compiled, all zeros at the start, so that a static of it lies in `.bss`. The model,
@@ -43,6 +45,34 @@
 //! # Ok::<(), sparsecode_runtime::LoadError>(())
 //! ```
 //!
+//! # Before and after the model
+//!
+//! No window of a model holds the slow drift of an ECG's baseline: [`DriftStream`] removes drift
+//! first. [`NoiseLevel`] estimates σ of what is left, for settings that depend on the noise.
+//! [`residual_guard`] gives back what a model removed beyond that noise; call it in the closure, on
+//! each window:
+//!
+//! ```
+//! use sparsecode_runtime::stream::{DriftStream, NoiseLevel, SignalStream, residual_guard_i16};
+//!
+//! let (mut drift, mut noise) = (DriftStream::<i16, 361>::new(), NoiseLevel::<i16>::new());
+//! let (mut stream, mut window) = (SignalStream::<i16, 64, 16>::new(), [0; 64]);
+//! let mut received = 0;
+//! for time in 0..4000 {
+//!     let sample = 1000 + time / 10 + time * 7919 % 101; // drift, and noise
+//!     let Some(sample) = drift.push(sample as i16) else { continue };
+//!     noise.push(sample);
+//!     let sigma = noise.sigma().unwrap_or(0); // 0: nothing is removed
+//!     let clean = stream.push(sample, &mut window, |window| {
+//!         let noisy = *window;
+//!         window.fill(0); // in place of a model
+//!         residual_guard_i16(&noisy, window, sigma, 333); // c = 1.3
+//!     });
+//!     received += usize::from(clean.is_some());
+//! }
+//! assert_eq!(received, 4000 - 360 - 64);
+//! ```
+//!
 //! # Sizes known at run time
 //!
 //! A program that gets to know the window, the patch or the frame from a file lends the memory,
@@ -53,6 +83,7 @@
 //! | [`SignalView`] | [`SignalStream`] | samples, sums and a [`Cursor`] |
 //! | [`FrameView`] | [`FrameStream`] | lines, sums and a [`Cursor`] |
 //! | [`ContrastView`] | [`ContrastStream`] | samples, centred samples and a [`ContrastCursor`] |
+//! | [`DriftView`] | [`DriftStream`] | samples, means and a [`DriftCursor`] |
 //!
 //! [`Windows`] holds the hop and the weights of windows, [`LocalContrastView`] the taps of a
 //! Gaussian: each is checked once and serves any number of channels. A size that does not fit is an
@@ -79,16 +110,24 @@
 //! instruction, or a library call where the core has none (Cortex-M0+).
 //!
 //! A NaN or an infinite sample spoils the windows that hold it and nothing else: sums are made anew
-//! for every element, none runs on.
+//! for every element, none runs on. The sums of the drift filter do run on; such a sample spoils
+//! itself alone there, and [`NoiseLevel`] leaves its block out.
 
+mod bands;
 mod contrast;
 mod contrast_core;
 mod contrast_frame;
 mod contrast_view;
+mod cosine;
+mod drift;
+mod drift_core;
+mod drift_view;
 mod frame;
 mod frame_core;
 mod frame_view;
+mod guard;
 mod local_contrast;
+mod noise_level;
 mod ring;
 mod signal;
 mod signal_core;
@@ -100,9 +139,14 @@ pub use contrast::ContrastStream;
 pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};
 pub use contrast_view::ContrastView;
+pub use drift::DriftStream;
+pub use drift_core::DriftCursor;
+pub use drift_view::DriftView;
 pub use frame::FrameStream;
 pub use frame_view::FrameView;
+pub use guard::{residual_guard, residual_guard_i16};
 pub use local_contrast::{ContrastError, LocalContrast, LocalContrastView};
+pub use noise_level::NoiseLevel;
 pub use ring::Cursor;
 pub use signal::SignalStream;
 pub use signal_view::SignalView;

@@ -133,6 +133,11 @@ pub enum StreamError {
         /// The least that is needed.
         least: usize,
     },
+    /// A moving mean over an even number of samples, over none, or over more than 4,095.
+    Mean {
+        /// Samples of the mean: the length of the ring of samples.
+        found: usize,
+    },
     /// Memory of the wrong length, the state's or a call's. `field` names the argument.
     Memory(DimensionError),
     /// The cursor was advanced with a stream of another size.
@@ -192,6 +197,10 @@ impl fmt::Display for StreamError {
             Self::Width { found, least } => write!(
                 f,
                 "a frame is {found} pixels wide, but at least {least} are needed"
+            ),
+            Self::Mean { found } => write!(
+                f,
+                "a moving mean over {found} samples: the number is odd, 1 to 4095"
             ),
             Self::Memory(error) => error.fmt(f),
             Self::Cursor => f.write_str("the cursor belongs to a stream of another size"),

@@ -4,7 +4,11 @@
 mod common;
 mod contrast;
 mod contrast_frames;
+mod drift;
 mod frames;
+mod guard;
+mod noise_level;
+mod noise_recorded;
 mod signals;
 mod views;
 mod whole;
