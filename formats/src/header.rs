@@ -383,8 +383,8 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
 
     /// The length of the means that are drift; `None` where the metadata states none.
     pub(crate) fn drift(&self) -> Result<Option<u16>, ReadError> {
-        self.optional("drift", "an odd integer of 3 to 32767", |text| {
-            let odd = |length: &u16| (3..=32767).contains(length) && length % 2 == 1;
+        self.optional("drift", "an odd integer of 3 to 4095", |text| {
+            let odd = |length: &u16| (3..=4095).contains(length) && length % 2 == 1;
             integer::<u16>(text).filter(odd)
         })
     }

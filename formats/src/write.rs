@@ -304,9 +304,9 @@ fn check_gram(gram: &OwnedGram, spec: &ModelSpec<'_>) -> Result<(), WriteError> 
     )?;
     test(
         gram.drift
-            .is_none_or(|length| (3..=32767).contains(&length) && odd(length)),
+            .is_none_or(|length| (3..=4095).contains(&length) && odd(length)),
         "drift",
-        "an odd integer of 3 to 32767",
+        "an odd integer of 3 to 4095",
     )?;
     test(
         gram.guard.is_finite() && gram.guard >= 0.0,

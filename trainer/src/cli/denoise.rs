@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::common::{check_extension, print_json, usage};
 use super::input::{FileFlags, UnitFlags, check_not, check_output, known, told};
 use super::refine::RefineFlags;
-use crate::deploy::denoise::denoise;
+use crate::deploy::denoise::{Layout, denoise};
 use crate::deploy::given::Given;
 use crate::deploy::measure::{psnr_raw, snr_raw};
 use crate::deploy::units::Known;
-use crate::deploy::{HostModel, read_model};
+use crate::deploy::{HostModel, HostRefine, Noise, read_model};
 use crate::report::table::{Table, decibels};
 
 /// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy)
@@ -24,6 +24,7 @@ use crate::report::table::{Table, decibels};
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode denoise model.safetensors --input noisy.png --output clean.png --refine 50 --sigma 0.1
+  sparsecode denoise denoiser.safetensors --input ecg.csv --output clean.csv
   sparsecode denoise model.safetensors --input ecg.csv --column II --output clean.csv
   sparsecode denoise model.safetensors --input noisy.wav --output clean.wav --column all --reference studio.wav")]
 pub(super) struct Arguments {
@@ -41,6 +42,13 @@ pub(super) struct Arguments {
     /// The input without noise: print PSNR and SNR before and after, and the gain
     #[arg(long, value_name = "CLEAN")]
     reference: Option<PathBuf>,
+    /// Deviation of the noise in a signal, in raw units, for a model of train --task denoise
+    /// [default: estimated on the way, as on a device]
+    #[arg(long, value_name = "SIGMA", value_parser = above_0, help_heading = "Models that denoise")]
+    noise_level: Option<f32>,
+    /// Do not run the drift filter that the model was trained with
+    #[arg(long, help_heading = "Models that denoise")]
+    keep_drift: bool,
     #[command(flatten)]
     refine: RefineFlags,
     #[command(flatten)]
@@ -50,6 +58,14 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn above_0(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    match value.is_finite() && value > 0.0 {
+        true => Ok(value),
+        false => Err("expected a number above 0".to_owned()),
+    }
 }
 
 /// What came of it.
@@ -101,19 +117,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut given = arguments.reading.read(input, &host)?;
     check_extension(output, given.endings())?;
     given.check(output).map_err(told)?;
+    arguments.check(&host, given.layout)?;
     let reference = arguments.reference(&host, &known, &given)?;
     let unit = arguments.units.to_raw(&known, &mut given)?;
     let mut cleaned = Vec::new();
     let mut parts = Vec::new();
     for (index, part) in given.parts.iter().enumerate() {
-        let clean = denoise(
-            &mut host,
-            &part.values,
-            given.layout,
-            refine.as_ref(),
-            &mut |_, _| {},
-        )
-        .with_context(|| input.display().to_string())?;
+        let clean = arguments
+            .clean(&mut host, &part.values, given.layout, refine.as_ref())
+            .with_context(|| input.display().to_string())?;
         let gain = reference.as_ref().map(|reference| {
             let peak = f64::from(host.spec().peak);
             Gain::of(&part.values, &clean, &reference.parts[index].values, peak)
@@ -140,6 +152,45 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
+    /// The flags of models that denoise are refused for others.
+    fn check(&self, host: &HostModel<'_>, layout: Layout) -> anyhow::Result<()> {
+        let is_signal = matches!(layout, Layout::Signal { .. });
+        if host.stream().is_some() && is_signal {
+            return Ok(());
+        }
+        let given = [
+            ("--noise-level", self.noise_level.is_some()),
+            ("--keep-drift", self.keep_drift),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(usage(format!(
+                "{flag}: only for signals, and for models of train --task denoise"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The values without noise. A model of `train --task denoise` cleans a signal as a device does.
+    fn clean(
+        &self,
+        host: &mut HostModel<'_>,
+        values: &[f32],
+        layout: Layout,
+        refine: Option<&HostRefine>,
+    ) -> anyhow::Result<Vec<f32>> {
+        if let (Layout::Signal { hop }, None) = (layout, refine) {
+            layout.check(host.spec())?;
+            let noise = self.noise_level.map_or(Noise::Estimated, Noise::Known);
+            let drift = !self.keep_drift;
+            let hop = Some(hop.clamp(1, host.spec().input_dim()));
+            let clean = host.clean_signal(values, hop, noise, drift, &mut |_, _, _| {})?;
+            if let Some(clean) = clean {
+                return Ok(clean);
+            }
+        }
+        Ok(denoise(host, values, layout, refine, &mut |_, _| {})?)
+    }
+
     /// The same recording without noise, in raw units.
     fn reference(
         &self,

@@ -10,7 +10,7 @@ use super::common::{print_json, usage};
 use super::input::FileFlags;
 use crate::data::{Hints, Paths, Recording, without_drift};
 use crate::denoising::{Noise, NoiseConfig, Part};
-use crate::deploy::gain::{Clean, Gain, measure};
+use crate::deploy::gain::{Clean, Gain, Settings, measure};
 use crate::deploy::{HostModel, read_model};
 use crate::report::table::{Table, decibels};
 
@@ -65,6 +65,10 @@ pub(super) struct DenoisingFlags {
         help_heading = "Denoising"
     )]
     beats: Vec<PathBuf>,
+    /// Have the deviation of the noise estimated, as a device without other knowledge does it,
+    /// instead of telling the model
+    #[arg(long, help_heading = "Denoising")]
+    estimate: bool,
     /// Seed of the noise that is added
     #[arg(long, default_value_t = 31, help_heading = "Denoising")]
     noise_seed: u64,
@@ -138,8 +142,14 @@ pub(super) fn run(
         for &snr in &flags.snr {
             let gains = (0..flags.draws.max(1))
                 .map(|draw| {
-                    let place = (flags.noise_seed, index as u32 * 1024 + draw);
-                    measure(&mut host, &clean, &noise, snr, ENDS, place)
+                    let settings = Settings {
+                        snr,
+                        estimate: flags.estimate,
+                        skip: ENDS,
+                        seed: flags.noise_seed,
+                        draw: index as u32 * 1024 + draw,
+                    };
+                    measure(&mut host, &clean, &noise, &settings)
                 })
                 .collect::<Result<Vec<_>, _>>()
                 .with_context(|| path.display().to_string())?;

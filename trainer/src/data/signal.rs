@@ -54,7 +54,7 @@ pub struct SignalConfig {
     /// Removes drift before all else: from each sample the mean of so many samples around it, taken
     /// twice, is subtracted; odd. 361 of an ECG with 360 samples per second passes what is above
     /// 0.58 Hz. Not set: nothing is removed.
-    #[schemars(range(min = 3, max = 32767))]
+    #[schemars(range(min = 3, max = 4095))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<usize>,
     /// The names of those recordings that choose the model. Not set: a fifth of them, in the order
@@ -317,11 +317,11 @@ impl SignalConfig {
         let Some(length) = self.drift else {
             return Ok(signals);
         };
-        if length < 3 || length.is_multiple_of(2) || length > i16::MAX as usize {
+        if length < 3 || length.is_multiple_of(2) || length > 4095 {
             return Err(DataError::config(
                 "drift",
                 format!("a mean of {length} samples has no middle"),
-                "give an odd number from 3 to 32767, or leave it out",
+                "give an odd number from 3 to 4095, or leave it out",
             ));
         }
         for signal in &mut signals {

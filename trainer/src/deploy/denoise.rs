@@ -271,8 +271,7 @@ impl Grid {
         let in_row = last_left.div_ceil(across) + 1;
         let (mut count, mut failure) = (0, None);
         let mut input = Vec::new();
-        let stream = host.stream();
-        let weights = stream.map_or_else(|| vec![1.0; columns], |stream| stream.weights);
+        let weights = vec![1.0; columns];
         let mut patch = |patch: &mut [f32]| {
             input.clear();
             input.extend_from_slice(patch);

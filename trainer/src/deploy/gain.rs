@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 
-use super::HostModel;
-use super::denoise::{DenoiseError, Layout, denoise};
 use super::qrs::{Beats, beats};
+use super::{HostError, HostModel, Noise as Sigma};
 use crate::denoising::{Noise, level};
 use crate::rng::{Stream, generator};
 
@@ -43,20 +42,39 @@ pub struct Gain {
     pub beats: Option<Beats>,
 }
 
-/// Adds noise of deviation σ, which the model is told, to a recording, and measures what is left of
-/// it, without `skip` samples at either end. `draw` chooses the noise.
+/// How noise is added, and what is counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Signal-to-noise ratio of the input, in dB.
+    pub snr: f64,
+    /// Whether σ is estimated; otherwise the model is told.
+    pub estimate: bool,
+    /// Samples at either end that are not counted.
+    pub skip: usize,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Which of the seed's draws.
+    pub draw: u32,
+}
+
+/// Adds noise to a recording, and measures what a model that denoises leaves of it.
 ///
 /// # Errors
 ///
-/// What [`denoise`] says.
+/// What [`HostModel::clean_signal`] says.
 pub fn measure(
     host: &mut HostModel<'_>,
     clean: &Clean<'_>,
     noise: &Noise,
-    snr: f64,
-    skip: usize,
-    (seed, draw): (u64, u32),
-) -> Result<Gain, DenoiseError> {
+    settings: &Settings,
+) -> Result<Gain, HostError> {
+    let &Settings {
+        snr,
+        skip,
+        seed,
+        draw,
+        ..
+    } = settings;
     let values = clean.values;
     let count = values.len() as f64;
     let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
@@ -75,14 +93,16 @@ pub fn measure(
     rng.set_word_pos(u128::from(draw) << 40);
     let mut noisy = values.to_vec();
     noise.add_steadily(&mut rng, sigma, &mut noisy);
-    host.set_noise_level(sigma);
-    let hop = host.stream().map_or(1, |stream| stream.hop);
     let (mut active, mut windows) = (0.0, 0.0);
-    let layout = Layout::Signal { hop };
-    let output = denoise(host, &noisy, layout, None, &mut |window, _| {
-        active += window.active as f64;
+    let known = match settings.estimate {
+        true => Sigma::Estimated,
+        false => Sigma::Known(sigma),
+    };
+    let cleaned = host.clean_signal(&noisy, None, known, false, &mut |count, _, _| {
+        active += count as f64;
         windows += 1.0;
     })?;
+    let output = cleaned.unwrap_or_else(|| noisy.clone());
     let skip = skip.min(values.len().saturating_sub(1) / 2);
     let inner = skip..values.len() - skip;
     let squares = |of: &[f32]| -> f64 {

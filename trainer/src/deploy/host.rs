@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::cleaner::{self, Cut, FloatCleaner, IntegerCleaner, Noise};
 use crate::deploy::contrast::normalise;
 use crate::run::RunFolder;
 
@@ -7,7 +8,7 @@ use sparsecode_formats::{
     AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
     is_run_weights,
 };
-use sparsecode_runtime::stream::{ContrastError, LocalContrastView, StreamError};
+use sparsecode_runtime::stream::{ContrastError, LocalContrastView, NoiseLevel, StreamError};
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, GramView, IntegerCodeBuf, IntegerCodeBuffer as _,
     IntegerRefine, IntegerView, IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf,
@@ -211,51 +212,110 @@ impl<'a> HostModel<'a> {
 
     /// How a model that denoises is used on a signal; `None` for others.
     pub fn stream(&self) -> Option<HostStream> {
-        let (weights, hop, drift): (Vec<f32>, _, _) = match &self.engine {
+        let (hop, drift) = match &self.engine {
             Engine::Float { view, .. } => {
                 let stream = view.file().gram?.stream;
-                (stream.weights.to_vec(), stream.hop, stream.drift)
+                (stream.hop, stream.drift)
             }
             Engine::Integer { view, .. } => {
                 let stream = view.file().gram?.stream;
-                let weights = stream.weights.iter().map(|&weight| weight as f32);
-                (weights.collect(), stream.hop, stream.drift)
+                (stream.hop, stream.drift)
             }
         };
         Some(HostStream {
-            weights,
             hop: hop.into(),
             drift: drift.map(usize::from),
         })
     }
 
-    /// Gives back, of what a model that denoises took off a sample, the share that cannot be noise.
-    fn guard(&self, noisy: &[f32], clean: &mut [f32]) {
-        let (sigma, c) = match &self.engine {
-            Engine::Float { view, .. } => match view.file().gram {
-                Some(gram) => {
-                    let unit = match self.spec.preprocessing.contrast {
-                        Contrast::Local { .. } => 1.0,
-                        _ => self.spec.preprocessing.deviation,
-                    };
-                    (gram.noise_level * unit, gram.stream.guard)
-                }
-                None => return,
-            },
-            Engine::Integer { view, units, .. } => match view.file().gram {
-                Some(gram) => (
-                    (f64::from(gram.noise_level) / 16.0 * units.input) as f32,
-                    f32::from(gram.stream.guard) / 256.0,
-                ),
-                None => return,
-            },
+    /// Cleans a signal in raw units with a model that denoises, as a device does it; `None` for
+    /// other models. `hop` is the file's own unless another is given, and the file's drift filter
+    /// runs only if `drift`. `observe` is told of each window: active components, ‖z‖₁, and the mean
+    /// square of what was taken off, in raw units.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Stream`] for a hop beyond the window.
+    pub fn clean_signal(
+        &mut self,
+        values: &[f32],
+        hop: Option<usize>,
+        noise: Noise,
+        drift: bool,
+        observe: &mut dyn FnMut(usize, f64, f64),
+    ) -> Result<Option<Vec<f32>>, HostError> {
+        let Some(stream) = self.stream() else {
+            return Ok(None);
         };
-        let differences = noisy.iter().zip(&*clean).map(|(x, y)| f64::from(x - y));
-        let square = differences.map(|d| d * d).sum::<f64>() / noisy.len() as f64;
-        let share = 1.0 - f64::from(c) * f64::from(sigma).powi(2) / square;
-        if share > 0.0 {
-            for (x, y) in noisy.iter().zip(clean) {
-                *y += share as f32 * (x - *y);
+        let hop = hop.unwrap_or(stream.hop);
+        let drift = stream.drift.filter(|_| drift);
+        let deviation = match self.spec.preprocessing.contrast {
+            Contrast::Local { .. } => 1.0,
+            _ => self.spec.preprocessing.deviation,
+        };
+        match &mut self.engine {
+            Engine::Float {
+                view, workspace, ..
+            } => {
+                let Some(gram) = view.file().gram else {
+                    return Ok(None);
+                };
+                let cut = Cut {
+                    weights: gram.stream.weights,
+                    hop,
+                    drift,
+                };
+                let mut cleaner = FloatCleaner {
+                    view: *view,
+                    code: &mut self.code,
+                    workspace,
+                    guard: gram.stream.guard,
+                    sigma: match noise {
+                        Noise::Known(sigma) => sigma,
+                        Noise::Estimated => gram.noise_level * deviation,
+                    },
+                    level: (noise == Noise::Estimated).then(NoiseLevel::new),
+                    observe: &mut |seen| observe(seen.active, seen.code_l1, seen.square),
+                };
+                Ok(Some(cleaner::clean(values, &cut, &mut cleaner)?))
+            }
+            Engine::Integer {
+                view,
+                code,
+                workspace,
+                units,
+                levels,
+            } => {
+                let Some(gram) = view.file().gram else {
+                    return Ok(None);
+                };
+                let cut = Cut {
+                    weights: gram.stream.weights,
+                    hop,
+                    drift,
+                };
+                let units = *units;
+                let sixteenths =
+                    |sigma: f32| (f64::from(sigma) / units.input * 16.0).round() as u16;
+                let mut cleaner = IntegerCleaner {
+                    view: *view,
+                    code,
+                    workspace,
+                    guard: gram.stream.guard,
+                    sigma: match noise {
+                        Noise::Known(sigma) => sixteenths(sigma).max(1),
+                        Noise::Estimated => gram.noise_level,
+                    },
+                    level: (noise == Noise::Estimated).then(NoiseLevel::new),
+                    observe: &mut |seen| {
+                        let square = seen.square * units.input * units.input;
+                        observe(seen.active, seen.code_l1 * units.code, square);
+                    },
+                };
+                to_levels(values, 0.0, units.input, levels);
+                let clean = cleaner::clean(levels, &cut, &mut cleaner)?;
+                let raw = |level: i16| (f64::from(level) * units.input) as f32;
+                Ok(Some(clean.into_iter().map(raw).collect()))
             }
         }
     }
@@ -506,7 +566,6 @@ impl<'a> HostModel<'a> {
         sample: &mut [f32],
         refine: Option<&HostRefine>,
     ) -> Result<(), HostError> {
-        let noisy = sample.to_vec();
         match &mut self.engine {
             Engine::Float { view, .. } => {
                 let view = *view;
@@ -531,7 +590,6 @@ impl<'a> HostModel<'a> {
                 }
             }
         }
-        self.guard(&noisy, sample);
         Ok(())
     }
 }
@@ -539,8 +597,6 @@ impl<'a> HostModel<'a> {
 /// How a model that denoises is used on a signal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostStream {
-    /// What each sample of a window counts where windows overlap.
-    pub weights: Vec<f32>,
     /// Samples from one window to the next.
     pub hop: usize,
     /// The length of the means that are taken off before all else.

@@ -2,6 +2,7 @@
 //! running a model file on the host.
 
 mod calibrate;
+mod cleaner;
 mod contrast;
 pub mod denoise;
 mod denoiser;
@@ -15,6 +16,7 @@ mod torch;
 pub mod units;
 
 pub use calibrate::{Calibration, calibrate};
+pub use cleaner::Noise;
 pub use denoiser::DenoiserRun;
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
 pub use host::{HostError, HostModel, HostRefine, HostStream, read_model};
