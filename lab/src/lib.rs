@@ -36,6 +36,7 @@ mod c_compiler;
 pub mod candle_cuda;
 pub mod capi;
 pub mod cores;
+pub mod denoising;
 pub mod elf;
 pub mod firmware;
 pub mod guide;

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements for `docs/results`.
 
+mod denoise;
 mod host;
 
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(crate) enum Bench {
     Precision(crate::devices::precision::Arguments),
     /// Hosts: encoding, refining and decoding, beside candle, ONNX Runtime and scikit-learn
     Host(host::Host),
+    /// Denoising: gain, PRD and beats of exported files on records that training never saw
+    Denoise(denoise::Denoise),
 }
 
 /// Times the plain and the fast engine in one run on this machine, which should be quiet.
@@ -47,6 +50,7 @@ pub(crate) fn run(tools: &Tools, bench: &Bench) -> Result<ExitCode> {
         Bench::Device(arguments) => crate::devices::bench::run(tools, arguments),
         Bench::Precision(arguments) => crate::devices::precision::run(tools, arguments),
         Bench::Host(arguments) => host::run(arguments),
+        Bench::Denoise(arguments) => denoise::run(arguments),
     }
 }
 

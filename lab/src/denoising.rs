@@ -1,0 +1,249 @@
+//! What exported files take off noise on ECG records that training never saw.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+const TRAIN: [&str; 8] = ["100", "106", "109", "118", "122", "200", "219", "230"];
+const VALIDATION: [&str; 2] = ["115", "228"];
+/// The records of the split that figures are stated of.
+pub const TEST: [&str; 4] = ["103", "119", "214", "223"];
+const NOISE: &str = "noise_em.npy,noise_ma.npy,noise_bw.npy";
+
+/// A model of the table.
+struct Model {
+    name: &'static str,
+    window: usize,
+    hop: usize,
+    code_dim: usize,
+    epochs: u32,
+    recorded: bool,
+}
+
+const MODELS: [Model; 3] = [
+    Model {
+        name: "white-64",
+        window: 64,
+        hop: 16,
+        code_dim: 64,
+        epochs: 14,
+        recorded: false,
+    },
+    Model {
+        name: "white-32",
+        window: 64,
+        hop: 16,
+        code_dim: 32,
+        epochs: 14,
+        recorded: false,
+    },
+    Model {
+        name: "recorded-64",
+        window: 128,
+        hop: 32,
+        code_dim: 64,
+        epochs: 20,
+        recorded: true,
+    },
+];
+
+/// A row that `sparsecode evaluate --task denoise --json` prints.
+#[derive(Deserialize)]
+struct Row {
+    recording: Option<String>,
+    input: f64,
+    gain: f64,
+    prd: f64,
+    f1: Option<f64>,
+    f1_noisy: Option<f64>,
+}
+
+impl Model {
+    /// The run's configuration.
+    fn config(&self) -> String {
+        let files = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| format!("\"ecg_{n}.npy\"")).collect();
+            format!("[{}]", names.join(", "))
+        };
+        let all = [&TRAIN[..], &VALIDATION, &TEST].concat();
+        let (guard, noise) = match self.recorded {
+            false => ("1.3", String::new()),
+            true => {
+                let quoted = NOISE.replace(',', "\", \"");
+                (
+                    "3.0",
+                    format!("[noise]\nwhite = 0.0\nrecordings = [\"{quoted}\"]\n"),
+                )
+            }
+        };
+        let (window, hop) = (self.window, self.hop);
+        format!(
+            "family = \"denoise\"\nepochs = {}\n[model]\nwindow = {window}\nhop = {hop}\ncode_dim = \
+             {}\nguard = {guard}\n{noise}[data]\nsource = \"signal\"\npath = {}\nvalidation_files = \
+             {}\ntest_files = {}\nwindow = {}\nhop = {}\nnormalisation = \"recording\"\ndrift = \
+             361\nsample_rate = 360\nvalidation = 300\ntest = 300\n",
+            self.epochs,
+            self.code_dim,
+            files(&all),
+            files(&VALIDATION),
+            files(&TEST),
+            window + 15 * hop,
+            4 * hop,
+        )
+    }
+}
+
+/// The program, and where it works.
+#[derive(Debug)]
+pub struct Bench {
+    /// `sparsecode`.
+    pub program: PathBuf,
+    /// The folder of recordings `ecg_NNN.npy`, beats `beats_NNN.npy` and noise.
+    pub data: PathBuf,
+    /// For runs and files, which are used again.
+    pub folder: PathBuf,
+}
+
+impl Bench {
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        ensure!(output.status.success(), "{arguments:?} failed");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Trains and exports a model, unless its file is there.
+    fn file(&self, model: &Model) -> Result<PathBuf> {
+        let place = |ending: &str| self.folder.join(format!("{}{ending}", model.name));
+        let (run, config, file) = (place(""), place(".toml"), place(".safetensors"));
+        if file.exists() {
+            return Ok(file);
+        }
+        std::fs::write(&config, model.config())?;
+        let (run, config, data) = (text(&run)?, text(&config)?, text(&self.data)?);
+        let mut train = vec![
+            "train", "--task", "denoise", "--config", config, "--data", data, "--out", run,
+        ];
+        if place("").join("checkpoint.safetensors").exists() {
+            train.push("--resume");
+        }
+        self.run(&train)?;
+        let written = text(&file)?;
+        self.run(&[
+            "export",
+            run,
+            "--activations",
+            "i16",
+            "--gram",
+            "built",
+            "--data",
+            data,
+            "--output",
+            written,
+        ])?;
+        Ok(file)
+    }
+
+    /// Trains and exports what is not there yet, and measures each file on these records: a
+    /// section of Markdown for each.
+    ///
+    /// # Errors
+    /// If a command fails.
+    pub fn sections(&self, records: &[String]) -> Result<String> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut page = String::new();
+        for model in &MODELS {
+            let file = self.file(model)?;
+            let bytes = std::fs::metadata(&file)?.len();
+            let recorded = ["--noise-recordings", NOISE];
+            let noise: &[&str] = if model.recorded { &recorded } else { &[] };
+            let told = self.measure(&file, records, noise)?;
+            let estimated = match model.recorded {
+                // What is estimated is the deviation of white noise.
+                true => None,
+                false => Some(self.measure(&file, records, &["--estimate"])?),
+            };
+            let kind = match model.recorded {
+                true => "recorded noise (em, ma and bw, drift taken off)",
+                false => "white noise",
+            };
+            let _ = writeln!(
+                page,
+                "\n## {kind}: {} atoms, windows of {} every {}, {bytes} bytes\n",
+                model.code_dim, model.window, model.hop
+            );
+            page += &table(&told, estimated.as_deref());
+        }
+        Ok(page)
+    }
+
+    /// Figures of a file: a row for each record and level, and for their means.
+    fn measure(&self, file: &Path, records: &[String], more: &[&str]) -> Result<Vec<Row>> {
+        let list = |kind: &str| {
+            let names = records.iter().map(|name| format!("{kind}_{name}.npy"));
+            names.collect::<Vec<_>>().join(",")
+        };
+        let (ecg, beats) = (list("ecg"), list("beats"));
+        let fixed = [
+            "evaluate",
+            text(file)?,
+            "--task",
+            "denoise",
+            "--data",
+            text(&self.data)?,
+            "--recordings",
+            &ecg,
+            "--beats",
+            &beats,
+            "--snr=-5,0,5,10,20,30",
+            "--json",
+        ];
+        let printed = self.run(&[&fixed, more].concat())?;
+        serde_json::from_str(&printed).context("what evaluate prints")
+    }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("paths here are UTF-8")
+}
+
+/// A table of means, and a line for each record.
+fn table(told: &[Row], estimated: Option<&[Row]>) -> String {
+    let mut text =
+        String::from("| input | gain | estimated | PRD | F1 | F1, noisy | by record |\n");
+    text += "|---:|---:|---:|---:|---:|---:|---|\n";
+    for mean in told.iter().filter(|row| row.recording.is_none()) {
+        let same = |row: &&Row| row.input == mean.input;
+        let own = estimated.and_then(|rows| {
+            let mut means = rows.iter().filter(|row| row.recording.is_none());
+            means.find(same)
+        });
+        let share = |f1: Option<f64>| f1.map_or_else(String::new, |f1| format!("{f1:.3}"));
+        let records: Vec<String> = told
+            .iter()
+            .filter(same)
+            .filter_map(|row| {
+                let name = row.recording.as_ref()?.trim_start_matches("ecg_");
+                Some(format!("{name}: {:.2}", row.gain))
+            })
+            .collect();
+        let _ = writeln!(
+            text,
+            "| {} dB | {:.2} | {} | {:.1} % | {} | {} | {} |",
+            mean.input,
+            mean.gain,
+            own.map_or_else(String::new, |row| format!("{:.2}", row.gain)),
+            mean.prd,
+            share(mean.f1),
+            share(mean.f1_noisy),
+            records.join(", ")
+        );
+    }
+    text
+}

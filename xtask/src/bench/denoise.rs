@@ -1,0 +1,82 @@
+//! `cargo xtask bench denoise`: what exported files take off noise on records that training never
+//! saw.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use sparsecode_lab::denoising::{Bench, TEST};
+use sparsecode_lab::{cargo, root, target_dir};
+
+use crate::results::{command_line, write_page};
+
+/// Trains models that denoise ECGs, exports them for integers, and measures the files on test
+/// records.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_help = "\
+Example: cargo xtask bench denoise --data ../shared/data --markdown docs/results/denoising.md")]
+pub(crate) struct Denoise {
+    /// Folder that holds `sensor2`: recordings ecg_NNN.npy, beats_NNN.npy, noise_em.npy, …
+    #[arg(long, env = "SPARSECODE_DATA", default_value = "../shared/data")]
+    data: PathBuf,
+    /// Measure these records in place of the test records of the split
+    #[arg(long, value_delimiter = ',', value_name = "NNN", default_values = TEST)]
+    records: Vec<String>,
+    /// Folder for runs and files, which are used again
+    #[arg(long, value_name = "FOLDER", default_value = "target/denoise")]
+    folder: PathBuf,
+    /// This program in place of one that is built with --release
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+    /// Write the table here as Markdown, with the command, the commit and the machine
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+const SUMMARY: &str = "\
+Files for integer arithmetic (8-bit weights, 16-bit activations, Gram matrix built at start), run by \
+the device's code on MIT-BIH records that training never saw. Gains are in dB, means over the \
+records, with σ told; *estimated*: with σ estimated on the way. PRD: root mean square error beside \
+the record's. F1: of a plain QRS detector on the output, and on the noisy input; annotated beats \
+count once within 75 ms. Records less their drift (two means of 361 samples) count as clean; 720 \
+samples at either end do not count.";
+
+/// Runs `cargo xtask bench denoise`.
+pub(super) fn run(arguments: &Denoise) -> Result<ExitCode> {
+    let data = std::path::absolute(root().join(&arguments.data))?.join("sensor2");
+    ensure!(
+        data.is_dir(),
+        "{}: no such folder; name the one that holds sensor2 with --data",
+        data.display()
+    );
+    let program = match &arguments.program {
+        Some(program) => std::path::absolute(program)?,
+        None => {
+            let built = cargo()
+                .args(["build", "--release", "--quiet", "-p", "sparsecode-trainer"])
+                .status()
+                .context("cannot start cargo")?;
+            ensure!(built.success(), "the program does not build");
+            target_dir().join("release/sparsecode")
+        }
+    };
+    let folder = std::path::absolute(root().join(&arguments.folder))?;
+    let bench = Bench {
+        program,
+        data,
+        folder,
+    };
+    let page = bench.sections(&arguments.records)?;
+    println!("{page}");
+    if let Some(path) = &arguments.markdown {
+        write_page(
+            path,
+            "Denoising of ECGs",
+            SUMMARY,
+            &command_line(),
+            "cpu",
+            &page,
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
