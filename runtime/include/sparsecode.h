@@ -194,7 +194,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[68];
+  size_t opaque[92];
   uint64_t aligned;
 } sparsecode_model;
 
@@ -386,7 +386,7 @@ typedef struct sparsecode_integer_code {
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_integer_model {
-  size_t opaque[52];
+  size_t opaque[72];
 } sparsecode_integer_model;
 
 /**
