@@ -46,9 +46,6 @@ mod host {
     use std::sync::OnceLock;
     use std::vec::Vec;
 
-    use crate::error::ReadError;
-    use crate::integer::{GramMemory, IntegerFile};
-
     /// Bytes on the heap that start on a boundary of 64 bytes, a line of a host's cache: a model
     /// file in them can be read in place, and rows of its matrices are read from as few lines as
     /// they can be.
@@ -69,7 +66,7 @@ mod host {
         start: usize,
         len: usize,
         /// The Gram matrix of a file that does not store it.
-        gram: OnceLock<Vec<i16>>,
+        pub(crate) gram: OnceLock<Vec<i16>>,
     }
 
     const LINE: usize = 64;
@@ -107,28 +104,6 @@ mod host {
                 len,
                 gram: OnceLock::new(),
             }
-        }
-
-        /// The integer model in these bytes, with memory of theirs for a Gram matrix that the file
-        /// does not store: [`IntegerFile::read_into`].
-        ///
-        /// # Errors
-        ///
-        /// As [`IntegerFile::read`].
-        pub fn integer_file(&self) -> Result<IntegerFile<'_>, ReadError> {
-            let needed = match IntegerFile::read(self) {
-                Err(ReadError::GramMemory { needed, .. }) => needed,
-                result => return result,
-            };
-            let gram = match self.gram.get() {
-                Some(gram) => gram,
-                None => {
-                    let mut gram = std::vec![0; needed];
-                    IntegerFile::read_into(self, &mut gram)?;
-                    self.gram.get_or_init(|| gram)
-                }
-            };
-            IntegerFile::read_from(self, GramMemory::Built(gram))
         }
 
         fn bytes_mut(&mut self) -> &mut [u8] {

@@ -170,8 +170,8 @@ pub struct Encoder<'a> {
     pub recurrent: MatrixRef<'a>,
 }
 
-/// The encoder of a model that denoises: steps on the Gram matrix of its linear decoder. From z = 0,
-/// `z ← relu(z + g_t (Wᵀy − WᵀW z − σ θ_t))` with σ the deviation of the noise; the decoder's
+/// The encoder of a model that denoises: steps on the Gram matrix of its linear decoder. From z =
+/// 0, `z ← relu(z + g_t (Wᵀy − WᵀW z − σ θ_t))` with σ the deviation of the noise; the decoder's
 /// answer is `W (γ ∘ z)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -20,8 +20,6 @@ pub use blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 pub use contrast::{IntegerContrast, STANDARD_FRACTION, Units};
 pub use limits::{CODE_LIMIT, DRIVE_LIMIT};
 pub use proof::Overflow;
-#[cfg(feature = "std")]
-pub(crate) use read::GramMemory;
 pub use read::{
     IntegerDecoder, IntegerEncoder, IntegerFile, IntegerGram, IntegerRefiner, IntegerStreamSpec,
 };

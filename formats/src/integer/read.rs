@@ -278,6 +278,31 @@ impl<'a> IntegerFile<'a> {
     }
 }
 
+#[cfg(feature = "std")]
+impl crate::align::AlignedBytes {
+    /// The integer model in these bytes, with memory of theirs for a Gram matrix that the file
+    /// does not store: [`IntegerFile::read_into`].
+    ///
+    /// # Errors
+    ///
+    /// As [`IntegerFile::read`].
+    pub fn integer_file(&self) -> Result<IntegerFile<'_>, ReadError> {
+        let needed = match IntegerFile::read(self) {
+            Err(ReadError::GramMemory { needed, .. }) => needed,
+            result => return result,
+        };
+        let gram = match self.gram.get() {
+            Some(gram) => gram,
+            None => {
+                let mut gram = std::vec![0; needed];
+                IntegerFile::read_into(self, &mut gram)?;
+                self.gram.get_or_init(|| gram)
+            }
+        };
+        IntegerFile::read_from(self, GramMemory::Built(gram))
+    }
+}
+
 #[inline(never)] // gives its stack back before the tensors are looked at
 fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
     let code_dim = header.value("code_dim", "an integer of 1 to 4095", |text| {

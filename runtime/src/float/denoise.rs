@@ -21,7 +21,8 @@ pub struct Denoised {
     pub normalisation: Normalisation,
 }
 
-/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, FISTA with [`Refine::for_inference`].
+/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, FISTA with
+/// [`Refine::for_inference`].
 pub(crate) fn encode<C: CodeBuffer>(
     file: &ModelFile<'_>,
     input: &[f32],

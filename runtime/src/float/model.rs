@@ -89,8 +89,8 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         &self.file
     }
 
-    /// The same model for noise of deviation `sigma`, in the unit of raw samples (of normalised ones
-    /// with local contrast), above 0. A model that denoises scales its thresholds with it, and
+    /// The same model for noise of deviation `sigma`, in the unit of raw samples (of normalised
+    /// ones with local contrast), above 0. A model that denoises scales its thresholds with it, and
     /// without it takes the `noise_level` of its file; to others it means nothing.
     #[must_use]
     pub fn at_noise_level(mut self, sigma: f32) -> Self {

@@ -9,8 +9,8 @@ use super::workspace::Scratch;
 use super::{decoder, encoder, gram_encoder};
 use crate::kernels::integer::Entry;
 
-/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, refinement with
-/// [`IntegerRefine::for_inference`].
+/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, refinement
+/// with [`IntegerRefine::for_inference`].
 pub(crate) fn encode(
     file: &IntegerFile<'_>,
     patch: &[i16],

@@ -170,7 +170,8 @@ impl Arguments {
         }
     }
 
-    /// The values without noise. A model of `train --task denoise` cleans a signal as a device does.
+    /// The values without noise. A model of `train --task denoise` cleans a signal as a device
+    /// does.
     fn clean(
         &self,
         host: &mut HostModel<'_>,

@@ -110,7 +110,8 @@ impl Denoiser {
 
     /// How far the output for `noisy` is from `clean`, both in units of the noise's deviation
     /// (`stretches × length`), and what changes that. `importance` is what the error of each
-    /// stretch counts, `stretches × 1`, or of each sample of them, `stretches × length`; `l1` weighs the codes' sum.
+    /// stretch counts, `stretches × 1`, or of each sample of them, `stretches × length`; `l1`
+    /// weighs the codes' sum.
     ///
     /// With E the gradient for the output x̂ = N/D: a window gains `v ∘ E/D`, v gains `f(y) ∘ E/D`
     /// and, through D, `−E x̂/D`, each at its places.

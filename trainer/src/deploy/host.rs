@@ -230,8 +230,8 @@ impl<'a> HostModel<'a> {
 
     /// Cleans a signal in raw units with a model that denoises, as a device does it; `None` for
     /// other models. `hop` is the file's own unless another is given, and the file's drift filter
-    /// runs only if `drift`. `observe` is told of each window: active components, ‖z‖₁, and the mean
-    /// square of what was taken off, in raw units.
+    /// runs only if `drift`. `observe` is told of each window: active components, ‖z‖₁, and the
+    /// mean square of what was taken off, in raw units.
     ///
     /// # Errors
     ///
@@ -320,8 +320,8 @@ impl<'a> HostModel<'a> {
         }
     }
 
-    /// Tells a model that denoises the deviation of the noise, in raw units (with local contrast, in
-    /// normalised ones), above 0; to others it means nothing.
+    /// Tells a model that denoises the deviation of the noise, in raw units (with local contrast,
+    /// in normalised ones), above 0; to others it means nothing.
     pub fn set_noise_level(&mut self, sigma: f32) {
         match &mut self.engine {
             Engine::Float { view, .. } => *view = view.at_noise_level(sigma),

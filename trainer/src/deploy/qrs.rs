@@ -96,7 +96,8 @@ pub fn beats(signal: &[f32], rate: f64) -> Vec<usize> {
         return Vec::new();
     };
     let mut latest: VecDeque<f64> = [beat; 8].into();
-    let mut noise = noise;
+    // Where nearly all peaks are beats, none is noise.
+    let mut noise = if noise > 0.5 * beat { 0.0 } else { noise };
     let mut found = Vec::new();
     for at in peaks {
         let height = energy[at];
@@ -133,11 +134,13 @@ fn band_pass(signal: &[f32], rate: f64) -> Vec<f64> {
             (low_pass(BAND[1]) - low_pass(BAND[0])) * (0.54 - 0.46 * phase.cos())
         })
         .collect();
+    // Beyond its ends the signal is its mean.
+    let mean = signal.iter().map(|&x| f64::from(x)).sum::<f64>() / signal.len().max(1) as f64;
     (0..signal.len())
         .map(|n| {
             let products = taps.iter().enumerate().filter_map(|(k, tap)| {
                 let sample = signal.get((n + k).checked_sub(half)?)?;
-                Some(tap * f64::from(*sample))
+                Some(tap * (f64::from(*sample) - mean))
             });
             products.sum()
         })
