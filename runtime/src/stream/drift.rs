@@ -1,7 +1,7 @@
 //! Removal of baseline drift from one channel.
 
 use super::drift_core::{Drift, DriftCursor, is_length};
-use super::weighting::Sample;
+use super::sample::Sample;
 
 /// A linear-phase high-pass that removes baseline drift from one channel: samples in, samples
 /// without drift out, one for one, `LENGTH − 1` samples later.

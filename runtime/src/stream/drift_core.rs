@@ -1,6 +1,5 @@
 //! The moving mean of the moving mean, subtracted from a signal, in memory of any size.
 
-use super::weighting::Sample;
 use super::weighting::sealed::Arithmetic;
 
 /// Samples of the longest moving mean, for which 32 bits hold the sum of the means of `i16`.
@@ -166,7 +165,7 @@ fn quotient(sum: i32, divisor: i32) -> i32 {
 /// assert_eq!(size_of_val(&DriftCursor::<f32>::new()), 44);
 /// ```
 #[derive(Clone, Debug)]
-pub struct DriftCursor<T: Sample> {
+pub struct DriftCursor<T: Averaged> {
     /// The sum of the samples around the newest mean.
     samples: T::Total,
     /// The sum of the means around the oldest sample.
@@ -185,7 +184,7 @@ pub struct DriftCursor<T: Sample> {
     mean_count: u16,
 }
 
-impl<T: Sample> DriftCursor<T> {
+impl<T: Averaged> DriftCursor<T> {
     /// A filter at its start, also for statics (a cursor lies in `.bss`).
     #[must_use]
     pub const fn new() -> Self {
@@ -214,7 +213,7 @@ impl<T: Sample> DriftCursor<T> {
     }
 }
 
-impl<T: Sample> Default for DriftCursor<T> {
+impl<T: Averaged> Default for DriftCursor<T> {
     fn default() -> Self {
         Self::new()
     }
@@ -223,7 +222,7 @@ impl<T: Sample> Default for DriftCursor<T> {
 /// What [`DriftStream`](super::DriftStream) and [`DriftView`](super::DriftView) do, in borrowed
 /// memory. Both rings are as long as the moving mean.
 #[derive(Debug)]
-pub(super) struct Drift<'m, T: Sample> {
+pub(super) struct Drift<'m, T: Averaged> {
     /// The last samples, in a ring.
     pub(super) samples: &'m mut [T],
     /// The last means, in a ring.
@@ -232,7 +231,7 @@ pub(super) struct Drift<'m, T: Sample> {
 }
 
 // Into the types with a fixed size, so that their sizes are constants here.
-impl<T: Sample> Drift<'_, T> {
+impl<T: Averaged> Drift<'_, T> {
     #[inline(always)]
     pub(super) fn push(&mut self, sample: T) -> Option<T> {
         if self.cursor.ended > 0 {

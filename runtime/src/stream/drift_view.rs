@@ -1,7 +1,7 @@
 //! Removal of baseline drift with a mean of a length that is known at run time only.
 
 use super::drift_core::{Drift, DriftCursor, is_length};
-use super::weighting::Sample;
+use super::sample::Sample;
 use super::windows::StreamError;
 
 /// A drift filter in borrowed memory, for a moving mean whose length comes from a file.

@@ -4,7 +4,8 @@ use core::marker::PhantomData;
 
 use super::frame_core::Frame;
 use super::ring::{Axis, Cursor};
-use super::weighting::{FRAME_LIMIT, Sample, Uniform, Weighting};
+use super::sample::Sample;
+use super::weighting::{FRAME_LIMIT, Uniform, Weighting};
 
 /// The state of one channel of frames `WIDTH` pixels wide and of any height: lines in, clean lines
 /// out, one for one, `ROWS` lines later.

@@ -1,7 +1,7 @@
 //! A frame in memory of any size.
 
 use super::ring::{Axis, Cursor, copy, copy_line, overlapping, part, part_mut, reflect};
-use super::weighting::Sample;
+use super::sample::Sample;
 
 /// What [`FrameStream`](super::FrameStream) and [`FrameView`](super::FrameView) do, in borrowed
 /// memory.

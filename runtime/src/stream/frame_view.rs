@@ -2,7 +2,8 @@
 
 use super::frame_core::Frame;
 use super::ring::Cursor;
-use super::weighting::{FRAME_LIMIT, Sample};
+use super::sample::Sample;
+use super::weighting::FRAME_LIMIT;
 use super::windows::{StreamError, Windows};
 use crate::error::DimensionError;
 

@@ -2,7 +2,7 @@
 
 use super::cosine::{BANDS, BLOCK};
 use super::ring::copy;
-use super::weighting::Sample;
+use super::sample::Sample;
 
 /// Blocks before the first estimate.
 const FIRST: u16 = 32;

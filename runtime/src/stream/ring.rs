@@ -1,6 +1,6 @@
 //! The ring that windows are added to, and where a stream of lines stands.
 
-use super::weighting::Sample;
+use super::sample::Sample;
 
 /// Windows along one axis: where they start, and what their elements weigh.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,9 @@
 use core::marker::PhantomData;
 
 use super::ring::{Axis, Cursor};
+use super::sample::Sample;
 use super::signal_core::Signal;
-use super::weighting::{SIGNAL_LIMIT, Sample, Uniform, Weighting};
+use super::weighting::{SIGNAL_LIMIT, Uniform, Weighting};
 
 /// The state of one channel of a 1-D signal: samples in, clean samples out, one for one, `WINDOW`
 /// samples later.

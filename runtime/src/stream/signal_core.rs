@@ -1,7 +1,7 @@
 //! A signal in memory of any size.
 
 use super::ring::{Axis, Cursor, by_age, by_age_mut, reflect};
-use super::weighting::Sample;
+use super::sample::Sample;
 
 /// What [`SignalStream`](super::SignalStream) and [`SignalView`](super::SignalView) do, in borrowed
 /// memory. Samples, sums and the window that the calls are lent are as long as the axis' side.

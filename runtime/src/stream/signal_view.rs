@@ -1,8 +1,9 @@
 //! Signals in windows of a size that is known at run time only.
 
 use super::ring::Cursor;
+use super::sample::Sample;
 use super::signal_core::Signal;
-use super::weighting::{SIGNAL_LIMIT, Sample};
+use super::weighting::SIGNAL_LIMIT;
 use super::windows::{StreamError, Windows};
 use crate::error::DimensionError;
 

@@ -1,12 +1,4 @@
-//! What elements of a stream are, and how the windows that hold one are weighted.
-
-use super::{bands, drift_core};
-
-/// The number type of a stream: `f32` or `i16`. Cannot be implemented elsewhere.
-pub trait Sample: sealed::Arithmetic + drift_core::Averaged + bands::Banded {}
-
-impl Sample for f32 {}
-impl Sample for i16 {}
+//! How the windows that hold an element of a stream are weighted.
 
 /// How the windows that hold an element are weighted: [`Uniform`] or [`Hann`]. Cannot be
 /// implemented elsewhere.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::ring::{Axis, Cursor};
-use super::weighting::Sample;
+use super::sample::Sample;
 use crate::error::DimensionError;
 
 /// Windows along a signal or along one axis of a frame: as many elements as there are weights, one

@@ -10,7 +10,7 @@ use sparsecode_runtime::{Refine, ram_bytes};
 
 use super::common::{INTERRUPTED, exit_with, print_json, usage};
 use super::console::Console;
-use super::train::{at_terminal, stop_flag};
+use super::train::session::{at_terminal, stop_flag};
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Named, Splits, dead_leaves_image, ecg_signal, vibration_signal};
 use crate::deploy::denoise::{Layout, denoise};

@@ -10,7 +10,7 @@ use crate::cli::common::{exit_with, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::DataFlags;
 use crate::cli::device::DeviceChoice;
-use crate::cli::train::{at_terminal, stop_flag};
+use crate::cli::train::session::{at_terminal, stop_flag};
 use crate::data::Named;
 use crate::lista::Lista;
 use crate::report::progress::ProgressMode;

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::arguments::{Arguments, Task};
-use super::{at_terminal, crowded_note, interrupted, stop_flag};
+use super::session::{at_terminal, crowded_note, interrupted, stop_flag};
 use crate::cli::common::{print_json, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::tell;
