@@ -40,14 +40,14 @@ pub(super) trait Cleaner<T> {
 }
 
 /// The clean signal, as long as `samples`.
-pub(super) fn clean<T: Sample>(
+pub(super) fn clean<T>(
     samples: &[T],
     cut: &Cut<'_, T>,
     cleaner: &mut dyn Cleaner<T>,
 ) -> Result<Vec<T>, StreamError>
 where
+    T: Sample + Default,
     T::Sum: Default,
-    T: Default,
 {
     let side = cut.weights.len();
     let windows = Windows::new(cut.weights, cut.hop)?;

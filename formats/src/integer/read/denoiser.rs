@@ -8,8 +8,9 @@ use crate::decimal::integer;
 use crate::error::{Dims, ReadError};
 use crate::spec::Variant;
 
-/// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the [`IntegerRefiner`] and noise
-/// of deviation σ, in sixteenths of a level, each of T iterations takes from `z`, at first 0,
+/// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the
+/// [`IntegerRefiner`](crate::IntegerRefiner) and noise of deviation σ, in sixteenths of a level,
+/// each of T iterations takes from `z`, at first 0,
 ///
 /// `a = ĉ − (Ĝz >> (gram_fraction − point_fraction)) − (θ_t σ >> threshold_shift)`, in points,
 ///

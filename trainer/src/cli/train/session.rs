@@ -20,7 +20,7 @@ fn crowded(threads: usize, cores: usize) -> Option<String> {
 }
 
 /// How a command ends whose run was interrupted.
-pub(in crate::cli) fn interrupted(folder: &RunFolder) -> anyhow::Error {
+pub(crate) fn interrupted(folder: &RunFolder) -> anyhow::Error {
     let words = format!(
         "interrupted: {} holds the state; the same command with --resume goes on from here",
         folder.checkpoint().display()
@@ -29,7 +29,7 @@ pub(in crate::cli) fn interrupted(folder: &RunFolder) -> anyhow::Error {
 }
 
 /// Says so if there are more threads than cores.
-pub(in crate::cli) fn crowded_note() {
+pub(crate) fn crowded_note() {
     let cores = thread::available_parallelism().map_or(usize::MAX, usize::from);
     if let Some(note) = crowded(rayon::current_num_threads(), cores) {
         eprintln!("{note}");
@@ -40,14 +40,14 @@ pub(in crate::cli) fn crowded_note() {
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// Whether a person is there to press Ctrl-C.
-pub(in crate::cli) fn at_terminal() -> bool {
+pub(crate) fn at_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
 }
 
 /// A flag that Ctrl-C (and a polite kill) raises. If `impatient`, a later Ctrl-C ends the program
 /// at once; otherwise it always saves, as a batch system may ask twice: it sends TERM to all
 /// processes of a task, and its script passes it on.
-pub(in crate::cli) fn stop_flag(impatient: bool) -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_flag(impatient: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
     let mut first: Option<Instant> = None;
