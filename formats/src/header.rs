@@ -16,124 +16,173 @@ pub(crate) struct Schema<const T: usize, const K: usize> {
     pub(crate) keys: [&'static str; K],
 }
 
+/// What only models that denoise have: nothing without the feature, so that the tables of other
+/// programs have no room for it.
+const fn of_denoising(names: &'static [&'static str]) -> &'static [&'static str] {
+    if cfg!(feature = "denoise") {
+        names
+    } else {
+        &[]
+    }
+}
+
+/// One list after the other.
+#[allow(clippy::indexing_slicing, reason = "the compiler runs it")]
+const fn joined<const A: usize, const C: usize>(
+    first: [&'static str; A],
+    second: &[&'static str],
+) -> [&'static str; C] {
+    let mut all = [""; C];
+    let mut index = 0;
+    while index < C {
+        all[index] = if index < A {
+            first[index]
+        } else {
+            second[index - A]
+        };
+        index += 1;
+    }
+    all
+}
+
+/// Tensors and keys of models for arithmetic in `f32`.
+pub(crate) const FLOAT_TENSORS: usize = 12 + FLOAT_DENOISE_TENSORS.len();
+pub(crate) const FLOAT_KEYS: usize = 22 + FLOAT_DENOISE_KEYS.len();
+const FLOAT_DENOISE_TENSORS: &[&str] = of_denoising(&[
+    "encoder.steps",
+    "encoder.thresholds",
+    "decoder.gain",
+    "window.weights",
+]);
+const FLOAT_DENOISE_KEYS: &[&str] =
+    of_denoising(&["drift", "gram_iterations", "guard", "hop", "noise_level"]);
+
 /// Models for arithmetic in `f32`.
-pub(crate) static FLOAT: Schema<16, 27> = Schema {
+pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
     version: FORMAT_VERSION,
-    tensors: [
-        "encoder.input",
-        "encoder.input.scale",
-        "encoder.bias",
-        "encoder.recurrent",
-        "encoder.recurrent.scale",
-        "encoder.steps",
-        "encoder.thresholds",
-        "decoder.dictionary",
-        "decoder.dictionary.scale",
-        "decoder.gain",
-        "decoder.hidden",
-        "decoder.hidden.scale",
-        "decoder.hidden_bias",
-        "decoder.output",
-        "decoder.output.scale",
-        "window.weights",
-    ],
-    keys: [
-        "atom_norm",
-        "checksum",
-        "code_dim",
-        "codes",
-        "commit",
-        "config_hash",
-        "contrast",
-        "data",
-        "deviation",
-        "drift",
-        "epoch",
-        "format",
-        "gram_iterations",
-        "guard",
-        "hidden_dim",
-        "hop",
-        "input_shape",
-        "lambda",
-        "lista_iterations",
-        "mean",
-        "noise_level",
-        "peak",
-        "seed",
-        "step_size",
-        "variant",
-        "version",
-        "weights",
-    ],
+    tensors: joined(
+        [
+            "encoder.input",
+            "encoder.input.scale",
+            "encoder.bias",
+            "encoder.recurrent",
+            "encoder.recurrent.scale",
+            "decoder.dictionary",
+            "decoder.dictionary.scale",
+            "decoder.hidden",
+            "decoder.hidden.scale",
+            "decoder.hidden_bias",
+            "decoder.output",
+            "decoder.output.scale",
+        ],
+        FLOAT_DENOISE_TENSORS,
+    ),
+    keys: joined(
+        [
+            "atom_norm",
+            "checksum",
+            "code_dim",
+            "codes",
+            "commit",
+            "config_hash",
+            "contrast",
+            "data",
+            "deviation",
+            "epoch",
+            "format",
+            "hidden_dim",
+            "input_shape",
+            "lambda",
+            "lista_iterations",
+            "mean",
+            "peak",
+            "seed",
+            "step_size",
+            "variant",
+            "version",
+            "weights",
+        ],
+        FLOAT_DENOISE_KEYS,
+    ),
 };
 
+/// Tensors and keys of models for arithmetic in integers.
+pub(crate) const INTEGER_TENSORS: usize = 10 + INTEGER_DENOISE_TENSORS.len();
+pub(crate) const INTEGER_KEYS: usize = 38 + INTEGER_DENOISE_KEYS.len();
+const INTEGER_DENOISE_TENSORS: &[&str] =
+    of_denoising(&["encoder.steps", "encoder.thresholds", "window.weights"]);
+const INTEGER_DENOISE_KEYS: &[&str] = of_denoising(&[
+    "drift",
+    "gram_iterations",
+    "gram_multiplier",
+    "gram_shift",
+    "guard",
+    "hop",
+    "noise_level",
+    "threshold_shift",
+]);
+
 /// Models for arithmetic in integers.
-pub(crate) static INTEGER: Schema<13, 46> = Schema {
+pub(crate) static INTEGER: Schema<INTEGER_TENSORS, INTEGER_KEYS> = Schema {
     version: INTEGER_FORMAT_VERSION,
-    tensors: [
-        "encoder.input",
-        "encoder.input.multiplier",
-        "encoder.bias",
-        "encoder.recurrent",
-        "encoder.recurrent.multiplier",
-        "encoder.steps",
-        "encoder.thresholds",
-        "decoder.dictionary",
-        "decoder.dictionary.multiplier",
-        "refiner.gram",
-        "refiner.correlation.multiplier",
-        "refiner.correlation.bias",
-        "window.weights",
-    ],
-    keys: [
-        "activations",
-        "atom_norm",
-        "checksum",
-        "code_dim",
-        "code_scale",
-        "codes",
-        "commit",
-        "config_hash",
-        "contrast",
-        "contrast_floor",
-        "correlation_shift",
-        "data",
-        "deviation",
-        "drift",
-        "drive_fraction",
-        "epoch",
-        "format",
-        "gram_fraction",
-        "gram_iterations",
-        "gram_multiplier",
-        "gram_shift",
-        "guard",
-        "hidden_dim",
-        "hop",
-        "input_max",
-        "input_min",
-        "input_scale",
-        "input_shape",
-        "input_shift",
-        "lambda",
-        "lista_iterations",
-        "mean",
-        "noise_level",
-        "output_multiplier",
-        "output_offset",
-        "output_shift",
-        "peak",
-        "point_fraction",
-        "recurrent_shift",
-        "seed",
-        "step_size",
-        "threshold",
-        "threshold_shift",
-        "variant",
-        "version",
-        "weights",
-    ],
+    tensors: joined(
+        [
+            "encoder.input",
+            "encoder.input.multiplier",
+            "encoder.bias",
+            "encoder.recurrent",
+            "encoder.recurrent.multiplier",
+            "decoder.dictionary",
+            "decoder.dictionary.multiplier",
+            "refiner.gram",
+            "refiner.correlation.multiplier",
+            "refiner.correlation.bias",
+        ],
+        INTEGER_DENOISE_TENSORS,
+    ),
+    keys: joined(
+        [
+            "activations",
+            "atom_norm",
+            "checksum",
+            "code_dim",
+            "code_scale",
+            "codes",
+            "commit",
+            "config_hash",
+            "contrast",
+            "contrast_floor",
+            "correlation_shift",
+            "data",
+            "deviation",
+            "drive_fraction",
+            "epoch",
+            "format",
+            "gram_fraction",
+            "hidden_dim",
+            "input_max",
+            "input_min",
+            "input_scale",
+            "input_shape",
+            "input_shift",
+            "lambda",
+            "lista_iterations",
+            "mean",
+            "output_multiplier",
+            "output_offset",
+            "output_shift",
+            "peak",
+            "point_fraction",
+            "recurrent_shift",
+            "seed",
+            "step_size",
+            "threshold",
+            "variant",
+            "version",
+            "weights",
+        ],
+        INTEGER_DENOISE_KEYS,
+    ),
 };
 
 /// What is known of the raw samples, in files of either version. All keys may be missing. Host
@@ -369,6 +418,9 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
 
     /// T of an encoder on the Gram matrix, where the metadata states one.
     pub(crate) fn gram_iterations(&self) -> Result<Option<u8>, ReadError> {
+        if !cfg!(feature = "denoise") {
+            return Ok(None);
+        }
         self.optional("gram_iterations", "1 to 255", |text| {
             integer::<u8>(text).filter(|count| *count > 0)
         })

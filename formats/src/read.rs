@@ -8,7 +8,7 @@ use crate::align::MIN_ALIGNMENT;
 use crate::checksum::crc32;
 use crate::decimal::real;
 use crate::error::{Dims, Name, ReadError, SpecError};
-use crate::header::{FLOAT, Header, TensorInfo};
+use crate::header::{FLOAT, FLOAT_KEYS, FLOAT_TENSORS, Header, TensorInfo};
 use crate::input::InputFacts;
 use crate::spec::{ModelSpec, WeightType};
 
@@ -309,8 +309,10 @@ impl<'a> ModelFile<'a> {
             None
         };
         let gram = match spec.gram_iterations {
-            Some(count) => Some(read_gram(&header, &mut tensors, &spec, count.into())?),
-            None => None,
+            Some(count) if cfg!(feature = "denoise") => {
+                Some(read_gram(&header, &mut tensors, &spec, count.into())?)
+            }
+            _ => None,
         };
         let mut column = |name, scale_name, rows, cols| {
             matrix(
@@ -393,8 +395,8 @@ impl<'a> ModelFile<'a> {
 
 #[inline(never)] // gives its stack back
 fn read_gram<'a>(
-    header: &Header<'a, 16, 27>,
-    tensors: &mut Tensors<'_, 'a, 16, 27>,
+    header: &Header<'a, FLOAT_TENSORS, FLOAT_KEYS>,
+    tensors: &mut Tensors<'_, 'a, FLOAT_TENSORS, FLOAT_KEYS>,
     spec: &ModelSpec<'a>,
     iterations: usize,
 ) -> Result<Gram<'a>, ReadError> {

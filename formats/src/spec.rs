@@ -88,11 +88,14 @@ impl FromStr for Variant {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let mut all = Self::ALL.into_iter().chain([Self::Denoise]);
-        let known = all.find(|variant| variant.name() == text);
-        known.ok_or(SpecError {
+        let known = Self::ALL.into_iter().find(|variant| variant.name() == text);
+        let denoise = cfg!(feature = "denoise") && text == "denoise";
+        known.or(denoise.then_some(Self::Denoise)).ok_or(SpecError {
             field: "variant",
-            expected: "one of sdl, vdl, wdl, do, none, denoise",
+            expected: match cfg!(feature = "denoise") {
+                true => "one of sdl, vdl, wdl, do, none, denoise",
+                false => "one of sdl, vdl, wdl, do, none (with the feature denoise also denoise)",
+            },
         })
     }
 }
@@ -578,17 +581,19 @@ impl<'a> ModelSpec<'a> {
             "lista_iterations",
             "none for the variants do and denoise, 0 to 255 for every other",
         )?;
-        test(
-            (self.variant == Variant::Denoise) == self.gram_iterations.is_some()
-                && self.gram_iterations != Some(0),
-            "gram_iterations",
-            "1 to 255 for the variant denoise, none for every other",
-        )?;
-        test(
-            self.gram_iterations.is_none() || self.is_linear(),
-            "hidden_dim",
-            "0 for the variant denoise",
-        )?;
+        if cfg!(feature = "denoise") {
+            test(
+                (self.variant == Variant::Denoise) == self.gram_iterations.is_some()
+                    && self.gram_iterations != Some(0),
+                "gram_iterations",
+                "1 to 255 for the variant denoise, none for every other",
+            )?;
+            test(
+                self.gram_iterations.is_none() || self.is_linear(),
+                "hidden_dim",
+                "0 for the variant denoise",
+            )?;
+        }
         // An encoder's relu gives no negative component.
         if self.has_encoder() && self.codes == CodeSign::Signed {
             return Err(CodeSign::ERROR);

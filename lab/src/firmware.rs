@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use sparsecode_formats::AlignedBytes;
+use sparsecode_formats::{AlignedBytes, IntegerFile, ModelFile, Variant};
 use sparsecode_patches::Patches;
 use sparsecode_runtime::Method;
 
@@ -116,6 +116,15 @@ pub struct Measurements {
     pub checksums: Checksums,
 }
 
+/// Whether a model file holds a model of `sparsecode train --task denoise`.
+fn denoises(model: &[u8]) -> bool {
+    let spec = match ModelFile::read(model) {
+        Ok(file) => Ok(file.spec),
+        Err(_) => IntegerFile::read(model).and_then(|file| file.spec()),
+    };
+    spec.is_ok_and(|spec| spec.variant == Variant::Denoise)
+}
+
 impl Job {
     /// Reads the files.
     ///
@@ -181,10 +190,15 @@ impl Job {
         binary: &str,
     ) -> Result<PathBuf> {
         let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);
+        // What has to be free of panics is all of the runtime.
+        let features = match binary == "no_panic" || denoises(&self.model) {
+            true => format!("{},denoise", setup.name),
+            false => setup.name.to_owned(),
+        };
         cargo
             .current_dir(folder())
             .args(["--quiet", "--no-default-features"])
-            .args(["--features", setup.name, "--bin", binary])
+            .args(["--features", &features, "--bin", binary])
             .arg("--target-dir")
             .arg(&self.target_dir)
             .env("SPARSECODE_MODEL", &self.model_path)

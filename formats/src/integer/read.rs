@@ -13,7 +13,7 @@ use super::spec::IntegerSpec;
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
 use crate::error::{Dims, ReadError};
-use crate::header::{Header, INTEGER};
+use crate::header::{Header, INTEGER, INTEGER_KEYS, INTEGER_TENSORS};
 use crate::read::{Tensors, check_place, without_lowest};
 use crate::spec::{CodeSign, ModelSpec, Variant, WeightType};
 
@@ -165,7 +165,10 @@ impl<'a> IntegerFile<'a> {
         let mut tensors = Tensors::new(&header)?;
         let encoder = read_encoder(&header, &mut tensors, &spec, weights)?;
         let decoder = read_decoder(&header, &mut tensors, &spec, weights)?;
-        let gram = read_gram(&header, &mut tensors, &spec)?;
+        let gram = match cfg!(feature = "denoise") {
+            true => read_gram(&header, &mut tensors, &spec)?,
+            false => None,
+        };
         let refiner = read_refiner(&header, &mut tensors, &spec, &decoder.dictionary, memory)?;
         let data_len = tensors.finish()?;
         match header.data.len().saturating_sub(data_len) {
@@ -244,7 +247,7 @@ impl<'a> IntegerFile<'a> {
         Ok(((threshold + 0.5) as i32).max(0))
     }
 
-    fn header(&self) -> Result<Header<'a, 13, 46>, ReadError> {
+    fn header(&self) -> Result<Header<'a, INTEGER_TENSORS, INTEGER_KEYS>, ReadError> {
         let mut header = Header::empty(&INTEGER);
         header.read(self.bytes)?;
         Ok(header)
@@ -430,30 +433,31 @@ fn read_refiner<'a>(
         multipliers: multipliers(tensors, "refiner.correlation.multiplier", codes)?,
         shift: small(header, "correlation_shift", "an integer of 1 to 62", 1, 62)?,
     };
-    let levels = if spec.variant == Variant::Denoise && !tensors.has(name) {
-        let needed = IntegerFile::gram_levels(codes);
-        let by = Rescale {
-            multiplier: header.value(
-                "gram_multiplier",
-                "an integer of 0 to 2147483647",
-                |text| integer::<u32>(text).and_then(|value| i32::try_from(value).ok()),
-            )?,
-            shift: small(header, "gram_shift", "an integer of 1 to 62", 1, 62)?,
-        };
-        let short = |found| ReadError::GramMemory { needed, found };
-        match memory {
-            GramMemory::Built(gram) => gram.get(..needed).ok_or(short(gram.len()))?,
-            GramMemory::Empty(memory) => {
-                let found = memory.len();
-                let memory = memory.get_mut(..needed).ok_or(short(found))?;
-                gram::build(dictionary, correlation.multipliers, by, memory);
-                memory
+    let levels =
+        if cfg!(feature = "denoise") && spec.variant == Variant::Denoise && !tensors.has(name) {
+            let needed = IntegerFile::gram_levels(codes);
+            let by = Rescale {
+                multiplier: header.value(
+                    "gram_multiplier",
+                    "an integer of 0 to 2147483647",
+                    |text| integer::<u32>(text).and_then(|value| i32::try_from(value).ok()),
+                )?,
+                shift: small(header, "gram_shift", "an integer of 1 to 62", 1, 62)?,
+            };
+            let short = |found| ReadError::GramMemory { needed, found };
+            match memory {
+                GramMemory::Built(gram) => gram.get(..needed).ok_or(short(gram.len()))?,
+                GramMemory::Empty(memory) => {
+                    let found = memory.len();
+                    let memory = memory.get_mut(..needed).ok_or(short(found))?;
+                    gram::build(dictionary, correlation.multipliers, by, memory);
+                    memory
+                }
             }
-        }
-    } else {
-        let shape = stored_shape::<i16>(codes, codes);
-        without_lowest(name, tensors.take(name, "I16", shape)?, i16::MIN)?
-    };
+        } else {
+            let shape = stored_shape::<i16>(codes, codes);
+            without_lowest(name, tensors.take(name, "I16", shape)?, i16::MIN)?
+        };
     Ok(IntegerRefiner {
         gram: blocks(name, codes, codes, levels)?,
         gram_fraction: small(

@@ -2,11 +2,11 @@
 
 use crate::decimal::integer;
 use crate::error::ReadError;
-use crate::header::Header;
+use crate::header::{Header, INTEGER_KEYS, INTEGER_TENSORS};
 use crate::read::Tensors;
 
-pub(super) type Source<'a> = Header<'a, 13, 46>;
-pub(super) type Store<'h, 'a> = Tensors<'h, 'a, 13, 46>;
+pub(super) type Source<'a> = Header<'a, INTEGER_TENSORS, INTEGER_KEYS>;
+pub(super) type Store<'h, 'a> = Tensors<'h, 'a, INTEGER_TENSORS, INTEGER_KEYS>;
 
 /// A small integer of the metadata.
 pub(super) fn small(

@@ -34,10 +34,10 @@ pub(crate) fn encode<C: CodeBuffer>(
             let iterations = file.spec.lista_iterations.unwrap_or(0);
             encoder::encode(weights, iterations, input, code, scratch);
         }
-        (None, Some(weights)) => {
+        (None, Some(weights)) if cfg!(feature = "denoise") => {
             gram_encoder::encode(&file.decoder, weights, input, code, scratch);
         }
-        (None, None) => {
+        (None, _) => {
             let settings = Refine::for_inference(&file.spec);
             let codes = file.spec.codes;
             refine::refine(
@@ -75,12 +75,12 @@ pub(crate) fn decode<C: CodeBuffer>(
 ) {
     let entries = &mut code::entries(code);
     match &file.gram {
-        None => decoder::decode(&file.decoder, entries, hidden, output),
-        Some(gram) => {
+        Some(gram) if cfg!(feature = "denoise") => {
             let gain = |index: usize| gram.gain.get(index).copied().unwrap_or(0.0);
             let weighted = &mut entries.map(|(index, value)| (index, value * gain(index)));
             decoder::decode(&file.decoder, weighted, hidden, output);
         }
+        _ => decoder::decode(&file.decoder, entries, hidden, output),
     }
 }
 

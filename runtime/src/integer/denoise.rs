@@ -22,8 +22,10 @@ pub(crate) fn encode(
             let limit = file.spec.activations.code_limit();
             encoder::encode(weights, limit, patch, code, scratch);
         }
-        (None, Some(weights)) => gram_encoder::encode(file, weights, patch, code, scratch),
-        (None, None) => {
+        (None, Some(weights)) if cfg!(feature = "denoise") => {
+            gram_encoder::encode(file, weights, patch, code, scratch)
+        }
+        (None, _) => {
             let settings = IntegerRefine::for_inference(file);
             refine::refine(file, patch, code, &settings, scratch, &mut || false);
         }
