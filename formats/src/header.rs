@@ -427,6 +427,7 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
     }
 
     /// Samples from one window to the next, within a window of `window` samples.
+    #[cfg(feature = "denoise")]
     pub(crate) fn hop(&self, window: usize) -> Result<u16, ReadError> {
         self.value("hop", "an integer of 1 to the window's length", |text| {
             integer::<u16>(text).filter(|hop| (1..=window).contains(&usize::from(*hop)))
@@ -434,6 +435,7 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
     }
 
     /// The length of the means that are drift; `None` where the metadata states none.
+    #[cfg(feature = "denoise")]
     pub(crate) fn drift(&self) -> Result<Option<u16>, ReadError> {
         self.optional("drift", "an odd integer of 3 to 4095", |text| {
             let odd = |length: &u16| (3..=4095).contains(length) && length % 2 == 1;

@@ -6,9 +6,12 @@ use bytemuck::AnyBitPattern;
 
 use crate::align::MIN_ALIGNMENT;
 use crate::checksum::crc32;
+#[cfg(feature = "denoise")]
 use crate::decimal::real;
 use crate::error::{Dims, Name, ReadError, SpecError};
-use crate::header::{FLOAT, FLOAT_KEYS, FLOAT_TENSORS, Header, TensorInfo};
+use crate::header::{FLOAT, Header, TensorInfo};
+#[cfg(feature = "denoise")]
+use crate::header::{FLOAT_KEYS, FLOAT_TENSORS};
 use crate::input::InputFacts;
 use crate::spec::{ModelSpec, WeightType};
 
@@ -173,6 +176,7 @@ pub struct Encoder<'a> {
 /// The encoder of a model that denoises: steps on the Gram matrix of its linear decoder. From z =
 /// 0, `z ← relu(z + g_t (Wᵀy − WᵀW z − σ θ_t))` with σ the deviation of the noise; the decoder's
 /// answer is `W (γ ∘ z)`.
+#[cfg(feature = "denoise")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Gram<'a> {
@@ -188,6 +192,12 @@ pub struct Gram<'a> {
     /// How windows follow one another, and what surrounds the network.
     pub stream: StreamSpec<'a>,
 }
+
+/// The encoder of models that denoise. Without the feature `denoise` there is none, and an option
+/// of it takes no room.
+#[cfg(not(feature = "denoise"))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gram<'a>(core::convert::Infallible, core::marker::PhantomData<&'a ()>);
 
 /// How a model that denoises is used on a signal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -308,12 +318,13 @@ impl<'a> ModelFile<'a> {
         } else {
             None
         };
+        #[cfg(feature = "denoise")]
         let gram = match spec.gram_iterations {
-            Some(count) if cfg!(feature = "denoise") => {
-                Some(read_gram(&header, &mut tensors, &spec, count.into())?)
-            }
-            _ => None,
+            Some(count) => Some(read_gram(&header, &mut tensors, &spec, count.into())?),
+            None => None,
         };
+        #[cfg(not(feature = "denoise"))]
+        let gram = None;
         let mut column = |name, scale_name, rows, cols| {
             matrix(
                 &mut tensors,
@@ -393,6 +404,7 @@ impl<'a> ModelFile<'a> {
     }
 }
 
+#[cfg(feature = "denoise")]
 #[inline(never)] // gives its stack back
 fn read_gram<'a>(
     header: &Header<'a, FLOAT_TENSORS, FLOAT_KEYS>,

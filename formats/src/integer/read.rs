@@ -17,6 +17,7 @@ use crate::header::{Header, INTEGER, INTEGER_KEYS, INTEGER_TENSORS};
 use crate::read::{Tensors, check_place, without_lowest};
 use crate::spec::{CodeSign, ModelSpec, Variant, WeightType};
 
+#[cfg(feature = "denoise")]
 use denoiser::read_gram;
 pub use denoiser::{IntegerGram, IntegerStreamSpec};
 
@@ -165,10 +166,10 @@ impl<'a> IntegerFile<'a> {
         let mut tensors = Tensors::new(&header)?;
         let encoder = read_encoder(&header, &mut tensors, &spec, weights)?;
         let decoder = read_decoder(&header, &mut tensors, &spec, weights)?;
-        let gram = match cfg!(feature = "denoise") {
-            true => read_gram(&header, &mut tensors, &spec)?,
-            false => None,
-        };
+        #[cfg(feature = "denoise")]
+        let gram = read_gram(&header, &mut tensors, &spec)?;
+        #[cfg(not(feature = "denoise"))]
+        let gram = None;
         let refiner = read_refiner(&header, &mut tensors, &spec, &decoder.dictionary, memory)?;
         let data_len = tensors.finish()?;
         match header.data.len().saturating_sub(data_len) {

@@ -1,12 +1,16 @@
 //! A raw patch in, a clean patch out.
 
-use sparsecode_formats::{Contrast, ModelFile};
+#[cfg(feature = "denoise")]
+use sparsecode_formats::Contrast;
+use sparsecode_formats::ModelFile;
 
 use super::code::{self, CodeBuffer};
+#[cfg(feature = "denoise")]
+use super::gram_encoder;
 use super::preprocess::{self, Normalisation};
 use super::refine::{self, Refine, Refinement, Start};
 use super::workspace::Scratch;
-use super::{decoder, encoder, gram_encoder};
+use super::{decoder, encoder};
 
 /// What [`denoise`](crate::Model::denoise) did to a patch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +38,8 @@ pub(crate) fn encode<C: CodeBuffer>(
             let iterations = file.spec.lista_iterations.unwrap_or(0);
             encoder::encode(weights, iterations, input, code, scratch);
         }
-        (None, Some(weights)) if cfg!(feature = "denoise") => {
+        #[cfg(feature = "denoise")]
+        (None, Some(weights)) => {
             gram_encoder::encode(&file.decoder, weights, input, code, scratch);
         }
         (None, _) => {
@@ -53,6 +58,7 @@ pub(crate) fn encode<C: CodeBuffer>(
     }
 }
 
+#[cfg(feature = "denoise")]
 /// A file with another level of noise, in raw units.
 pub(crate) fn at_noise_level<'a>(mut file: ModelFile<'a>, sigma: f32) -> ModelFile<'a> {
     let preprocessing = &file.spec.preprocessing;
@@ -75,7 +81,8 @@ pub(crate) fn decode<C: CodeBuffer>(
 ) {
     let entries = &mut code::entries(code);
     match &file.gram {
-        Some(gram) if cfg!(feature = "denoise") => {
+        #[cfg(feature = "denoise")]
+        Some(gram) => {
             let gain = |index: usize| gram.gain.get(index).copied().unwrap_or(0.0);
             let weighted = &mut entries.map(|(index, value)| (index, value * gain(index)));
             decoder::decode(&file.decoder, weighted, hidden, output);

@@ -5,6 +5,7 @@ pub(crate) mod decoder;
 pub(crate) mod denoise;
 mod encoder;
 pub(crate) mod gram;
+#[cfg(feature = "denoise")]
 mod gram_encoder;
 pub(crate) mod model;
 pub(crate) mod preprocess;

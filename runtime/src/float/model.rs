@@ -92,6 +92,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     /// The same model for noise of deviation `sigma`, in the unit of raw samples (of normalised
     /// ones with local contrast), above 0. A model that denoises scales its thresholds with it, and
     /// without it takes the `noise_level` of its file; to others it means nothing.
+    #[cfg(feature = "denoise")]
     #[must_use]
     pub fn at_noise_level(mut self, sigma: f32) -> Self {
         self.file = denoise::at_noise_level(self.file, sigma);

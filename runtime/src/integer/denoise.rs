@@ -3,10 +3,12 @@
 use sparsecode_formats::IntegerFile;
 
 use super::code::List;
+#[cfg(feature = "denoise")]
+use super::gram_encoder;
 use super::preprocess;
 use super::refine::{self, IntegerRefine, IntegerRefinement};
 use super::workspace::Scratch;
-use super::{decoder, encoder, gram_encoder};
+use super::{decoder, encoder};
 use crate::kernels::integer::Entry;
 
 /// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, refinement
@@ -22,9 +24,8 @@ pub(crate) fn encode(
             let limit = file.spec.activations.code_limit();
             encoder::encode(weights, limit, patch, code, scratch);
         }
-        (None, Some(weights)) if cfg!(feature = "denoise") => {
-            gram_encoder::encode(file, weights, patch, code, scratch)
-        }
+        #[cfg(feature = "denoise")]
+        (None, Some(weights)) => gram_encoder::encode(file, weights, patch, code, scratch),
         (None, _) => {
             let settings = IntegerRefine::for_inference(file);
             refine::refine(file, patch, code, &settings, scratch, &mut || false);

@@ -9,6 +9,7 @@ pub(crate) mod code;
 mod decoder;
 pub(crate) mod denoise;
 mod encoder;
+#[cfg(feature = "denoise")]
 mod gram_encoder;
 pub(crate) mod model;
 pub(crate) mod preprocess;

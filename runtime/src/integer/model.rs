@@ -92,6 +92,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     /// The same model for noise of deviation `sigma`, in sixteenths of a raw level. A model that
     /// denoises scales its thresholds with it, and without it takes the `noise_level` of its file;
     /// to others it means nothing.
+    #[cfg(feature = "denoise")]
     #[must_use]
     pub const fn at_noise_level(mut self, sigma: u16) -> Self {
         if let Some(gram) = &mut self.file.gram {

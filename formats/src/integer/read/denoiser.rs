@@ -1,11 +1,18 @@
 //! The part of models that denoise.
 
+#[cfg(feature = "denoise")]
 use super::super::activations::Activations;
+#[cfg(feature = "denoise")]
 use super::super::blocks::LANES;
+#[cfg(feature = "denoise")]
 use super::super::source::{Source, Store, small};
+#[cfg(feature = "denoise")]
 use super::super::spec::IntegerSpec;
+#[cfg(feature = "denoise")]
 use crate::decimal::integer;
+#[cfg(feature = "denoise")]
 use crate::error::{Dims, ReadError};
+#[cfg(feature = "denoise")]
 use crate::spec::Variant;
 
 /// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the
@@ -16,6 +23,7 @@ use crate::spec::Variant;
 ///
 /// cuts `a >> (point_fraction − 1)` to ±2¹⁷, and makes `z` the level
 /// `z + (a g_t + 2⁹ >> 10)`, cut to 0 … 32767.
+#[cfg(feature = "denoise")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerGram<'a> {
     /// g \[T\]: each iteration's step beside that of refinement, in 1/2⁹; 0 to 8191.
@@ -29,6 +37,12 @@ pub struct IntegerGram<'a> {
     /// How windows follow one another, and what surrounds the network.
     pub stream: IntegerStreamSpec<'a>,
 }
+
+/// The encoder of models that denoise. Without the feature `denoise` there is none, and an option
+/// of it takes no room.
+#[cfg(not(feature = "denoise"))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IntegerGram<'a>(core::convert::Infallible, core::marker::PhantomData<&'a ()>);
 
 /// How an integer model that denoises is used on a signal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +58,7 @@ pub struct IntegerStreamSpec<'a> {
     pub guard: u16,
 }
 
+#[cfg(feature = "denoise")]
 #[inline(never)] // gives its stack back
 pub(super) fn read_gram<'a>(
     header: &Source<'a>,
@@ -89,6 +104,7 @@ pub(super) fn read_gram<'a>(
     }))
 }
 
+#[cfg(feature = "denoise")]
 /// Steps of 0 to 8191.
 fn small_steps<'a>(tensor: &'static str, steps: &'a [i32]) -> Result<&'a [i32], ReadError> {
     match steps.iter().position(|step| !(0..=8191).contains(step)) {
@@ -97,6 +113,7 @@ fn small_steps<'a>(tensor: &'static str, steps: &'a [i32]) -> Result<&'a [i32], 
     }
 }
 
+#[cfg(feature = "denoise")]
 /// Weights from 1 of which no sum that meets in a sample passes 65,535.
 fn window_weights<'a>(
     tensors: &mut Store<'_, 'a>,
