@@ -19,7 +19,7 @@ pub const CRATES: [&str; 2] = ["sparsecode-formats", "sparsecode-runtime"];
 pub const FEATURES: [&str; 3] = [
     "",
     "sparsecode-formats/defmt,sparsecode-runtime/defmt",
-    "sparsecode-formats/defmt,sparsecode-runtime/defmt,sparsecode-runtime/serde,sparsecode-runtime/micromath,sparsecode-runtime/capi",
+    "sparsecode-formats/defmt,sparsecode-runtime/defmt,sparsecode-runtime/serde,sparsecode-runtime/micromath,sparsecode-runtime/capi,sparsecode-runtime/denoise",
 ];
 
 /// Builds the crates for a target with some of [`FEATURES`].
@@ -62,7 +62,11 @@ mod tests {
     fn features_are_named_once() {
         assert_eq!(
             FEATURES.map(named),
-            ["no features", "defmt", "defmt, serde, micromath, capi"]
+            [
+                "no features",
+                "defmt",
+                "defmt, serde, micromath, capi, denoise"
+            ]
         );
     }
 }
