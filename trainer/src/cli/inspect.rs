@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType};
+use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType, ReadError};
 use sparsecode_runtime::ram_bytes;
 
 use super::common::print_json;
@@ -34,6 +34,8 @@ struct Report {
     codes: &'static str,
     hidden_dim: usize,
     lista_iterations: Option<u8>,
+    /// Null for models that reconstruct.
+    denoising: Option<Denoising>,
     lambda: f32,
     step_size: f32,
     weights: String,
@@ -121,11 +123,56 @@ impl Levels {
     }
 }
 
+/// How a model that denoises is used.
+#[derive(Serialize)]
+struct Denoising {
+    iterations: usize,
+    hop: usize,
+    /// Length of the means of the drift filter; null without one.
+    drift: Option<usize>,
+    guard: f32,
+    /// The deviation of the noise that is taken where nobody knows another, in raw units.
+    noise_level: f64,
+    /// Where the Gram matrix is; in f32 there is none.
+    gram: &'static str,
+    /// Bytes of a matrix that is built when the file is read.
+    #[serde(skip)]
+    built_bytes: usize,
+}
+
+impl Denoising {
+    fn of(host: &HostModel<'_>, data: &[u8]) -> Option<Self> {
+        let stream = host.stream()?;
+        let (iterations, guard, noise_level) = host.gram_facts()?;
+        let code_dim = host.spec().code_dim();
+        let is_built = matches!(IntegerFile::read(data), Err(ReadError::GramMemory { .. }));
+        let gram = match (host.integer().is_some(), is_built) {
+            (false, _) => "none",
+            (true, true) => "built",
+            (true, false) => "stored",
+        };
+        Some(Self {
+            iterations,
+            hop: stream.hop,
+            drift: stream.drift,
+            guard,
+            noise_level,
+            gram,
+            built_bytes: match is_built {
+                true => 2 * IntegerFile::gram_levels(code_dim),
+                false => 0,
+            },
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct Ram {
     patch: usize,
     code: usize,
     workspace: usize,
+    /// A Gram matrix that the file does not store.
+    gram: usize,
     total: usize,
 }
 
@@ -159,6 +206,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(_) => (2 * d, 18 * l, 2 * d + 18 * l + 4 * l + 4),
     };
     let iterations = usize::from(spec.lista_iterations.unwrap_or(0));
+    let denoising = Denoising::of(&host, &data);
+    let gram = denoising.as_ref().map_or(0, |model| model.built_bytes);
+    // Steps of a model that denoises after the first, which has no code to begin with.
+    let steps = denoising.as_ref().map_or(0, |model| model.iterations - 1);
+    let (first_layer, per_atom) = match (&denoising, integers) {
+        (None, _) if spec.lista_iterations.is_none() => (0, 0),
+        (None, _) => (d * l, iterations * l),
+        (Some(_), Some(_)) => (d * l, steps * l),
+        (Some(_), None) => ((steps + 1) * d * l, steps * d),
+    };
     let report = Report {
         file: arguments.file.clone(),
         format_version: match integers {
@@ -174,6 +231,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         codes: spec.codes.name(),
         hidden_dim: m,
         lista_iterations: spec.lista_iterations,
+        denoising,
         lambda: spec.lambda,
         step_size: spec.step_size,
         weights: spec.weights.to_string(),
@@ -197,15 +255,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             patch,
             code: total - patch - workspace,
             workspace,
-            total,
+            gram,
+            total: total + gram,
         },
         multiply_adds: MultiplyAdds {
-            encode_first_layer: if spec.lista_iterations.is_some() {
-                d * l
-            } else {
-                0
-            },
-            encode_per_active_atom: iterations * l,
+            encode_first_layer: first_layer,
+            encode_per_active_atom: per_atom,
             decode_per_active_atom: if m == 0 { d } else { m },
             decode_per_active_unit: if m == 0 { 0 } else { d },
             refine_iteration: match integers {
@@ -238,12 +293,28 @@ fn print(report: &Report) {
     if report.hidden_dim > 0 {
         row("hidden units", report.hidden_dim.to_string());
     }
-    let encoder = report
-        .lista_iterations
-        .map_or("none: encoded by FISTA".to_owned(), |n| {
-            format!("LISTA, {n} iterations")
-        });
+    let encoder = match (&report.denoising, report.lista_iterations) {
+        (Some(model), _) => format!("{} steps on the Gram matrix", model.iterations),
+        (None, Some(n)) => format!("LISTA, {n} iterations"),
+        (None, None) => "none: encoded by FISTA".to_owned(),
+    };
     row("encoder", encoder);
+    if let Some(model) = &report.denoising {
+        row(
+            "windows of a signal",
+            format!("every {} samples", model.hop),
+        );
+        let drift = model.drift.map_or("none".to_owned(), |length| {
+            format!("two means of {length} samples")
+        });
+        row("drift filter", drift);
+        row("residual guard", format!("c = {}", model.guard));
+        row(
+            "noise, unless told",
+            format!("deviation {:.4} in raw units", model.noise_level),
+        );
+        row("Gram matrix", model.gram.to_owned());
+    }
     row("lambda", report.lambda.to_string());
     row(
         "step size",
@@ -313,10 +384,14 @@ fn print(report: &Report) {
     );
     row("flash for the model", bytes(report.flash_bytes as u64));
     let ram = &report.ram;
+    let gram = match ram.gram {
+        0 => String::new(),
+        bytes => format!(" + Gram matrix {bytes}"),
+    };
     row(
         "RAM to encode, refine, decode (without stack)",
         format!(
-            "{} = patch {} + code {} + workspace {}",
+            "{} = patch {} + code {} + workspace {}{gram}",
             bytes(ram.total as u64),
             ram.patch,
             ram.code,
@@ -325,13 +400,13 @@ fn print(report: &Report) {
     );
     let cost = &report.multiply_adds;
     let count = |n: usize| thousands(n as u64);
-    let encode = match report.lista_iterations {
-        Some(_) => format!(
+    let encode = match cost.encode_first_layer {
+        1.. => format!(
             "{} + {} an active atom",
             count(cost.encode_first_layer),
             count(cost.encode_per_active_atom)
         ),
-        None => "by refinement from zero, up to 200 iterations".to_owned(),
+        0 => "by refinement from zero, up to 200 iterations".to_owned(),
     };
     row("multiply-adds to encode", encode);
     let mut decode = format!("{} an active atom", count(cost.decode_per_active_atom));

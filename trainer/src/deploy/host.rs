@@ -228,6 +228,27 @@ impl<'a> HostModel<'a> {
         })
     }
 
+    /// T, c of the guard, and the file's σ in raw units, of a model that denoises.
+    pub fn gram_facts(&self) -> Option<(usize, f32, f64)> {
+        match &self.engine {
+            Engine::Float { view, .. } => {
+                let gram = view.file().gram?;
+                let unit = match self.spec.preprocessing.contrast {
+                    Contrast::Local { .. } => 1.0,
+                    _ => self.spec.preprocessing.deviation,
+                };
+                let sigma = f64::from(gram.noise_level * unit);
+                Some((gram.steps.len(), gram.stream.guard, sigma))
+            }
+            Engine::Integer { view, units, .. } => {
+                let gram = view.file().gram?;
+                let guard = f32::from(gram.stream.guard) / 256.0;
+                let sigma = f64::from(gram.noise_level) / 16.0 * units.input;
+                Some((gram.steps.len(), guard, sigma))
+            }
+        }
+    }
+
     /// Cleans a signal in raw units with a model that denoises, as a device does it; `None` for
     /// other models. `hop` is the file's own unless another is given, and the file's drift filter
     /// runs only if `drift`. `observe` is told of each window: active components, ‖z‖₁, and the

@@ -129,7 +129,14 @@ fn its_files_are_model_files() {
     let file = denoiser.export("plain.safetensors", &[]);
     let (input, output) = (denoiser.path("ecg.npy"), denoiser.path("clean.npy"));
     let shown = done(&["inspect", text(&file)]);
-    assert!(shown.contains("denoise"), "{shown}");
+    assert!(shown.contains("3 steps on the Gram matrix"), "{shown}");
+    let built = ["--activations", "i16", "--gram", "built"];
+    let built = denoiser.export("shown.safetensors", &built);
+    let told = json(&["inspect", text(&built), "--json"]);
+    assert_eq!(told["denoising"]["gram"], "built");
+    assert_eq!(told["denoising"]["hop"], 8);
+    assert_eq!(told["ram"]["gram"], 2 * 24 * 24);
+    assert_eq!(told["multiply_adds"]["encode_first_layer"], 32 * 24);
     let (file, input, output) = (text(&file), text(&input), text(&output));
     done(&["denoise", file, "--input", input, "--output", output]);
     let (shape, clean) = read_npy_f32(Path::new(output)).unwrap();
