@@ -214,7 +214,7 @@ fn what_cannot_be_written_is_named() {
         "{error}"
     );
     let mut steep = model.clone();
-    steep.gram.as_mut().unwrap().steps[1] = 90.0;
+    steep.gram.as_mut().unwrap().steps[1] = 180.0;
     let error = write_integer(&steep, &RANGES).unwrap_err();
     assert!(error.to_string().contains("encoder.steps"), "{error}");
     let mut negative = model;

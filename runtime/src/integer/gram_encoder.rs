@@ -129,7 +129,7 @@ impl Step {
     #[inline(always)]
     fn apply(self, z: i16, points: i32) -> i16 {
         let halves = (points >> self.halves).clamp(-REACH, REACH);
-        // 2¹⁷ times 13 bits: 2³⁰.
+        // 2¹⁷ times 14 bits, and half a unit: below 2³¹.
         let change = halves.wrapping_mul(self.step).wrapping_add(1 << 9) >> 10;
         let next = i32::from(z).wrapping_add(change);
         next.clamp(0, i16::MAX.into()) as i16
@@ -151,7 +151,7 @@ mod tests {
             correlation in -(1 << 30)..=(1 << 30_i32),
             threshold: i16,
             noise: u16,
-            step in 0..=8191_i32,
+            step in 0..=16383_i32,
             (finer, halves, threshold_shift) in (0..=23_u32, 0..=12_u32, 0..=31_u32),
         ) {
             let by = Step { finer, halves, threshold_shift, noise: noise.into(), step };

@@ -26,7 +26,7 @@ use crate::spec::Variant;
 #[cfg(feature = "denoise")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerGram<'a> {
-    /// g \[T\]: each iteration's step beside that of refinement, in 1/2⁹; 0 to 8191.
+    /// g \[T\]: each iteration's step beside that of refinement, in 1/2⁹; 0 to 16383.
     pub steps: &'a [i32],
     /// θ \[T, 8 ⌈l/8⌉\]: rows are filled up with 0, so that what follows them in a file is aligned.
     pub thresholds: &'a [i16],
@@ -105,9 +105,9 @@ pub(super) fn read_gram<'a>(
 }
 
 #[cfg(feature = "denoise")]
-/// Steps of 0 to 8191.
+/// Steps of 0 to 16383.
 fn small_steps<'a>(tensor: &'static str, steps: &'a [i32]) -> Result<&'a [i32], ReadError> {
-    match steps.iter().position(|step| !(0..=8191).contains(step)) {
+    match steps.iter().position(|step| !(0..=16383).contains(step)) {
         None => Ok(steps),
         Some(index) => Err(ReadError::Level { tensor, index }),
     }

@@ -62,12 +62,12 @@ impl Plan {
             .iter()
             .map(|&step| {
                 let ratio = (f64::from(step) / constants.step * 512.0).round();
-                (0.0..=8191.0).contains(&ratio).then_some(ratio as i32)
+                (0.0..=16383.0).contains(&ratio).then_some(ratio as i32)
             })
             .collect::<Option<_>>()
             .ok_or(invalid(
                 "encoder.steps",
-                "steps of 0 to 16 times the safe one for integer models",
+                "steps of 0 to 32 times the safe one for integer models",
             ))?;
         // Points of a threshold for σ of a sixteenth of a level.
         let unit = constants.step * self.units.level / 16.0 / constants.point;
