@@ -400,6 +400,8 @@ fn prepare(folder: &Path) {
         "RECORDINGS/b",
         "RECORDINGS/c",
         "RECORDINGS/d",
+        "clean",
+        "noisy",
     ]
     .iter()
     .enumerate()
