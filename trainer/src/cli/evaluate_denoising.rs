@@ -56,7 +56,7 @@ pub(super) struct DenoisingFlags {
     )]
     noise_recordings: Vec<PathBuf>,
     /// Annotated beats of each recording, whose detection is measured, too: arrays of sample
-    /// indices, in the order of --recordings; needs --sample-rate or a model that knows the rate
+    /// indices, in the order of --recordings; the recording or the model has to know the rate
     #[arg(
         long,
         value_delimiter = ',',
@@ -139,6 +139,12 @@ pub(super) fn run(
             rate: recording.sample_rate.or(facts.sample_rate),
             beats: beats.as_deref(),
         };
+        if clean.beats.is_some() && clean.rate.is_none() {
+            return Err(usage(
+                "--beats: neither the recording nor the model knows the sample rate; train with \
+                 --set data.sample_rate=HZ",
+            ));
+        }
         for &snr in &flags.snr {
             let gains = (0..flags.draws.max(1))
                 .map(|draw| {
@@ -197,7 +203,6 @@ fn mean(gains: &[Gain]) -> Gain {
         active: over(&|gain| gain.active),
         f1: known(|gain| gain.f1),
         f1_noisy: known(|gain| gain.f1_noisy),
-        beats: None,
     }
 }
 

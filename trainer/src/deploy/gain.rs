@@ -37,9 +37,6 @@ pub struct Gain {
     /// The same on the noisy input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub f1_noisy: Option<f64>,
-    /// Sensitivity and precision behind `f1`.
-    #[serde(skip)]
-    pub beats: Option<Beats>,
 }
 
 /// How noise is added, and what is counted.
@@ -114,14 +111,12 @@ pub fn measure(
         let (rate, annotated) = (f64::from(clean.rate?), clean.beats?);
         Some(Beats::of(&beats(of, rate), annotated, rate))
     };
-    let found_clean = found(&output);
     Ok(Gain {
         input: snr,
         gain: 10.0 * (given / left).log10(),
         prd: 100.0 * (left / (power * inner.len() as f64)).sqrt(),
         active: active / f64::max(windows, 1.0),
-        f1: found_clean.map(|beats| beats.f1()),
+        f1: found(&output).map(|beats| beats.f1()),
         f1_noisy: found(&noisy).map(|beats| beats.f1()),
-        beats: found_clean,
     })
 }
