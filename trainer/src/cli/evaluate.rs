@@ -74,6 +74,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
+    let denoises = arguments.task == Some(evaluate_denoising::Task::Denoise);
+    match arguments.denoising.given() {
+        Some(flag) if !denoises => {
+            return Err(super::common::usage(format!(
+                "{flag}: only for --task denoise; add --task denoise, or leave {flag} out"
+            )));
+        }
+        _ if denoises && !arguments.noise.is_empty() => {
+            return Err(super::common::usage(
+                "--noise: --task denoise adds noise by --snr, in dB; leave --noise out",
+            ));
+        }
+        _ => {}
+    }
     let is_weights = std::fs::read(&arguments.run).is_ok_and(|bytes| is_run_weights(&bytes));
     if !is_weights && (arguments.run.is_file() || evaluate_file::is_model(&arguments.run)) {
         if arguments.fista {
@@ -93,14 +107,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
         let (data, noise) = (arguments.data.data.as_deref(), &arguments.noise);
-        if arguments.task == Some(evaluate_denoising::Task::Denoise) {
+        if denoises {
             let (reading, flags) = (arguments.file.reading(), &arguments.denoising);
             let json = arguments.json;
             return evaluate_denoising::run(&arguments.run, data, reading, flags, json);
         }
         return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
     }
-    if arguments.task == Some(evaluate_denoising::Task::Denoise) {
+    if denoises {
         return Err(super::common::usage(
             "--task denoise: only for model files, and this is a run; sparsecode export writes a \
              model file",

@@ -82,6 +82,20 @@ pub(super) struct DenoisingFlags {
     draws: u32,
 }
 
+impl DenoisingFlags {
+    /// A flag that was given, and that means nothing without `--task denoise`.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        [
+            ("--recordings", !self.recordings.is_empty()),
+            ("--noise-recordings", !self.noise_recordings.is_empty()),
+            ("--beats", !self.beats.is_empty()),
+            ("--estimate", self.estimate),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+}
+
 /// Figures of one recording; null stands for their mean.
 #[derive(Serialize)]
 struct Row {

@@ -174,6 +174,8 @@ fn what_does_not_fit_is_named() {
     refused(2, &on_model, &["reconstructs", "--task denoise"]);
     let on_run = [&["evaluate", run], &task[..]].concat();
     refused(2, &on_run, &["sparsecode export"]);
+    let without_task = ["evaluate", model, "--data", text(&data), "--estimate"];
+    refused(2, &without_task, &["--estimate", "--task denoise"]);
     let other = denoiser.path("other");
     let start = ["train", "--out", text(&other), "--preset"];
     let train = |more: &[&str], words: &[&str]| {
