@@ -24,6 +24,7 @@ fn main() -> Result<()> {
 
     println!("cargo::rustc-check-cfg=cfg(gram)");
     println!("cargo::rustc-check-cfg=cfg(integer)");
+    println!("cargo::rustc-check-cfg=cfg(builds_gram)");
     // Models of `self_test`, whose codes are signed.
     Embed::new("model/signed.safetensors")
         .name("signed")
@@ -45,7 +46,10 @@ fn main() -> Result<()> {
         Err(_) => {
             embed::integer_model(&path)?;
             println!("cargo::rustc-cfg=integer");
-            Some(IntegerFile::read(&bytes)?)
+            if IntegerFile::read(&bytes).is_err() {
+                println!("cargo::rustc-cfg=builds_gram");
+            }
+            Some(bytes.integer_file()?)
         }
     };
     let patches = input("SPARSECODE_PATCHES", "model/patches.npy")?;
@@ -94,6 +98,7 @@ fn link(output: &Path) -> Result<usize> {
         "bench",
         "integer",
         "stream",
+        "denoise",
         "self_test",
     ] {
         println!("cargo:rustc-link-arg-bin={binary}=-Tdefmt.x");

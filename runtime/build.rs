@@ -2,6 +2,7 @@
 //! Cortex-M on stable.
 //!
 //! `sparsecode_host`: x86-64 and AArch64, whose kernels are chosen when a program is loaded.
+//! `sparsecode_v6m`: Cortex-M0, M0+ and M1.
 
 use std::env;
 
@@ -10,6 +11,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(sparsecode_host)");
     println!("cargo::rustc-check-cfg=cfg(sparsecode_neon)");
     println!("cargo::rustc-check-cfg=cfg(sparsecode_mve)");
+    println!("cargo::rustc-check-cfg=cfg(sparsecode_v6m)");
     println!("cargo::rustc-check-cfg=cfg(sparsecode_dsp, values(none(), \"extension\"))");
     let target = env::var("TARGET").unwrap_or_default();
     let is_set = |name: &str, value: &str| {
@@ -30,7 +32,9 @@ fn main() {
     let is = |cpu: &&str| flags.contains(&format!("target-cpu={cpu}"));
     // Who has a part without them says so.
     let has = |extension: &str| !flags.contains(&format!("-{extension}"));
-    if target.starts_with("thumbv7em") {
+    if target.starts_with("thumbv6m") {
+        println!("cargo::rustc-cfg=sparsecode_v6m");
+    } else if target.starts_with("thumbv7em") {
         println!("cargo::rustc-cfg=sparsecode_dsp");
     } else if target.starts_with("thumbv8m.main") {
         if ["cortex-m55", "cortex-m85"].iter().any(is) && has("mve") {

@@ -14,8 +14,18 @@ pub mod model {
     /// Loads the model, in a frame of its own, so that its stack is free again while inference
     /// runs.
     #[inline(never)]
+    #[cfg(not(builds_gram))]
     pub fn load_apart() -> Result<Model, sparsecode_runtime::LoadError> {
         load()
+    }
+
+    /// The same for a file that does not store its Gram matrix.
+    #[inline(never)]
+    #[cfg(builds_gram)]
+    pub fn load_apart() -> Result<Model, sparsecode_runtime::LoadError> {
+        static GRAM: static_cell::ConstStaticCell<[i16; GRAM_LEN]> =
+            static_cell::ConstStaticCell::new([0; GRAM_LEN]);
+        load_into(GRAM.take())
     }
 }
 

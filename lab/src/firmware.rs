@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use sparsecode_formats::{AlignedBytes, IntegerFile, ModelFile, Variant};
+use sparsecode_formats::{AlignedBytes, ModelFile, Variant};
 use sparsecode_patches::Patches;
 use sparsecode_runtime::Method;
 
@@ -117,10 +117,10 @@ pub struct Measurements {
 }
 
 /// Whether a model file holds a model of `sparsecode train --task denoise`.
-fn denoises(model: &[u8]) -> bool {
+fn denoises(model: &AlignedBytes) -> bool {
     let spec = match ModelFile::read(model) {
         Ok(file) => Ok(file.spec),
-        Err(_) => IntegerFile::read(model).and_then(|file| file.spec()),
+        Err(_) => model.integer_file().and_then(|file| file.spec()),
     };
     spec.is_ok_and(|spec| spec.variant == Variant::Denoise)
 }
@@ -190,8 +190,9 @@ impl Job {
         binary: &str,
     ) -> Result<PathBuf> {
         let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);
-        // What has to be free of panics is all of the runtime.
-        let features = match binary == "no_panic" || denoises(&self.model) {
+        // All of the runtime has to be free of panics, and all kernels are tested.
+        let all = matches!(binary, "no_panic" | "self_test");
+        let features = match all || denoises(&self.model) {
             true => format!("{},denoise", setup.name),
             false => setup.name.to_owned(),
         };

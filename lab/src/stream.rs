@@ -1,12 +1,16 @@
 //! A signal through an integer model on a core in QEMU, sample by sample, beside the host.
 
+use std::cell::RefCell;
 use std::fs;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use sparsecode_formats::IntegerFile;
 use sparsecode_patches::{level, threshold};
-use sparsecode_runtime::stream::SignalStream;
+use sparsecode_runtime::stream::{
+    Cursor, DriftCursor, DriftView, NoiseLevel, SignalStream, SignalView, Windows,
+    residual_guard_i16,
+};
 use sparsecode_runtime::{IntegerCodeBuf, IntegerRefine, IntegerView, IntegerWorkspaceBuf};
 
 use crate::cores::{Core, Row, on_cores};
@@ -66,6 +70,20 @@ struct Host {
 }
 
 impl Host {
+    fn of(checksum: u32, noisy: &[i16], output: &[i16], clean: &[i16]) -> Self {
+        let squares = |values: &[i16]| -> u64 {
+            let pairs = values.iter().zip(clean);
+            pairs.map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum()
+        };
+        let mean = clean.iter().map(|x| f64::from(*x)).sum::<f64>() / clean.len() as f64;
+        Self {
+            checksum,
+            noise: squares(noisy),
+            error: squares(output),
+            power: clean.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum(),
+        }
+    }
+
     /// Signal to noise before and after.
     fn decibels(&self) -> [f64; 2] {
         [self.noise, self.error].map(|error| 10.0 * (self.power / error.max(1) as f64).log10())
@@ -74,7 +92,7 @@ impl Host {
 
 /// What `bin/stream.rs` does, by the same crate.
 fn host<const WINDOW: usize, const HOP: usize>(job: &Job, refine: u32) -> Result<Host> {
-    let file = IntegerFile::read(&job.model).map_err(sound)?;
+    let file = job.model.integer_file().map_err(sound)?;
     let (scale, _) = file.scales().map_err(sound)?;
     let settings = IntegerRefine {
         method: job.method,
@@ -106,17 +124,50 @@ fn host<const WINDOW: usize, const HOP: usize>(job: &Job, refine: u32) -> Result
     output
         .iter()
         .for_each(|level| hasher.update(&level.to_le_bytes()));
-    let squares = |values: &[i16]| -> u64 {
-        let pairs = values.iter().zip(&clean);
-        pairs.map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum()
+    Ok(Host::of(hasher.finalize(), &noisy, &output, &clean))
+}
+
+/// What `bin/denoise.rs` does, part by part, in memory as long as the file says.
+fn denoised(job: &Job, file: &IntegerFile<'_>) -> Result<Host> {
+    let gram = file.gram.context("the model was not trained to denoise")?;
+    let (scale, _) = file.scales().map_err(sound)?;
+    let levels =
+        |samples: &[f32]| -> Vec<i16> { samples.iter().map(|x| level(*x, scale)).collect() };
+    let (noisy, clean) = (levels(&job.patches.noisy), levels(&job.patches.clean));
+
+    let mut without_drift = noisy.clone();
+    if let Some(length) = gram.stream.drift.map(usize::from) {
+        let (mut samples, mut means) = (vec![0; length], vec![0; length]);
+        let mut cursor = DriftCursor::new();
+        DriftView::new(&mut samples, &mut means, &mut cursor)?.filter(&mut without_drift);
+    }
+    let side = gram.stream.weights.len();
+    let windows = Windows::new(gram.stream.weights, gram.stream.hop.into())?;
+    let (mut samples, mut sums, mut cursor) = (vec![0; side], vec![0; side], Cursor::new());
+    let mut stream = SignalView::new(windows, &mut samples, &mut sums, &mut cursor)?;
+    let noise = RefCell::new(NoiseLevel::<i16, 64>::new());
+    let view = IntegerView::from(*file);
+    let mut code = IntegerCodeBuf::new(file.spec.code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
+    let mut denoise = |window: &mut [i16]| {
+        let sigma = noise.borrow().sigma().unwrap_or(gram.noise_level);
+        let before = window.to_vec();
+        let at_level = view.at_noise_level(sigma);
+        // The window has the model's length: the file has a weight for each sample.
+        let _ = at_level.denoise(window, None, &mut code, &mut workspace, || false);
+        residual_guard_i16(&before, window, sigma, gram.stream.guard);
     };
-    let mean = clean.iter().map(|x| f64::from(*x)).sum::<f64>() / clean.len() as f64;
-    Ok(Host {
-        checksum: hasher.finalize(),
-        noise: squares(&noisy),
-        error: squares(&output),
-        power: clean.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum(),
-    })
+    let (mut window, mut output) = (vec![0; side], Vec::with_capacity(noisy.len()));
+    for sample in without_drift {
+        noise.borrow_mut().push(sample);
+        output.extend(stream.push(sample, &mut window, &mut denoise)?);
+    }
+    output.extend_from_slice(stream.finish(&mut window, &mut denoise)?);
+    let bytes: Vec<u8> = output
+        .iter()
+        .flat_map(|level| level.to_le_bytes())
+        .collect();
+    Ok(Host::of(crc32fast::hash(&bytes), &noisy, &output, &clean))
 }
 
 /// Denoises a signal on each core as a stream, and holds every clean sample to the host's. Windows
@@ -136,23 +187,26 @@ pub fn run(tools: &Tools, job: &Job, cores: &[Core]) -> Result<Stream> {
         "{}: one signal is wanted, shape (2, 1, samples)",
         job.patches_path.display()
     );
-    let file = IntegerFile::read(&job.model).map_err(sound)?;
+    let file = job.model.integer_file().map_err(sound)?;
     ensure!(
         file.spec.input_shape.is_window(),
         "the model takes patches of {}, not windows of a signal",
         file.spec.input_shape
     );
+    let denoises = file.gram.is_some();
     let host = match file.spec.input_dim() {
+        _ if denoises => denoised(job, &file),
         32 => host::<32, 8>(job, job.refine),
         64 => host::<64, 16>(job, job.refine),
         128 => host::<128, 32>(job, job.refine),
         256 => host::<256, 64>(job, job.refine),
         other => bail!("windows of {other}: the host's side is compiled for 32, 64, 128 and 256"),
     }?;
+    let binary = if denoises { "denoise" } else { "stream" };
     let rows = on_cores(
         tools,
         cores,
-        |setup, toolchain| job.build_binary(setup, toolchain, "stream"),
+        |setup, toolchain| job.build_binary(setup, toolchain, binary),
         |core, _, path| {
             let elf = fs::read(path)?;
             elf::check_floats(core, &elf)?;

@@ -133,7 +133,9 @@ impl Embed {
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
     /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
-    /// `HIDDEN_DIM`.
+    /// `HIDDEN_DIM`. For a model that denoises there are also `DRIFT`, `Stream`, `StreamScratch` and
+    /// `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and `GRAM_LEN` take the
+    /// place of `load()`.
     ///
     /// # Errors
     ///
@@ -190,24 +192,38 @@ impl Embed {
         match ModelFile::read(bytes) {
             Ok(file) => {
                 file.verify_checksum()?;
-                let source = self.source(&float_types(&file), file.file_len());
+                let mut types = float_types(&file);
+                if let Some(gram) = &file.gram {
+                    types.push_str(&stream_types("f32", gram.stream.drift));
+                }
+                let source = self.source(&types, file.file_len(), LOAD);
                 Ok((Arithmetic::F32, source))
             }
             Err(ReadError::UnsupportedVersion {
                 found: INTEGER_FORMAT_VERSION,
             }) => {
-                let file = IntegerFile::read(bytes)?;
+                let aligned = AlignedBytes::from_slice(bytes);
+                let file = aligned.integer_file()?;
                 file.verify_checksum()?;
                 // The device does not look at the real numbers, so that this is the place to.
                 let spec = file.spec()?;
-                let source = self.source(&integer_types(&file, &spec), file.file_len());
+                let mut types = integer_types(&file, &spec);
+                if let Some(gram) = &file.gram {
+                    types.push_str(&stream_types("i16", gram.stream.drift));
+                }
+                let builds = IntegerFile::read(bytes).is_err();
+                let load = match builds {
+                    true => load_into(file.refiner.gram.values().len()),
+                    false => LOAD.to_owned(),
+                };
+                let source = self.source(&types, file.file_len(), &load);
                 Ok((Arithmetic::Integers, source))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn source(&self, types: &str, length: usize) -> String {
+    fn source(&self, types: &str, length: usize, load: &str) -> String {
         let name = &self.name;
         format!(
             r#"// Written by `sparsecode_runtime::embed` from a model file; do not edit.
@@ -219,13 +235,52 @@ static FILE: ::sparsecode_runtime::Aligned<[u8; {length}]> =
 /// The model file, {length} bytes, aligned.
 pub static BYTES: &[u8] = &FILE.0;
 
-/// Loads the model in place. The file was checked when the program was built.
-pub fn load() -> Result<Model, ::sparsecode_runtime::LoadError> {{
-    Model::load(BYTES)
-}}
-"#
+{load}"#
         )
     }
+}
+
+/// Of a file that stores all that the model needs.
+const LOAD: &str = "\
+/// Loads the model in place. The file was checked when the program was built.
+pub fn load() -> Result<Model, ::sparsecode_runtime::LoadError> {
+    Model::load(BYTES)
+}
+";
+
+/// Of a file whose Gram matrix is built when it is read.
+fn load_into(numbers: usize) -> String {
+    format!(
+        r#"/// Numbers of the Gram matrix, which the file does not store.
+pub const GRAM_LEN: usize = {numbers};
+
+/// Loads the model in place, and builds its Gram matrix in `memory`. The file was checked when the
+/// program was built.
+pub fn load_into(
+    memory: &'static mut [i16; GRAM_LEN],
+) -> Result<Model, ::sparsecode_runtime::LoadError> {{
+    Model::load_into(BYTES, memory)
+}}
+"#
+    )
+}
+
+/// Of a model that denoises.
+fn stream_types(sample: &str, drift: Option<u16>) -> String {
+    let drift = drift.unwrap_or(0);
+    format!(
+        r#"
+/// Samples of the moving means that are taken off first; 0 if nothing is.
+pub const DRIFT: usize = {drift};
+
+/// A channel of a signal through the model.
+pub type Stream = ::sparsecode_runtime::stream::DenoiseStream<{sample}, INPUT_DIM, DRIFT>;
+/// Scratch memory for channels.
+pub type StreamScratch = ::sparsecode_runtime::stream::DenoiseScratch<{sample}, INPUT_DIM>;
+/// What the file says of signals.
+pub type Denoising = ::sparsecode_runtime::stream::Denoising<'static, {sample}, INPUT_DIM, DRIFT>;
+"#
+    )
 }
 
 fn float_types(file: &ModelFile<'_>) -> String {

@@ -6,7 +6,7 @@ use super::activations::Activations;
 use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
-use super::limits::DRIVE_LIMIT;
+use super::limits::{DRIVE_LIMIT, SPARE_BITS};
 use super::rescale::{Rescale, Rescales};
 use super::source::{Source, Store, small};
 use super::spec::IntegerSpec;
@@ -430,6 +430,15 @@ fn read_refiner<'a>(
     let codes = spec.code_dim();
     let name = "refiner.gram";
     let point_fraction = small(header, "point_fraction", "an integer of 1 to 13", 1, 13)?;
+    let (least, fractions) = if cfg!(feature = "denoise") && spec.variant == Variant::Denoise {
+        let least = point_fraction.saturating_add(SPARE_BITS);
+        (
+            least,
+            "an integer of point_fraction + 2 to 24 for the variant denoise",
+        )
+    } else {
+        (point_fraction, "an integer of point_fraction to 24")
+    };
     let correlation = Rescales {
         multipliers: multipliers(tensors, "refiner.correlation.multiplier", codes)?,
         shift: small(header, "correlation_shift", "an integer of 1 to 62", 1, 62)?,
@@ -461,13 +470,7 @@ fn read_refiner<'a>(
         };
     Ok(IntegerRefiner {
         gram: blocks(name, codes, codes, levels)?,
-        gram_fraction: small(
-            header,
-            "gram_fraction",
-            "an integer of point_fraction to 24",
-            point_fraction,
-            24,
-        )?,
+        gram_fraction: small(header, "gram_fraction", fractions, least, 24)?,
         point_fraction,
         correlation,
         bias: offsets(tensors, "refiner.correlation.bias", codes)?,

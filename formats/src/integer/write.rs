@@ -13,7 +13,7 @@ use super::activations::Activations;
 use super::blocks::{LANES, arrange};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
-use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
+use super::limits::{CODE_LIMIT, DRIVE_LIMIT, SPARE_BITS};
 use super::parts::{
     Parts, bias_levels, dequantized, invalid, levels, multipliers_of, quantized, scales,
 };
@@ -25,7 +25,7 @@ use crate::input::InputFacts;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
 use crate::quant::{OwnedMatrix, check};
 use crate::read::ScaleAxis;
-use crate::spec::{CodeSign, Contrast, ModelSpec, WeightType};
+use crate::spec::{CodeSign, Contrast, ModelSpec, Variant, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
 use crate::write::{
     TensorReport, WriteError, check_layout, largest_step, metadata, stream_entries,
@@ -232,6 +232,8 @@ struct Plan {
     /// The normalisation's mean in raw levels.
     offset: i16,
     lambda: f64,
+    /// Bits that the Gram matrix has more than a point, at least.
+    spare_bits: u32,
 }
 
 impl Plan {
@@ -294,6 +296,10 @@ impl Plan {
             levels: Levels::of(&levels),
             offset: offset as i16,
             lambda: f64::from(spec.lambda),
+            spare_bits: match spec.variant {
+                Variant::Denoise => SPARE_BITS.into(),
+                _ => 0,
+            },
         })
     }
 
@@ -596,7 +602,7 @@ impl Plan {
         let bias: Vec<f64> = sums
             .map(|row| step * self.units.zero * row.iter().sum::<f64>() / code_scale)
             .collect();
-        let most = gram_fraction.min(13) as u8;
+        let most = gram_fraction.saturating_sub(self.spare_bits).clamp(1, 13) as u8;
         let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
         let finer = f64::from(1_u32 << point_fraction);
         Ok(Correlation {

@@ -7,7 +7,7 @@ use sparsecode_formats::{IntegerFile, IntegerGram, IntegerRefiner, LANES};
 
 use super::code::List;
 use super::workspace::Scratch;
-use crate::kernels::integer::{self as kernels, Entry};
+use crate::kernels::integer::{self as kernels, Entry, Points};
 
 /// What a point that is taken off a component may come to, in half levels.
 const REACH: i32 = 1 << 17;
@@ -32,25 +32,24 @@ pub(crate) fn encode(
     kernels::dot_rows(&file.decoder.dictionary, levels, product);
     kernels::rescale(&refiner.correlation, refiner.bias, product, correlation);
     iterate.fill(0);
-    product.fill(0);
+    let points = Points {
+        finer: refiner.gram_fraction.wrapping_sub(refiner.point_fraction),
+        threshold_shift: gram.threshold_shift,
+        noise_level: gram.noise_level,
+    };
     let mut thresholds = gram.thresholds;
     let mut active = 0_usize;
-    for (index, &step) in gram.steps.iter().enumerate() {
-        if index > 0 {
-            product.fill(0);
-            let entries = entries.get(..active).unwrap_or(&[]);
-            kernels::add_wide_rows(&refiner.gram, entries, product);
-        }
+    for &step in gram.steps {
         let (own, rest) = thresholds
             .split_at_checked(correlation.len().next_multiple_of(LANES))
             .unwrap_or((thresholds, &[]));
         thresholds = rest;
-        let terms = Terms {
-            product,
-            correlation,
-            thresholds: own,
-        };
-        active = take_step(Step::new(refiner, gram, step), &terms, iterate, entries);
+        product.fill(0);
+        if let listed @ [_, ..] = entries.get(..active).unwrap_or(&[]) {
+            kernels::add_wide_rows(&refiner.gram, listed, product);
+        }
+        points.replace(product, correlation, own);
+        active = take_step(Step::new(refiner, step), product, iterate, entries);
     }
     code.clear();
     for entry in entries.iter().take(active) {
@@ -58,71 +57,74 @@ pub(crate) fn encode(
     }
 }
 
-/// What a step is made of, but for the code.
-struct Terms<'t> {
-    product: &'t [i32],
-    correlation: &'t [i32],
-    thresholds: &'t [i16],
+/// Takes the step of every component by its `points`, lists those that are then not 0 for rows of
+/// the Gram matrix, and says how many they are.
+#[inline(never)]
+fn take_step(by: Step, points: &[i32], iterate: &mut [i16], entries: &mut [Entry]) -> usize {
+    let mut list = Active::new(entries);
+    let mut take = |index: usize, points: i32, z: &mut i16| {
+        // Most are 0 and stay it: a step is not negative.
+        if *z != 0 || points > 0 {
+            *z = by.apply(*z, points);
+            list.push(index, *z);
+        }
+    };
+    let mut first = 0_usize;
+    let (eights, rest) = iterate.as_chunks_mut::<LANES>();
+    let (points, last) = points.as_chunks::<LANES>();
+    for (eight, points) in eights.iter_mut().zip(points) {
+        for (lane, (z, &points)) in eight.iter_mut().zip(points).enumerate() {
+            take(first.wrapping_add(lane), points, z);
+        }
+        first = first.wrapping_add(LANES);
+    }
+    for (lane, (z, &points)) in rest.iter_mut().zip(last).enumerate() {
+        take(first.wrapping_add(lane), points, z);
+    }
+    list.count()
 }
 
-/// Takes a step of every component, lists those that are then not 0 for rows of the Gram matrix,
-/// and says how many they are.
-#[inline(never)]
-fn take_step(by: Step, terms: &Terms<'_>, iterate: &mut [i16], entries: &mut [Entry]) -> usize {
-    let mut active = 0_usize;
-    let sums = terms.product.iter().zip(terms.correlation);
-    let sums = sums.zip(terms.thresholds);
-    for (index, (z, ((&product, &correlation), &threshold))) in
-        iterate.iter_mut().zip(sums).enumerate()
-    {
-        let points = by.points(product, correlation, threshold);
-        // Most are 0 and stay it: a step is not negative.
-        if *z == 0 && points <= 0 {
-            continue;
-        }
-        *z = by.apply(*z, points);
-        if *z != 0
-            && let Some(entry) = entries.get_mut(active)
+/// Components that are not 0, in the order of their indices.
+struct Active<'e> {
+    free: core::slice::IterMut<'e, Entry>,
+    all: usize,
+}
+
+impl<'e> Active<'e> {
+    fn new(entries: &'e mut [Entry]) -> Self {
+        let all = entries.len();
+        let free = entries.iter_mut();
+        Self { free, all }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, index: usize, level: i16) {
+        if level != 0
+            && let Some(entry) = self.free.next()
         {
-            *entry = Entry::new::<i16>(index, *z);
-            active = active.wrapping_add(1);
+            *entry = Entry::new::<i16>(index, level);
         }
     }
-    active
+
+    fn count(self) -> usize {
+        self.all.wrapping_sub(self.free.len())
+    }
 }
 
 /// One iteration's step of a component.
 #[derive(Clone, Copy)]
 struct Step {
-    /// Bits that the Gram matrix has more than a point.
-    finer: u32,
     /// From points to half levels.
     halves: u32,
-    threshold_shift: u32,
-    noise: i32,
     step: i32,
 }
 
 impl Step {
-    #[inline(always)]
-    fn new(refiner: &IntegerRefiner<'_>, gram: &IntegerGram<'_>, step: i32) -> Self {
+    fn new(refiner: &IntegerRefiner<'_>, step: i32) -> Self {
         Self {
-            finer: u32::from(refiner.gram_fraction.wrapping_sub(refiner.point_fraction)) & 31,
             halves: u32::from(refiner.point_fraction).wrapping_sub(1) & 31,
-            threshold_shift: u32::from(gram.threshold_shift) & 31,
-            noise: gram.noise_level.into(),
             step,
         }
-    }
-
-    /// How far a component is from where a step ends that is 1.
-    #[inline(always)]
-    fn points(self, product: i32, correlation: i32, threshold: i16) -> i32 {
-        // Within 15 bits times 16 bits: below 2³¹.
-        let threshold = i32::from(threshold).wrapping_mul(self.noise) >> self.threshold_shift;
-        correlation
-            .saturating_sub(product >> self.finer)
-            .saturating_sub(threshold)
     }
 
     /// See [`IntegerGram`].
@@ -152,17 +154,16 @@ mod tests {
             threshold: i16,
             noise: u16,
             step in 0..=16383_i32,
-            (finer, halves, threshold_shift) in (0..=23_u32, 0..=12_u32, 0..=31_u32),
+            (finer, halves, threshold_shift) in (2..=23_u8, 0..=12_u32, 2..=31_u8),
         ) {
-            let by = Step { finer, halves, threshold_shift, noise: noise.into(), step };
+            let by = Step { halves, step };
+            let of = Points { finer, threshold_shift, noise_level: noise };
             let own = (i64::from(threshold) * i64::from(noise)) >> threshold_shift;
-            let within = |x: i64| x.clamp(i32::MIN.into(), i32::MAX.into());
-            let points = within(i64::from(correlation) - (i64::from(product) >> finer));
-            let points = within(points - own);
+            let points = i64::from(correlation) - (i64::from(product) >> finer) - own;
             let halves = (points >> halves).clamp(-(1 << 17), 1 << 17);
             let change = (halves * i64::from(step) + 512) >> 10;
             let expected = (i64::from(z) + change).clamp(0, 32_767);
-            let points = by.points(product, correlation, threshold);
+            let points = of.of(product, correlation, threshold);
             prop_assert_eq!(i64::from(by.apply(z, points)), expected);
             // What is passed over would be 0.
             if z == 0 && points <= 0 {

@@ -64,6 +64,17 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         Self::from_file(IntegerFile::read(bytes)?)
     }
 
+    /// [`load`](Self::load) for a file that need not store its Gram matrix, which is then built in
+    /// `memory`: `CODE` times `CODE` rounded up to eights numbers.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load); and if `memory` is too short.
+    #[cfg(feature = "denoise")]
+    pub fn load_into(bytes: &'a [u8], memory: &'a mut [i16]) -> Result<Self, LoadError> {
+        Self::from_file(IntegerFile::read_into(bytes, memory)?)
+    }
+
     /// The same for a file that was read before.
     ///
     /// # Errors

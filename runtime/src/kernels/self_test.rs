@@ -4,6 +4,8 @@ use core::fmt;
 
 use sparsecode_formats::{Blocks, LANES, Nibbles, Packed, Rescale, Rescales, WeightBlocks};
 
+#[cfg(feature = "denoise")]
+use super::integer::Points;
 use super::integer::{self, Entry, High, Threshold, portable, saturate};
 
 /// Largest matrix: odd and even numbers of blocks, and rests of rows and of columns.
@@ -13,7 +15,7 @@ const PLACES: usize = SIDE * SIDE;
 /// Whether a kernel's results are equal for one set of numbers.
 type Check = fn(&mut Random) -> bool;
 
-const KERNELS: [(&str, Check); 8] = [
+const KERNELS: &[(&str, Check)] = &[
     ("clamp", clamp),
     ("dot_rows", dense_product),
     ("dot_narrow_rows", narrow_dense_product),
@@ -22,6 +24,8 @@ const KERNELS: [(&str, Check); 8] = [
     ("add_wide_rows", wide_product),
     ("rescale", rescaled_sums),
     ("list_levels", levels),
+    #[cfg(feature = "denoise")]
+    ("points", points),
 ];
 
 /// A kernel of this build that is not equal to its portable twin: see [`self_test`].
@@ -349,6 +353,26 @@ fn rescaled_sums(random: &mut Random) -> bool {
     let sums = sums.get(..count).unwrap_or_default();
     portable::rescale(&by, &bias, sums, &mut expected);
     integer::rescale(&by, &bias, sums, found.get_mut(..count).unwrap_or_default());
+    found == expected
+}
+
+#[cfg(feature = "denoise")]
+fn points(random: &mut Random) -> bool {
+    let count = random.below(SIDE);
+    let by = Points {
+        finer: (random.below(22) as u8).wrapping_add(2),
+        threshold_shift: (random.below(20) as u8).wrapping_add(2),
+        noise_level: random.next() as u16,
+    };
+    let products: [i32; SIDE] = random.fill(0, Random::number);
+    let correlations: [i32; SIDE] = random.fill(0, |random| random.number() >> 1);
+    let thresholds: [i16; SIDE] = random.fill(0, |random| random.number() as i16);
+    let correlations = correlations.get(..count).unwrap_or_default();
+    let (mut expected, mut found) = (products, products);
+    let own = expected.get_mut(..count).unwrap_or_default();
+    by.replace_one_by_one(own, correlations, &thresholds);
+    let own = found.get_mut(..count).unwrap_or_default();
+    by.replace(own, correlations, &thresholds);
     found == expected
 }
 

@@ -1,7 +1,29 @@
 //! Passing on what a denoiser removed beyond the noise.
 
+use super::bands::Banded;
+
 /// Elements that one call takes.
 const MOST: usize = 65_535;
+
+/// What a sample has to do for the residual guard.
+pub trait Guarded: Banded {
+    /// [`residual_guard`] or [`residual_guard_i16`].
+    fn guard(noisy: &[Self], clean: &mut [Self], sigma: Self::Sigma, c: Self::Sigma);
+}
+
+impl Guarded for f32 {
+    #[inline(always)]
+    fn guard(noisy: &[Self], clean: &mut [Self], sigma: f32, c: f32) {
+        residual_guard(noisy, clean, sigma, c);
+    }
+}
+
+impl Guarded for i16 {
+    #[inline(always)]
+    fn guard(noisy: &[Self], clean: &mut [Self], sigma: u16, c: u16) {
+        residual_guard_i16(noisy, clean, sigma, c);
+    }
+}
 
 /// Gives back to a denoised window what was removed beyond the noise: `x̂ + g·(x − x̂)` with
 /// `g = max(0, 1 − c·σ²/r)` and `r` the mean of `(x − x̂)²`. Returns `g`.
@@ -68,16 +90,32 @@ pub fn residual_guard(noisy: &[f32], clean: &mut [f32], sigma: f32, c: f32) -> f
 /// assert_eq!(clean, [0, 100, 0, 0]);
 /// ```
 pub fn residual_guard_i16(noisy: &[i16], clean: &mut [i16], sigma: u16, c: u16) -> u16 {
+    let length = noisy.len().min(clean.len()).min(MOST);
+    let count = length as u64;
+    // In eights, which are unrolled.
+    let (eights, rest) = noisy.get(..length).unwrap_or_default().as_chunks::<8>();
+    let (to_eights, to_rest) = clean
+        .get_mut(..length)
+        .unwrap_or_default()
+        .as_chunks_mut::<8>();
+
     // The largest residual is 2¹⁶ − 1 in magnitude, and there are fewer than 2¹⁶ of them: the
     // energy is below 2⁴⁸.
-    let (mut energy, mut count) = (0_u64, 0_u64);
-    for (x, estimate) in noisy.iter().zip(clean.iter()).take(MOST) {
-        let residual = i32::from(*x)
-            .wrapping_sub(i32::from(*estimate))
+    let mut energy = 0_u64;
+    let mut add = |x: i16, estimate: i16| {
+        let residual = i32::from(x)
+            .wrapping_sub(i32::from(estimate))
             .unsigned_abs();
         // Below 2³².
         energy = energy.wrapping_add(residual.wrapping_mul(residual).into());
-        count = count.wrapping_add(1);
+    };
+    for (eight, estimates) in eights.iter().zip(&*to_eights) {
+        for (x, estimate) in eight.iter().zip(estimates) {
+            add(*x, *estimate);
+        }
+    }
+    for (x, estimate) in rest.iter().zip(&*to_rest) {
+        add(*x, *estimate);
     }
     // c·σ²·n/r·2¹⁶, where c has 8 bits after the point and σ² as many. Four factors of at most
     // 2¹⁶ − 1: the product is below 2⁶⁴ − 2⁴⁹, so that half a divisor, below 2⁴⁸, fits as well.
@@ -94,11 +132,19 @@ pub fn residual_guard_i16(noisy: &[i16], clean: &mut [i16], sigma: u16, c: u16) 
         .checked_div(energy << 1)
         .unwrap_or(1 << 15);
     let share = (1_u64 << 15).wrapping_sub(removed) as i32;
-    for (x, estimate) in noisy.iter().zip(clean.iter_mut()).take(MOST) {
-        let residual = i32::from(*x).wrapping_sub(i32::from(*estimate));
+    let give = |x: i16, estimate: &mut i16| {
+        let residual = i32::from(x).wrapping_sub(i32::from(*estimate));
         // At most 2¹⁵·(2¹⁶ − 1) + 2¹⁴ in magnitude. The result lies between the two.
         let back = share.wrapping_mul(residual).wrapping_add(1 << 14) >> 15;
         *estimate = i32::from(*estimate).wrapping_add(back) as i16;
+    };
+    for (eight, estimates) in eights.iter().zip(to_eights) {
+        for (x, estimate) in eight.iter().zip(estimates) {
+            give(*x, estimate);
+        }
+    }
+    for (x, estimate) in rest.iter().zip(to_rest) {
+        give(*x, estimate);
     }
     share as u16
 }

@@ -119,6 +119,8 @@ mod contrast_core;
 mod contrast_frame;
 mod contrast_view;
 mod cosine;
+#[cfg(feature = "denoise")]
+mod denoising;
 mod drift;
 mod drift_core;
 mod drift_view;
@@ -140,6 +142,8 @@ pub use contrast::ContrastStream;
 pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};
 pub use contrast_view::ContrastView;
+#[cfg(feature = "denoise")]
+pub use denoising::{DenoiseScratch, DenoiseStream, Denoising};
 pub use drift::DriftStream;
 pub use drift_core::DriftCursor;
 pub use drift_view::DriftView;

@@ -176,11 +176,16 @@ pub(super) fn by_age<E>(ring: &[E], next: usize) -> impl Iterator<Item = &E> {
     old.iter().chain(new)
 }
 
-/// [`by_age`], to be written.
+/// The first `length` elements, and the rest.
 #[inline(always)]
-pub(super) fn by_age_mut<E>(ring: &mut [E], next: usize) -> impl Iterator<Item = &mut E> {
-    let (new, old) = ring.split_at_mut_checked(next).unwrap_or_default();
-    old.iter_mut().chain(new)
+pub(super) fn halves<E>(elements: &[E], length: usize) -> (&[E], &[E]) {
+    elements.split_at_checked(length).unwrap_or_default()
+}
+
+/// [`halves`], to be written.
+#[inline(always)]
+pub(super) fn halves_mut<E>(elements: &mut [E], length: usize) -> (&mut [E], &mut [E]) {
+    elements.split_at_mut_checked(length).unwrap_or_default()
 }
 
 /// `length` elements from `start` on.

@@ -1,6 +1,6 @@
 //! A signal in memory of any size.
 
-use super::ring::{Axis, Cursor, by_age, by_age_mut, reflect};
+use super::ring::{Axis, Cursor, by_age, copy, halves, halves_mut, reflect};
 use super::sample::Sample;
 
 /// What [`SignalStream`](super::SignalStream) and [`SignalView`](super::SignalView) do, in borrowed
@@ -96,16 +96,25 @@ impl<T: Sample> Signal<'_, T> {
         window: &mut W,
         mut denoise: impl FnMut(&mut W),
     ) {
+        // Behind the oldest element lie those up to the end of the ring; then it begins anew.
         let next = self.cursor.next();
-        let samples = by_age(self.samples, next);
-        for (element, sample) in window.as_mut().iter_mut().zip(samples) {
-            *element = *sample;
-        }
+        let (new, old) = self.samples.split_at_checked(next).unwrap_or_default();
+        let (first, last) = halves_mut(window.as_mut(), old.len());
+        copy(first, old);
+        copy(last, new);
         denoise(window);
-        let sums = by_age_mut(self.sums, next);
-        let values = self.axis.weights.iter().zip(window.as_mut().iter());
-        for (sum, (weight, value)) in sums.zip(values) {
-            *sum = T::add(*sum, *weight, *value);
-        }
+        let (new, old) = self.sums.split_at_mut_checked(next).unwrap_or_default();
+        let (first, last) = halves(window.as_mut(), old.len());
+        let (first_weights, last_weights) = halves(self.axis.weights, old.len());
+        add_weighted::<T>(old, first_weights, first);
+        add_weighted::<T>(new, last_weights, last);
+    }
+}
+
+/// `sums += weights·values`.
+#[inline(always)]
+fn add_weighted<T: Sample>(sums: &mut [T::Sum], weights: &[T::Sum], values: &[T]) {
+    for (sum, (weight, value)) in sums.iter_mut().zip(weights.iter().zip(values)) {
+        *sum = T::add(*sum, *weight, *value);
     }
 }

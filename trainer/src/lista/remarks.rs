@@ -51,9 +51,12 @@ pub fn undertrained(records: &[Value], batches: usize, run: &Path) -> Option<Str
     let steps = epochs * batches;
     let why = if is_best && early.is_finite() && fall > STILL_FALLING {
         format!(
-            "the validation energy was still falling, by {:.0} % in the last {} epochs",
+            "the validation energy was still falling, by {:.0} % in the last {}",
             100.0 * fall,
-            epochs.div_ceil(LATE)
+            match epochs.div_ceil(LATE) {
+                1 => "epoch".to_owned(),
+                late => format!("{late} epochs"),
+            }
         )
     } else if is_best && steps < FEW_STEPS {
         format!("it took {steps} steps only, and its last epoch is its best")

@@ -5,6 +5,8 @@ use super::super::activations::Activations;
 #[cfg(feature = "denoise")]
 use super::super::blocks::LANES;
 #[cfg(feature = "denoise")]
+use super::super::limits::SPARE_BITS;
+#[cfg(feature = "denoise")]
 use super::super::source::{Source, Store, small};
 #[cfg(feature = "denoise")]
 use super::super::spec::IntegerSpec;
@@ -22,7 +24,8 @@ use crate::spec::Variant;
 /// `a = ĉ − (Ĝz >> (gram_fraction − point_fraction)) − (θ_t σ >> threshold_shift)`, in points,
 ///
 /// cuts `a >> (point_fraction − 1)` to ±2¹⁷, and makes `z` the level
-/// `z + (a g_t + 2⁹ >> 10)`, cut to 0 … 32767.
+/// `z + (a g_t + 2⁹ >> 10)`, cut to 0 … 32767. No `a` leaves 32 bits: `ĉ` is within ±2³⁰, and the
+/// other two are shifted by 2 bits or more.
 #[cfg(feature = "denoise")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerGram<'a> {
@@ -30,7 +33,7 @@ pub struct IntegerGram<'a> {
     pub steps: &'a [i32],
     /// θ \[T, 8 ⌈l/8⌉\]: rows are filled up with 0, so that what follows them in a file is aligned.
     pub thresholds: &'a [i16],
-    /// 0 to 31.
+    /// 2 to 31.
     pub threshold_shift: u8,
     /// The σ to take where nobody knows another, in sixteenths of a level; above 0.
     pub noise_level: u16,
@@ -93,7 +96,13 @@ pub(super) fn read_gram<'a>(
     Ok(Some(IntegerGram {
         steps: small_steps(steps, tensors.take(steps, "I32", shape)?)?,
         thresholds: tensors.take("encoder.thresholds", "I16", thresholds)?,
-        threshold_shift: small(header, "threshold_shift", "an integer of 0 to 31", 0, 31)?,
+        threshold_shift: small(
+            header,
+            "threshold_shift",
+            "an integer of 2 to 31",
+            SPARE_BITS,
+            31,
+        )?,
         noise_level: count("noise_level", "an integer of 1 to 65535")?,
         stream: IntegerStreamSpec {
             weights: window_weights(tensors, window, hop)?,

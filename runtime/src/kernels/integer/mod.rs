@@ -10,9 +10,13 @@
 mod aarch64;
 #[cfg(sparsecode_dsp)]
 mod cortex_m;
+#[cfg(sparsecode_v6m)]
+mod cortex_m0;
 mod entry;
 #[cfg(sparsecode_mve)]
 mod helium;
+#[cfg(feature = "denoise")]
+mod points;
 pub(crate) mod portable;
 mod rounding;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +24,8 @@ mod x86;
 
 #[cfg(sparsecode_dsp)]
 use cortex_m as device;
+#[cfg(sparsecode_v6m)]
+use cortex_m0 as device;
 #[cfg(sparsecode_mve)]
 use helium as device;
 
@@ -31,6 +37,8 @@ use x86 as host;
 use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks};
 
 pub(crate) use entry::Entry;
+#[cfg(feature = "denoise")]
+pub(crate) use points::Points;
 pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
 
 /// Raises levels to `least`, and cuts them to `most`.
@@ -70,7 +78,7 @@ pub(crate) fn dot_rows(matrix: &WeightBlocks<'_>, x: &[i16], sums: &mut [i32]) {
             if host::dot_rows(matrix, eights, last, sums) {
                 return;
             }
-            #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+            #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_v6m))]
             if device::dot_rows(matrix, eights, last, sums) {
                 return;
             }
@@ -219,7 +227,9 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
     if x86::rescale(by, bias, sums, output) {
         return;
     }
-    portable::rescale(by, bias, sums, output);
+    if !portable::rescale_in_words(by, bias, sums, output) {
+        portable::rescale(by, bias, sums, output);
+    }
 }
 
 // What follows is the whole of a loop that callers write out, for processors that do more than one

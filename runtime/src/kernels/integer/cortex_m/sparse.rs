@@ -64,13 +64,18 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     }
     let (start, end) = (entries.as_ptr_range().start, entries.as_ptr_range().end);
     let (eights, rest) = sums.as_chunks_mut::<LANES>();
-    let mut last = [0; LANES];
-    for (block, eight) in matrix.blocks().zip(eights.iter_mut().chain([&mut last])) {
+    let mut blocks = matrix.blocks();
+    for (eight, block) in eights.iter_mut().zip(&mut blocks) {
         // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart.
         unsafe { add_wide_rows_dsp(block.as_ptr(), start, end, eight) };
     }
-    for (sum, more) in rest.iter_mut().zip(last) {
-        *sum = sum.wrapping_add(more);
+    if let Some(block) = blocks.next() {
+        let mut last = [0; LANES];
+        // SAFETY: as above.
+        unsafe { add_wide_rows_dsp(block.as_ptr(), start, end, &mut last) };
+        for (sum, more) in rest.iter_mut().zip(last) {
+            *sum = sum.wrapping_add(more);
+        }
     }
     true
 }

@@ -7,5 +7,5 @@ mod sparse;
 mod tests;
 
 pub(crate) use dense::dot_block;
-pub(crate) use elementwise::{clamp, rescale};
+pub(crate) use elementwise::{clamp, rescale, rescale_in_words};
 pub(crate) use sparse::{add_narrow_rows, add_row, add_rows, add_wide_rows};

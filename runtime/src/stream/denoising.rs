@@ -1,0 +1,357 @@
+//! A signal through a model that was trained to denoise, with all that belongs around the model.
+
+use sparsecode_formats::{IntegerFile, ModelFile};
+
+use super::drift_core::{Drift, DriftCursor, is_length};
+use super::noise_level::NoiseLevel;
+use super::ring::{Axis, Cursor, by_age};
+use super::sample::Sample;
+use super::signal_core::Signal;
+use super::weighting::SIGNAL_LIMIT;
+use super::windows::{StreamError, Windows};
+use crate::error::DimensionError;
+
+/// Blocks that the estimate of the noise remembers.
+const MEMORY: usize = 64;
+
+/// What a model file says of the way of a signal through its model: window weights, hop, guard, and
+/// the level of noise to take until there is an estimate. Made once; serves any number of channels.
+///
+/// `WINDOW` is the model's window, `DRIFT` the length of the moving means that are taken off first:
+/// 0 if the file says nothing of drift.
+#[derive(Clone, Copy, Debug)]
+pub struct Denoising<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> {
+    axis: Axis<'w, T>,
+    /// c of the guard.
+    guard: T::Sigma,
+    /// σ until there is an estimate.
+    sigma: T::Sigma,
+    /// Whether this is the noise, and nothing is estimated.
+    known: bool,
+}
+
+impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRIFT> {
+    /// From a model file in integers.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError::Denoiser`] if the model was not trained to denoise, [`StreamError::Memory`]
+    /// for another window or drift filter than this type's, [`StreamError::Overflow`] for weights
+    /// that no writer makes.
+    pub fn of(file: &IntegerFile<'w>) -> Result<Self, StreamError> {
+        let gram = file.gram.ok_or(StreamError::Denoiser)?;
+        let stream = gram.stream;
+        Self::new(
+            stream.weights,
+            stream.hop,
+            stream.drift,
+            stream.guard,
+            gram.noise_level,
+        )
+    }
+}
+
+impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, f32, WINDOW, DRIFT> {
+    /// From a model file in `f32`.
+    ///
+    /// # Errors
+    ///
+    /// As for integers.
+    pub fn of(file: &ModelFile<'w>) -> Result<Self, StreamError> {
+        let gram = file.gram.ok_or(StreamError::Denoiser)?;
+        let stream = gram.stream;
+        let sigma = gram.noise_level * file.spec.preprocessing.deviation;
+        Self::new(
+            stream.weights,
+            stream.hop,
+            stream.drift,
+            stream.guard,
+            sigma,
+        )
+    }
+}
+
+impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WINDOW, DRIFT> {
+    fn new(
+        weights: &'w [T::Sum],
+        hop: u16,
+        drift: Option<u16>,
+        guard: T::Sigma,
+        sigma: T::Sigma,
+    ) -> Result<Self, StreamError> {
+        DimensionError::check("window", WINDOW, weights.len())?;
+        DimensionError::check("drift", DRIFT, drift.unwrap_or(0).into())?;
+        let axis = Windows::new(weights, hop.into())?.within(SIGNAL_LIMIT)?;
+        Ok(Self {
+            axis,
+            guard,
+            sigma,
+            known: false,
+        })
+    }
+
+    /// The same for noise of known deviation: in units of a sample, for `i16` in sixteenths of a
+    /// level. Nothing is estimated.
+    #[must_use]
+    pub fn with_noise(mut self, sigma: T::Sigma) -> Self {
+        self.sigma = sigma;
+        self.known = true;
+        self
+    }
+}
+
+/// One channel of a 1-D signal through a model of `sparsecode train --task denoise`: samples in,
+/// clean samples out, one for one, [`LATENCY`](Self::LATENCY) samples later.
+///
+/// Drift is taken off by the filter of [`DriftStream`](super::DriftStream), and stays off.
+/// [`NoiseLevel`] estimates σ of what is left. Windows overlap by the hop and the weights of the
+/// file; the model cleans each at this σ, and [`residual_guard`](super::residual_guard) gives back
+/// what it removed beyond the noise. `sparsecode denoise` computes the same bits.
+///
+/// | bytes of RAM, a channel | `f32` | `i16` |
+/// |---|---|---|
+/// | windows of 64, no drift filter | 824 | 548 |
+/// | windows of 64, drift of 361 samples | 3,712 | 2,716 |
+///
+/// [`BYTES`](Self::BYTES) is the constant. Model, code, workspace and the two windows of
+/// [`DenoiseScratch`] are the caller's, for all channels together.
+///
+/// ```
+/// use sparsecode_runtime::stream::{DenoiseScratch, DenoiseStream, Denoising};
+/// # use sparsecode_runtime::formats::{self, *};
+/// # use sparsecode_runtime::{IntegerCode, IntegerModel, IntegerWorkspace};
+/// # let mut trained = formats::example_denoiser(8, 4, 2);
+/// # trained.gram.as_mut().unwrap().drift = Some(25);
+/// # let ranges = ActivationRanges {
+/// #     input_scale: 0.001, input_min: -8000, input_max: 8000, code_max: 16.0,
+/// # };
+/// # let levels = Activations::I16;
+/// # let written = write_integer_with(&trained, &ranges, WeightType::I8, levels, GramStorage::Stored)?;
+/// # let bytes: &[u8] = &AlignedBytes::from_slice(&written.bytes);
+///
+/// // Windows of 8 samples, drift by means over 25.
+/// let model = IntegerModel::<8, 4>::load(bytes)?;
+/// let by = Denoising::<i16, 8, 25>::of(model.file())?;
+/// let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
+/// let mut clean = |window: &mut [i16; 8], sigma| {
+///     let model = model.at_noise_level(sigma);
+///     model.denoise(window, None, &mut code, &mut workspace, || false);
+/// };
+///
+/// let mut channel = DenoiseStream::<i16, 8, 25>::new(); // in a static: `.bss`
+/// let mut scratch = DenoiseScratch::new();
+/// let mut received = 0;
+/// for sample in 0..100 {
+///     received += usize::from(channel.push(sample, &by, &mut scratch, &mut clean).is_some());
+/// }
+/// assert_eq!(received, 100 - DenoiseStream::<i16, 8, 25>::LATENCY);
+/// channel.finish(&by, &mut scratch, &mut clean, |_| received += 1);
+/// assert_eq!(received, 100);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DenoiseStream<T: Sample, const WINDOW: usize, const DRIFT: usize> {
+    /// The drift filter's rings.
+    levels: [T; DRIFT],
+    means: [T::Sum; DRIFT],
+    drift: DriftCursor<T>,
+    noise: NoiseLevel<T, MEMORY>,
+    /// The last samples without drift, in a ring, and what windows add up to there.
+    samples: [T; WINDOW],
+    sums: [T::Sum; WINDOW],
+    cursor: Cursor,
+    /// Samples that `noise` has not had.
+    unheard: u16,
+}
+
+/// What a [`DenoiseStream`] is lent from call to call: a window, and the same window as it was.
+/// Nothing is kept in it, so that all channels can share one.
+#[derive(Clone, Debug)]
+pub struct DenoiseScratch<T: Sample, const WINDOW: usize> {
+    window: [T; WINDOW],
+    noisy: [T; WINDOW],
+}
+
+impl<T: Sample, const WINDOW: usize> DenoiseScratch<T, WINDOW> {
+    /// Scratch memory, also for statics (it lies in `.bss`).
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            window: [T::ZERO; WINDOW],
+            noisy: [T::ZERO; WINDOW],
+        }
+    }
+}
+
+impl<T: Sample, const WINDOW: usize> Default for DenoiseScratch<T, WINDOW> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW, DRIFT> {
+    /// Size in bytes.
+    pub const BYTES: usize = size_of::<Self>();
+
+    /// Samples that go in before the first one comes out.
+    pub const LATENCY: usize = WINDOW.wrapping_add(DRIFT.saturating_sub(1));
+
+    /// A channel at its start, also for statics (it lies in `.bss`).
+    #[must_use]
+    pub const fn new() -> Self {
+        const {
+            assert!(
+                DRIFT == 0 || is_length(DRIFT),
+                "a centred mean has an odd number of samples, at most 4095"
+            );
+        }
+        Self {
+            levels: [T::ZERO; DRIFT],
+            means: [T::EMPTY; DRIFT],
+            drift: DriftCursor::new(),
+            noise: NoiseLevel::new(),
+            samples: [T::ZERO; WINDOW],
+            sums: [T::EMPTY; WINDOW],
+            cursor: Cursor::of::<WINDOW, 1>(),
+            unheard: 0,
+        }
+    }
+
+    /// Forgets all samples and the noise: the next sample is the first.
+    pub fn reset(&mut self) {
+        self.drift = DriftCursor::new();
+        self.noise.reset();
+        self.cursor = Cursor::new();
+        self.unheard = 0;
+    }
+
+    /// σ of the noise as far as it is estimated; see [`NoiseLevel::sigma`].
+    #[must_use]
+    pub fn sigma(&self) -> Option<T::Sigma> {
+        self.noise.sigma()
+    }
+
+    /// Takes the next sample, and gives the clean one of [`LATENCY`](Self::LATENCY) samples before,
+    /// if there were as many. `clean` cleans a window in place, at a σ.
+    pub fn push(
+        &mut self,
+        sample: T,
+        by: &Denoising<'_, T, WINDOW, DRIFT>,
+        scratch: &mut DenoiseScratch<T, WINDOW>,
+        clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
+    ) -> Option<T> {
+        let sample = match DRIFT {
+            0 => sample,
+            _ => self.filter().push(sample)?,
+        };
+        self.take(sample, by, scratch, clean)
+    }
+
+    /// Ends the signal: calls `give` with every sample that is still in the stream, so that as many
+    /// have come out as went in. The channel is then as new.
+    pub fn finish(
+        &mut self,
+        by: &Denoising<'_, T, WINDOW, DRIFT>,
+        scratch: &mut DenoiseScratch<T, WINDOW>,
+        mut clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
+        mut give: impl FnMut(T),
+    ) {
+        while DRIFT > 0
+            && let Some(sample) = self.filter().pull()
+        {
+            self.take(sample, by, scratch, &mut clean)
+                .into_iter()
+                .for_each(&mut give);
+        }
+        // The samples since the last window, which are the newest of the ring.
+        if !by.known {
+            let held = self.cursor.held(WINDOW);
+            let old = held.saturating_sub(self.unheard.into());
+            if self.cursor.is_full() {
+                let newest = by_age(&self.samples, self.cursor.next()).skip(old);
+                newest.for_each(|sample| self.noise.push(*sample));
+            } else {
+                let held = self.samples.get(..held).unwrap_or_default();
+                self.noise.push_block(held);
+            }
+        }
+        let sigma = self.sigma_by(by);
+        let DenoiseScratch { window, noisy } = scratch;
+        let rest = self.windows(by).finish(window, |window| {
+            *noisy = *window;
+            clean(window, sigma);
+            T::guard(noisy, window, sigma, by.guard);
+        });
+        rest.iter().copied().for_each(give);
+        self.reset();
+    }
+
+    /// A sample without drift.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        sample: T,
+        by: &Denoising<'_, T, WINDOW, DRIFT>,
+        scratch: &mut DenoiseScratch<T, WINDOW>,
+        mut clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
+    ) -> Option<T> {
+        let DenoiseScratch { window, noisy } = scratch;
+        self.unheard = self.unheard.wrapping_add(1);
+        let (noise, unheard) = (&mut self.noise, &mut self.unheard);
+        let mut signal = Signal {
+            axis: by.axis,
+            samples: &mut self.samples,
+            sums: &mut self.sums,
+            cursor: &mut self.cursor,
+        };
+        signal.push(sample, window, |window| {
+            // The newest samples of a window are those since the one before.
+            if !by.known {
+                let old = WINDOW.saturating_sub(usize::from(*unheard));
+                noise.push_block(window.get(old..).unwrap_or_default());
+            }
+            *unheard = 0;
+            let sigma = match by.known {
+                true => by.sigma,
+                false => noise.sigma().unwrap_or(by.sigma),
+            };
+            *noisy = *window;
+            clean(window, sigma);
+            T::guard(noisy, window, sigma, by.guard);
+        })
+    }
+
+    fn sigma_by(&self, by: &Denoising<'_, T, WINDOW, DRIFT>) -> T::Sigma {
+        match by.known {
+            true => by.sigma,
+            false => self.noise.sigma().unwrap_or(by.sigma),
+        }
+    }
+
+    #[inline(always)]
+    fn filter(&mut self) -> Drift<'_, T> {
+        Drift {
+            samples: &mut self.levels,
+            means: &mut self.means,
+            cursor: &mut self.drift,
+        }
+    }
+
+    #[inline(always)]
+    fn windows<'s>(&'s mut self, by: &Denoising<'s, T, WINDOW, DRIFT>) -> Signal<'s, T> {
+        Signal {
+            axis: by.axis,
+            samples: &mut self.samples,
+            sums: &mut self.sums,
+            cursor: &mut self.cursor,
+        }
+    }
+}
+
+impl<T: Sample, const WINDOW: usize, const DRIFT: usize> Default
+    for DenoiseStream<T, WINDOW, DRIFT>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
