@@ -133,7 +133,7 @@ impl Embed {
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
     /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
-    /// `HIDDEN_DIM`. For a model that denoises there are also `DRIFT`, `Stream`, `StreamScratch` and
+    /// `HIDDEN_DIM`. For a model that denoises there are also `HOP`, `DRIFT`, `Stream`, `StreamScratch` and
     /// `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and `GRAM_LEN` take the
     /// place of `load()`.
     ///
@@ -194,7 +194,7 @@ impl Embed {
                 file.verify_checksum()?;
                 let mut types = float_types(&file);
                 if let Some(gram) = &file.gram {
-                    types.push_str(&stream_types("f32", gram.stream.drift));
+                    types.push_str(&stream_types("f32", gram.stream.hop, gram.stream.drift));
                 }
                 let source = self.source(&types, file.file_len(), LOAD);
                 Ok((Arithmetic::F32, source))
@@ -209,7 +209,7 @@ impl Embed {
                 let spec = file.spec()?;
                 let mut types = integer_types(&file, &spec);
                 if let Some(gram) = &file.gram {
-                    types.push_str(&stream_types("i16", gram.stream.drift));
+                    types.push_str(&stream_types("i16", gram.stream.hop, gram.stream.drift));
                 }
                 let builds = IntegerFile::read(bytes).is_err();
                 let load = match builds {
@@ -266,10 +266,12 @@ pub fn load_into(
 }
 
 /// Of a model that denoises.
-fn stream_types(sample: &str, drift: Option<u16>) -> String {
+fn stream_types(sample: &str, hop: u16, drift: Option<u16>) -> String {
     let drift = drift.unwrap_or(0);
     format!(
         r#"
+/// Samples from one window to the next.
+pub const HOP: usize = {hop};
 /// Samples of the moving means that are taken off first; 0 if nothing is.
 pub const DRIFT: usize = {drift};
 
@@ -278,7 +280,7 @@ pub type Stream = ::sparsecode_runtime::stream::DenoiseStream<{sample}, INPUT_DI
 /// Scratch memory for channels.
 pub type StreamScratch = ::sparsecode_runtime::stream::DenoiseScratch<{sample}, INPUT_DIM>;
 /// What the file says of signals.
-pub type Denoising = ::sparsecode_runtime::stream::Denoising<'static, {sample}, INPUT_DIM, DRIFT>;
+pub type Denoising<'m> = ::sparsecode_runtime::stream::Denoising<'m, {sample}, INPUT_DIM, DRIFT>;
 "#
     )
 }

@@ -11,7 +11,7 @@ compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wan
 
 use defmt::info;
 use sparsecode_firmware::checksum::Checksum;
-use sparsecode_firmware::model::{self, Denoising, INPUT_DIM, Stream, StreamScratch};
+use sparsecode_firmware::model::{self, Denoising, HOP, INPUT_DIM, Stream, StreamScratch};
 use sparsecode_firmware::patches::{CLEAN, NOISY};
 use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::LoadError;
@@ -21,6 +21,7 @@ struct Scratch {
     /// What a further channel would need, and the only thing.
     channel: Stream,
     windows: StreamScratch,
+    totals: [i32; HOP],
     code: model::Code,
     workspace: model::Workspace,
 }
@@ -28,6 +29,7 @@ struct Scratch {
 static SCRATCH: ConstStaticCell<Scratch> = ConstStaticCell::new(Scratch {
     channel: Stream::new(),
     windows: StreamScratch::new(),
+    totals: [0; HOP],
     code: model::Code::new(),
     workspace: model::Workspace::new(),
 });
@@ -41,11 +43,12 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     let Scratch {
         channel,
         windows,
+        totals,
         code,
         workspace,
     } = scratch;
     let network = model::load_apart()?;
-    let Ok(by) = Denoising::of(network.file()) else {
+    let Ok(by) = Denoising::of(network.file(), totals) else {
         // The build script has read the same file.
         return Ok(());
     };

@@ -262,6 +262,15 @@ impl List<'_> {
         *self.active = 0;
     }
 
+    /// Makes the code that of entries for rows of 16-bit numbers, as many as it holds.
+    #[cfg(feature = "denoise")]
+    pub(crate) fn set(&mut self, wide: &[Entry]) {
+        for (to, from) in self.entries.iter_mut().zip(wide) {
+            *to = from.narrow();
+        }
+        *self.active = wide.len().min(self.entries.len()) as u16;
+    }
+
     /// Appends a component; a full list ignores it.
     #[inline(always)]
     pub(crate) fn push(&mut self, index: usize, level: i16) {

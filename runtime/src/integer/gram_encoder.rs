@@ -51,10 +51,7 @@ pub(crate) fn encode(
         points.replace(product, correlation, own);
         active = take_step(Step::new(refiner, step), product, iterate, entries);
     }
-    code.clear();
-    for entry in entries.iter().take(active) {
-        code.push(entry.index::<i16>(), entry.value());
-    }
+    code.set(entries.get(..active).unwrap_or(&[]));
 }
 
 /// Takes the step of every component by its `points`, lists those that are then not 0 for rows of

@@ -4,7 +4,7 @@ use sparsecode_formats::{IntegerFile, ModelFile};
 
 use super::drift_core::{Drift, DriftCursor, is_length};
 use super::noise_level::NoiseLevel;
-use super::ring::{Axis, Cursor, by_age};
+use super::ring::{Axis, Cursor, by_age, overlapping};
 use super::sample::Sample;
 use super::signal_core::Signal;
 use super::weighting::SIGNAL_LIMIT;
@@ -31,14 +31,16 @@ pub struct Denoising<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> {
 }
 
 impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRIFT> {
-    /// From a model file in integers.
+    /// From a model file in integers. `totals`, as many numbers as samples of a hop, keeps what the
+    /// weights come to that meet in a sample, so that they are added up once.
     ///
     /// # Errors
     ///
     /// [`StreamError::Denoiser`] if the model was not trained to denoise, [`StreamError::Memory`]
-    /// for another window or drift filter than this type's, [`StreamError::Overflow`] for weights
+    /// for another window or drift filter than this type's or another hop than there are `totals`,
+    /// [`StreamError::Overflow`] for weights
     /// that no writer makes.
-    pub fn of(file: &IntegerFile<'w>) -> Result<Self, StreamError> {
+    pub fn of(file: &IntegerFile<'w>, totals: &'w mut [i32]) -> Result<Self, StreamError> {
         let gram = file.gram.ok_or(StreamError::Denoiser)?;
         let stream = gram.stream;
         Self::new(
@@ -47,17 +49,18 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRI
             stream.drift,
             stream.guard,
             gram.noise_level,
+            totals,
         )
     }
 }
 
 impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, f32, WINDOW, DRIFT> {
-    /// From a model file in `f32`.
+    /// From a model file in `f32`; `totals` as for integers.
     ///
     /// # Errors
     ///
     /// As for integers.
-    pub fn of(file: &ModelFile<'w>) -> Result<Self, StreamError> {
+    pub fn of(file: &ModelFile<'w>, totals: &'w mut [f32]) -> Result<Self, StreamError> {
         let gram = file.gram.ok_or(StreamError::Denoiser)?;
         let stream = gram.stream;
         let sigma = gram.noise_level * file.spec.preprocessing.deviation;
@@ -67,6 +70,7 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, f32, WINDOW, DRI
             stream.drift,
             stream.guard,
             sigma,
+            totals,
         )
     }
 }
@@ -78,10 +82,16 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
         drift: Option<u16>,
         guard: T::Sigma,
         sigma: T::Sigma,
+        totals: &'w mut [T::Sum],
     ) -> Result<Self, StreamError> {
         DimensionError::check("window", WINDOW, weights.len())?;
         DimensionError::check("drift", DRIFT, drift.unwrap_or(0).into())?;
         let axis = Windows::new(weights, hop.into())?.within(SIGNAL_LIMIT)?;
+        DimensionError::check("totals", axis.hop, totals.len())?;
+        for (place, total) in totals.iter_mut().enumerate() {
+            *total = overlapping(&axis, place, WINDOW);
+        }
+        let axis = axis.with_totals(totals);
         Ok(Self {
             axis,
             guard,
@@ -129,9 +139,10 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
 /// # let written = write_integer_with(&trained, &ranges, WeightType::I8, levels, GramStorage::Stored)?;
 /// # let bytes: &[u8] = &AlignedBytes::from_slice(&written.bytes);
 ///
-/// // Windows of 8 samples, drift by means over 25.
+/// // Windows of 8 samples every 2, drift by means over 25.
 /// let model = IntegerModel::<8, 4>::load(bytes)?;
-/// let by = Denoising::<i16, 8, 25>::of(model.file())?;
+/// let mut totals = [0; 2];
+/// let by = Denoising::<i16, 8, 25>::of(model.file(), &mut totals)?;
 /// let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
 /// let mut clean = |window: &mut [i16; 8], sigma| {
 ///     let model = model.at_noise_level(sigma);
@@ -338,7 +349,7 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
     }
 
     #[inline(always)]
-    fn windows<'s>(&'s mut self, by: &Denoising<'s, T, WINDOW, DRIFT>) -> Signal<'s, T> {
+    fn windows<'s>(&'s mut self, by: &'s Denoising<'_, T, WINDOW, DRIFT>) -> Signal<'s, T> {
         Signal {
             axis: by.axis,
             samples: &mut self.samples,

@@ -155,14 +155,8 @@ impl<
     fn core(&mut self) -> Frame<'_, T> {
         Frame {
             width: WIDTH,
-            down: Axis {
-                weights: T::weights::<K, ROWS, HOP, FRAME_LIMIT>(),
-                hop: HOP,
-            },
-            across: Axis {
-                weights: T::weights::<K, COLUMNS, HOP, FRAME_LIMIT>(),
-                hop: HOP,
-            },
+            down: Axis::new(T::weights::<K, ROWS, HOP, FRAME_LIMIT>(), HOP),
+            across: Axis::new(T::weights::<K, COLUMNS, HOP, FRAME_LIMIT>(), HOP),
             lines: self.lines.as_flattened_mut(),
             sums: self.sums.as_flattened_mut(),
             cursor: &mut self.cursor,

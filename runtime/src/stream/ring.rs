@@ -9,20 +9,40 @@ pub(super) struct Axis<'w, T: Sample> {
     pub(super) weights: &'w [T::Sum],
     /// Elements from the start of one window to the start of the next.
     pub(super) hop: usize,
+    /// What the weights of all windows that hold an element come to, for the first elements of a
+    /// window, where somebody keeps it.
+    pub(super) totals: &'w [T::Sum],
+    /// Regular windows that can hold one element.
+    overlaps: usize,
 }
 
-impl<T: Sample> Axis<'_, T> {
+impl<'w, T: Sample> Axis<'w, T> {
+    /// Windows of as many elements as there are `weights`, one every `hop`.
+    #[inline(always)]
+    pub(super) fn new(weights: &'w [T::Sum], hop: usize) -> Self {
+        let last = weights.len().wrapping_add(hop).wrapping_sub(1);
+        Self {
+            weights,
+            hop,
+            totals: &[],
+            overlaps: last.checked_div(hop).unwrap_or(0),
+        }
+    }
+
+    /// The same, with what the weights come to that meet in an element of the first hop.
+    #[inline(always)]
+    #[cfg(feature = "denoise")]
+    pub(super) fn with_totals<'t>(&self, totals: &'t [T::Sum]) -> Axis<'t, T>
+    where
+        'w: 't,
+    {
+        Axis { totals, ..*self }
+    }
+
     /// Elements of a window.
     #[inline(always)]
     pub(super) fn side(&self) -> usize {
         self.weights.len()
-    }
-
-    /// Regular windows that can hold one element.
-    #[inline(always)]
-    fn overlaps(&self) -> usize {
-        let last = self.side().wrapping_add(self.hop).wrapping_sub(1);
-        last.checked_div(self.hop).unwrap_or(0)
     }
 }
 
@@ -89,7 +109,7 @@ impl Cursor {
         };
         self.next() < axis.side()
             && usize::from(self.since) < due
-            && usize::from(self.windows) <= axis.overlaps()
+            && usize::from(self.windows) <= axis.overlaps
     }
 
     #[inline(always)]
@@ -132,7 +152,7 @@ impl Cursor {
             return false;
         }
         self.since = 0;
-        if usize::from(self.windows) < axis.overlaps() {
+        if usize::from(self.windows) < axis.overlaps {
             self.windows = self.windows.wrapping_add(1);
         }
         true
@@ -143,6 +163,15 @@ impl Cursor {
     pub(super) fn divisor<T: Sample>(&self, axis: &Axis<'_, T>, index: usize) -> T::Sum {
         let place = index.wrapping_add(self.since.into());
         overlapping(axis, place, self.windows.into())
+    }
+
+    /// The same for the oldest element.
+    #[inline(always)]
+    pub(super) fn first_divisor<T: Sample>(&self, axis: &Axis<'_, T>) -> T::Sum {
+        match axis.totals.get(usize::from(self.since)) {
+            Some(total) if usize::from(self.windows) >= axis.overlaps => *total,
+            _ => self.divisor(axis, 0),
+        }
     }
 
     /// The same at the end, where another window is flush with it unless a regular one is.

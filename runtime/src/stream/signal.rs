@@ -114,10 +114,7 @@ impl<T: Sample, const WINDOW: usize, const HOP: usize, K: Weighting>
     #[inline(always)]
     fn core(&mut self) -> Signal<'_, T> {
         Signal {
-            axis: Axis {
-                weights: T::weights::<K, WINDOW, HOP, SIGNAL_LIMIT>(),
-                hop: HOP,
-            },
+            axis: Axis::new(T::weights::<K, WINDOW, HOP, SIGNAL_LIMIT>(), HOP),
             samples: &mut self.samples,
             sums: &mut self.sums,
             cursor: &mut self.cursor,

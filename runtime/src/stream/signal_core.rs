@@ -27,7 +27,7 @@ impl<T: Sample> Signal<'_, T> {
         let next = self.cursor.next();
         let (place, sum) = (self.samples.get_mut(next)?, self.sums.get_mut(next)?);
         let full = self.cursor.is_full();
-        let clean = full.then(|| T::divide(*sum, self.cursor.divisor(&self.axis, 0)));
+        let clean = full.then(|| T::divide(*sum, self.cursor.first_divisor(&self.axis)));
         *place = sample;
         *sum = T::EMPTY;
         if self.cursor.advance(&self.axis) {

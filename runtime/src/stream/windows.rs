@@ -68,7 +68,7 @@ impl<'w, T: Sample> Windows<'w, T> {
         if hop > 1 {
             heaviest = heaviest.saturating_add(largest);
         }
-        let axis = Axis { weights, hop };
+        let axis = Axis::new(weights, hop);
         Ok(Self { axis, heaviest })
     }
 

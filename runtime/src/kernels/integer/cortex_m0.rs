@@ -1,14 +1,16 @@
-//! The dense product of one block for Cortex-M0 and M0+.
+//! Products of one block for Cortex-M0 and M0+.
 //!
-//! Loads of bytes take a register for the offset there, and a register is what the core lacks: a
-//! word of four weights is loaded and taken apart. Written out because the compiler keeps the
-//! inputs on the stack.
+//! Loads of bytes and of half words take a register for the offset there, and registers are what the
+//! core lacks: words are loaded and taken apart, and sums lie in the upper registers, which take
+//! additions. Written out because the compiler keeps inputs and sums on the stack.
 
 #![allow(unsafe_code)]
 
 use core::arch::naked_asm;
 
 use sparsecode_formats::{Blocks, LANES};
+
+use crate::kernels::integer::entry::{Entry, lie_within};
 
 /// Rows that the loop takes at a time.
 const ROWS: usize = 4;
@@ -38,6 +40,35 @@ pub(crate) fn dot_rows(
                 unsafe { dot_half_block(half, end, &x.map(i32::from), sums.as_mut_ptr()) }
             }
             half = half.wrapping_add(1);
+        }
+    }
+    true
+}
+
+/// See [`add_wide_rows`](crate::kernels::integer::add_wide_rows). `false` if the matrix or the
+/// entries are nothing for it, and nothing was done.
+#[inline(always)]
+pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) -> bool {
+    let is_aligned = matrix.values().as_ptr().addr().is_multiple_of(4);
+    if entries.is_empty() || !(is_aligned && lie_within(entries, matrix)) {
+        return false;
+    }
+    let (start, end) = (entries.as_ptr_range().start, entries.as_ptr_range().end);
+    let (eights, rest) = sums.as_chunks_mut::<LANES>();
+    let mut blocks = matrix.blocks();
+    for (eight, block) in eights.iter_mut().zip(&mut blocks) {
+        // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart;
+        // there is an entry.
+        unsafe { add_wide_block(block.as_ptr(), start, end, eight) };
+    }
+    if !rest.is_empty()
+        && let Some(block) = blocks.next()
+    {
+        let mut last = [0; LANES];
+        // SAFETY: as above.
+        unsafe { add_wide_block(block.as_ptr(), start, end, &mut last) };
+        for (sum, more) in rest.iter_mut().zip(last) {
+            *sum = sum.wrapping_add(more);
         }
     }
     true
@@ -102,6 +133,88 @@ unsafe extern "C" fn dot_half_block(
         "blo 2b",
         "pop {{r4}}",
         "mov r8, r4",
+        "pop {{r4-r7, pc}}",
+    )
+}
+
+/// Two weights of the row at `r4` times the value in `r3`, added to two sums.
+macro_rules! two_wide {
+    ($offset:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ldr r2, [r4, #",
+            $offset,
+            "]\n",
+            "sxth r5, r2\n",
+            "muls r5, r3, r5\n",
+            "add ",
+            $first,
+            ", r5\n",
+            "asrs r2, r2, #16\n",
+            "muls r2, r3, r2\n",
+            "add ",
+            $second,
+            ", r2\n",
+        )
+    };
+}
+
+/// 35 instructions for eight multiply-adds, and 49 a block. Sums lie in `r8` to `r12`, `lr`, `r6`
+/// and `r7`.
+///
+/// # Safety
+///
+/// `block` at a multiple of 4; the row of every entry from `entries` to `end`, at least one, within
+/// it.
+#[unsafe(naked)]
+unsafe extern "C" fn add_wide_block(
+    block: *const i16,
+    entries: *const Entry,
+    end: *const Entry,
+    sums: *mut [i32; LANES],
+) {
+    naked_asm!(
+        "push {{r4-r7, lr}}",
+        "mov r4, r8",
+        "mov r5, r9",
+        "mov r6, r10",
+        "mov r7, r11",
+        "push {{r4-r7}}",
+        "push {{r2, r3}}",
+        "ldm r3!, {{r4-r7}}",
+        "mov r8, r4",
+        "mov r9, r5",
+        "mov r10, r6",
+        "mov r11, r7",
+        "ldm r3!, {{r4-r7}}",
+        "mov r12, r4",
+        "mov lr, r5",
+        "2:",
+        "ldm r1!, {{r3}}",
+        "lsrs r4, r3, #16",
+        "adds r4, r4, r0",
+        "sxth r3, r3",
+        two_wide!("0", "r8", "r9"),
+        two_wide!("4", "r10", "r11"),
+        two_wide!("8", "r12", "lr"),
+        two_wide!("12", "r6", "r7"),
+        "ldr r2, [sp]",
+        "cmp r1, r2",
+        "blo 2b",
+        "pop {{r2, r3}}",
+        "mov r4, r8",
+        "mov r5, r9",
+        "stm r3!, {{r4, r5}}",
+        "mov r4, r10",
+        "mov r5, r11",
+        "stm r3!, {{r4, r5}}",
+        "mov r4, r12",
+        "mov r5, lr",
+        "stm r3!, {{r4-r7}}",
+        "pop {{r4-r7}}",
+        "mov r8, r4",
+        "mov r9, r5",
+        "mov r10, r6",
+        "mov r11, r7",
         "pop {{r4-r7, pc}}",
     )
 }

@@ -1,9 +1,9 @@
 //! Non-zero components as the kernels walk them.
 
-#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
+#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon, sparsecode_v6m))]
 use sparsecode_formats::Blocks;
 use sparsecode_formats::LANES;
-#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
+#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon, sparsecode_v6m))]
 use sparsecode_formats::Packed;
 
 /// A non-zero component of a sparse vector as the kernels walk it: in the upper half the offset of
@@ -29,10 +29,17 @@ impl Entry {
     }
 
     /// Where the row starts in a block, in bytes.
-    #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_host))]
+    #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_host, sparsecode_v6m))]
     #[inline(always)]
     pub(super) const fn offset(self) -> usize {
         self.0 as usize >> 16
+    }
+
+    /// The same component for a matrix of 8-bit numbers, of one for 16-bit ones.
+    #[cfg(feature = "denoise")]
+    #[inline(always)]
+    pub(crate) const fn narrow(self) -> Self {
+        Self(self.0 >> 1 & 0xffff_0000 | self.0 & 0xffff)
     }
 
     /// The component.
@@ -43,7 +50,7 @@ impl Entry {
 }
 
 /// Whether every entry's row lies within each block of a matrix.
-#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon))]
+#[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_neon, sparsecode_v6m))]
 #[inline(always)]
 pub(super) fn lie_within<T: Packed>(entries: &[Entry], matrix: &Blocks<'_, T>) -> bool {
     let row = const { LANES * size_of::<T>() };

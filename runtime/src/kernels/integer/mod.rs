@@ -177,7 +177,7 @@ pub(crate) fn add_weight_rows(
 /// Cost: `entries · cols` multiply-adds.
 #[inline(never)]
 pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &mut [i32]) {
-    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    #[cfg(any(sparsecode_dsp, sparsecode_mve, sparsecode_v6m))]
     if device::add_wide_rows(matrix, entries, sums) {
         return;
     }

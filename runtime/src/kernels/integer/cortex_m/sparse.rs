@@ -64,15 +64,23 @@ pub(crate) fn add_wide_rows(matrix: &Blocks<'_, i16>, entries: &[Entry], sums: &
     }
     let (start, end) = (entries.as_ptr_range().start, entries.as_ptr_range().end);
     let (eights, rest) = sums.as_chunks_mut::<LANES>();
-    let mut blocks = matrix.blocks();
-    for (eight, block) in eights.iter_mut().zip(&mut blocks) {
-        // SAFETY: blocks are as long as the entries were held to, and a multiple of 16 bytes apart.
-        unsafe { add_wide_rows_dsp(block.as_ptr(), start, end, eight) };
+    let whole = eights.len().min(matrix.count());
+    let stride = matrix
+        .rows()
+        .wrapping_mul(const { LANES * size_of::<i16>() });
+    let block = matrix.values().as_ptr();
+    if whole > 0 {
+        let sums = eights.as_mut_ptr();
+        // SAFETY: blocks are as long as the entries were held to, a multiple of 16 bytes apart, and
+        // there are `whole` of them, and as many eights of sums.
+        unsafe { add_wide_rows_dsp(block, start, end, sums, whole, stride) };
     }
-    if let Some(block) = blocks.next() {
+    if !rest.is_empty()
+        && let Some(block) = matrix.blocks().nth(whole)
+    {
         let mut last = [0; LANES];
-        // SAFETY: as above.
-        unsafe { add_wide_rows_dsp(block.as_ptr(), start, end, &mut last) };
+        // SAFETY: as above, for one block.
+        unsafe { add_wide_rows_dsp(block.as_ptr(), start, end, &mut last, 1, stride) };
         for (sum, more) in rest.iter_mut().zip(last) {
             *sum = sum.wrapping_add(more);
         }
@@ -254,19 +262,67 @@ unsafe extern "C" fn add_narrow_rows_dsp(
     )
 }
 
-/// 51 instructions for 32 multiply-adds.
+/// 51 instructions for 32 multiply-adds, and 25 a block. What every register is taken for waits on
+/// the stack: block, entries, their end, sums, the end of the fours of entries.
 ///
 /// # Safety
 ///
-/// `block` at a multiple of 4; the row of every entry from `entries` to `end` within it.
+/// `block` at a multiple of 4, and `count` of them, at least one, every `stride` bytes, a multiple
+/// of 4; the row of every entry from `entries` to `end` within each; `sums`: `count` eights.
 #[unsafe(naked)]
 unsafe extern "C" fn add_wide_rows_dsp(
     block: *const i16,
     entries: *const Entry,
     end: *const Entry,
     sums: *mut [i32; LANES],
+    count: usize,
+    stride: usize,
 ) {
-    walk!(wide_entry_into, "ldm r3, {{r4-r11}}")
+    naked_asm!(
+        instructions!(),
+        "push {{r4-r11, lr}}",
+        "subs r12, r2, r1",
+        "bic r12, r12, #15",
+        "add r12, r1, r12",
+        "push {{r0-r3, r12, lr}}",
+        "1:",
+        "ldr r3, [sp, #12]",
+        "ldm r3, {{r4-r11}}",
+        "ldrd r0, r1, [sp]",
+        "ldr r2, [sp, #16]",
+        "cmp r1, r2",
+        "beq 3f",
+        "2:",
+        wide_entry_into!(),
+        wide_entry_into!(),
+        wide_entry_into!(),
+        wide_entry_into!(),
+        "ldr r2, [sp, #16]",
+        "cmp r1, r2",
+        "blo 2b",
+        "3:",
+        "ldr r2, [sp, #8]",
+        "cmp r1, r2",
+        "beq 5f",
+        "4:",
+        wide_entry_into!(),
+        "ldr r2, [sp, #8]",
+        "cmp r1, r2",
+        "blo 4b",
+        "5:",
+        "ldr r3, [sp, #12]",
+        "stm r3!, {{r4-r11}}",
+        "str r3, [sp, #12]",
+        "ldr r2, [sp, #64]",
+        "add r0, r0, r2",
+        "str r0, [sp]",
+        "ldr r2, [sp, #60]",
+        "subs r2, r2, #1",
+        "str r2, [sp, #60]",
+        "bne 1b",
+        "add sp, sp, #24",
+        "pop {{r4-r11, pc}}",
+    )
 }
 
 /// 17 instructions for eight multiply-adds.
