@@ -49,6 +49,13 @@ pub struct Stream {
     pub data: String,
     /// Samples of a window.
     pub window: usize,
+    /// Samples from one window to the next.
+    pub hop: usize,
+    /// Samples of the moving means that are taken off first, of a model that denoises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<usize>,
+    /// Whether the noise is estimated and the windows guarded: by a model that denoises.
+    pub denoises: bool,
     /// Atoms.
     pub code_dim: usize,
     /// Samples of the signal.
@@ -171,11 +178,12 @@ fn denoised(job: &Job, file: &IntegerFile<'_>) -> Result<Host> {
 }
 
 /// Denoises a signal on each core as a stream, and holds every clean sample to the host's. Windows
-/// start every quarter of a window; [`Job::refined`] says how their codes are refined.
+/// start every quarter of a window; [`Job::refined`] says how their codes are refined. A model that
+/// was trained to denoise says itself where windows start and what is taken off first.
 ///
 /// # Errors
-/// If the model does not take windows of 32, 64, 128 or 256 samples in integers, or the patches are
-/// not one signal. A core's failure is in its row.
+/// If the model does not take windows of a signal in integers (32, 64, 128 or 256 samples unless it
+/// denoises), or the patches are not one signal. A core's failure is in its row.
 pub fn run(tools: &Tools, job: &Job, cores: &[Core]) -> Result<Stream> {
     ensure!(
         integer::takes(&job.model),
@@ -233,6 +241,15 @@ pub fn run(tools: &Tools, job: &Job, cores: &[Core]) -> Result<Stream> {
     Ok(Stream {
         data: spec.provenance.data.to_string(),
         window: spec.input_dim(),
+        hop: match &file.gram {
+            Some(gram) => gram.stream.hop.into(),
+            None => spec.input_dim().div_ceil(4),
+        },
+        drift: file
+            .gram
+            .and_then(|gram| gram.stream.drift)
+            .map(usize::from),
+        denoises,
         code_dim: spec.code_dim(),
         samples: job.patches.input_dim,
         db: host.decibels(),

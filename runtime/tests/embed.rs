@@ -4,7 +4,10 @@
 mod common;
 
 use common::{Shape, file, random_model};
-use sparsecode_formats::{ActivationRanges, WeightType, write_integer};
+use sparsecode_formats::{
+    ActivationRanges, Activations, GramStorage, WeightType, example_denoiser, write_integer,
+    write_integer_with,
+};
 use sparsecode_runtime::embed::{Arithmetic, Embed, EmbedError};
 
 const SHAPE: Shape = Shape {
@@ -48,6 +51,50 @@ fn the_source_states_the_dimensions() {
         );
     }
     assert!(text.contains(r#"concat!(env!("OUT_DIR"), "/ecg.safetensors")"#));
+}
+
+/// The source for an integer model that denoises.
+fn source_of_denoiser(storage: GramStorage) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = example_denoiser(16, 10, 2);
+    let gram = model.gram.as_mut().unwrap();
+    (gram.hop, gram.drift) = (4, Some(25));
+    let ranges = ActivationRanges {
+        input_scale: 0.001,
+        input_min: -32_000,
+        input_max: 32_000,
+        code_max: 16.0,
+    };
+    let weights = WeightType::I8;
+    let written = write_integer_with(&model, &ranges, weights, Activations::I16, storage).unwrap();
+    let path = directory.path().join("denoiser.safetensors");
+    std::fs::write(&path, written.bytes).unwrap();
+    Embed::new(&path)
+        .arithmetic(Arithmetic::Integers)
+        .directory(directory.path())
+        .write()
+        .unwrap();
+    std::fs::read_to_string(directory.path().join("model.rs")).unwrap()
+}
+
+#[test]
+fn the_source_of_a_denoiser_states_its_stream() {
+    for (storage, load) in [
+        (GramStorage::Stored, "pub fn load() -> "),
+        // Ten rows of sixteen.
+        (GramStorage::Built, "pub const GRAM_LEN: usize = 160;"),
+    ] {
+        let text = source_of_denoiser(storage);
+        for line in [
+            "pub const HOP: usize = 4;",
+            "pub const DRIFT: usize = 25;",
+            "pub type Stream = ::sparsecode_runtime::stream::DenoiseStream<i16, INPUT_DIM, DRIFT>;",
+            load,
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        assert_eq!(text.contains("fn load()"), storage == GramStorage::Stored);
+    }
 }
 
 #[test]

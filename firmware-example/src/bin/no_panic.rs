@@ -17,10 +17,10 @@ use riscv_rt::entry;
 use core::hint::black_box;
 
 use sparsecode_runtime::stream::{
-    ContrastCursor, ContrastFrameStream, ContrastView, Cursor, DriftCursor, DriftStream, DriftView,
-    FrameScratch, FrameStream, FrameView, Hann, LocalContrast, LocalContrastView, NoiseLevel,
-    Sample, SignalStream, SignalView, Uniform, Weighting, Windows, residual_guard,
-    residual_guard_i16,
+    ContrastCursor, ContrastFrameStream, ContrastView, Cursor, DenoiseScratch, DenoiseStream,
+    Denoising, DriftCursor, DriftStream, DriftView, FrameScratch, FrameStream, FrameView, Hann,
+    LocalContrast, LocalContrastView, NoiseLevel, Sample, SignalStream, SignalView, Uniform,
+    Weighting, Windows, residual_guard, residual_guard_i16,
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerCodeBuffer as _, IntegerModel,
@@ -62,6 +62,8 @@ fn main() -> ! {
     black_box(noise_level::<f32>(0.5));
     black_box(noise_level::<i16>(5));
     black_box(guard());
+    black_box(denoised());
+    black_box(denoised_in_integers());
     loop {}
 }
 
@@ -386,6 +388,69 @@ fn guard() -> (f32, u16) {
     let integer = residual_guard_i16(&noisy, cut(&mut integers), sigma, black_box(333));
     black_box((floats, integers));
     (float, integer)
+}
+
+/// A signal through a model that denoises.
+#[inline(never)]
+fn denoised() -> Option<bool> {
+    let model = Model::<16, 24>::load(slot()).ok()?;
+    let mut totals = [0.0; 16];
+    let mut by = Denoising::<f32, 16, 9>::of(model.file(), cut(&mut totals)).ok()?;
+    if black_box(false) {
+        by = by.with_noise(black_box(0.5));
+    }
+    let mut stream = black_box(DenoiseStream::new());
+    let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
+    let mut clean = |window: &mut [f32; 16], sigma| {
+        let model = model.at_noise_level(sigma);
+        model.denoise(window, None, &mut code, &mut workspace, || false);
+    };
+    let (mut scratch, mut done) = (DenoiseScratch::new(), false);
+    while black_box(true) {
+        done ^= stream
+            .push(black_box(0.5), &by, &mut scratch, &mut clean)
+            .is_some();
+        done ^= stream.sigma().is_some();
+        if black_box(false) {
+            stream.finish(&by, &mut scratch, &mut clean, |sample| {
+                black_box(sample);
+            });
+            stream.reset();
+        }
+    }
+    Some(done)
+}
+
+/// The same in integers, with a Gram matrix that is built.
+#[inline(never)]
+fn denoised_in_integers() -> Option<bool> {
+    let mut memory = [0; 24 * 24];
+    let model = IntegerModel::<16, 24>::load_into(slot(), cut(&mut memory)).ok()?;
+    let mut totals = [0; 16];
+    let mut by = Denoising::<i16, 16, 9>::of(model.file(), cut(&mut totals)).ok()?;
+    if black_box(false) {
+        by = by.with_noise(black_box(5));
+    }
+    let mut stream = black_box(DenoiseStream::new());
+    let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
+    let mut clean = |window: &mut [i16; 16], sigma| {
+        let model = model.at_noise_level(sigma);
+        model.denoise(window, None, &mut code, &mut workspace, || false);
+    };
+    let (mut scratch, mut done) = (DenoiseScratch::new(), false);
+    while black_box(true) {
+        done ^= stream
+            .push(black_box(5), &by, &mut scratch, &mut clean)
+            .is_some();
+        done ^= stream.sigma().is_some();
+        if black_box(false) {
+            stream.finish(&by, &mut scratch, &mut clean, |sample| {
+                black_box(sample);
+            });
+            stream.reset();
+        }
+    }
+    Some(done)
 }
 
 /// Everything that `IntegerModel` offers.

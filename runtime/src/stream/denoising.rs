@@ -120,8 +120,8 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
 ///
 /// | bytes of RAM, a channel | `f32` | `i16` |
 /// |---|---|---|
-/// | windows of 64, no drift filter | 824 | 548 |
-/// | windows of 64, drift of 361 samples | 3,712 | 2,716 |
+/// | windows of 64, no drift filter | 760 | 548 |
+/// | windows of 64, drift of 361 samples | 3,648 | 2,716 |
 ///
 /// [`BYTES`](Self::BYTES) is the constant. Model, code, workspace and the two windows of
 /// [`DenoiseScratch`] are the caller's, for all channels together.

@@ -4,6 +4,8 @@
 mod common;
 mod contrast;
 mod contrast_frames;
+#[cfg(feature = "denoise")]
+mod denoising;
 mod drift;
 mod frames;
 mod guard;

@@ -17,7 +17,8 @@ use crate::results::{command_line, write_page};
 /// says what a sample costs.
 ///
 /// The model takes windows and was exported with --activations i16; windows start every quarter of
-/// a window.
+/// a window. A model of `train --task denoise` brings its own hop, drift filter and guard, and the
+/// noise is estimated on the way.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Exit status: 0 every core gave the host's samples; 1 something failed; 2 usage; 77 nothing \
@@ -110,6 +111,10 @@ pub(crate) fn run(tools: &Tools, arguments: &Arguments) -> Result<ExitCode> {
 
 fn text(arguments: &Arguments, found: &Stream) -> String {
     let how = match (arguments.refine, arguments.method) {
+        _ if found.denoises => match found.drift {
+            Some(length) => format!("drift by means over {length}, σ estimated, windows guarded"),
+            None => "σ estimated, windows guarded".to_owned(),
+        },
         (0, _) => "the encoder's codes".to_owned(),
         (most, Way::Descent) => {
             format!("codes refined by at most {most} passes of coordinate descent")
@@ -125,7 +130,7 @@ fn text(arguments: &Arguments, found: &Stream) -> String {
          Cores take one to two cycles an instruction.\n",
         found.data,
         found.window,
-        found.window.div_ceil(4),
+        found.hop,
         found.code_dim,
         found.samples,
         arguments.rate,

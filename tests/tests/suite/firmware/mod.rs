@@ -7,9 +7,9 @@ mod missing;
 use std::path::Path;
 
 use sparsecode_formats::{
-    ActivationRanges, Activations, Contrast, InputFacts, InputShape, OwnedDecoder, OwnedEncoder,
-    OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType, write, write_file,
-    write_integer_as,
+    ActivationRanges, Activations, Contrast, GramStorage, InputFacts, InputShape, OwnedDecoder,
+    OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing, Variant, WeightType,
+    example_denoiser, write, write_file, write_integer_as, write_integer_with,
 };
 use sparsecode_lab::bench::{self, Bench, FloatBench, IntegerBench, IntegerCosts};
 use sparsecode_lab::firmware::{self, Files, Job, Limits, Measurements};
@@ -237,6 +237,55 @@ fn integers_and_streams_run_on_the_device() {
         let [before, after] = found.db;
         assert!(after > before + 5.0, "{found:?}");
     }
+}
+
+/// A signal through a model that denoises comes out as it does on the host, on each kind of kernel:
+/// without drift, with the noise estimated, guarded, and with a Gram matrix that is built in RAM.
+#[test]
+fn a_model_that_denoises_runs_on_the_device() {
+    let cores = ready(&[Core::M0plus, Core::M4f, Core::Rv32imc]);
+    if cores.is_empty() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (model, patches) = (
+        folder.path().join("denoiser.safetensors"),
+        folder.path().join("signal.npy"),
+    );
+    // No multiples of 8, and a hop that does not divide the window.
+    let mut denoiser = example_denoiser(30, 13, 3);
+    let gram = denoiser.gram.as_mut().unwrap();
+    (gram.hop, gram.drift) = (7, Some(25));
+    let ranges = ActivationRanges {
+        input_scale: 1.0 / 1000.0,
+        input_min: -6000,
+        input_max: 6000,
+        code_max: 20.0,
+    };
+    let (weights, storage) = (WeightType::I8, GramStorage::Built);
+    let written =
+        write_integer_with(&denoiser, &ranges, weights, Activations::I16, storage).unwrap();
+    write_file(&model, &written.bytes).unwrap();
+    // Long enough for the noise to be estimated.
+    let clean = |i: usize| (i as f32 / 3.0).sin();
+    let noise = |i: usize| (i * 7919 % 1000) as f32 / 1000.0 - 0.5;
+    let count = 0..1500;
+    let noisy = count
+        .clone()
+        .map(|i| clean(i) + noise(i) + i as f32 / 1000.0);
+    let both: Vec<f32> = noisy.chain(count.map(clean)).collect();
+    write_npy_f32(&patches, &[2, 1, 1500], &both).unwrap();
+    let files = Files {
+        model: Some(model),
+        patches: Some(patches),
+        ..Files::default()
+    };
+    let found = stream::run(&tools(), &Job::of(&files).unwrap(), &cores).unwrap();
+    assert_eq!((found.window, found.hop, found.drift), (30, 7, Some(25)));
+    let passed = found.cores.iter().filter_map(|row| row.passed());
+    let bytes = sparsecode_runtime::stream::DenoiseStream::<i16, 30, 25>::BYTES;
+    let right = passed.filter(|costs| costs.channel == bytes as u64 && costs.sample > 100);
+    assert_eq!(right.count(), cores.len(), "{found:?}");
 }
 
 /// What the host computes of the table of bits and iterations is what the committed page says.
