@@ -40,6 +40,7 @@ fn integers(model: &OwnedModel) -> AlignedBytes {
 }
 
 /// What a file says, and what follows a window's cleaning.
+#[allow(clippy::type_complexity)] // an alias would need the trait that `Sigma` is of
 struct Parts<'a, T: Sample> {
     weights: &'a [T::Sum],
     hop: usize,
