@@ -133,9 +133,9 @@ impl Embed {
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
     /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
-    /// `HIDDEN_DIM`. For a model that denoises there are also `HOP`, `DRIFT`, `Stream`, `StreamScratch` and
-    /// `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and `GRAM_LEN` take the
-    /// place of `load()`.
+    /// `HIDDEN_DIM`. For a model that denoises there are also `HOP`, `DRIFT`, `Stream`,
+    /// `StreamScratch` and `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and
+    /// `GRAM_LEN` take the place of `load()`.
     ///
     /// # Errors
     ///
@@ -211,10 +211,9 @@ impl Embed {
                 if let Some(gram) = &file.gram {
                     types.push_str(&stream_types("i16", gram.stream.hop, gram.stream.drift));
                 }
-                let builds = IntegerFile::read(bytes).is_err();
-                let load = match builds {
-                    true => load_into(file.refiner.gram.values().len()),
-                    false => LOAD.to_owned(),
+                let load = match IntegerFile::read(&aligned) {
+                    Err(ReadError::GramMemory { needed, .. }) => load_into(needed),
+                    _ => LOAD.to_owned(),
                 };
                 let source = self.source(&types, file.file_len(), &load);
                 Ok((Arithmetic::Integers, source))

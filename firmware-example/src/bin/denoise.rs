@@ -1,15 +1,15 @@
-//! A signal without end through a model that was trained to denoise: a raw sample in, a clean sample
-//! out. The drift is taken off, the noise is estimated on the way, all in fixed memory and integers.
+//! A signal without end through a model that was trained to denoise: a raw sample in, a clean
+//! sample out. Drift is taken off and the noise is estimated, in fixed memory and in integers.
 //!
-//! `cargo xtask stream` embeds a model of `sparsecode train --task denoise` and a noisy signal, runs
-//! this in QEMU, holds every clean sample to the host's, and says what a sample costs.
+//! `cargo xtask stream` embeds a model of `sparsecode train --task denoise` and a noisy signal,
+//! runs this in QEMU, holds every clean sample to the host's, and says what a sample costs.
 #![no_std]
 #![no_main]
 
 #[cfg(not(integer))]
 compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
 
-use defmt::info;
+use defmt::{error, info};
 use sparsecode_firmware::checksum::Checksum;
 use sparsecode_firmware::model::{self, Denoising, HOP, INPUT_DIM, Stream, StreamScratch};
 use sparsecode_firmware::patches::{CLEAN, NOISY};
@@ -48,9 +48,13 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         workspace,
     } = scratch;
     let network = model::load_apart()?;
-    let Ok(by) = Denoising::of(network.file(), totals) else {
-        // The build script has read the same file.
-        return Ok(());
+    let by = match Denoising::of(network.file(), totals) {
+        Ok(by) => by,
+        Err(reason) => {
+            // Without figures the host reports a failure.
+            error!("{}", reason);
+            return Ok(());
+        }
     };
     let mut clean = |window: &mut [i16; INPUT_DIM], sigma| {
         let network = network.at_noise_level(sigma);

@@ -7,7 +7,6 @@ pub const CODE_LIMIT: i32 = i16::MAX as i32;
 /// What drives and correlations are cut to, ±2²⁹, so that what is added to them cannot overflow.
 pub const DRIVE_LIMIT: i32 = 1 << 29;
 
-/// Bits that what a learned step takes off a correlation loses at least: a product with the Gram
-/// matrix has 31 and a sign before, a threshold has 31 and a sign, and both with a correlation stay
-/// within 32 bits.
+/// Least shift of the two terms that a learned step subtracts from a correlation: each is then
+/// within ±2²⁹, and the difference within 32 bits.
 pub(super) const SPARE_BITS: u8 = 2;

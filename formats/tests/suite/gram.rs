@@ -163,8 +163,20 @@ fn malformed_values_are_errors_that_name_the_key() {
     let error = |parts: Parts| IntegerFile::read(&parts.bytes()).map(|_| ()).unwrap_err();
     let mine = error(integer().metadata("variant", "vdl"));
     assert!(mine.to_string().contains("lista_iterations"), "{mine}");
-    let shift = error(integer().metadata("threshold_shift", "32"));
-    assert!(shift.to_string().contains("threshold_shift"), "{shift}");
+    for wrong in ["1", "32"] {
+        let shift = error(integer().metadata("threshold_shift", wrong));
+        assert!(shift.to_string().contains("threshold_shift"), "{shift}");
+    }
+    // A product would leave 32 bits with the correlation.
+    let fraction = error(
+        integer()
+            .metadata("point_fraction", "13")
+            .metadata("gram_fraction", "14"),
+    );
+    assert!(
+        fraction.to_string().contains("point_fraction + 2"),
+        "{fraction}"
+    );
 }
 
 /// What is wrong with a model, and the field that the error names.

@@ -61,15 +61,20 @@ pub(crate) fn encode<C: CodeBuffer>(
 #[cfg(feature = "denoise")]
 /// A file with another level of noise, in raw units.
 pub(crate) fn at_noise_level<'a>(mut file: ModelFile<'a>, sigma: f32) -> ModelFile<'a> {
-    let preprocessing = &file.spec.preprocessing;
-    let unit = match preprocessing.contrast {
-        Contrast::Local { .. } => 1.0,
-        _ => preprocessing.deviation,
-    };
+    let unit = noise_unit(&file);
     if let Some(gram) = &mut file.gram {
         gram.noise_level = sigma / unit;
     }
     file
+}
+
+/// What a level of noise of 1 is in raw units.
+#[cfg(feature = "denoise")]
+pub(crate) fn noise_unit(file: &ModelFile<'_>) -> f32 {
+    match file.spec.preprocessing.contrast {
+        Contrast::Local { .. } => 1.0,
+        _ => file.spec.preprocessing.deviation,
+    }
 }
 
 /// The reconstruction of a code, with the gain of a model that denoises.

@@ -1,4 +1,4 @@
-//! A signal through a model that was trained to denoise, with all that belongs around the model.
+//! A signal through a model that was trained to denoise: drift, noise, windows and guard.
 
 use sparsecode_formats::{IntegerFile, ModelFile};
 
@@ -10,6 +10,7 @@ use super::signal_core::Signal;
 use super::weighting::SIGNAL_LIMIT;
 use super::windows::{StreamError, Windows};
 use crate::error::DimensionError;
+use crate::float::denoise::noise_unit;
 
 /// Blocks that the estimate of the noise remembers.
 const MEMORY: usize = 64;
@@ -31,8 +32,8 @@ pub struct Denoising<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> {
 }
 
 impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRIFT> {
-    /// From a model file in integers. `totals`, as many numbers as samples of a hop, keeps what the
-    /// weights come to that meet in a sample, so that they are added up once.
+    /// From a model file in integers. `totals` holds a number for each sample of a hop: the sum of
+    /// the weights that meet there, added up once.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, f32, WINDOW, DRI
     pub fn of(file: &ModelFile<'w>, totals: &'w mut [f32]) -> Result<Self, StreamError> {
         let gram = file.gram.ok_or(StreamError::Denoiser)?;
         let stream = gram.stream;
-        let sigma = gram.noise_level * file.spec.preprocessing.deviation;
+        let sigma = gram.noise_level * noise_unit(file);
         Self::new(
             stream.weights,
             stream.hop,
@@ -107,6 +108,24 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
         self.sigma = sigma;
         self.known = true;
         self
+    }
+
+    /// A window in place: by the model, at the σ of now, and guarded.
+    #[inline(always)]
+    fn clean(
+        &self,
+        noise: &NoiseLevel<T, MEMORY>,
+        window: &mut [T; WINDOW],
+        noisy: &mut [T; WINDOW],
+        clean: &mut impl FnMut(&mut [T; WINDOW], T::Sigma),
+    ) {
+        let sigma = match self.known {
+            true => self.sigma,
+            false => noise.sigma().unwrap_or(self.sigma),
+        };
+        *noisy = *window;
+        clean(window, sigma);
+        T::guard(noisy, window, sigma, self.guard);
     }
 }
 
@@ -286,13 +305,15 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
                 self.noise.push_block(held);
             }
         }
-        let sigma = self.sigma_by(by);
         let DenoiseScratch { window, noisy } = scratch;
-        let rest = self.windows(by).finish(window, |window| {
-            *noisy = *window;
-            clean(window, sigma);
-            T::guard(noisy, window, sigma, by.guard);
-        });
+        let mut signal = Signal {
+            axis: by.axis,
+            samples: &mut self.samples,
+            sums: &mut self.sums,
+            cursor: &mut self.cursor,
+        };
+        let noise = &self.noise;
+        let rest = signal.finish(window, |window| by.clean(noise, window, noisy, &mut clean));
         rest.iter().copied().for_each(give);
         self.reset();
     }
@@ -322,21 +343,8 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
                 noise.push_block(window.get(old..).unwrap_or_default());
             }
             *unheard = 0;
-            let sigma = match by.known {
-                true => by.sigma,
-                false => noise.sigma().unwrap_or(by.sigma),
-            };
-            *noisy = *window;
-            clean(window, sigma);
-            T::guard(noisy, window, sigma, by.guard);
+            by.clean(noise, window, noisy, &mut clean);
         })
-    }
-
-    fn sigma_by(&self, by: &Denoising<'_, T, WINDOW, DRIFT>) -> T::Sigma {
-        match by.known {
-            true => by.sigma,
-            false => self.noise.sigma().unwrap_or(by.sigma),
-        }
     }
 
     #[inline(always)]
@@ -345,16 +353,6 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
             samples: &mut self.levels,
             means: &mut self.means,
             cursor: &mut self.drift,
-        }
-    }
-
-    #[inline(always)]
-    fn windows<'s>(&'s mut self, by: &'s Denoising<'_, T, WINDOW, DRIFT>) -> Signal<'s, T> {
-        Signal {
-            axis: by.axis,
-            samples: &mut self.samples,
-            sums: &mut self.sums,
-            cursor: &mut self.cursor,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | [`ContrastFrameStream`] | raw lines, for a model with local contrast normalisation | clean raw lines | `ROWS + WINDOW − 1` lines |
 //! | [`DriftStream`] | samples of a 1-D signal | samples without baseline drift | `LENGTH − 1` samples |
 //! | [`NoiseLevel`] | samples of a 1-D signal | σ of the white noise in them | 1,024 samples before the first |
+//! | `DenoiseStream` (feature `denoise`) | raw samples of a 1-D signal, for a model that denoises | clean samples without drift | `WINDOW + DRIFT − 1` samples |
 //!
 //! A stream is the state of one channel and nothing else: plain data of a size known when the
 //! program is compiled, all zeros at the start, so that a static of it lies in `.bss`. The model,

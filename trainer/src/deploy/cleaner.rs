@@ -115,8 +115,7 @@ impl Cleaner<f32> for FloatCleaner<'_, '_> {
     }
 
     fn clean(&mut self, window: &mut [f32]) {
-        let heard = self.level.as_ref().and_then(NoiseLevel::sigma);
-        if let Some(sigma) = heard.filter(|sigma| *sigma > 0.0) {
+        if let Some(sigma) = self.level.as_ref().and_then(NoiseLevel::sigma) {
             self.sigma = sigma;
         }
         let noisy = window.to_vec();

@@ -18,6 +18,10 @@ use crate::run::{CheckpointError, RunFolder, Tensors, Weights, tensor, without_p
 /// Draws of the noise that ranges are found with; see [`Stream::Noise`].
 const CALIBRATION: u16 = 4;
 
+/// The range of codes beside the largest one of the calibration: another part of a recording has
+/// stronger beats. Without this room a model of MIT-BIH record 208 lost 0.13 dB on its test part.
+const HEADROOM: f32 = 1.5;
+
 /// A finished or running run of the family that denoises, opened for use.
 pub struct DenoiserRun {
     /// The resolved configuration.
@@ -92,7 +96,8 @@ impl DenoiserRun {
         let activations = Activations::I16;
         let contrast = model.spec.preprocessing.contrast;
         let codes = || codes(&model, &noisy);
-        let ranges = ranges_of(&raw, codes, contrast, method, input_scale, activations)?;
+        let mut ranges = ranges_of(&raw, codes, contrast, method, input_scale, activations)?;
+        ranges.code_max *= HEADROOM;
         let written = write_integer_with(&model, &ranges, weights, activations, storage)?;
         Ok((written, ranges))
     }

@@ -1,8 +1,8 @@
 //! Products of one block for Cortex-M0 and M0+.
 //!
-//! Loads of bytes and of half words take a register for the offset there, and registers are what the
-//! core lacks: words are loaded and taken apart, and sums lie in the upper registers, which take
-//! additions. Written out because the compiler keeps inputs and sums on the stack.
+//! Loads of bytes and of half words take a register for the offset there, and registers are what
+//! the core lacks: words are loaded and taken apart, and sums lie in the upper registers, which
+//! take additions. Written out because the compiler keeps inputs and sums on the stack.
 
 #![allow(unsafe_code)]
 
@@ -34,9 +34,9 @@ pub(crate) fn dot_rows(
         for x in x.as_chunks::<4>().0 {
             if x.iter().fold(0, |any, value| any | value) != 0 {
                 let end = half.wrapping_add(rows.wrapping_mul(2));
-                // SAFETY: a block holds `rows` rows of two words, at a multiple of 4, of which every
-                // other one is read from `half` to before `end`; `rows` is a multiple of 4 and not
-                // 0, and `sums` holds at least as many.
+                // SAFETY: a block holds `rows` rows of two words, at a multiple of 4, of which
+                // every other one is read from `half` to before `end`; `rows` is a multiple of 4
+                // and not 0, and `sums` holds at least as many.
                 unsafe { dot_half_block(half, end, &x.map(i32::from), sums.as_mut_ptr()) }
             }
             half = half.wrapping_add(1);
@@ -158,7 +158,7 @@ macro_rules! two_wide {
     };
 }
 
-/// 35 instructions for eight multiply-adds, and 49 a block. Sums lie in `r8` to `r12`, `lr`, `r6`
+/// 35 instructions for eight multiply-adds, and 31 a block. Sums lie in `r8` to `r12`, `lr`, `r6`
 /// and `r7`.
 ///
 /// # Safety

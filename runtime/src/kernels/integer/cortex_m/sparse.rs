@@ -262,7 +262,7 @@ unsafe extern "C" fn add_narrow_rows_dsp(
     )
 }
 
-/// 51 instructions for 32 multiply-adds, and 25 a block. What every register is taken for waits on
+/// 51 instructions for 32 multiply-adds, and 19 a block. What every register is taken for waits on
 /// the stack: block, entries, their end, sums, the end of the fours of entries.
 ///
 /// # Safety

@@ -3,9 +3,9 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use sparsecode_formats::{Blocks, LANES, WeightBlocks};
+use sparsecode_formats::{Blocks, DRIVE_LIMIT, LANES, Rescale, Rescales, WeightBlocks};
 
-use crate::kernels::integer::{self, Entry};
+use crate::kernels::integer::{self, Entry, portable};
 
 /// A row-major matrix in blocks.
 fn arranged<T: Copy + Default>(rows: usize, cols: usize, values: &[T]) -> Vec<T> {
@@ -74,6 +74,29 @@ proptest! {
             sums
         });
         prop_assert_eq!(eight, four);
+    }
+
+    /// Without a cut as with one, and said where one is needed.
+    #[test]
+    fn words_rescale_like_64_bits(
+        sums in prop::collection::vec(prop_oneof![any::<i32>(), -70_000..70_000_i32], 1..20),
+        multipliers in prop::collection::vec(0..=i32::MAX, 20),
+        bias in prop::collection::vec(-DRIVE_LIMIT..=DRIVE_LIMIT, 20),
+        shift in 1..=62_u8,
+    ) {
+        let by = Rescales { multipliers: &multipliers, shift };
+        let (mut expected, mut found) = (std::vec![0; sums.len()], std::vec![0; sums.len()]);
+        portable::rescale(&by, &bias, &sums, &mut expected);
+        let is_whole = portable::rescale_in_words(&by, &bias, &sums, &mut found);
+        let within = sums.iter().zip(&multipliers).all(|(&sum, &multiplier)| {
+            let rescaled = Rescale { multiplier, shift }.apply(sum);
+            rescaled.abs() < DRIVE_LIMIT
+        });
+        if is_whole {
+            prop_assert_eq!(found, expected);
+        } else {
+            prop_assert!(!within || shift < 3);
+        }
     }
 
     #[test]
