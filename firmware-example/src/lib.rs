@@ -7,6 +7,9 @@ pub mod board;
 pub mod checksum;
 pub mod stack;
 
+#[cfg(integer)]
+pub mod signal;
+
 /// The model file and its dimensions, from the build script.
 pub mod model {
     include!(concat!(env!("OUT_DIR"), "/model.rs"));

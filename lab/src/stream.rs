@@ -8,7 +8,7 @@ use serde::Serialize;
 use sparsecode_formats::IntegerFile;
 use sparsecode_patches::{level, threshold};
 use sparsecode_runtime::stream::{
-    Cursor, DriftCursor, DriftView, NoiseLevel, SignalStream, SignalView, Windows,
+    Cursor, DriftCursor, DriftView, NOISE_MEMORY, NoiseLevel, SignalStream, SignalView, Windows,
     residual_guard_i16,
 };
 use sparsecode_runtime::{IntegerCodeBuf, IntegerRefine, IntegerView, IntegerWorkspaceBuf};
@@ -30,7 +30,7 @@ pub fn ecg(files: Files) -> Files {
 /// What a sample costs on a core, and what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StreamCosts {
-    /// Instructions for a sample, a mean.
+    /// Instructions for a sample, a mean over those that a full stream gives.
     pub sample: u64,
     /// Instructions of the longest sample: one that completes a window.
     pub longest: u64,
@@ -152,7 +152,7 @@ fn denoised(job: &Job, file: &IntegerFile<'_>) -> Result<Host> {
     let windows = Windows::new(gram.stream.weights, gram.stream.hop.into())?;
     let (mut samples, mut sums, mut cursor) = (vec![0; side], vec![0; side], Cursor::new());
     let mut stream = SignalView::new(windows, &mut samples, &mut sums, &mut cursor)?;
-    let noise = RefCell::new(NoiseLevel::<i16, 64>::new());
+    let noise = RefCell::new(NoiseLevel::<i16, NOISE_MEMORY>::new());
     let view = IntegerView::from(*file);
     let mut code = IntegerCodeBuf::new(file.spec.code_dim);
     let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
@@ -196,12 +196,17 @@ pub fn run(tools: &Tools, job: &Job, cores: &[Core]) -> Result<Stream> {
         job.patches_path.display()
     );
     let file = job.model.integer_file().map_err(sound)?;
+    let denoises = file.gram.is_some();
+    ensure!(
+        !denoises || job.refine == 0,
+        "{}: the model denoises by its own steps, which are not refined here: leave --refine out",
+        job.model_path.display()
+    );
     ensure!(
         file.spec.input_shape.is_window(),
         "the model takes patches of {}, not windows of a signal",
         file.spec.input_shape
     );
-    let denoises = file.gram.is_some();
     let host = match file.spec.input_dim() {
         _ if denoises => denoised(job, &file),
         32 => host::<32, 8>(job, job.refine),

@@ -269,6 +269,8 @@ fn stream_types(sample: &str, hop: u16, drift: Option<u16>) -> String {
     let drift = drift.unwrap_or(0);
     format!(
         r#"
+// What follows needs the feature `denoise` of `sparsecode-runtime`.
+
 /// Samples from one window to the next.
 pub const HOP: usize = {hop};
 /// Samples of the moving means that are taken off first; 0 if nothing is.

@@ -9,10 +9,9 @@
 #[cfg(not(integer))]
 compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
 
-use defmt::{error, info};
-use sparsecode_firmware::checksum::Checksum;
+use defmt::error;
 use sparsecode_firmware::model::{self, Denoising, HOP, INPUT_DIM, Stream, StreamScratch};
-use sparsecode_firmware::patches::{CLEAN, NOISY};
+use sparsecode_firmware::signal::Tally;
 use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::LoadError;
 use static_cell::ConstStaticCell;
@@ -62,42 +61,9 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     };
 
     stack::paint();
-    let ([noisy], [expected]) = (&NOISY, &CLEAN);
-    let mut checksum = Checksum::new();
-    let (mut total, mut longest) = (0, 0);
-    let (mut expected, mut noise, mut error) = (expected.iter().zip(noisy), 0_u64, 0_u64);
-    let mut check = |found: i16| {
-        checksum.add_levels(&[found]);
-        if let Some((clean, noisy)) = expected.next() {
-            noise += u64::from(noisy.abs_diff(*clean)).pow(2);
-            error += u64::from(found.abs_diff(*clean)).pow(2);
-        }
-    };
-    for sample in noisy {
-        let (found, count) = board::measure(|| channel.push(*sample, &by, windows, &mut clean));
-        total += count;
-        longest = longest.max(count);
-        found.into_iter().for_each(&mut check);
-    }
-    // What is still inside comes out at once, and is not counted: a sensor does not end.
-    channel.finish(&by, windows, &mut clean, check);
+    let mut tally = Tally::of(|sample| channel.push(sample, &by, windows, &mut clean));
+    channel.finish(&by, windows, &mut clean, |sample| tally.take(sample));
     let stack_of_inference = stack::high_water();
-
-    info!("core = {=str}", board::NAME);
-    let (counted, executed) = board::check_counter();
-    info!("counter counted = {=u64}", counted);
-    info!("counter expected = {=u64}", executed);
-    info!("samples = {=usize}", noisy.len());
-    info!(
-        "instructions per sample = {=u64}",
-        total / noisy.len() as u64
-    );
-    info!("longest = {=u64}", longest);
-    info!("channel bytes = {=usize}", Stream::BYTES);
-    info!("scratch bytes = {=usize}", size_of::<Scratch>());
-    info!("stack bytes = {=usize}", stack_of_inference);
-    info!("noise = {=u64}", noise);
-    info!("error = {=u64}", error);
-    info!("checksum = {=u32}", checksum.value());
+    tally.log(Stream::BYTES, size_of::<Scratch>(), stack_of_inference);
     Ok(())
 }

@@ -395,30 +395,12 @@ fn guard() -> (f32, u16) {
 fn denoised() -> Option<bool> {
     let model = Model::<16, 24>::load(slot()).ok()?;
     let mut totals = [0.0; 16];
-    let mut by = Denoising::<f32, 16, 9>::of(model.file(), cut(&mut totals)).ok()?;
-    if black_box(false) {
-        by = by.with_noise(black_box(0.5));
-    }
-    let mut stream = black_box(DenoiseStream::new());
+    let by = Denoising::of(model.file(), cut(&mut totals)).ok()?;
     let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
-    let mut clean = |window: &mut [f32; 16], sigma| {
+    Some(denoise_stream(by, 0.5, 0.1, |window, sigma| {
         let model = model.at_noise_level(sigma);
         model.denoise(window, None, &mut code, &mut workspace, || false);
-    };
-    let (mut scratch, mut done) = (DenoiseScratch::new(), false);
-    while black_box(true) {
-        done ^= stream
-            .push(black_box(0.5), &by, &mut scratch, &mut clean)
-            .is_some();
-        done ^= stream.sigma().is_some();
-        if black_box(false) {
-            stream.finish(&by, &mut scratch, &mut clean, |sample| {
-                black_box(sample);
-            });
-            stream.reset();
-        }
-    }
-    Some(done)
+    }))
 }
 
 /// The same in integers, with a Gram matrix that is built.
@@ -427,21 +409,29 @@ fn denoised_in_integers() -> Option<bool> {
     let mut memory = [0; 24 * 24];
     let model = IntegerModel::<16, 24>::load_into(slot(), cut(&mut memory)).ok()?;
     let mut totals = [0; 16];
-    let mut by = Denoising::<i16, 16, 9>::of(model.file(), cut(&mut totals)).ok()?;
-    if black_box(false) {
-        by = by.with_noise(black_box(5));
-    }
-    let mut stream = black_box(DenoiseStream::new());
+    let by = Denoising::of(model.file(), cut(&mut totals)).ok()?;
     let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
-    let mut clean = |window: &mut [i16; 16], sigma| {
+    Some(denoise_stream(by, 5, 16, |window, sigma| {
         let model = model.at_noise_level(sigma);
         model.denoise(window, None, &mut code, &mut workspace, || false);
-    };
+    }))
+}
+
+/// Everything that `DenoiseStream` offers.
+fn denoise_stream<T: Sample>(
+    mut by: Denoising<'_, T, 16, 9>,
+    sample: T,
+    sigma: T::Sigma,
+    mut clean: impl FnMut(&mut [T; 16], T::Sigma),
+) -> bool {
+    if black_box(false) {
+        by = by.with_noise(black_box(sigma));
+    }
+    let mut stream = black_box(DenoiseStream::new());
     let (mut scratch, mut done) = (DenoiseScratch::new(), false);
     while black_box(true) {
-        done ^= stream
-            .push(black_box(5), &by, &mut scratch, &mut clean)
-            .is_some();
+        let given = stream.push(black_box(sample), &by, &mut scratch, &mut clean);
+        done ^= given.is_some();
         done ^= stream.sigma().is_some();
         if black_box(false) {
             stream.finish(&by, &mut scratch, &mut clean, |sample| {
@@ -450,7 +440,7 @@ fn denoised_in_integers() -> Option<bool> {
             stream.reset();
         }
     }
-    Some(done)
+    done
 }
 
 /// Everything that `IntegerModel` offers.

@@ -8,10 +8,9 @@
 #[cfg(not(integer))]
 compile_error!("SPARSECODE_MODEL: a model exported with --activations i16 is wanted");
 
-use defmt::info;
-use sparsecode_firmware::checksum::Checksum;
 use sparsecode_firmware::model::{self, INPUT_DIM};
-use sparsecode_firmware::patches::{CLEAN, METHOD, NOISY, REFINE, THRESHOLD};
+use sparsecode_firmware::patches::{METHOD, REFINE, THRESHOLD};
+use sparsecode_firmware::signal::Tally;
 use sparsecode_firmware::{board, stack, start};
 use sparsecode_runtime::stream::SignalStream;
 use sparsecode_runtime::{IntegerRefine, LoadError};
@@ -60,46 +59,11 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
     };
 
     stack::paint();
-    let ([noisy], [clean]) = (&NOISY, &CLEAN);
-    let mut checksum = Checksum::new();
-    let (mut total, mut longest) = (0, 0);
-    let (mut expected, mut noise, mut error) = (clean.iter().zip(noisy), 0_u64, 0_u64);
-    let mut check = |found: i16| {
-        checksum.add_levels(&[found]);
-        if let Some((clean, noisy)) = expected.next() {
-            noise += u64::from(noisy.abs_diff(*clean)).pow(2);
-            error += u64::from(found.abs_diff(*clean)).pow(2);
-        }
-    };
-    for sample in noisy {
-        let (found, count) = board::measure(|| channel.push(*sample, window, &mut denoise));
-        total += count;
-        longest = longest.max(count);
-        found.into_iter().for_each(&mut check);
-    }
-    let (rest, count) = board::measure(|| channel.finish(window, &mut denoise));
-    total += count;
-    rest.iter().copied().for_each(&mut check);
+    let mut tally = Tally::of(|sample| channel.push(sample, window, &mut denoise));
+    let rest = channel.finish(window, &mut denoise);
+    rest.iter().for_each(|sample| tally.take(*sample));
     let stack_of_inference = stack::high_water();
-
-    info!("core = {=str}", board::NAME);
-    let (counted, executed) = board::check_counter();
-    info!("counter counted = {=u64}", counted);
-    info!("counter expected = {=u64}", executed);
-    info!("samples = {=usize}", noisy.len());
-    info!(
-        "instructions per sample = {=u64}",
-        total / noisy.len() as u64
-    );
-    info!("longest = {=u64}", longest);
-    info!(
-        "channel bytes = {=usize}",
-        SignalStream::<i16, INPUT_DIM, HOP>::BYTES
-    );
-    info!("scratch bytes = {=usize}", size_of::<Scratch>());
-    info!("stack bytes = {=usize}", stack_of_inference);
-    info!("noise = {=u64}", noise);
-    info!("error = {=u64}", error);
-    info!("checksum = {=u32}", checksum.value());
+    let channel = SignalStream::<i16, INPUT_DIM, HOP>::BYTES;
+    tally.log(channel, size_of::<Scratch>(), stack_of_inference);
     Ok(())
 }

@@ -9,4 +9,4 @@ pub const DRIVE_LIMIT: i32 = 1 << 29;
 
 /// Least shift of the two terms that a learned step subtracts from a correlation: each is then
 /// within ±2²⁹, and the difference within 32 bits.
-pub(super) const SPARE_BITS: u8 = 2;
+pub(super) const LEAST_STEP_SHIFT: u8 = 2;

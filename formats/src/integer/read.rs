@@ -6,7 +6,7 @@ use super::activations::Activations;
 use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
-use super::limits::{DRIVE_LIMIT, SPARE_BITS};
+use super::limits::{DRIVE_LIMIT, LEAST_STEP_SHIFT};
 use super::rescale::{Rescale, Rescales};
 use super::source::{Source, Store, small};
 use super::spec::IntegerSpec;
@@ -431,7 +431,7 @@ fn read_refiner<'a>(
     let name = "refiner.gram";
     let point_fraction = small(header, "point_fraction", "an integer of 1 to 13", 1, 13)?;
     let (least, fractions) = if cfg!(feature = "denoise") && spec.variant == Variant::Denoise {
-        let least = point_fraction.saturating_add(SPARE_BITS);
+        let least = point_fraction.saturating_add(LEAST_STEP_SHIFT);
         (
             least,
             "an integer of point_fraction + 2 to 24 for the variant denoise",

@@ -13,7 +13,7 @@ use super::activations::Activations;
 use super::blocks::{LANES, arrange};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
-use super::limits::{CODE_LIMIT, DRIVE_LIMIT, SPARE_BITS};
+use super::limits::{CODE_LIMIT, DRIVE_LIMIT, LEAST_STEP_SHIFT};
 use super::parts::{
     Parts, bias_levels, dequantized, invalid, levels, multipliers_of, quantized, scales,
 };
@@ -233,7 +233,7 @@ struct Plan {
     offset: i16,
     lambda: f64,
     /// Bits that the Gram matrix has more than a point, at least.
-    spare_bits: u32,
+    least_finer: u32,
 }
 
 impl Plan {
@@ -296,8 +296,8 @@ impl Plan {
             levels: Levels::of(&levels),
             offset: offset as i16,
             lambda: f64::from(spec.lambda),
-            spare_bits: match spec.variant {
-                Variant::Denoise => SPARE_BITS.into(),
+            least_finer: match spec.variant {
+                Variant::Denoise => LEAST_STEP_SHIFT.into(),
                 _ => 0,
             },
         })
@@ -602,7 +602,7 @@ impl Plan {
         let bias: Vec<f64> = sums
             .map(|row| step * self.units.zero * row.iter().sum::<f64>() / code_scale)
             .collect();
-        let most = gram_fraction.saturating_sub(self.spare_bits).clamp(1, 13) as u8;
+        let most = gram_fraction.saturating_sub(self.least_finer).clamp(1, 13) as u8;
         let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
         let finer = f64::from(1_u32 << point_fraction);
         Ok(Correlation {

@@ -4,7 +4,7 @@ use sparsecode_formats::{IntegerFile, ModelFile};
 
 use super::drift_core::{Drift, DriftCursor, is_length};
 use super::noise_level::NoiseLevel;
-use super::ring::{Axis, Cursor, by_age, overlapping};
+use super::ring::{Axis, Cursor, overlapping};
 use super::sample::Sample;
 use super::signal_core::Signal;
 use super::weighting::SIGNAL_LIMIT;
@@ -12,11 +12,12 @@ use super::windows::{StreamError, Windows};
 use crate::error::DimensionError;
 use crate::float::denoise::noise_unit;
 
-/// Blocks that the estimate of the noise remembers.
-const MEMORY: usize = 64;
+/// Blocks that the estimate of the noise of a [`DenoiseStream`] remembers: the `MEMORY` of its
+/// [`NoiseLevel`].
+pub const NOISE_MEMORY: usize = 64;
 
-/// What a model file says of the way of a signal through its model: window weights, hop, guard, and
-/// the level of noise to take until there is an estimate. Made once; serves any number of channels.
+/// What a model file says of signals: window weights, hop, guard, and the level of noise to take
+/// until there is an estimate. Made once; serves any number of channels.
 ///
 /// `WINDOW` is the model's window, `DRIFT` the length of the moving means that are taken off first:
 /// 0 if the file says nothing of drift.
@@ -39,8 +40,7 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRI
     ///
     /// [`StreamError::Denoiser`] if the model was not trained to denoise, [`StreamError::Memory`]
     /// for another window or drift filter than this type's or another hop than there are `totals`,
-    /// [`StreamError::Overflow`] for weights
-    /// that no writer makes.
+    /// [`StreamError::Overflow`] for weights that no writer makes.
     pub fn of(file: &IntegerFile<'w>, totals: &'w mut [i32]) -> Result<Self, StreamError> {
         let gram = file.gram.ok_or(StreamError::Denoiser)?;
         let stream = gram.stream;
@@ -114,7 +114,7 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
     #[inline(always)]
     fn clean(
         &self,
-        noise: &NoiseLevel<T, MEMORY>,
+        noise: &NoiseLevel<T, NOISE_MEMORY>,
         window: &mut [T; WINDOW],
         noisy: &mut [T; WINDOW],
         clean: &mut impl FnMut(&mut [T; WINDOW], T::Sigma),
@@ -140,7 +140,7 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
 /// | bytes of RAM, a channel | `f32` | `i16` |
 /// |---|---|---|
 /// | windows of 64, no drift filter | 760 | 548 |
-/// | windows of 64, drift of 361 samples | 3,648 | 2,716 |
+/// | windows of 64, drift by means over 361 samples | 3,648 | 2,712 |
 ///
 /// [`BYTES`](Self::BYTES) is the constant. Model, code, workspace and the two windows of
 /// [`DenoiseScratch`] are the caller's, for all channels together.
@@ -185,13 +185,11 @@ pub struct DenoiseStream<T: Sample, const WINDOW: usize, const DRIFT: usize> {
     levels: [T; DRIFT],
     means: [T::Sum; DRIFT],
     drift: DriftCursor<T>,
-    noise: NoiseLevel<T, MEMORY>,
+    noise: NoiseLevel<T, NOISE_MEMORY>,
     /// The last samples without drift, in a ring, and what windows add up to there.
     samples: [T; WINDOW],
     sums: [T::Sum; WINDOW],
     cursor: Cursor,
-    /// Samples that `noise` has not had.
-    unheard: u16,
 }
 
 /// What a [`DenoiseStream`] is lent from call to call: a window, and the same window as it was.
@@ -243,7 +241,6 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
             samples: [T::ZERO; WINDOW],
             sums: [T::EMPTY; WINDOW],
             cursor: Cursor::of::<WINDOW, 1>(),
-            unheard: 0,
         }
     }
 
@@ -252,7 +249,6 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         self.drift = DriftCursor::new();
         self.noise.reset();
         self.cursor = Cursor::new();
-        self.unheard = 0;
     }
 
     /// σ of the noise as far as it is estimated; see [`NoiseLevel::sigma`].
@@ -293,17 +289,14 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
                 .into_iter()
                 .for_each(&mut give);
         }
-        // The samples since the last window, which are the newest of the ring.
+        // The samples since the last window lie before the place of the next one, or at the end.
         if !by.known {
-            let held = self.cursor.held(WINDOW);
-            let old = held.saturating_sub(self.unheard.into());
-            if self.cursor.is_full() {
-                let newest = by_age(&self.samples, self.cursor.next()).skip(old);
-                newest.for_each(|sample| self.noise.push(*sample));
-            } else {
-                let held = self.samples.get(..held).unwrap_or_default();
-                self.noise.push_block(held);
-            }
+            let (next, since) = (self.cursor.next(), usize::from(self.cursor.since));
+            let (new, old) = self.samples.split_at_checked(next).unwrap_or_default();
+            let at_end = old.len().saturating_sub(since.saturating_sub(new.len()));
+            self.noise.push_block(old.get(at_end..).unwrap_or_default());
+            let before = new.len().saturating_sub(since);
+            self.noise.push_block(new.get(before..).unwrap_or_default());
         }
         let DenoiseScratch { window, noisy } = scratch;
         let mut signal = Signal {
@@ -328,8 +321,12 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         mut clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
     ) -> Option<T> {
         let DenoiseScratch { window, noisy } = scratch;
-        self.unheard = self.unheard.wrapping_add(1);
-        let (noise, unheard) = (&mut self.noise, &mut self.unheard);
+        // A window's newest samples are those since the one before.
+        let fresh = match self.cursor.is_full() {
+            true => by.axis.hop,
+            false => WINDOW,
+        };
+        let noise = &mut self.noise;
         let mut signal = Signal {
             axis: by.axis,
             samples: &mut self.samples,
@@ -337,12 +334,10 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
             cursor: &mut self.cursor,
         };
         signal.push(sample, window, |window| {
-            // The newest samples of a window are those since the one before.
             if !by.known {
-                let old = WINDOW.saturating_sub(usize::from(*unheard));
+                let old = WINDOW.saturating_sub(fresh);
                 noise.push_block(window.get(old..).unwrap_or_default());
             }
-            *unheard = 0;
             by.clean(noise, window, noisy, &mut clean);
         })
     }

@@ -144,7 +144,7 @@ pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};
 pub use contrast_view::ContrastView;
 #[cfg(feature = "denoise")]
-pub use denoising::{DenoiseScratch, DenoiseStream, Denoising};
+pub use denoising::{DenoiseScratch, DenoiseStream, Denoising, NOISE_MEMORY};
 pub use drift::DriftStream;
 pub use drift_core::DriftCursor;
 pub use drift_view::DriftView;

@@ -2,16 +2,13 @@
 //! way, windows cleaned and guarded, added up with their weights.
 
 use sparsecode_runtime::stream::{
-    Cursor, DriftCursor, DriftView, NoiseLevel, Sample, SignalView, StreamError, Windows,
-    residual_guard, residual_guard_i16,
+    Cursor, DriftCursor, DriftView, NOISE_MEMORY, NoiseLevel, Sample, SignalView, StreamError,
+    Windows, residual_guard, residual_guard_i16,
 };
 use sparsecode_runtime::{
     CodeBuffer, IntegerCodeBuf, IntegerCodeBuffer, IntegerView, IntegerWorkspaceBuf, ModelView,
     SparseCodeBuf, WorkspaceBuf,
 };
-
-/// Blocks that an estimate of the noise remembers.
-const MEMORY: usize = 64;
 
 /// What is known of the noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,7 +100,7 @@ pub(super) struct FloatCleaner<'h, 'a> {
     pub(super) guard: f32,
     /// Of the noise, in raw units.
     pub(super) sigma: f32,
-    pub(super) level: Option<NoiseLevel<f32, MEMORY>>,
+    pub(super) level: Option<NoiseLevel<f32, NOISE_MEMORY>>,
     pub(super) observe: &'h mut dyn FnMut(Seen),
 }
 
@@ -140,7 +137,7 @@ pub(super) struct IntegerCleaner<'h, 'a> {
     pub(super) guard: u16,
     /// Of the noise, in sixteenths of a level.
     pub(super) sigma: u16,
-    pub(super) level: Option<NoiseLevel<i16, MEMORY>>,
+    pub(super) level: Option<NoiseLevel<i16, NOISE_MEMORY>>,
     pub(super) observe: &'h mut dyn FnMut(Seen),
 }
 

@@ -5,7 +5,7 @@ use super::super::activations::Activations;
 #[cfg(feature = "denoise")]
 use super::super::blocks::LANES;
 #[cfg(feature = "denoise")]
-use super::super::limits::SPARE_BITS;
+use super::super::limits::LEAST_STEP_SHIFT;
 #[cfg(feature = "denoise")]
 use super::super::source::{Source, Store, small};
 #[cfg(feature = "denoise")]
@@ -100,7 +100,7 @@ pub(super) fn read_gram<'a>(
             header,
             "threshold_shift",
             "an integer of 2 to 31",
-            SPARE_BITS,
+            LEAST_STEP_SHIFT,
             31,
         )?,
         noise_level: count("noise_level", "an integer of 1 to 65535")?,

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::super::activations::Activations;
 use super::super::blocks::LANES;
 use super::super::gram;
-use super::super::limits::SPARE_BITS;
+use super::super::limits::LEAST_STEP_SHIFT;
 use super::super::parts::{Parts, invalid, multipliers_of};
 use super::super::rescale::Rescale;
 use super::{Atoms, Constants, IntegerContrast, Plan};
@@ -76,7 +76,7 @@ impl Plan {
             .thresholds
             .iter()
             .fold(0.0_f64, |a, b| a.max(f64::from(b.abs())));
-        let shift = (i32::from(SPARE_BITS)..=31)
+        let shift = (i32::from(LEAST_STEP_SHIFT)..=31)
             .rev()
             .find(|&shift| (largest * unit * 2f64.powi(shift)).round() <= f64::from(i16::MAX))
             .ok_or(invalid(

@@ -39,8 +39,10 @@ impl Denoiser {
             assert!(stdout(&output).contains("dB of the validation noise removed"));
             // Beats that the run never saw.
             let signal = ecg_signal(4000, 99);
-            let path = folder.path().join("ecg.npy");
-            write_npy_f32(&path, &[4000], &signal).unwrap();
+            let stronger: Vec<f32> = signal.iter().map(|x| 1.4 * x).collect();
+            for (name, values) in [("ecg.npy", signal), ("stronger.npy", stronger)] {
+                write_npy_f32(&folder.path().join(name), &[4000], &values).unwrap();
+            }
             Self { folder }
         })
     }
@@ -57,7 +59,11 @@ impl Denoiser {
 
     /// dB gained at 0 and 10 dB.
     fn gains(&self, file: &Path) -> [f64; 2] {
-        let data = self.path("ecg.npy");
+        self.gains_on(file, "ecg.npy")
+    }
+
+    fn gains_on(&self, file: &Path, signal: &str) -> [f64; 2] {
+        let data = self.path(signal);
         let rows = json(&[
             "evaluate",
             text(file),
@@ -99,6 +105,18 @@ fn noise_is_removed_in_floats_and_integers_alike() {
     }
     // Where the matrix is changes no bit.
     assert_eq!(denoiser.gains(&stored), denoiser.gains(&built));
+}
+
+/// Codes of beats that are stronger than those of the calibration are not cut.
+#[test]
+fn ranges_of_integers_have_headroom() {
+    let denoiser = Denoiser::get();
+    let floats = denoiser.export("room-f32.safetensors", &["--weights", "f32"]);
+    let integers = denoiser.export("room-i16.safetensors", &["--activations", "i16"]);
+    let [expected, found] = [floats, integers].map(|file| denoiser.gains_on(&file, "stronger.npy"));
+    for (a, b) in found.iter().zip(expected) {
+        assert!((a - b).abs() < 0.1, "{found:?} {expected:?}");
+    }
 }
 
 /// Input that is far cleaner than trained passes: it never gets worse.

@@ -24,7 +24,7 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
     }
 }
 
-/// [`rescale`] without shifts of 64 bits, which cost cores of 32 bits two thirds of the whole.
+/// [`rescale`] without shifts of 64 bits, which cost a Cortex-M4 a third of the whole.
 /// `false` if a number had to be cut, which a file's proof excludes; then `output` is unspecified.
 #[inline(always)]
 pub(crate) fn rescale_in_words(
