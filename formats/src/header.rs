@@ -26,6 +26,15 @@ const fn of_denoising(names: &'static [&'static str]) -> &'static [&'static str]
     }
 }
 
+/// What is expected of the metadata key `hop`.
+#[cfg(feature = "denoise")]
+pub(crate) const HOP: &str =
+    "an integer of 1 to the length of a window, or to the shorter side of a patch";
+
+/// What is expected of the metadata key `drift`.
+#[cfg(feature = "denoise")]
+pub(crate) const DRIFT: &str = "an odd integer of 3 to 4095, or none; none for patches";
+
 /// One list after the other.
 #[allow(clippy::indexing_slicing, reason = "the compiler runs it")]
 const fn joined<const A: usize, const C: usize>(
@@ -428,18 +437,18 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
 
     /// Samples from one window to the next, within a window of `window` samples.
     #[cfg(feature = "denoise")]
-    pub(crate) fn hop(&self, window: usize) -> Result<u16, ReadError> {
-        self.value("hop", "an integer of 1 to the window's length", |text| {
-            integer::<u16>(text).filter(|hop| (1..=window).contains(&usize::from(*hop)))
+    pub(crate) fn hop(&self, shape: InputShape) -> Result<u16, ReadError> {
+        self.value("hop", HOP, |text| {
+            integer::<u16>(text).filter(|hop| (1..=shape.longest_hop()).contains(hop))
         })
     }
 
     /// The length of the means that are drift; `None` where the metadata states none.
     #[cfg(feature = "denoise")]
-    pub(crate) fn drift(&self) -> Result<Option<u16>, ReadError> {
-        self.optional("drift", "an odd integer of 3 to 4095", |text| {
+    pub(crate) fn drift(&self, shape: InputShape) -> Result<Option<u16>, ReadError> {
+        self.optional("drift", DRIFT, |text| {
             let odd = |length: &u16| (3..=4095).contains(length) && length % 2 == 1;
-            integer::<u16>(text).filter(odd)
+            integer::<u16>(text).filter(|length| shape.is_window() && odd(length))
         })
     }
 

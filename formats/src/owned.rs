@@ -75,9 +75,10 @@ pub struct OwnedGram {
     pub gain: Vec<f32>,
     /// The σ to take where nobody knows another, in preprocessed units.
     pub noise_level: f32,
-    /// What each sample of a window counts where windows overlap \[d\].
+    /// What each sample of a window, or each row and then each column of a patch, counts where
+    /// windows overlap; see [`StreamSpec::weights`](crate::StreamSpec::weights).
     pub window_weights: Vec<f32>,
-    /// Samples from one window to the next.
+    /// Samples from one window to the next, or pixels from one patch to the next, both ways.
     pub hop: u16,
     /// The length of the means that are taken off before all else.
     pub drift: Option<u16>,

@@ -199,16 +199,19 @@ pub struct Gram<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gram<'a>(core::convert::Infallible, core::marker::PhantomData<&'a ()>);
 
-/// How a model that denoises is used on a signal.
+/// How a model that denoises is used on a signal or a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StreamSpec<'a> {
-    /// `window.weights` \[d\]: what each sample of a window counts where windows overlap, 1e-6 to
-    /// 1e6.
+    /// `window.weights`: what each sample of a window counts where windows overlap \[d\]; for
+    /// patches, of which a pixel counts the product, its row \[h\] and then its column \[w\]. From
+    /// 1e-6 to 1e6.
     pub weights: &'a [f32],
-    /// `hop`: samples from one window to the next, 1 to d.
+    /// `hop`: samples from one window to the next, or pixels from one patch to the next, both ways;
+    /// 1 to d, or to the patch's shorter side.
     pub hop: u16,
-    /// `drift`: the length of the means that are taken off before all else; `None` if nothing is.
+    /// `drift`: the length of the means that are taken off a signal before all else; `None` if
+    /// nothing is.
     pub drift: Option<u16>,
     /// `guard`, c: where the mean square of what is taken off is r, the share `max(0, 1 − c σ²/r)`
     /// of it is given back. Finite and not negative; 0 gives everything back.
@@ -412,7 +415,7 @@ fn read_gram<'a>(
     spec: &ModelSpec<'a>,
     iterations: usize,
 ) -> Result<Gram<'a>, ReadError> {
-    let (inputs, codes) = (spec.input_dim(), spec.code_dim());
+    let codes = spec.code_dim();
     let float = |key, expected, good: fn(f32) -> bool| {
         header.value(key, expected, |text| {
             real(text).filter(|value| good(*value))
@@ -420,7 +423,8 @@ fn read_gram<'a>(
     };
     let name = "encoder.thresholds";
     let thresholds = tensors.take(name, "F32", Dims::Matrix(iterations, codes))?;
-    let weights = tensors.floats("window.weights", inputs)?;
+    let shape = spec.input_shape;
+    let weights = tensors.floats("window.weights", shape.overlap_weights())?;
     let usual = |weight: &f32| (1e-6..=1e6).contains(weight);
     if let Some(index) = weights.iter().position(|weight| !usual(weight)) {
         let tensor = "window.weights";
@@ -433,8 +437,8 @@ fn read_gram<'a>(
         noise_level: float("noise_level", "a finite number above 0", |x| x > 0.0)?,
         stream: StreamSpec {
             weights,
-            hop: header.hop(inputs)?,
-            drift: header.drift()?,
+            hop: header.hop(shape)?,
+            drift: header.drift(shape)?,
             guard: float("guard", "a finite number, 0 or more", |x| x >= 0.0)?,
         },
     })

@@ -144,6 +144,25 @@ impl InputShape {
         self.height == 1
     }
 
+    /// Numbers that weigh overlapping windows: one for each sample of a window; one for each row and
+    /// then one for each column of a patch, whose pixels count their product.
+    #[must_use]
+    pub const fn overlap_weights(self) -> usize {
+        match self.is_window() {
+            true => self.width as usize,
+            false => self.height as usize + self.width as usize,
+        }
+    }
+
+    /// The longest hop: the shorter side of a patch, or the samples of a window.
+    #[must_use]
+    pub const fn longest_hop(self) -> u16 {
+        match self.is_window() || self.width < self.height {
+            true => self.width,
+            false => self.height,
+        }
+    }
+
     fn check(self) -> Result<(), SpecError> {
         if (1..=usize::from(u16::MAX)).contains(&self.input_dim()) {
             Ok(())

@@ -16,6 +16,7 @@ use crate::align::AlignedBytes;
 use crate::checksum::crc32;
 use crate::error::SpecError;
 use crate::format::{FORMAT_VERSION, MAX_HEADER_LEN};
+use crate::header::{DRIFT, HOP};
 use crate::input::InputFacts;
 use crate::integer::Overflow;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
@@ -160,7 +161,8 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
     if let Some(gram) = &model.gram {
         tensors.vector("encoder.steps", &gram.steps, gram.steps.len())?;
         tensors.vector("decoder.gain", &gram.gain, codes)?;
-        tensors.vector("window.weights", &gram.window_weights, inputs)?;
+        let weights = spec.input_shape.overlap_weights();
+        tensors.vector("window.weights", &gram.window_weights, weights)?;
         tensors.plain_matrix("encoder.thresholds", &gram.thresholds, codes)?;
     }
     let column = ScaleAxis::Column;
@@ -286,7 +288,7 @@ fn check_gram(gram: &OwnedGram, spec: &ModelSpec<'_>) -> Result<(), WriteError> 
         true => Ok(()),
         false => Err(SpecError { field, expected }),
     };
-    let (window, odd) = (spec.input_dim(), |length: u16| length % 2 == 1);
+    let (shape, odd) = (spec.input_shape, |length: u16| length % 2 == 1);
     test(
         gram.thresholds.len() == gram.steps.len() * spec.code_dim(),
         "encoder.thresholds",
@@ -297,21 +299,22 @@ fn check_gram(gram: &OwnedGram, spec: &ModelSpec<'_>) -> Result<(), WriteError> 
         "noise_level",
         "a finite number above 0",
     )?;
-    test(
-        (1..=window).contains(&usize::from(gram.hop)),
-        "hop",
-        "an integer of 1 to the window's length",
-    )?;
+    test((1..=shape.longest_hop()).contains(&gram.hop), "hop", HOP)?;
     test(
         gram.drift
-            .is_none_or(|length| (3..=4095).contains(&length) && odd(length)),
+            .is_none_or(|length| shape.is_window() && (3..=4095).contains(&length) && odd(length)),
         "drift",
-        "an odd integer of 3 to 4095",
+        DRIFT,
     )?;
     test(
         gram.guard.is_finite() && gram.guard >= 0.0,
         "guard",
         "a finite number, 0 or more",
+    )?;
+    test(
+        gram.window_weights.len() == shape.overlap_weights(),
+        "window.weights",
+        "a number for each sample of a window, or for each row and each column of a patch",
     )?;
     test(
         gram.window_weights

@@ -25,7 +25,7 @@ use crate::input::InputFacts;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
 use crate::quant::{OwnedMatrix, check};
 use crate::read::ScaleAxis;
-use crate::spec::{CodeSign, Contrast, ModelSpec, Variant, WeightType};
+use crate::spec::{CodeSign, Contrast, InputShape, ModelSpec, Variant, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
 use crate::write::{
     TensorReport, WriteError, check_layout, largest_step, metadata, stream_entries,
@@ -221,6 +221,7 @@ fn check_ranges(ranges: &ActivationRanges, activations: Activations) -> Result<(
 
 /// What one level is in the units of the model.
 struct Plan {
+    shape: InputShape,
     weights: WeightType,
     activations: Activations,
     units: Units,
@@ -287,6 +288,7 @@ impl Plan {
             });
         }
         Ok(Self {
+            shape: spec.input_shape,
             weights,
             activations,
             units,

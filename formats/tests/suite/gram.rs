@@ -3,8 +3,8 @@
 
 use crate::common::Parts;
 use sparsecode_formats::{
-    ActivationRanges, Activations, AlignedBytes, GramStorage, IntegerFile, ModelFile, OwnedModel,
-    ReadError, Variant, WeightType, WriteError, example_denoiser, write, write_integer,
+    ActivationRanges, Activations, AlignedBytes, GramStorage, InputShape, IntegerFile, ModelFile,
+    OwnedModel, ReadError, Variant, WeightType, WriteError, example_denoiser, write, write_integer,
     write_integer_as, write_integer_with,
 };
 
@@ -177,6 +177,57 @@ fn malformed_values_are_errors_that_name_the_key() {
         fraction.to_string().contains("point_fraction + 2"),
         "{fraction}"
     );
+}
+
+/// A model of patches of 4×6 pixels.
+fn of_patches() -> OwnedModel {
+    let mut model = example_denoiser(24, 20, 3);
+    model.spec.input_shape = InputShape {
+        height: 4,
+        width: 6,
+    };
+    let gram = model.gram.as_mut().unwrap();
+    gram.hop = 2;
+    gram.window_weights = (0..10).map(|index| 1.0 + 0.1 * index as f32).collect();
+    model
+}
+
+#[test]
+fn patches_have_weights_of_rows_and_columns() {
+    let model = of_patches();
+    let bytes = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
+    let read = ModelFile::read(&bytes).unwrap().gram.unwrap();
+    assert_eq!(
+        read.stream.weights,
+        model.gram.as_ref().unwrap().window_weights
+    );
+    let bytes = AlignedBytes::from_slice(&write_integer(&model, &RANGES).unwrap().bytes);
+    let read = IntegerFile::read(&bytes).unwrap().gram.unwrap();
+    let (rows, columns) = read.stream.weights.split_at(4);
+    // As many as meet, and the patch at the border, come to 255 at most.
+    let most = 255 / (3 + 1);
+    assert_eq!((rows[3], columns[5]), (most, most));
+    assert_eq!(rows[0], (1.0_f32 / 1.3 * most as f32).round() as i32);
+    for (spoil, field) in [
+        (
+            (|m| m.gram.as_mut().unwrap().hop = 5) as fn(&mut OwnedModel),
+            "hop",
+        ),
+        (|m| m.gram.as_mut().unwrap().drift = Some(5), "drift"),
+        (
+            |m| m.gram.as_mut().unwrap().window_weights.truncate(9),
+            "window.weights",
+        ),
+    ] {
+        let mut model = of_patches();
+        spoil(&mut model);
+        for error in [
+            write(&model, WeightType::F32).unwrap_err(),
+            write_integer(&model, &RANGES).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(field), "{field}: {error}");
+        }
+    }
 }
 
 /// What is wrong with a model, and the field that the error names.

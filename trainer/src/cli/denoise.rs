@@ -42,8 +42,8 @@ pub(super) struct Arguments {
     /// The input without noise: print PSNR and SNR before and after, and the gain
     #[arg(long, value_name = "CLEAN")]
     reference: Option<PathBuf>,
-    /// Deviation of the noise in a signal, in raw units, for a model of train --task denoise
-    /// [default: estimated on the way, as on a device]
+    /// Deviation of the noise in raw units (of pictures, 1 is white), for a model of train --task
+    /// denoise [default: estimated; in a signal on the way, as on a device]
     #[arg(long, value_name = "SIGMA", value_parser = above_0, help_heading = "Models that denoise")]
     noise_level: Option<f32>,
     /// Do not run the drift filter that the model was trained with
@@ -154,20 +154,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 impl Arguments {
     /// The flags of models that denoise are refused for others.
     fn check(&self, host: &HostModel<'_>, layout: Layout) -> anyhow::Result<()> {
-        let is_signal = matches!(layout, Layout::Signal { .. });
-        if host.stream().is_some() && is_signal {
-            return Ok(());
+        let denoises = host.stream().is_some() && layout != Layout::Samples;
+        if self.noise_level.is_some() && !denoises {
+            return Err(usage(
+                "--noise-level: only for signals and pictures, and for models of train --task \
+                 denoise",
+            ));
         }
-        let given = [
-            ("--noise-level", self.noise_level.is_some()),
-            ("--keep-drift", self.keep_drift),
-        ];
-        match given.into_iter().find(|(_, is_given)| *is_given) {
-            Some((flag, _)) => Err(usage(format!(
-                "{flag}: only for signals, and for models of train --task denoise"
-            ))),
-            None => Ok(()),
+        if self.keep_drift && !(denoises && matches!(layout, Layout::Signal { .. })) {
+            return Err(usage(
+                "--keep-drift: only for signals, and for models of train --task denoise",
+            ));
         }
+        Ok(())
     }
 
     /// The values without noise. A model of `train --task denoise` cleans a signal as a device
@@ -179,12 +178,22 @@ impl Arguments {
         layout: Layout,
         refine: Option<&HostRefine>,
     ) -> anyhow::Result<Vec<f32>> {
-        if let (Layout::Signal { hop }, None) = (layout, refine) {
+        if host.stream().is_some() && refine.is_none() {
             layout.check(host.spec())?;
             let noise = self.noise_level.map_or(Noise::Estimated, Noise::Known);
-            let drift = !self.keep_drift;
-            let hop = Some(hop.clamp(1, host.spec().input_dim()));
-            let clean = host.clean_signal(values, hop, noise, drift, &mut |_, _, _| {})?;
+            let longest = host.spec().input_shape.longest_hop().into();
+            let within = |hop: usize| Some(hop.clamp(1, longest));
+            let nothing = &mut |_: usize, _: f64, _: f64| {};
+            let clean = match layout {
+                Layout::Signal { hop } => {
+                    let drift = !self.keep_drift;
+                    host.clean_signal(values, within(hop), noise, drift, nothing)?
+                }
+                Layout::Image { width, hop } => {
+                    host.clean_picture(values, width, within(hop), noise, nothing)?
+                }
+                Layout::Samples => None,
+            };
             if let Some(clean) = clean {
                 return Ok(clean);
             }

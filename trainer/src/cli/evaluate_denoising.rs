@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::common::{print_json, usage};
+use super::evaluate_pictures;
 use super::input::FileFlags;
 use crate::data::{Hints, Paths, Recording, without_drift};
 use crate::denoising::{Noise, NoiseConfig, Part};
@@ -29,14 +30,14 @@ pub(super) enum Task {
 /// Flags of `evaluate --task denoise`.
 #[derive(Args)]
 pub(super) struct DenoisingFlags {
-    /// Files of --data, where it is a folder, by their names [default: all]
+    /// Recordings or pictures of --data, where it is a folder, by their names [default: all]
     #[arg(
         long,
         value_delimiter = ',',
         value_name = "NAME",
         help_heading = "Denoising"
     )]
-    recordings: Vec<String>,
+    pub(super) recordings: Vec<String>,
     /// Signal-to-noise ratios of the input, in dB
     #[arg(
         long,
@@ -46,6 +47,18 @@ pub(super) struct DenoisingFlags {
         help_heading = "Denoising"
     )]
     snr: Vec<f64>,
+    /// Deviations of the noise in pictures, in levels of 256
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LEVELS",
+        default_value = "15,25,50",
+        help_heading = "Denoising"
+    )]
+    pub(super) sigma: Vec<f64>,
+    /// Write each picture beside its noisy and clean versions into this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Denoising")]
+    pub(super) pictures: Option<PathBuf>,
     /// Add recorded noise, of which the last 40 % are taken, instead of white noise: files, or
     /// names in the folder of --data
     #[arg(
@@ -68,10 +81,10 @@ pub(super) struct DenoisingFlags {
     /// Have the deviation of the noise estimated, as a device without other knowledge does it,
     /// instead of telling the model
     #[arg(long, help_heading = "Denoising")]
-    estimate: bool,
+    pub(super) estimate: bool,
     /// Seed of the noise that is added
     #[arg(long, default_value_t = 31, help_heading = "Denoising")]
-    noise_seed: u64,
+    pub(super) noise_seed: u64,
     /// How often noise is added to each recording; the figures are means
     #[arg(
         long,
@@ -90,6 +103,7 @@ impl DenoisingFlags {
             ("--noise-recordings", !self.noise_recordings.is_empty()),
             ("--beats", !self.beats.is_empty()),
             ("--estimate", self.estimate),
+            ("--pictures", self.pictures.is_some()),
         ]
         .into_iter()
         .find_map(|(flag, is_given)| is_given.then_some(flag))
@@ -113,7 +127,7 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let Some(data) = data else {
         return Err(usage(
-            "--task denoise: name clean recordings with --data PATH",
+            "--task denoise: name clean recordings or pictures with --data PATH",
         ));
     };
     if let Some(snr) = flags.snr.iter().find(|snr| !(-60.0..=100.0).contains(*snr)) {
@@ -134,6 +148,19 @@ pub(super) fn run(
             "{name}: the model reconstructs; train one with --task denoise, or leave --task out"
         )));
     };
+    if !host.spec().input_shape.is_window() {
+        for (flag, is_given) in [
+            ("--noise-recordings", !flags.noise_recordings.is_empty()),
+            ("--beats", !flags.beats.is_empty()),
+        ] {
+            if is_given {
+                return Err(usage(format!(
+                    "{flag}: the model takes pictures; leave it out"
+                )));
+            }
+        }
+        return evaluate_pictures::run(&mut host, &name, data, flags, json);
+    }
     let facts = sparsecode_formats::InputFacts::read(&bytes)?;
     let noise = noise(flags, data, stream.drift, host.spec().input_dim())?;
     let mut rows: Vec<Row> = Vec::new();
@@ -286,7 +313,7 @@ fn files(flags: &DenoisingFlags, data: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .collect()
 }
 
-fn short(path: &Path) -> String {
+pub(super) fn short(path: &Path) -> String {
     path.file_stem()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }

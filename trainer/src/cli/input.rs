@@ -140,7 +140,7 @@ impl FileFlags {
                 column: None,
                 ..self.hints()
             },
-            hop: self.hop,
+            hop: self.hop.or(host.stream().map(|stream| stream.hop)),
         };
         let given = Given::read(path, host.spec(), &said).map_err(told)?;
         eprintln!("read {}", given.summary);

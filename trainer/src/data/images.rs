@@ -41,12 +41,13 @@ const ROUND: u32 = 16;
 /// `.webp`; 8 or 16 bits) in a folder and in its subfolders.
 ///
 /// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`.
-/// Then batches of 250 random crops: local contrast normalisation with a Gaussian window as in
+/// Then random crops. With `contrast = "local"` they come in batches of 250: local contrast normalisation with a Gaussian window as in
 /// [`ContrastStream`](sparsecode_runtime::stream::ContrastStream), but without padding, so that a
 /// crop of `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over
 /// the batch (or 1e-4) are raised to it; patches with a standard deviation of 0.5 or more are kept.
 ///
-/// Images are split by file: a tenth for validation, a tenth for test. Memory: 12 bytes a pixel of
+/// Images are split by file: a tenth for validation, and for test those that `test_files` names, or a
+/// tenth. Memory: 12 bytes a pixel of
 /// the patches (7.5 GB for 800,000 patches of 28×28), and a byte or two a pixel of the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -58,6 +59,8 @@ pub struct ImagesConfig {
     /// Side of a patch, in pixels.
     #[schemars(range(min = 1))]
     pub patch: usize,
+    /// What is done to the contrast of patches.
+    pub contrast: PatchContrast,
     /// Side of the Gaussian window of local contrast normalisation, in pixels; odd.
     #[schemars(range(min = 1, max = SIDE - 1))]
     pub window: usize,
@@ -66,6 +69,10 @@ pub struct ImagesConfig {
     pub sigma: f32,
     /// At most so many pictures are used, chosen by the seed.
     pub max_images: usize,
+    /// Names of the pictures for test, such as `["boat.png"]`; the others are for training and
+    /// validation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_files: Vec<String>,
     /// Training patches.
     #[schemars(range(min = 1, max = super::MAX_SAMPLES))]
     pub train: usize,
@@ -77,6 +84,18 @@ pub struct ImagesConfig {
     pub test: usize,
 }
 
+/// What is done to the contrast of patches of pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PatchContrast {
+    /// Local contrast normalisation, as the first paper has it. Patches without contrast are left
+    /// out.
+    #[default]
+    Local,
+    /// Nothing: patches are what a picture shows, flat ones too. Models that denoise take these.
+    None,
+}
+
 impl Default for ImagesConfig {
     fn default() -> Self {
         Self {
@@ -84,7 +103,9 @@ impl Default for ImagesConfig {
             patch: 28,
             window: 13,
             sigma: 5.0,
+            contrast: PatchContrast::Local,
             max_images: 20_000,
+            test_files: Vec::new(),
             train: 200_000,
             validation: 20_000,
             test: 20_000,
@@ -95,7 +116,10 @@ impl Default for ImagesConfig {
 impl ImagesConfig {
     /// Side of a crop.
     fn crop(&self) -> usize {
-        self.patch + 2 * (self.window - 1)
+        match self.contrast {
+            PatchContrast::Local => self.patch + 2 * (self.window - 1),
+            PatchContrast::None => self.patch,
+        }
     }
 
     pub(super) fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
@@ -118,7 +142,7 @@ impl ImagesConfig {
         let folder = chosen_folder(self.folder.as_ref(), given, "images", "")?;
 
         let (files, others) = find_images(folder)?;
-        let parts = split_files(files, self.max_images, folder, seed)?;
+        let parts = split_files(files, self, folder, seed)?;
         let sizes = parts.each_ref().map(Vec::len);
         let mut notes = Vec::new();
         notes.extend(passed_over(folder, &others, endings(&EXTENSIONS)));
@@ -137,7 +161,10 @@ impl ImagesConfig {
             if stream == Stream::TrainData {
                 facts = part.facts();
             }
-            self.patches(&part, count, seed, stream, folder)
+            match self.contrast {
+                PatchContrast::Local => self.patches(&part, count, seed, stream, folder),
+                PatchContrast::None => Ok((self.crops(&images, count, seed, stream), 0.0)),
+            }
         };
         let (train, floor) = make(0, self.train, Stream::TrainData)?;
         let (validation, _) = make(1, self.validation, Stream::ValidationData)?;
@@ -150,11 +177,15 @@ impl ImagesConfig {
         };
         Ok(Splits {
             description: format!(
-                "{}, {}/{}/{} images, {shape} patches with local contrast normalisation, {}/{}/{}",
+                "{}, {}/{}/{} images, {shape} patches{}, {}/{}/{}",
                 display_name(folder),
                 sizes[0],
                 sizes[1],
                 sizes[2],
+                match self.contrast {
+                    PatchContrast::Local => " with local contrast normalisation",
+                    PatchContrast::None => "",
+                },
                 train.len(),
                 validation.len(),
                 test.len()
@@ -166,11 +197,14 @@ impl ImagesConfig {
             preprocessing: Preprocessing {
                 mean: MEAN,
                 deviation: DEVIATION,
-                contrast: Contrast::Local {
-                    // Fits: a window is smaller than an image's side.
-                    window: self.window as u16,
-                    sigma: self.sigma,
-                    floor,
+                contrast: match self.contrast {
+                    PatchContrast::None => Contrast::None,
+                    PatchContrast::Local => Contrast::Local {
+                        // Fits: a window is smaller than an image's side.
+                        window: self.window as u16,
+                        sigma: self.sigma,
+                        floor,
+                    },
                 },
             },
             peak: 1.0,
@@ -184,6 +218,36 @@ impl ImagesConfig {
             ),
             notes,
         })
+    }
+
+    /// `count` crops as they are.
+    fn crops(&self, images: &[Grey], count: usize, seed: u64, stream: Stream) -> Dataset {
+        let dim = self.patch * self.patch;
+        let mut samples = vec![0.0; count * dim];
+        let batches = samples.par_chunks_mut(BATCH * dim).enumerate();
+        batches.for_each(|(batch, samples)| {
+            let mut rng = part_generator(seed, stream, batch as u32);
+            for sample in samples.chunks_exact_mut(dim) {
+                let image = &images[rng.random_range(0..images.len())];
+                let (width, height) = image.dimensions();
+                let x = rng.random_range(0..=width as usize - self.patch);
+                let y = rng.random_range(0..=height as usize - self.patch);
+                for (row, line) in sample.chunks_exact_mut(self.patch).enumerate() {
+                    image.row(x, y + row, line);
+                    line.iter_mut()
+                        .for_each(|value| *value = (*value - MEAN) / DEVIATION);
+                }
+            }
+        });
+        Dataset {
+            samples,
+            dim,
+            restore: Restore::Global {
+                scale: DEVIATION,
+                offset: MEAN,
+            },
+            labels: None,
+        }
     }
 
     /// The first `count` patches that are kept, and the mean floor of their batches.
@@ -446,15 +510,40 @@ fn find_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError>
     Ok((found, others))
 }
 
+/// Takes the files of these names out.
+fn test_files(
+    files: &mut Vec<PathBuf>,
+    names: &[String],
+    folder: &Path,
+) -> Result<Vec<PathBuf>, DataError> {
+    let is_named = |path: &Path, name: &str| path.file_name().is_some_and(|own| own == name);
+    if let Some(gone) = names
+        .iter()
+        .find(|name| !files.iter().any(|path| is_named(path, name)))
+    {
+        return Err(DataError::missing(
+            &folder.join(gone),
+            "data.test_files names it, and no picture has this name",
+            "name pictures of the folder without the folder's name",
+        ));
+    }
+    let (named, others) = std::mem::take(files)
+        .into_iter()
+        .partition(|path| names.iter().any(|name| is_named(path, name)));
+    *files = others;
+    Ok(named)
+}
+
 /// Training, validation and test files.
 fn split_files(
     mut files: Vec<PathBuf>,
-    limit: usize,
+    config: &ImagesConfig,
     folder: &Path,
     seed: u64,
 ) -> Result<[Vec<PathBuf>; 3], DataError> {
+    let named = test_files(&mut files, &config.test_files, folder)?;
     files.shuffle(&mut split_generator(seed));
-    files.truncate(limit);
+    files.truncate(config.max_images);
     if files.len() < 3 {
         let count = match files.len() {
             0 => "there are no images in it".to_string(),
@@ -471,9 +560,37 @@ fn split_files(
         ));
     }
     let tenth = (files.len() / 10).max(1);
-    let test = files.split_off(files.len() - tenth);
+    let test = match named.is_empty() {
+        true => files.split_off(files.len() - tenth),
+        false => named,
+    };
     let validation = files.split_off(files.len() - tenth);
     Ok([files, validation, test])
+}
+
+/// A picture as training sees it: grey from 0 to 1, the shorter side of 256 pixels. Rows of the
+/// width that comes with it.
+///
+/// # Errors
+/// The file cannot be read, or is much longer than wide.
+pub(crate) fn grey_of_training(path: &Path) -> Result<(Vec<f32>, usize), DataError> {
+    let (grey, _) = read_grey(path)?;
+    let (width, height) = grey.dimensions();
+    let mut pixels = vec![0.0; width as usize * height as usize];
+    let lines = pixels.chunks_exact_mut(width as usize);
+    lines.enumerate().for_each(|(y, line)| grey.row(0, y, line));
+    Ok((pixels, width as usize))
+}
+
+/// Every picture in a folder and its subfolders, in the order of their names; or the one file.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn pictures_in(place: &Path) -> Result<Vec<PathBuf>, DataError> {
+    match place.is_dir() {
+        true => find_images(place).map(|(found, _)| found),
+        false => Ok(vec![place.to_path_buf()]),
+    }
 }
 
 /// Reads an image in grey with a shorter side of 256, and its shorter side in the file.

@@ -55,7 +55,7 @@ pub use facts::DataFacts;
 pub use generate::{
     DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
 };
-pub use images::ImagesConfig;
+pub use images::{ImagesConfig, PatchContrast};
 pub(crate) use look::short;
 pub use look::{Column, Look};
 pub use mnist::MnistConfig;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::overlap::windows_in;
-use crate::data::{DataConfig, DataError, GeneratedSignalConfig, Paths};
+use crate::data::{DataConfig, DataError, DeadLeavesConfig, GeneratedSignalConfig, Paths};
 use crate::run::{self, ConfigError, Settings, in_range};
 
 /// The configuration of a run of this family.
@@ -31,11 +31,14 @@ pub struct Denoise {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// d, samples in a window. A stretch of the data holds whole hops beside its first window:
-    /// `data.window` is `model.window` and a multiple of `model.hop`.
+    /// Samples in a window of a signal; for pictures, the side of a square patch in pixels. A
+    /// sample of the data holds whole hops beside its first window: `data.window` (of pictures
+    /// `data.patch`, or `data.height` and `data.width`) is `model.window` and a multiple of
+    /// `model.hop`.
     #[schemars(range(min = 1, max = 65535))]
     pub window: usize,
-    /// Samples from the start of one window to the start of the next.
+    /// Samples from the start of one window to the start of the next; pixels from one patch to the
+    /// next, both ways.
     #[schemars(range(min = 1))]
     pub hop: usize,
     /// l, the atoms of the dictionary.
@@ -152,30 +155,40 @@ impl Settings for Denoise {
     }
 }
 
-const PRESETS: [&str; 2] = ["ecg/denoise", "bearing/denoise"];
+const PRESETS: [&str; 3] = ["ecg/denoise", "bearing/denoise", "pictures/denoise"];
 
 /// Windows that overlap in a stretch.
 const WINDOWS: usize = 16;
 
+/// Patches in a row of a tile.
+const PATCHES: usize = 5;
+
 fn preset(name: &str) -> Result<DenoiseConfig, ConfigError> {
-    let (window, hop, code_dim) = match name {
-        "ecg/denoise" => (64, 16, 64),
-        "bearing/denoise" => (64, 16, 128),
+    let (window, hop, code_dim, windows) = match name {
+        "ecg/denoise" => (64, 16, 64, WINDOWS),
+        "bearing/denoise" => (64, 16, 128, WINDOWS),
+        "pictures/denoise" => (8, 4, 128, PATCHES),
         _ => {
             return Err(ConfigError::UnknownPreset {
                 name: name.to_owned(),
                 guess: String::new(),
-                form: format!("those that denoise are {}", PRESETS.join(" and ")),
+                form: format!("those that denoise are {}", PRESETS.join(", ")),
             });
         }
     };
-    let length = window + (WINDOWS - 1) * hop;
+    let length = window + (windows - 1) * hop;
+    let (train, validation, test) = (6000, 300, 300);
     let generated = GeneratedSignalConfig {
         window: length,
         hop: 4 * hop,
-        train: 6000,
-        validation: 300,
-        test: 300,
+        train,
+        validation,
+        test,
+    };
+    // Pictures have a deviation of a quarter, so that these are 15 to 50 levels of 256.
+    let (lowest, highest) = match name {
+        "pictures/denoise" => (2.0, 13.0),
+        _ => (0.0, 10.0),
     };
     Ok(DenoiseConfig {
         family: Denoise {
@@ -187,8 +200,8 @@ fn preset(name: &str) -> Result<DenoiseConfig, ConfigError> {
                 guard: 1.3,
             },
             noise: NoiseConfig {
-                lowest: 0.0,
-                highest: 10.0,
+                lowest,
+                highest,
                 recordings: None,
                 white: 1.0,
             },
@@ -206,6 +219,14 @@ fn preset(name: &str) -> Result<DenoiseConfig, ConfigError> {
         patience: 0,
         data: match name {
             "ecg/denoise" => DataConfig::Ecg(generated),
+            "pictures/denoise" => DataConfig::DeadLeaves(DeadLeavesConfig {
+                height: length,
+                width: length,
+                train,
+                validation,
+                test,
+                ..DeadLeavesConfig::default()
+            }),
             _ => DataConfig::Vibration(generated),
         },
     })
@@ -230,16 +251,19 @@ fn validate(config: &DenoiseConfig) -> Result<(), ConfigError> {
         model.hop,
         "at least 1, and at most model.window, so that no sample is left out",
     )?;
-    let stretch = match &config.data {
-        DataConfig::Signal(signal) => Some(signal.window),
-        DataConfig::Ecg(signal) | DataConfig::Vibration(signal) => Some(signal.window),
-        _ => None,
+    let (key, length) = match &config.data {
+        DataConfig::Signal(signal) => ("data.window", signal.window),
+        DataConfig::Ecg(signal) | DataConfig::Vibration(signal) => ("data.window", signal.window),
+        DataConfig::Images(images) => ("data.patch", images.patch),
+        DataConfig::DeadLeaves(leaves) => ("data.height", leaves.height),
+        // Their shape is known when they are read.
+        DataConfig::Mnist(_) | DataConfig::Npy(_) => ("data", model.window),
     };
     in_range(
-        stretch.is_none_or(|length| windows_in(length, model.window, model.hop).is_some()),
-        "data.window",
-        stretch.unwrap_or(0),
-        "model.window and a multiple of model.hop, such as 15 times it: a stretch of windows",
+        windows_in(length, model.window, model.hop).is_some(),
+        key,
+        length,
+        "model.window and a multiple of model.hop: a stretch or a square tile of several windows",
     )?;
     in_range(
         within(model.code_dim, 4095),

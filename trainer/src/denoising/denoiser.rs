@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::gram::GramNetwork;
+use super::gram::{GramNetwork, GramTrace};
 use super::overlap::Overlap;
 use crate::run::{StateError, Tensors, tensor};
 use crate::tensor::Named;
@@ -11,13 +11,25 @@ use crate::tensor::elementwise::column_sums;
 /// A network whose windows are weighted and added up.
 ///
 /// With the windows y_k of a stretch and v = exp(u), the output at a sample is `Σ v f(y_k) / Σ v`
-/// over the windows that hold the sample.
+/// over the windows that hold the sample. A patch of a picture keeps its mean: `f(y)` is then the
+/// network's answer to `y` less its mean, and the mean again.
 #[derive(Clone, Debug)]
 pub struct Denoiser {
     /// What cleans a window.
     pub network: GramNetwork,
-    /// u, the logarithms of the weights of a window's samples, `window`.
+    /// u, the logarithms of the weights: see [`Overlap::weights`].
     pub log_weights: Tensor,
+    /// Whether windows keep their means.
+    pub keeps_means: bool,
+}
+
+/// Windows through the network.
+struct Windows {
+    /// What the network was given.
+    input: Tensor,
+    trace: GramTrace,
+    /// What came of them, with their means, `windows × dim`.
+    output: Tensor,
 }
 
 /// A loss and its gradients.
@@ -46,7 +58,7 @@ pub struct Cleaned {
 struct Added {
     /// The stretches, `stretches × length`.
     output: Tensor,
-    /// v, `window`.
+    /// v, `1 × dim`.
     weights: Tensor,
     /// The sum of the weights at each sample, `1 × length`.
     weight: Tensor,
@@ -88,17 +100,38 @@ impl Denoiser {
     ///
     /// Fails if shapes, dtypes or devices disagree.
     pub fn measure(&self, overlap: &Overlap, noisy: &Tensor) -> Result<Cleaned> {
-        let windows = overlap.windows(noisy)?;
-        let trace = self.network.forward(&windows)?;
+        let windows = self.windows(overlap, noisy)?;
         Ok(Cleaned {
-            output: self.added(overlap, &trace.output)?.output,
-            active: active(trace.code())?,
+            output: self.added(overlap, &windows.output)?.output,
+            active: active(windows.trace.code())?,
+        })
+    }
+
+    fn windows(&self, overlap: &Overlap, noisy: &Tensor) -> Result<Windows> {
+        let given = overlap.windows(noisy)?;
+        if !self.keeps_means {
+            let trace = self.network.forward(&given)?;
+            let output = trace.output.clone();
+            return Ok(Windows {
+                input: given,
+                trace,
+                output,
+            });
+        }
+        let means = given.mean_keepdim(1)?;
+        let input = given.broadcast_sub(&means)?;
+        let trace = self.network.forward(&input)?;
+        let output = trace.output.broadcast_add(&means)?;
+        Ok(Windows {
+            input,
+            trace,
+            output,
         })
     }
 
     /// Weighs clean windows and adds them up.
     fn added(&self, overlap: &Overlap, windows: &Tensor) -> Result<Added> {
-        let weights = self.log_weights.exp()?;
+        let weights = overlap.weights(&self.log_weights)?;
         let sums = overlap.add(&windows.broadcast_mul(&weights)?)?;
         let weight = overlap.weight(&weights)?;
         Ok(Added {
@@ -127,16 +160,19 @@ impl Denoiser {
         importance: &Tensor,
         l1: f64,
     ) -> Result<Loss> {
-        let windows = overlap.windows(noisy)?;
-        let trace = self.network.forward(&windows)?;
+        let Windows {
+            input,
+            trace,
+            output: cleaned,
+        } = self.windows(overlap, noisy)?;
         let Added {
             output,
             weights,
             weight,
-        } = self.added(overlap, &trace.output)?;
+        } = self.added(overlap, &cleaned)?;
         let error = (&output - clean)?;
         let samples = error.elem_count() as f64;
-        let (rows, window) = windows.dims2()?;
+        let (rows, window) = input.dims2()?;
 
         let counted = error.broadcast_mul(importance)?;
         let gradient = (&counted * (2.0 / samples))?.broadcast_div(&weight)?;
@@ -147,12 +183,13 @@ impl Denoiser {
             (code.gt(0.0)?.to_dtype(code.dtype())? * (l1 / (rows * window) as f64))?;
         let mut gradients =
             self.network
-                .gradients(&windows, &trace, &output_gradient, &code_gradient)?;
-        let by_numerator = column_sums(&(&per_window * &trace.output)?)?;
+                .gradients(&input, &trace, &output_gradient, &code_gradient)?;
+        let by_numerator = column_sums(&(&per_window * &cleaned)?)?;
         let by_weight = column_sums(&(gradient * &output)?)?;
         let by_weight = column_sums(&overlap.windows(&by_weight)?)?;
-        let by_weights = (by_numerator - by_weight)?.squeeze(0)?;
-        gradients.push(("window.log_weights", (by_weights * weights)?));
+        let by_weights = ((by_numerator - by_weight)? * weights)?;
+        let by_log_weights = overlap.log_weights_gradient(&by_weights)?;
+        gradients.push(("window.log_weights", by_log_weights));
 
         Ok(Loss {
             error: number((error * counted)?.mean_all()?)?,
@@ -195,31 +232,44 @@ mod tests {
     }
 
     fn small() -> (Denoiser, Overlap, Tensor, Tensor) {
-        let dictionary = normal((6, 9), 0.5, 1);
+        with(Overlap::new(6, 2, 4, &Device::Cpu).unwrap(), false)
+    }
+
+    fn of_patches() -> (Denoiser, Overlap, Tensor, Tensor) {
+        with(Overlap::of_patches(3, 2, 2, &Device::Cpu).unwrap(), true)
+    }
+
+    fn with(overlap: Overlap, keeps_means: bool) -> (Denoiser, Overlap, Tensor, Tensor) {
+        let dictionary = normal((overlap.dim(), 9), 0.5, 1);
         let mut network = GramNetwork::unrolled(&dictionary, 0.05, 3).unwrap();
         network.steps = Tensor::new(&[0.3f64, 0.2, 0.15], &Device::Cpu).unwrap();
         network.thresholds = (normal((3, 9), 0.05, 2) + 0.05).unwrap();
         network.gain = (normal((1, 9), 0.1, 3).squeeze(0).unwrap() + 1.0).unwrap();
-        let log_weights = normal((1, 6), 0.3, 4).squeeze(0).unwrap();
-        let overlap = Overlap::new(6, 2, 4, &Device::Cpu).unwrap();
+        let log_weights = normal((1, overlap.weight_count()), 0.3, 4);
+        let log_weights = log_weights.squeeze(0).unwrap();
         let noisy = normal((3, overlap.length()), 1.0, 5);
         let clean = normal((3, overlap.length()), 0.7, 6);
         let denoiser = Denoiser {
             network,
             log_weights,
+            keeps_means,
         };
         (denoiser, overlap, noisy, clean)
     }
 
-    /// Each gradient in f64 against central differences, of every parameter, element by element.
     #[test]
     fn gradients_are_those_of_differences() {
-        let (denoiser, overlap, noisy, clean) = small();
+        check_gradients(small());
+        check_gradients(of_patches());
+    }
+
+    /// Each gradient in f64 against central differences, of every parameter, element by element.
+    fn check_gradients((denoiser, overlap, noisy, clean): (Denoiser, Overlap, Tensor, Tensor)) {
         let l1 = 0.02;
         let loss = denoiser
             .loss(&overlap, &noisy, &clean, &importance(), l1)
             .unwrap();
-        assert!(loss.active > 2.0 && loss.active < 8.0, "{}", loss.active);
+        assert!(loss.active > 1.0 && loss.active < 8.0, "{}", loss.active);
         let value = |denoiser: &Denoiser| {
             let loss = denoiser
                 .loss(&overlap, &noisy, &clean, &importance(), l1)
@@ -253,6 +303,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// A brighter tile comes out as much brighter, and is else the same.
+    #[test]
+    fn means_of_patches_are_kept() {
+        let (denoiser, overlap, noisy, _) = of_patches();
+        let clean = |noisy: &Tensor| denoiser.measure(&overlap, noisy).unwrap().output;
+        let apart = (clean(&(&noisy + 3.0).unwrap()) - clean(&noisy)).unwrap();
+        let apart = (apart - 3.0).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(apart.to_scalar::<f64>().unwrap() < 1e-12);
     }
 
     /// Without overlap and weights the output is the network's.

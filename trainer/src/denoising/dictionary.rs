@@ -6,6 +6,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{Denoise, DenoiseConfig};
+use super::overlap::Overlap;
 use crate::data::{DataConfig, Samples};
 use crate::lista;
 use crate::lista::inference::CpuEngine;
@@ -25,8 +26,8 @@ pub(super) fn universal(code_dim: usize) -> f64 {
     (2.0 * (code_dim as f64).ln()).sqrt()
 }
 
-/// A dictionary of atoms of norm 1, `window × code_dim`: windows of the set at random places, less
-/// their mean but for each fourth, with random signs; and then so many steps of SDL from there as
+/// A dictionary of atoms of norm 1, `dim × code_dim`: windows of the set at random places, less
+/// their mean (but for each fourth, where windows do not keep it), with random signs; and then so many steps of SDL from there as
 /// `optimizer.dictionary_steps` says.
 ///
 /// # Errors
@@ -34,21 +35,22 @@ pub(super) fn universal(code_dim: usize) -> f64 {
 /// Fails if the set is silent, or SDL diverges.
 pub(super) fn dictionary(
     config: &DenoiseConfig,
+    overlap: &Overlap,
     set: &Samples,
 ) -> std::result::Result<Tensor, StepError> {
     let Denoise {
         model, optimizer, ..
     } = &config.family;
     let mut rng = generator(config.seed, Stream::Weights);
-    let stretches = Stretches::new(set, model.window)?;
+    let stretches = Stretches::new(set, overlap)?;
     let start = stretches.atoms(model.code_dim, &mut rng)?;
     if optimizer.dictionary_steps == 0 {
         return Ok(start);
     }
-    let sdl = sdl(config);
+    let sdl = sdl(config, overlap.dim());
     let mut autoencoder = Autoencoder::init(
         &sdl.family.model,
-        model.window,
+        overlap.dim(),
         true,
         config.seed,
         start.dtype(),
@@ -68,58 +70,66 @@ pub(super) fn dictionary(
 }
 
 /// SDL with a λ that fits noise in the middle of the levels.
-fn sdl(config: &DenoiseConfig) -> lista::Config {
+fn sdl(config: &DenoiseConfig, dim: usize) -> lista::Config {
     let Denoise { model, noise, .. } = &config.family;
     let sigma = super::level(0.5 * (noise.lowest + noise.highest));
     let mut sdl = Lista::preset("ecg/sdl").expect("it is a preset");
     sdl.seed = config.seed;
     sdl.data = DataConfig::Ecg(Default::default());
     sdl.family.model.code_dim = model.code_dim;
-    sdl.family.inference.lambda =
-        2.0 / model.window as f64 * THRESHOLD * sigma * universal(model.code_dim);
+    sdl.family.inference.lambda = 2.0 / dim as f64 * THRESHOLD * sigma * universal(model.code_dim);
     sdl
 }
 
-/// Windows at any place of the stretches of a set.
-struct Stretches {
-    values: Vec<f32>,
-    length: usize,
-    window: usize,
+/// Subtracts the mean.
+fn centre(window: &mut [f32]) {
+    let mean = window.iter().sum::<f32>() / window.len() as f32;
+    window.iter_mut().for_each(|x| *x -= mean);
 }
 
-impl Stretches {
-    fn new(set: &Samples, window: usize) -> Result<Self> {
-        let (_, length) = set.inputs.dims2()?;
+/// Windows at any place of the stretches of a set.
+struct Stretches<'o> {
+    values: Vec<f32>,
+    overlap: &'o Overlap,
+    /// Whether windows come without their mean.
+    is_centred: bool,
+}
+
+impl<'o> Stretches<'o> {
+    fn new(set: &Samples, overlap: &'o Overlap) -> Result<Self> {
         Ok(Self {
             values: set.inputs.flatten_all()?.to_vec1()?,
-            length,
-            window,
+            overlap,
+            is_centred: overlap.is_of_patches(),
         })
     }
 
-    fn window(&self, rng: &mut ChaCha8Rng) -> &[f32] {
-        let stretch = rng.random_range(0..self.values.len() / self.length);
-        let start = rng.random_range(0..=self.length - self.window);
-        &self.values[stretch * self.length + start..][..self.window]
+    fn window(&self, rng: &mut ChaCha8Rng) -> Vec<f32> {
+        let length = self.overlap.length();
+        let stretch = rng.random_range(0..self.values.len() / length);
+        let values = &self.values[stretch * length..][..length];
+        let mut window = self.overlap.window_anywhere(values, rng);
+        if self.is_centred {
+            centre(&mut window);
+        }
+        window
     }
 
     fn windows(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Tensor> {
-        let values: Vec<f32> = (0..count).flat_map(|_| self.window(rng).to_vec()).collect();
-        Tensor::from_vec(values, (count, self.window), &Device::Cpu)
+        let values: Vec<f32> = (0..count).flat_map(|_| self.window(rng)).collect();
+        Tensor::from_vec(values, (count, self.overlap.dim()), &Device::Cpu)
     }
 
     /// Windows as atoms. Of several at random, the louder ones: silence is no atom.
     fn atoms(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Tensor> {
         const CHOICE: usize = 4;
-        let mut atoms = Vec::with_capacity(count * self.window);
+        let mut atoms = Vec::with_capacity(count * self.overlap.dim());
         let mut drawn: Vec<(f32, Vec<f32>)> = Vec::new();
         for index in 0..count * CHOICE {
-            let window = self.window(rng);
-            let mean = match index % 4 {
-                0 => 0.0,
-                _ => window.iter().sum::<f32>() / window.len() as f32,
-            };
-            let atom: Vec<f32> = window.iter().map(|x| x - mean).collect();
+            let mut atom = self.window(rng);
+            if index % 4 != 0 {
+                centre(&mut atom);
+            }
             let norm = atom.iter().map(|x| x * x).sum::<f32>().sqrt();
             drawn.push((norm, atom));
         }
@@ -134,7 +144,7 @@ impl Stretches {
             }
             atoms.extend(atom.iter().map(|x| sign * x / norm));
         }
-        let rows = Tensor::from_vec(atoms, (count, self.window), &Device::Cpu)?;
+        let rows = Tensor::from_vec(atoms, (count, self.overlap.dim()), &Device::Cpu)?;
         rows.t()?.contiguous()
     }
 }

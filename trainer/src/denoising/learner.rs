@@ -5,14 +5,14 @@ use std::f64::consts::PI;
 use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
 
-use super::config::{Denoise, DenoiseConfig, NoiseConfig};
+use super::config::{Denoise, DenoiseConfig, NetworkConfig, NoiseConfig};
 use super::denoiser::Denoiser;
 use super::dictionary::{THRESHOLD, dictionary, universal};
 use super::gram::GramNetwork;
 use super::level;
 use super::noise::{Noise, Part};
 use super::overlap::{Overlap, windows_in};
-use crate::data::{DataConfig, DataFacts, Samples};
+use crate::data::{Contrast, DataConfig, DataFacts, InputShape, Preprocessing, Samples};
 use crate::optim::Adam;
 use crate::rng::{Stream, generator};
 use crate::run::{
@@ -54,29 +54,21 @@ impl DenoiseLearner {
     /// Fails if a stretch of the data is no whole number of hops, recordings of noise cannot be
     /// read, or the device cannot hold the network.
     pub fn new(config: &DenoiseConfig, facts: &DataFacts, device: &Device) -> Result<Self> {
-        let (shape, _) = facts.parse().map_err(candle_core::Error::wrap)?;
+        let (shape, preprocessing) = facts.parse().map_err(candle_core::Error::wrap)?;
         let length = shape.input_dim();
-        let model = &config.family.model;
-        let count = windows_in(length, model.window, model.hop).ok_or_else(|| {
-            candle_core::Error::Msg(format!(
-                "data.window = {length} is no stretch of windows: set it to model.window = {} and a \
-                 multiple of model.hop = {}, such as {}",
-                model.window,
-                model.hop,
-                model.window + 15 * model.hop
-            ))
-        })?;
+        let overlap = overlap(shape, &preprocessing, &config.family.model, device)?;
         let drift = match &config.data {
             DataConfig::Signal(signal) => signal.drift,
             _ => None,
         };
         let noise = Noise::of(&config.family.noise, None, drift, length, Part::Training)
             .map_err(candle_core::Error::wrap)?;
-        let zeros = Tensor::zeros((model.window, model.code_dim), DType::F32, device)?;
-        let denoiser = Self::start(config, &zeros)?;
+        let code_dim = config.family.model.code_dim;
+        let zeros = Tensor::zeros((overlap.dim(), code_dim), DType::F32, device)?;
+        let denoiser = start(config, &overlap, &zeros)?;
         Ok(Self {
             adam: Adam::new(&denoiser.parameters(), |_| 0.0)?,
-            overlap: Overlap::new(model.window, model.hop, count, device)?,
+            overlap,
             config: config.clone(),
             denoiser,
             noise,
@@ -89,18 +81,6 @@ impl DenoiseLearner {
     /// The network as it stands.
     pub fn denoiser(&self) -> &Denoiser {
         &self.denoiser
-    }
-
-    /// The network of a dictionary, before it learns.
-    fn start(config: &DenoiseConfig, dictionary: &Tensor) -> Result<Denoiser> {
-        let model = &config.family.model;
-        let threshold = THRESHOLD * universal(model.code_dim);
-        let network = GramNetwork::unrolled(dictionary, threshold, model.iterations)?;
-        let log_weights = Tensor::zeros(model.window, DType::F32, dictionary.device())?;
-        Ok(Denoiser {
-            network,
-            log_weights,
-        })
     }
 
     /// The learning rate of a step, from 0: half a cosine up, half a cosine down to 0.
@@ -158,6 +138,51 @@ impl DenoiseLearner {
     }
 }
 
+/// The network of a dictionary, before it learns.
+fn start(config: &DenoiseConfig, overlap: &Overlap, dictionary: &Tensor) -> Result<Denoiser> {
+    let model = &config.family.model;
+    let threshold = THRESHOLD * universal(model.code_dim);
+    let network = GramNetwork::unrolled(dictionary, threshold, model.iterations)?;
+    let log_weights = Tensor::zeros(overlap.weight_count(), DType::F32, dictionary.device())?;
+    Ok(Denoiser {
+        network,
+        log_weights,
+        keeps_means: overlap.is_of_patches(),
+    })
+}
+
+/// The windows of a stretch, or the patches of a tile, as which each sample of the data is taken.
+fn overlap(
+    shape: InputShape,
+    preprocessing: &Preprocessing,
+    model: &NetworkConfig,
+    device: &Device,
+) -> Result<Overlap> {
+    let (side, hop) = (model.window, model.hop);
+    let (height, width) = (usize::from(shape.height), usize::from(shape.width));
+    let count = windows_in(width, side, hop);
+    if preprocessing.contrast != Contrast::None {
+        candle_core::bail!(
+            "samples whose contrast was changed have no noise level: set data.normalisation to \
+             \"recording\" for signals, data.contrast to \"none\" for pictures"
+        );
+    }
+    match count {
+        Some(count) if shape.is_window() => Overlap::new(side, hop, count, device),
+        Some(count) if height == width => Overlap::of_patches(side, hop, count, device),
+        _ if shape.is_window() => candle_core::bail!(
+            "data.window = {width} is no stretch of windows: set it to model.window = {side} and a \
+             multiple of model.hop = {hop}, such as {}",
+            side + 15 * hop
+        ),
+        _ => candle_core::bail!(
+            "samples of {shape} are no square tiles of patches: give them as many rows as columns, \
+             model.window = {side} and a multiple of model.hop = {hop}, such as {}",
+            side + 4 * hop
+        ),
+    }
+}
+
 impl Learner for DenoiseLearner {
     fn remedy(&self) -> &'static str {
         REMEDY
@@ -167,11 +192,13 @@ impl Learner for DenoiseLearner {
         let batches = train.len() / self.config.batch_size;
         self.all_steps = u64::from(self.config.epochs) * batches as u64;
         if self.is_fresh {
-            let dictionary = dictionary(&self.config, train).map_err(|error| match error {
-                StepError::Device(error) => error,
-                StepError::Diverged(error) => candle_core::Error::wrap(error),
-            })?;
-            self.denoiser = Self::start(&self.config, &dictionary.to_device(&self.device)?)?;
+            let dictionary =
+                dictionary(&self.config, &self.overlap, train).map_err(|error| match error {
+                    StepError::Device(error) => error,
+                    StepError::Diverged(error) => candle_core::Error::wrap(error),
+                })?;
+            let dictionary = dictionary.to_device(&self.device)?;
+            self.denoiser = start(&self.config, &self.overlap, &dictionary)?;
             self.is_fresh = false;
         }
         Ok(())
@@ -275,11 +302,11 @@ impl Learner for DenoiseLearner {
         if model.contains_key("encoder.thresholds") {
             return self.set_model(model);
         }
-        let sizes = &self.config.family.model;
-        let shape = [sizes.window, sizes.code_dim];
+        let shape = [self.overlap.dim(), self.config.family.model.code_dim];
         let dictionary = tensor(model, "decoder.dictionary", &shape)?;
         let norms = dictionary.sqr()?.sum_keepdim(0)?.sqrt()?;
-        self.denoiser = Self::start(&self.config, &dictionary.broadcast_div(&norms)?)?;
+        let dictionary = dictionary.broadcast_div(&norms)?;
+        self.denoiser = start(&self.config, &self.overlap, &dictionary)?;
         self.is_fresh = false;
         Ok(())
     }

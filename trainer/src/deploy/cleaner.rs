@@ -1,9 +1,11 @@
-//! A signal through a model that denoises, as a device does it: drift taken off, σ estimated on the
-//! way, windows cleaned and guarded, added up with their weights.
+//! A signal or a picture through a model that denoises, as a device does it: of a signal drift is
+//! taken off, and σ estimated on the way; windows are cleaned and guarded, and added up with their
+//! weights.
 
+use super::HostError;
 use sparsecode_runtime::stream::{
-    Cursor, DriftCursor, DriftView, NOISE_MEMORY, NoiseLevel, Sample, SignalView, StreamError,
-    Windows, residual_guard, residual_guard_i16,
+    Cursor, DriftCursor, DriftView, FrameView, NOISE_MEMORY, NoiseLevel, Sample, SignalView,
+    StreamError, Windows, residual_guard, residual_guard_i16,
 };
 use sparsecode_runtime::{
     CodeBuffer, IntegerCodeBuf, IntegerCodeBuffer, IntegerView, IntegerWorkspaceBuf, ModelView,
@@ -81,6 +83,55 @@ where
     }
     let rest = stream.finish(&mut window, |window| cleaner.clean(window))?;
     clean.extend_from_slice(rest);
+    Ok(clean)
+}
+
+/// How a picture is cut into patches.
+pub(super) struct FrameCut<'w, T: Sample> {
+    /// Of the rows of a patch, and of its columns.
+    pub(super) weights: [&'w [T::Sum]; 2],
+    /// Pixels from one patch to the next, both ways.
+    pub(super) hop: usize,
+    /// Pixels in a line.
+    pub(super) width: usize,
+}
+
+/// The clean picture, line by line. What follows the last whole line is left out.
+pub(super) fn clean_frame<T>(
+    pixels: &[T],
+    cut: &FrameCut<'_, T>,
+    cleaner: &mut dyn Cleaner<T>,
+) -> Result<Vec<T>, HostError>
+where
+    T: Sample + Default,
+    T::Sum: Default,
+{
+    let &FrameCut {
+        weights: [rows, columns],
+        hop,
+        width,
+    } = cut;
+    let size = width * rows.len();
+    let (mut lines, mut sums) = (vec![T::default(); size], vec![T::Sum::default(); size]);
+    let mut cursor = Cursor::new();
+    let (down, across) = (Windows::new(rows, hop)?, Windows::new(columns, hop)?);
+    let mut frame = FrameView::new(width, down, across, &mut lines, &mut sums, &mut cursor)?;
+    let mut patch = vec![T::default(); rows.len() * columns.len()];
+    let mut line = vec![T::default(); width];
+    let mut clean = Vec::with_capacity(pixels.len());
+    for pixels in pixels.chunks_exact(width) {
+        line.copy_from_slice(pixels);
+        if frame.push(&mut line, &mut patch, |patch| cleaner.clean(patch))? {
+            clean.extend_from_slice(&line);
+        }
+    }
+    let mut output = |line: &mut [T]| clean.extend_from_slice(line);
+    frame.finish(
+        &mut line,
+        &mut patch,
+        |patch| cleaner.clean(patch),
+        &mut output,
+    )?;
     Ok(clean)
 }
 

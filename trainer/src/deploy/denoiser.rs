@@ -3,8 +3,8 @@
 use rand_distr::{Distribution, StandardNormal};
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, CodeSign, Contrast, GramStorage, InputShape,
-    IntegerWritten, OwnedDecoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec, Variant,
-    WeightType, Written, write_integer_with, write_with_report,
+    IntegerWritten, OwnedDecoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing,
+    Variant, WeightType, Written, write_integer_with, write_with_report,
 };
 use sparsecode_runtime::CodeBuffer as _;
 
@@ -104,7 +104,6 @@ impl DenoiserRun {
 
     /// Noisy windows in raw units, each with the deviation of its noise.
     fn noisy(&self, stretches: &Dataset) -> Vec<(f32, Vec<f32>)> {
-        let model = &self.config.family.model;
         let sigma = level(self.config.family.noise.lowest) as f32;
         let mut rng = generator(
             self.config.seed,
@@ -125,29 +124,57 @@ impl DenoiserRun {
             let mut ends = [0.0, sigma];
             stretches.restore.restore(index, &mut ends);
             let own = ends[1] - ends[0];
-            for window in stretch.chunks_exact(model.window) {
-                windows.push((own, window.to_vec()));
+            for window in self.windows(&stretch) {
+                windows.push((own, window));
             }
         }
         windows
     }
 
+    /// Windows side by side in a stretch; of a tile, the patch at its beginning.
+    fn windows(&self, stretch: &[f32]) -> Vec<Vec<f32>> {
+        let (side, shape) = (self.config.family.model.window, self.input_shape());
+        if shape.is_window() {
+            return stretch.chunks_exact(side).map(<[f32]>::to_vec).collect();
+        }
+        let lines = stretch.chunks_exact(stretch.len().isqrt()).take(side);
+        vec![lines.flat_map(|line| &line[..side]).copied().collect()]
+    }
+
+    /// The shape of a window: the data's are stretches of windows, or tiles of patches.
+    fn input_shape(&self) -> InputShape {
+        // The configuration has checked that sizes fit.
+        let side = u16::try_from(self.config.family.model.window).unwrap_or(u16::MAX);
+        let is_of_patches = |(shape, _): (InputShape, Preprocessing)| !shape.is_window();
+        match self.facts.parse().is_ok_and(is_of_patches) {
+            true => InputShape {
+                height: side,
+                width: side,
+            },
+            false => InputShape::window(side),
+        }
+    }
+
     /// The model in the file's orientation.
     fn owned(&self) -> Result<OwnedModel, ExportError> {
-        let (_, preprocessing) = self.facts.parse()?;
+        let (_, mut preprocessing) = self.facts.parse()?;
         let model = &self.config.family.model;
+        let shape = self.input_shape();
+        if !shape.is_window() {
+            preprocessing.contrast = Contrast::RemoveMean;
+        }
         let find = |name: &str, shape: &[usize]| {
             let found = tensor(&self.tensors, name, shape);
             found.map_err(|error| CheckpointError::of_state("weights", &error))
         };
-        let sizes = (model.window, model.code_dim, model.iterations);
+        let sizes = (shape.input_dim(), model.code_dim, model.iterations);
         let network = GramNetwork {
             dictionary: find("decoder.dictionary", &[sizes.0, sizes.1])?.clone(),
             steps: find("encoder.steps", &[sizes.2])?.clone(),
             thresholds: find("encoder.thresholds", &[sizes.2, sizes.1])?.clone(),
             gain: find("decoder.gain", &[sizes.1])?.clone(),
         };
-        let log_weights = values(find("window.log_weights", &[sizes.0])?)?;
+        let log_weights = values(find("window.log_weights", &[shape.overlap_weights()])?)?;
         let thresholds = values(&network.thresholds)?;
         // The configuration has checked that sizes fit.
         let narrow = |x: usize| u16::try_from(x).unwrap_or(u16::MAX);
@@ -156,12 +183,12 @@ impl DenoiserRun {
         let mean = thresholds.iter().sum::<f32>() / thresholds.len() as f32;
         let spec = OwnedSpec {
             variant: Variant::Denoise,
-            input_shape: InputShape::window(narrow(model.window)),
+            input_shape: shape,
             code_dim: narrow(model.code_dim),
             hidden_dim: 0,
             lista_iterations: None,
             codes: CodeSign::NonNegative,
-            lambda: 2.0 / model.window as f32 * mean.max(0.0) * noise_level,
+            lambda: 2.0 / shape.input_dim() as f32 * mean.max(0.0) * noise_level,
             preprocessing,
             peak: self.facts.peak,
             input: self.facts.input()?,

@@ -1,7 +1,11 @@
-//! What a model file takes off noise that was added to a recording.
+//! What a model file takes off noise that was added to a recording or a picture.
 
+use std::time::Instant;
+
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+use super::measure::psnr_raw;
 use super::qrs::{Beats, beats};
 use super::{HostError, HostModel, Noise as Sigma};
 use crate::denoising::{Noise, level};
@@ -39,19 +43,83 @@ pub struct Gain {
     pub f1_noisy: Option<f64>,
 }
 
+/// What became of one picture at one level of noise.
+#[derive(Clone, Debug, Serialize)]
+pub struct PictureGain {
+    /// Deviation of the noise, in levels of 256.
+    pub sigma: f64,
+    /// Peak signal-to-noise ratio of the noisy picture, in dB; 1 is the peak.
+    pub psnr_noisy: f64,
+    /// That of the clean one.
+    pub psnr: f64,
+    /// Atoms of a patch, mean.
+    pub active: f64,
+    /// Seconds of one thread.
+    pub seconds: f64,
+}
+
+/// Adds white noise of `sigma` levels of 256 to a picture of lines of `width` pixels from 0 to 1,
+/// without cutting what leaves this range, and measures what a model that denoises leaves of it;
+/// also the clean picture.
+///
+/// # Errors
+///
+/// What [`HostModel::clean_picture`] says.
+pub fn measure_picture(
+    host: &mut HostModel<'_>,
+    pixels: &[f32],
+    width: usize,
+    sigma: f64,
+    settings: &Settings,
+) -> Result<(PictureGain, [Vec<f32>; 2]), HostError> {
+    let deviation = (sigma / 255.0) as f32;
+    let mut noisy = pixels.to_vec();
+    let mut rng = settings.generator();
+    Noise::white().add_steadily(&mut rng, deviation, &mut noisy);
+    let known = match settings.estimate {
+        true => Sigma::Estimated,
+        false => Sigma::Known(deviation),
+    };
+    let (mut active, mut patches) = (0.0, 0.0);
+    let begun = Instant::now();
+    let cleaned = host.clean_picture(&noisy, width, None, known, &mut |count, _, _| {
+        active += count as f64;
+        patches += 1.0;
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let output = cleaned.unwrap_or_else(|| noisy.clone());
+    let gain = PictureGain {
+        sigma,
+        psnr_noisy: psnr_raw(&noisy, pixels, 1.0),
+        psnr: psnr_raw(&output, pixels, 1.0),
+        active: active / f64::max(patches, 1.0),
+        seconds,
+    };
+    Ok((gain, [noisy, output]))
+}
+
 /// How noise is added, and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Signal-to-noise ratio of the input, in dB.
+    /// Signal-to-noise ratio of the input, in dB; means nothing for pictures.
     pub snr: f64,
     /// Whether σ is estimated; otherwise the model is told.
     pub estimate: bool,
-    /// Samples at either end that are not counted.
+    /// Samples at either end of a recording that are not counted.
     pub skip: usize,
     /// Seed of the noise.
     pub seed: u64,
     /// Which of the seed's draws.
     pub draw: u32,
+}
+
+impl Settings {
+    fn generator(&self) -> ChaCha8Rng {
+        let purpose = EVALUATION;
+        let mut rng = generator(self.seed, Stream::Noise { purpose });
+        rng.set_word_pos(u128::from(self.draw) << 40);
+        rng
+    }
 }
 
 /// Adds noise to a recording, and measures what a model that denoises leaves of it.
@@ -65,13 +133,7 @@ pub fn measure(
     noise: &Noise,
     settings: &Settings,
 ) -> Result<Gain, HostError> {
-    let &Settings {
-        snr,
-        skip,
-        seed,
-        draw,
-        ..
-    } = settings;
+    let &Settings { snr, skip, .. } = settings;
     let values = clean.values;
     let count = values.len() as f64;
     let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
@@ -81,13 +143,7 @@ pub fn measure(
         .sum::<f64>()
         / count;
     let sigma = (power.sqrt() * level(snr)) as f32;
-    let mut rng = generator(
-        seed,
-        Stream::Noise {
-            purpose: EVALUATION,
-        },
-    );
-    rng.set_word_pos(u128::from(draw) << 40);
+    let mut rng = settings.generator();
     let mut noisy = values.to_vec();
     noise.add_steadily(&mut rng, sigma, &mut noisy);
     let (mut active, mut windows) = (0.0, 0.0);

@@ -1,14 +1,17 @@
+mod denoising;
+
 use std::path::Path;
 
-use super::cleaner::{self, Cut, FloatCleaner, IntegerCleaner, Noise};
 use crate::deploy::contrast::normalise;
 use crate::run::RunFolder;
+
+pub use denoising::HostStream;
 
 use sparsecode_formats::{
     AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
     is_run_weights,
 };
-use sparsecode_runtime::stream::{ContrastError, LocalContrastView, NoiseLevel, StreamError};
+use sparsecode_runtime::stream::{ContrastError, LocalContrastView, StreamError};
 use sparsecode_runtime::{
     CodeBuffer, CodeError, DimensionError, GramView, IntegerCodeBuf, IntegerCodeBuffer as _,
     IntegerRefine, IntegerView, IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf,
@@ -208,150 +211,6 @@ impl<'a> HostModel<'a> {
     /// The code of the last sample, in its sparse form.
     pub fn code(&self) -> &SparseCodeBuf {
         &self.code
-    }
-
-    /// How a model that denoises is used on a signal; `None` for others.
-    pub fn stream(&self) -> Option<HostStream> {
-        let (hop, drift) = match &self.engine {
-            Engine::Float { view, .. } => {
-                let stream = view.file().gram?.stream;
-                (stream.hop, stream.drift)
-            }
-            Engine::Integer { view, .. } => {
-                let stream = view.file().gram?.stream;
-                (stream.hop, stream.drift)
-            }
-        };
-        Some(HostStream {
-            hop: hop.into(),
-            drift: drift.map(usize::from),
-        })
-    }
-
-    /// T, c of the guard, and the file's σ in raw units, of a model that denoises.
-    pub fn gram_facts(&self) -> Option<(usize, f32, f64)> {
-        match &self.engine {
-            Engine::Float { view, .. } => {
-                let gram = view.file().gram?;
-                let unit = match self.spec.preprocessing.contrast {
-                    Contrast::Local { .. } => 1.0,
-                    _ => self.spec.preprocessing.deviation,
-                };
-                let sigma = f64::from(gram.noise_level * unit);
-                Some((gram.steps.len(), gram.stream.guard, sigma))
-            }
-            Engine::Integer { view, units, .. } => {
-                let gram = view.file().gram?;
-                let guard = f32::from(gram.stream.guard) / 256.0;
-                let sigma = f64::from(gram.noise_level) / 16.0 * units.input;
-                Some((gram.steps.len(), guard, sigma))
-            }
-        }
-    }
-
-    /// Cleans a signal in raw units with a model that denoises, as a device does it; `None` for
-    /// other models. `hop` is the file's own unless another is given, and the file's drift filter
-    /// runs only if `drift`. `observe` is told of each window: active components, ‖z‖₁, and the
-    /// mean square of what was taken off, in raw units.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Stream`] for a hop beyond the window.
-    pub fn clean_signal(
-        &mut self,
-        values: &[f32],
-        hop: Option<usize>,
-        noise: Noise,
-        drift: bool,
-        observe: &mut dyn FnMut(usize, f64, f64),
-    ) -> Result<Option<Vec<f32>>, HostError> {
-        let Some(stream) = self.stream() else {
-            return Ok(None);
-        };
-        let hop = hop.unwrap_or(stream.hop);
-        let drift = stream.drift.filter(|_| drift);
-        let deviation = match self.spec.preprocessing.contrast {
-            Contrast::Local { .. } => 1.0,
-            _ => self.spec.preprocessing.deviation,
-        };
-        match &mut self.engine {
-            Engine::Float {
-                view, workspace, ..
-            } => {
-                let Some(gram) = view.file().gram else {
-                    return Ok(None);
-                };
-                let cut = Cut {
-                    weights: gram.stream.weights,
-                    hop,
-                    drift,
-                };
-                let mut cleaner = FloatCleaner {
-                    view: *view,
-                    code: &mut self.code,
-                    workspace,
-                    guard: gram.stream.guard,
-                    sigma: match noise {
-                        Noise::Known(sigma) => sigma,
-                        Noise::Estimated => gram.noise_level * deviation,
-                    },
-                    level: (noise == Noise::Estimated).then(NoiseLevel::new),
-                    observe: &mut |seen| observe(seen.active, seen.code_l1, seen.square),
-                };
-                Ok(Some(cleaner::clean(values, &cut, &mut cleaner)?))
-            }
-            Engine::Integer {
-                view,
-                code,
-                workspace,
-                units,
-                levels,
-            } => {
-                let Some(gram) = view.file().gram else {
-                    return Ok(None);
-                };
-                let cut = Cut {
-                    weights: gram.stream.weights,
-                    hop,
-                    drift,
-                };
-                let units = *units;
-                let sixteenths =
-                    |sigma: f32| (f64::from(sigma) / units.input * 16.0).round() as u16;
-                let mut cleaner = IntegerCleaner {
-                    view: *view,
-                    code,
-                    workspace,
-                    guard: gram.stream.guard,
-                    sigma: match noise {
-                        Noise::Known(sigma) => sixteenths(sigma).max(1),
-                        Noise::Estimated => gram.noise_level,
-                    },
-                    level: (noise == Noise::Estimated).then(NoiseLevel::new),
-                    observe: &mut |seen| {
-                        let square = seen.square * units.input * units.input;
-                        observe(seen.active, seen.code_l1 * units.code, square);
-                    },
-                };
-                to_levels(values, 0.0, units.input, levels);
-                let clean = cleaner::clean(levels, &cut, &mut cleaner)?;
-                let raw = |level: i16| (f64::from(level) * units.input) as f32;
-                Ok(Some(clean.into_iter().map(raw).collect()))
-            }
-        }
-    }
-
-    /// Tells a model that denoises the deviation of the noise, in raw units (with local contrast,
-    /// in normalised ones), above 0; to others it means nothing.
-    pub fn set_noise_level(&mut self, sigma: f32) {
-        match &mut self.engine {
-            Engine::Float { view, .. } => *view = view.at_noise_level(sigma),
-            Engine::Integer { view, units, .. } => {
-                // The conversion saturates.
-                let sixteenths = (f64::from(sigma) / units.input * 16.0).round() as u16;
-                *view = view.at_noise_level(sixteenths.max(1));
-            }
-        }
     }
 
     /// What a device does by default, for `iterations` at most: [`Refine::for_model`] with FISTA,
@@ -613,15 +472,6 @@ impl<'a> HostModel<'a> {
         }
         Ok(())
     }
-}
-
-/// How a model that denoises is used on a signal.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HostStream {
-    /// Samples from one window to the next.
-    pub hop: usize,
-    /// The length of the means that are taken off before all else.
-    pub drift: Option<usize>,
 }
 
 /// Whether the model's own inference comes first.

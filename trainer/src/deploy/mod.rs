@@ -7,6 +7,7 @@ mod contrast;
 pub mod denoise;
 mod denoiser;
 mod dictionary;
+pub mod frame;
 pub mod gain;
 pub mod given;
 mod host;

@@ -5,7 +5,7 @@ use super::super::activations::Activations;
 #[cfg(feature = "denoise")]
 use super::super::blocks::LANES;
 #[cfg(feature = "denoise")]
-use super::super::limits::LEAST_STEP_SHIFT;
+use super::super::limits::{LEAST_STEP_SHIFT, most_weight};
 #[cfg(feature = "denoise")]
 use super::super::source::{Source, Store, small};
 #[cfg(feature = "denoise")]
@@ -15,7 +15,7 @@ use crate::decimal::integer;
 #[cfg(feature = "denoise")]
 use crate::error::{Dims, ReadError};
 #[cfg(feature = "denoise")]
-use crate::spec::Variant;
+use crate::spec::{InputShape, Variant};
 
 /// The encoder on the Gram matrix in integers. With `ĉ` and `Ĝ` of the
 /// [`IntegerRefiner`](crate::IntegerRefiner) and noise of deviation σ, in sixteenths of a level,
@@ -47,13 +47,14 @@ pub struct IntegerGram<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerGram<'a>(core::convert::Infallible, core::marker::PhantomData<&'a ()>);
 
-/// How an integer model that denoises is used on a signal.
+/// How an integer model that denoises is used on a signal or a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerStreamSpec<'a> {
     /// What each sample of a window counts where windows overlap \[d\], from 1; as many as meet in
-    /// a sample come to 65,535 at most.
+    /// a sample come to 65,535 at most. For patches, of which a pixel counts the product, each row
+    /// \[h\] and then each column \[w\]; as many rows, or columns, as meet come to 255 at most.
     pub weights: &'a [i32],
-    /// Samples from one window to the next, 1 to d.
+    /// Samples from one window to the next, or pixels from one patch to the next, both ways.
     pub hop: u16,
     /// The length of the means that are taken off before all else; `None` if nothing is.
     pub drift: Option<u16>,
@@ -84,13 +85,13 @@ pub(super) fn read_gram<'a>(
             expected: "i16 for the variant denoise",
         });
     }
-    let (window, codes) = (spec.input_dim(), spec.code_dim());
+    let (input_shape, codes) = (spec.input_shape, spec.code_dim());
     let count = |key, expected| {
         header.value(key, expected, |text| {
             integer::<u16>(text).filter(|&n| n > 0)
         })
     };
-    let hop = header.hop(window)?;
+    let hop = header.hop(input_shape)?;
     let (steps, shape) = ("encoder.steps", Dims::Vector(iterations));
     let thresholds = Dims::Matrix(iterations, codes.next_multiple_of(LANES));
     Ok(Some(IntegerGram {
@@ -105,9 +106,9 @@ pub(super) fn read_gram<'a>(
         )?,
         noise_level: count("noise_level", "an integer of 1 to 65535")?,
         stream: IntegerStreamSpec {
-            weights: window_weights(tensors, window, hop)?,
+            weights: window_weights(tensors, input_shape, hop)?,
             hop,
-            drift: header.drift()?,
+            drift: header.drift(input_shape)?,
             guard: header.value("guard", "an integer of 0 to 65535", integer::<u16>)?,
         },
     }))
@@ -123,16 +124,15 @@ fn small_steps<'a>(tensor: &'static str, steps: &'a [i32]) -> Result<&'a [i32], 
 }
 
 #[cfg(feature = "denoise")]
-/// Weights from 1 of which no sum that meets in a sample passes 65,535.
+/// Weights from 1 of which no sum that meets in a sample is too large for the runtime's sums.
 fn window_weights<'a>(
     tensors: &mut Store<'_, 'a>,
-    window: usize,
+    shape: InputShape,
     hop: u16,
 ) -> Result<&'a [i32], ReadError> {
     let tensor = "window.weights";
-    let weights: &[i32] = tensors.take(tensor, "I32", Dims::Vector(window))?;
-    // The window at the end is one more.
-    let most = 65_535 / (window.div_ceil(hop.into()) as i32 + 1);
+    let weights: &[i32] = tensors.take(tensor, "I32", Dims::Vector(shape.overlap_weights()))?;
+    let most = most_weight(shape, hop);
     match weights
         .iter()
         .position(|weight| !(1..=most).contains(weight))

@@ -5,11 +5,12 @@ use std::vec::Vec;
 use super::super::activations::Activations;
 use super::super::blocks::LANES;
 use super::super::gram;
-use super::super::limits::LEAST_STEP_SHIFT;
+use super::super::limits::{LEAST_STEP_SHIFT, most_weight};
 use super::super::parts::{Parts, invalid, multipliers_of};
 use super::super::rescale::Rescale;
 use super::{Atoms, Constants, IntegerContrast, Plan};
 use crate::owned::OwnedGram;
+use crate::spec::InputShape;
 use crate::write::WriteError;
 
 impl Plan {
@@ -100,7 +101,7 @@ impl Plan {
         file.integers.push(("guard", guard as i64));
         file.push("encoder.steps", "I32", &steps);
         file.push_matrix("encoder.thresholds", "I16", &thresholds, padded);
-        file.push("window.weights", "I32", &window_levels(gram));
+        file.push("window.weights", "I32", &window_levels(gram, self.shape));
         Ok(())
     }
 
@@ -111,13 +112,16 @@ impl Plan {
 }
 
 /// Weights of a window from 1, as large as sums of 32 bits allow.
-fn window_levels(gram: &OwnedGram) -> Vec<i32> {
-    let weights = &gram.window_weights;
-    let largest = weights.iter().fold(0.0_f32, |a, b| a.max(*b));
-    let meet = weights.len().div_ceil(gram.hop.max(1).into()) + 1;
-    let most = (65_535 / meet.max(1)) as f64;
-    weights
-        .iter()
-        .map(|weight| (f64::from(weight / largest) * most).round().max(1.0) as i32)
-        .collect()
+fn window_levels(gram: &OwnedGram, shape: InputShape) -> Vec<i32> {
+    let most = f64::from(most_weight(shape, gram.hop));
+    let of_axis = |weights: &[f32]| -> Vec<i32> {
+        let largest = weights.iter().fold(0.0_f32, |a, b| a.max(*b));
+        let levels = weights.iter().map(|weight| f64::from(weight / largest));
+        levels
+            .map(|share| (share * most).round().max(1.0) as i32)
+            .collect()
+    };
+    let rows = shape.overlap_weights() - usize::from(shape.width);
+    let (rows, columns) = gram.window_weights.split_at(rows);
+    [of_axis(rows), of_axis(columns)].concat()
 }

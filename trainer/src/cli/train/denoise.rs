@@ -10,6 +10,7 @@ use crate::cli::common::{print_json, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::tell;
 use crate::cli::device::DeviceChoice;
+use crate::data::{DataConfig, PatchContrast};
 use crate::denoising::{Denoise, DenoiseConfig};
 use crate::report::progress::ProgressMode;
 use crate::run::{Ending, RunFolder, Session, Settings, Weights, family_named};
@@ -34,7 +35,8 @@ impl Arguments {
         match (self.task, found) {
             (Some(Task::Denoise), Some(false)) => Err(usage(
                 "--task denoise: the preset, file or run is of models that reconstruct; take \
-                 --preset ecg/denoise or bearing/denoise, and --from RUN for its dictionary",
+                 --preset ecg/denoise, bearing/denoise or pictures/denoise, and --from RUN for its \
+                 dictionary",
             )),
             (Some(Task::Reconstruct), Some(true)) => Err(usage(
                 "--task reconstruct: the preset, file or run denoises; take a preset such as ecg/vdl",
@@ -52,10 +54,13 @@ impl Arguments {
             (None, Some(from)) if self.config.is_none() && of_run(from).is_ok() => of_run(from)?,
             (None, _) => DenoiseConfig::preset(BASE)?,
         };
-        let own = match self.names_source() {
+        let mut own = match self.names_source() {
             true => base.data.clone(),
             false => self.data.on_own_data(&base.data)?,
         };
+        if let (DataConfig::Images(images), true) = (&mut own, base.data.is_generated()) {
+            images.contrast = PatchContrast::None;
+        }
         let base = DenoiseConfig { data: own, ..base };
         let mut resolved = base.with_overrides(self.config.as_deref(), &self.settings())?;
         resolved.data = self.data.place(&resolved.data)?;

@@ -134,7 +134,13 @@ fn one_seed_gives_the_same_patches_on_any_number_of_threads() {
 #[test]
 fn no_image_is_in_two_parts() {
     let files: Vec<PathBuf> = (0..95).map(|index| format!("{index}.png").into()).collect();
-    let split = |limit, seed| split_files(files.clone(), limit, Path::new("x"), seed).unwrap();
+    let split = |max_images, seed| {
+        let config = ImagesConfig {
+            max_images,
+            ..ImagesConfig::default()
+        };
+        split_files(files.clone(), &config, Path::new("x"), seed).unwrap()
+    };
     let parts = split(1000, 1);
     assert_eq!(parts.each_ref().map(Vec::len), [77, 9, 9]);
     let mut all = parts.concat();
@@ -144,6 +150,51 @@ fn no_image_is_in_two_parts() {
     assert_eq!(all, expected);
     assert_ne!(parts, split(1000, 2));
     assert_eq!(split(3, 1).map(|part| part.len()), [1, 1, 1]);
+}
+
+#[test]
+fn named_pictures_are_the_test_part() {
+    let files: Vec<PathBuf> = (0..20)
+        .map(|index| format!("x/{index}.png").into())
+        .collect();
+    let config = |names: &[&str]| ImagesConfig {
+        test_files: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..ImagesConfig::default()
+    };
+    let split = |config| split_files(files.clone(), &config, Path::new("x"), 5);
+    let [train, validation, test] = split(config(&["7.png", "12.png"])).unwrap();
+    assert_eq!(test, [files[7].clone(), files[12].clone()]);
+    assert_eq!((train.len(), validation.len()), (17, 1));
+    assert!(!train.contains(&files[7]) && !validation.contains(&files[7]));
+    let error = split(config(&["7.png", "gone.png"]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("gone.png") && error.contains("data.test_files"),
+        "{error}"
+    );
+}
+
+/// Without a change of contrast patches are pixels, flat ones too.
+#[test]
+fn patches_may_be_what_a_picture_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 4);
+    let config = ImagesConfig {
+        contrast: PatchContrast::None,
+        ..small()
+    };
+    let splits = config.load(Some(folder.path()), 7).unwrap();
+    assert_eq!(splits.preprocessing.contrast, Contrast::None);
+    let raw = |value: f32| value * DEVIATION + MEAN;
+    for &value in &splits.train.samples {
+        let level = raw(value) * 255.0;
+        assert!((level - level.round()).abs() < 1e-2, "{level} is no pixel");
+    }
+    let mut sample = splits.test.sample(0).to_vec();
+    let first = sample[0];
+    splits.test.restore.restore(0, &mut sample);
+    assert_eq!(sample[0], raw(first));
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! `evaluate --task denoise` of models of patches: what a model file takes off noise that is added
+//! to pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::common::{print_json, usage};
+use super::evaluate_denoising::{DenoisingFlags, short};
+use crate::data::picture::Pixels;
+use crate::data::{NumberType, images};
+use crate::deploy::HostModel;
+use crate::deploy::gain::{PictureGain, Settings, measure_picture};
+use crate::report::table::{Table, decibels};
+
+/// Figures of one picture; null stands for their mean.
+#[derive(Serialize)]
+struct Row {
+    picture: Option<String>,
+    #[serde(flatten)]
+    gain: PictureGain,
+}
+
+/// Measures `host` on the pictures of the folder `data`, and prints a table or JSON.
+pub(super) fn run(
+    host: &mut HostModel<'_>,
+    name: &str,
+    data: &Path,
+    flags: &DenoisingFlags,
+    json: bool,
+) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for (index, path) in pictures(data, &flags.recordings)?.iter().enumerate() {
+        let (pixels, width) = images::grey_of_training(path)?;
+        let shown = &mut Vec::new();
+        for &sigma in &flags.sigma {
+            let settings = Settings {
+                snr: 0.0,
+                estimate: flags.estimate,
+                skip: 0,
+                seed: flags.noise_seed,
+                draw: index as u32 * 1024,
+            };
+            let (gain, [noisy, clean]) = measure_picture(host, &pixels, width, sigma, &settings)
+                .with_context(|| path.display().to_string())?;
+            rows.push(Row {
+                picture: Some(short(path)),
+                gain,
+            });
+            shown.extend([noisy, clean]);
+        }
+        if let Some(folder) = &flags.pictures {
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            let file = folder.join(format!("{}.png", short(path)));
+            let all: Vec<&[f32]> = std::iter::once(&pixels)
+                .chain(&*shown)
+                .map(Vec::as_slice)
+                .collect();
+            write_side_by_side(&file, width, &all)?;
+        }
+    }
+    for &sigma in &flags.sigma {
+        let own = rows.iter().filter(|row| row.gain.sigma == sigma);
+        let gains: Vec<&PictureGain> = own.map(|row| &row.gain).collect();
+        let over = |of: fn(&PictureGain) -> f64| {
+            gains.iter().map(|gain| of(gain)).sum::<f64>() / gains.len().max(1) as f64
+        };
+        let gain = PictureGain {
+            sigma,
+            psnr_noisy: over(|gain| gain.psnr_noisy),
+            psnr: over(|gain| gain.psnr),
+            active: over(|gain| gain.active),
+            seconds: over(|gain| gain.seconds),
+        };
+        rows.push(Row {
+            picture: None,
+            gain,
+        });
+    }
+    if json {
+        return print_json(&rows);
+    }
+    let stream = host.stream().context("the model denoises")?;
+    println!(
+        "{name}: patches of {} every {}, {} atoms",
+        host.spec().input_shape,
+        stream.hop,
+        host.spec().code_dim
+    );
+    print!("{}", table(&rows));
+    Ok(())
+}
+
+/// Writes pictures of lines of `width` pixels as one, 8 bits a pixel.
+fn write_side_by_side(file: &Path, width: usize, pictures: &[&[f32]]) -> anyhow::Result<()> {
+    let height = pictures.first().map_or(0, |pixels| pixels.len() / width);
+    let lines = (0..height).flat_map(|y| pictures.iter().map(move |of| &of[y * width..][..width]));
+    let both = Pixels {
+        width: width * pictures.len(),
+        height,
+        number_type: NumberType::U8,
+        channels: vec![lines.flatten().copied().collect()],
+        alpha: None,
+    };
+    both.write(file, &both.channels)?;
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new(["picture", "σ", "noisy PSNR", "PSNR", "atoms", "seconds"]);
+    for Row { picture, gain } in rows {
+        table.push([
+            picture.clone().unwrap_or_else(|| "mean".to_owned()),
+            format!("{}", gain.sigma),
+            decibels(gain.psnr_noisy),
+            decibels(gain.psnr),
+            format!("{:.1}", gain.active),
+            format!("{:.3}", gain.seconds),
+        ]);
+    }
+    table
+}
+
+/// All pictures of a folder, or those that are named.
+fn pictures(data: &Path, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let all = images::pictures_in(data)?;
+    if all.is_empty() {
+        return Err(usage(format!(
+            "--data {}: there are no pictures in it",
+            data.display()
+        )));
+    }
+    if names.is_empty() {
+        return Ok(all);
+    }
+    names
+        .iter()
+        .map(|name| {
+            let is_named = |path: &&PathBuf| path.ends_with(name);
+            all.iter().find(is_named).cloned().ok_or_else(|| {
+                usage(format!(
+                    "--recordings {name}: {} holds no such picture",
+                    data.display()
+                ))
+            })
+        })
+        .collect()
+}
