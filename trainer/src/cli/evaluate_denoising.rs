@@ -55,7 +55,7 @@ pub(super) struct DenoisingFlags {
         default_value = "15,25,50",
         help_heading = "Denoising"
     )]
-    pub(super) sigma: Vec<f64>,
+    pub(super) noise_levels: Vec<f64>,
     /// Write each picture beside its noisy and clean versions into this folder
     #[arg(long, value_name = "FOLDER", help_heading = "Denoising")]
     pub(super) pictures: Option<PathBuf>,

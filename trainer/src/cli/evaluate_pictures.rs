@@ -34,7 +34,7 @@ pub(super) fn run(
     for (index, path) in pictures(data, &flags.recordings)?.iter().enumerate() {
         let (pixels, width) = images::grey_of_training(path)?;
         let shown = &mut Vec::new();
-        for &sigma in &flags.sigma {
+        for &sigma in &flags.noise_levels {
             let settings = Settings {
                 snr: 0.0,
                 estimate: flags.estimate,
@@ -60,7 +60,7 @@ pub(super) fn run(
             write_side_by_side(&file, width, &all)?;
         }
     }
-    for &sigma in &flags.sigma {
+    for &sigma in &flags.noise_levels {
         let own = rows.iter().filter(|row| row.gain.sigma == sigma);
         let gains: Vec<&PictureGain> = own.map(|row| &row.gain).collect();
         let over = |of: fn(&PictureGain) -> f64| {

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod denoising;
+mod denoising_pictures;
 mod finished_runs;
 mod given_back;
 mod import;
