@@ -55,8 +55,8 @@ impl Length {
     /// `⌊dividend / length⌋`, for dividends `x` up to `length·(2¹⁹ + 1)`.
     ///
     /// The factor exceeds `2^(31 + bits) / length` by less than 1, so that the product exceeds
-    /// `x·2^(31 + bits) / length` by less than `x`. That is less than `2^(31 + bits) / length`, which
-    /// the next integer is away at least: `x·length < 2^(2·bits + 19) ≤ 2^(31 + bits)`, as
+    /// `x·2^(31 + bits) / length` by less than `x`. That is less than `2^(31 + bits) / length`,
+    /// which the next integer is away at least: `x·length < 2^(2·bits + 19) ≤ 2^(31 + bits)`, as
     /// `bits ≤ 12`.
     #[inline(always)]
     fn quotient(self, dividend: u32) -> u32 {

@@ -4,10 +4,10 @@ use sparsecode_formats::LANES;
 
 use super::Entry;
 
-/// What a point moves a component by at most, in half levels: from −2¹⁷ to 2¹⁷ − 1, as `SSAT` cuts.
+/// What a point moves a component by at most, in half levels: −2¹⁷ to 2¹⁷ − 1, as `SSAT` cuts.
 ///
-/// The definition's upper bound is 2¹⁷. A step `g` of at most 2⁹ makes the same of both, because the
-/// difference is lost in rounding. A larger one makes 2¹⁵ or more of both, which is cut anyway.
+/// The definition's upper bound is 2¹⁷. A step `g` of at most 2⁹ makes the same of both, because
+/// the difference is lost in rounding. A larger one makes 2¹⁵ or more of both, which is cut anyway.
 const REACH: i32 = 1 << 17;
 
 /// From products with the Gram matrix to points, and from points to levels.

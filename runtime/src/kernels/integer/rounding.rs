@@ -161,7 +161,7 @@ mod tests {
         #[test]
         fn halves_make_the_upper_half(
             a in prop_oneof![any::<i32>(), Just(i32::MIN), Just(i32::MAX), Just(-1), Just(0xffff)],
-            b in prop_oneof![0..=i32::MAX, Just(i32::MAX), Just(0), Just(0xffff), Just(0x7fff_0000)],
+            b in prop_oneof![0..=i32::MAX, Just(i32::MAX), Just(0), Just(0xffff)],
         ) {
             let product = i64::from(a) * i64::from(b);
             let nearest = (product + (1 << 31)) >> 32;

@@ -210,8 +210,8 @@ macro_rules! eight_rows {
 ///
 /// # Safety
 ///
-/// `block`: `count · rows · 8` bytes, at a multiple of 4; `x`: `count` eights, at least one; `sums`:
-/// `rows` numbers.
+/// `block`: `count · rows · 8` bytes, at a multiple of 4; `x`: `count` eights, at least one;
+/// `sums`: `rows` numbers.
 #[unsafe(naked)]
 unsafe extern "C" fn dot_blocks_dsp(
     block: *const i8,

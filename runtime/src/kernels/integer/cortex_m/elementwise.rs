@@ -39,8 +39,8 @@ fn eights_of_words(levels: &mut [i16]) -> (&mut [[i16; LANES]], &mut [i16]) {
     (whole.as_chunks_mut().0, rest)
 }
 
-/// 20 instructions for eight levels. `SSUB16` sets a flag for each half that is not below the other,
-/// and `SEL` chooses by it.
+/// 20 instructions for eight levels. `SSUB16` sets a flag for each half that is not below the
+/// other, and `SEL` chooses by it.
 ///
 /// # Safety
 ///
@@ -322,8 +322,8 @@ unsafe extern "C" fn rescale_dsp(
     )
 }
 
-/// See [`LearnedStep::take`]. `None` if the shift or the numbers are nothing for it, and nothing was
-/// done.
+/// See [`LearnedStep::take`]. `None` if the shift or the numbers are nothing for it, and nothing
+/// was done.
 #[cfg(feature = "denoise")]
 #[inline(always)]
 pub(crate) fn learned_step(
@@ -391,7 +391,14 @@ struct Given {
 /// pair of levels, `r10` the place behind the pair, and `r9` is free.
 #[cfg(feature = "denoise")]
 macro_rules! component {
-    ($point:literal, $correlation:literal, $level:literal, $half:literal, $place:literal, $odd:literal) => {
+    (
+        $point:literal,
+        $correlation:literal,
+        $level:literal,
+        $half:literal,
+        $place:literal,
+        $odd:literal
+    ) => {
         concat!(
             "subs ",
             $point,
@@ -486,9 +493,9 @@ macro_rules! two_components {
     };
 }
 
-/// Eight instructions for a component that is 0 and stays it, up to 18 for another. Returns the end
-/// of what it lists. An offset of a row is `index << 20` in an entry, and two bytes of the code make
-/// an index.
+/// Eight instructions for a component that is 0 and stays it, up to 18 for another. Returns the
+/// end of what it lists. An offset of a row is `index << 20` in an entry, and two bytes of the code
+/// make an index.
 ///
 /// # Safety
 ///
