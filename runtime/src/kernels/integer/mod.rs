@@ -39,7 +39,7 @@ use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks}
 pub(crate) use entry::Entry;
 #[cfg(feature = "denoise")]
 pub(crate) use learned_step::LearnedStep;
-pub(crate) use rounding::{GradientStep, High, Threshold, saturate, upper};
+pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
 
 /// Raises levels to `least`, and cuts them to `most`.
 #[inline(never)]

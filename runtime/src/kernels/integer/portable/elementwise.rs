@@ -2,7 +2,7 @@
 
 use sparsecode_formats::{Rescale, Rescales};
 
-use crate::kernels::integer::{High, upper};
+use crate::kernels::integer::rounding::{High, upper};
 
 /// Raises levels to `least`, and cuts them to `most`.
 #[inline]
