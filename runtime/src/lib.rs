@@ -93,7 +93,7 @@
 //! | [`GramBuffer`], [`GramWorkspace`], if used | `4·l² + 14·l` | [`descend`](Gram::descend), each pass | `b·l`, after `l·d` |
 //! | [`SignalStream`](stream::SignalStream), a channel | `8·d + 8` | each sample, beside `1/s` windows | `d/s` |
 //! | [`DriftStream`](stream::DriftStream), a channel | `8·n + 44` | each sample | 7 additions, 2 divisions |
-//! | [`NoiseLevel`](stream::NoiseLevel), a channel | 196 | each sample | 8 |
+//! | [`NoiseLevel`](stream::NoiseLevel), a channel | 200 | each sample | 8 |
 //! | [`FrameStream`](stream::FrameStream), a channel | `8·w·r + 8` | each pixel, beside `1/s²` patches | `2·d/s²` |
 //! | [`ContrastStream`](stream::ContrastStream), a channel | `8·w·g + 8` | each pixel | `5·g` |
 //!

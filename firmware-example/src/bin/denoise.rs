@@ -46,7 +46,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         code,
         workspace,
     } = scratch;
-    let network = model::load_apart()?;
+    let mut network = model::load_apart()?;
     let by = match Denoising::of(network.file(), totals) {
         Ok(by) => by,
         Err(reason) => {
@@ -56,7 +56,7 @@ fn run(scratch: &mut Scratch) -> Result<(), LoadError> {
         }
     };
     let mut clean = |window: &mut [i16; INPUT_DIM], sigma| {
-        let network = network.at_noise_level(sigma);
+        network.set_noise_level(sigma);
         network.denoise(window, None, code, workspace, || false);
     };
 

@@ -395,7 +395,7 @@ fn guard() -> (f32, u16) {
 fn denoised() -> Option<bool> {
     let model = Model::<16, 24>::load(slot()).ok()?;
     let mut totals = [0.0; 16];
-    let by = Denoising::of(model.file(), cut(&mut totals)).ok()?;
+    let by = Denoising::<f32, _, _>::of(model.file(), cut(&mut totals)).ok()?;
     let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
     Some(denoise_stream(by, 0.5, 0.1, |window, sigma| {
         let model = model.at_noise_level(sigma);
@@ -409,7 +409,7 @@ fn denoised_in_integers() -> Option<bool> {
     let mut memory = [0; 24 * 24];
     let model = IntegerModel::<16, 24>::load_into(slot(), cut(&mut memory)).ok()?;
     let mut totals = [0; 16];
-    let by = Denoising::of(model.file(), cut(&mut totals)).ok()?;
+    let by = Denoising::<i16, _, _>::of(model.file(), cut(&mut totals)).ok()?;
     let (mut code, mut workspace) = (IntegerCode::new(), IntegerWorkspace::new());
     Some(denoise_stream(by, 5, 16, |window, sigma| {
         let model = model.at_noise_level(sigma);

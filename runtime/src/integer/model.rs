@@ -106,10 +106,16 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     #[cfg(feature = "denoise")]
     #[must_use]
     pub const fn at_noise_level(mut self, sigma: u16) -> Self {
+        self.set_noise_level(sigma);
+        self
+    }
+
+    /// [`at_noise_level`](Self::at_noise_level) in place: what a stream calls for every window.
+    #[cfg(feature = "denoise")]
+    pub const fn set_noise_level(&mut self, sigma: u16) {
         if let Some(gram) = &mut self.file.gram {
             gram.noise_level = sigma;
         }
-        self
     }
 
     /// What a device needs of the file's metadata: dimensions, levels, contrast.

@@ -5,7 +5,7 @@ use core::fmt;
 use sparsecode_formats::{Blocks, LANES, Nibbles, Packed, Rescale, Rescales, WeightBlocks};
 
 #[cfg(feature = "denoise")]
-use super::integer::Points;
+use super::integer::LearnedStep;
 use super::integer::{self, Entry, High, Threshold, portable, saturate};
 
 /// Largest matrix: odd and even numbers of blocks, and rests of rows and of columns.
@@ -23,9 +23,12 @@ const KERNELS: &[(&str, Check)] = &[
     ("add_narrow_rows", narrow_sparse_product),
     ("add_wide_rows", wide_product),
     ("rescale", rescaled_sums),
+    ("add_weighted", weighted_values),
+    ("copy", copies),
+    ("clear", cleared),
     ("list_levels", levels),
     #[cfg(feature = "denoise")]
-    ("points", points),
+    ("learned_step", learned_step),
 ];
 
 /// A kernel of this build that is not equal to its portable twin: see [`self_test`].
@@ -356,37 +359,78 @@ fn rescaled_sums(random: &mut Random) -> bool {
     found == expected
 }
 
-/// Pairs where a word may lie.
-#[cfg(feature = "denoise")]
-#[repr(align(4))]
-struct Words([[i16; 2]; SIDE]);
+fn weighted_values(random: &mut Random) -> bool {
+    let (count, from) = (random.below(SIDE), random.below(3));
+    let mut expected: [i32; SIDE] = random.fill(0, Random::number);
+    let mut found = expected;
+    let weights: [i32; SIDE] = random.fill(0, Random::number);
+    let values: [i16; SIDE] = random.fill(0, Random::level);
+    let weights = weights.get(..count).unwrap_or_default();
+    let values = values.get(from..).unwrap_or_default();
+    portable::add_weighted(&mut expected, weights, values);
+    integer::add_weighted(&mut found, weights, values);
+    found == expected
+}
+
+fn copies(random: &mut Random) -> bool {
+    let (from, to, count) = (random.below(3), random.below(3), random.below(SIDE));
+    let mut expected: [i16; SIDE] = random.fill(0, Random::level);
+    let mut found = expected;
+    let levels: [i16; SIDE] = random.fill(0, Random::level);
+    let levels = levels.get(from..).unwrap_or_default();
+    let levels = levels.get(..count).unwrap_or(levels);
+    portable::copy(expected.get_mut(to..).unwrap_or_default(), levels);
+    integer::copy(found.get_mut(to..).unwrap_or_default(), levels);
+    found == expected
+}
+
+fn cleared(random: &mut Random) -> bool {
+    let start = random.below(3);
+    let end = start.wrapping_add(random.below(SIDE)).min(SIDE);
+    let (mut sums, mut levels) = ([1_i32; SIDE], [1_i16; SIDE]);
+    integer::clear(sums.get_mut(start..end).unwrap_or_default());
+    integer::clear_levels(levels.get_mut(start..end).unwrap_or_default());
+    let is_right = |index: usize, is_clear: bool| is_clear == (start..end).contains(&index);
+    let mut both = sums.iter().zip(&levels).enumerate();
+    both.all(|(index, (sum, level))| is_right(index, *sum == 0) && is_right(index, *level == 0))
+}
 
 #[cfg(feature = "denoise")]
-fn points(random: &mut Random) -> bool {
+fn learned_step(random: &mut Random) -> bool {
     // Half of the rounds have whole eights, which kernels take.
     let count = match random.next() & 1 {
         0 => random.below(SIDE) & !(LANES - 1),
         _ => random.below(SIDE),
     };
-    let by = Points {
+    let by = LearnedStep {
         finer: (random.below(22) as u8).wrapping_add(2),
         threshold_shift: (random.below(20) as u8).wrapping_add(2),
         noise_level: random.next() as u16,
+        halves: random.below(13) as u8,
+        step: random.number() & 0x3fff,
     };
     let products: [i32; SIDE] = random.fill(0, Random::number);
     let correlations: [i32; SIDE] = random.fill(0, |random| random.number() >> 1);
-    let thresholds: [[i16; 2]; SIDE] = random.fill([0; 2], |random| {
-        [random.number() as i16, random.number() as i16]
+    let thresholds: [i16; SIDE] = random.fill(0, Random::level);
+    let code: [i16; SIDE] = random.fill(0, |random| match random.next() & 1 {
+        0 => 0,
+        _ => random.level() & i16::MAX,
     });
-    let aligned = Words(thresholds);
-    let thresholds = aligned.0.as_flattened();
     let correlations = correlations.get(..count).unwrap_or_default();
-    let (mut expected, mut found) = (products, products);
-    let own = expected.get_mut(..count).unwrap_or_default();
-    by.replace_one_by_one(own, correlations, thresholds);
-    let own = found.get_mut(..count).unwrap_or_default();
-    by.replace(own, correlations, thresholds);
-    found == expected
+    let taken = |by_kernel: bool| {
+        let (mut products, mut code) = (products, code);
+        let mut entries = [Entry::ZERO; SIDE];
+        let own = products.get_mut(..count).unwrap_or_default();
+        let levels = code.get_mut(..count).unwrap_or_default();
+        let active = match by_kernel {
+            true => by.take(own, correlations, &thresholds, levels, &mut entries),
+            false => by.take_portably(own, correlations, &thresholds, levels, &mut entries),
+        };
+        let rest = entries.get_mut(active..).unwrap_or_default();
+        rest.fill(Entry::ZERO);
+        (code, entries, active)
+    };
+    taken(true) == taken(false)
 }
 
 fn levels(random: &mut Random) -> bool {

@@ -12,6 +12,8 @@ pub trait Banded: Arithmetic {
 
     /// The level of silence.
     const QUIET: Self::Level;
+    /// The noise level of silence, as zeros.
+    const NO_NOISE: Self::Sigma;
 
     /// Moves the mean of each band by `2^−shift` of the way to its magnitude in a block, of which
     /// at most three means count if `bounded`. A block of zeros, or one with a magnitude that is
@@ -41,6 +43,7 @@ impl Banded for f32 {
     type Sigma = f32;
 
     const QUIET: f32 = 0.0;
+    const NO_NOISE: f32 = 0.0;
 
     fn follow(block: &[Self; BLOCK], means: &mut [f32; BANDS], bounded: bool, shift: u32) -> bool {
         let folded = fold(block, (&RISE, &TOP), |(w, x), (v, y), late| {
@@ -88,6 +91,7 @@ impl Banded for i16 {
     type Sigma = u16;
 
     const QUIET: u32 = 0;
+    const NO_NOISE: u16 = 0;
 
     fn follow(block: &[Self; BLOCK], means: &mut [u32; BANDS], bounded: bool, shift: u32) -> bool {
         let folded = fold(block, (&RISE_Q14, &TOP_Q14), |(w, x), (v, y), late| {
@@ -121,13 +125,12 @@ impl Banded for i16 {
 
     fn sigma(means: &[u32; BANDS], reach: u16) -> u16 {
         let least = means.iter().fold(u32::MAX, |least, mean| least.min(*mean));
-        let most = u64::from(least).wrapping_mul(reach.into()) >> 10;
+        // Means are at most 2²⁹, and a band reaches to one and a half.
+        let most = (u64::from(least).wrapping_mul(reach.into()) >> 10) as u32;
         let (mut sum, mut count) = (0_u64, 0_u64);
-        for mean in means.iter().map(|mean| u64::from(*mean)) {
-            if mean <= most {
-                sum = sum.wrapping_add(mean);
-                count = count.wrapping_add(1);
-            }
+        for mean in means.iter().filter(|mean| **mean <= most) {
+            sum = sum.wrapping_add(u64::from(*mean));
+            count = count.wrapping_add(1);
         }
         let mean = sum.checked_div(count).unwrap_or(0);
         let sigma = mean.wrapping_mul(SIGMA_Q24).wrapping_add(1 << 23) >> 24;

@@ -123,7 +123,7 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
             true => self.sigma,
             false => noise.sigma().unwrap_or(self.sigma),
         };
-        *noisy = *window;
+        T::copy(noisy, window);
         clean(window, sigma);
         T::guard(noisy, window, sigma, self.guard);
     }
@@ -139,8 +139,8 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
 ///
 /// | bytes of RAM, a channel | `f32` | `i16` |
 /// |---|---|---|
-/// | windows of 64, no drift filter | 760 | 548 |
-/// | windows of 64, drift by means over 361 samples | 3,648 | 2,712 |
+/// | windows of 64, no drift filter | 764 | 552 |
+/// | windows of 64, drift by means over 361 samples | 3,652 | 2,716 |
 ///
 /// [`BYTES`](Self::BYTES) is the constant. Model, code, workspace and the two windows of
 /// [`DenoiseScratch`] are the caller's, for all channels together.
@@ -266,11 +266,11 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         scratch: &mut DenoiseScratch<T, WINDOW>,
         clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
     ) -> Option<T> {
-        let sample = match DRIFT {
-            0 => sample,
-            _ => self.filter().push(sample)?,
-        };
-        self.take(sample, by, scratch, clean)
+        let given = self.step(sample, &by.axis)?;
+        if self.cursor.is_due() {
+            self.add_window(by, scratch, clean);
+        }
+        given
     }
 
     /// Ends the signal: calls `give` with every sample that is still in the stream, so that as many
@@ -311,21 +311,43 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         self.reset();
     }
 
+    /// A sample up to where a window may be [due](Cursor::is_due), if one without drift came of it.
+    // Not written out in `push`: the compiler would run out of registers for what is done with
+    // every sample.
+    #[inline(never)]
+    fn step(&mut self, sample: T, axis: &Axis<'_, T>) -> Option<Option<T>> {
+        let sample = match DRIFT {
+            0 => sample,
+            _ => self.filter().push(sample)?,
+        };
+        Some(self.exchange(sample, axis))
+    }
+
     /// A sample without drift.
-    #[inline(always)]
+    #[inline(never)]
     fn take(
         &mut self,
         sample: T,
         by: &Denoising<'_, T, WINDOW, DRIFT>,
         scratch: &mut DenoiseScratch<T, WINDOW>,
-        mut clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
+        clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
     ) -> Option<T> {
+        let given = self.exchange(sample, &by.axis);
+        if self.cursor.is_due() {
+            self.add_window(by, scratch, clean);
+        }
+        given
+    }
+
+    #[inline(never)]
+    fn add_window(
+        &mut self,
+        by: &Denoising<'_, T, WINDOW, DRIFT>,
+        scratch: &mut DenoiseScratch<T, WINDOW>,
+        mut clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
+    ) {
         let DenoiseScratch { window, noisy } = scratch;
-        // A window's newest samples are those since the one before.
-        let fresh = match self.cursor.is_full() {
-            true => by.axis.hop,
-            false => WINDOW,
-        };
+        let old = WINDOW.saturating_sub(self.cursor.fresh(&by.axis));
         let noise = &mut self.noise;
         let mut signal = Signal {
             axis: by.axis,
@@ -333,13 +355,24 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
             sums: &mut self.sums,
             cursor: &mut self.cursor,
         };
-        signal.push(sample, window, |window| {
+        signal.add_window(window, |window| {
             if !by.known {
-                let old = WINDOW.saturating_sub(fresh);
                 noise.push_block(window.get(old..).unwrap_or_default());
             }
             by.clean(noise, window, noisy, &mut clean);
-        })
+        });
+    }
+
+    /// See [`Signal::exchange`].
+    #[inline(always)]
+    fn exchange(&mut self, sample: T, axis: &Axis<'_, T>) -> Option<T> {
+        let mut signal = Signal {
+            axis: *axis,
+            samples: &mut self.samples,
+            sums: &mut self.sums,
+            cursor: &mut self.cursor,
+        };
+        signal.exchange(sample)
     }
 
     #[inline(always)]
@@ -348,6 +381,7 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
             samples: &mut self.levels,
             means: &mut self.means,
             cursor: &mut self.drift,
+            length: T::length_of::<DRIFT>(),
         }
     }
 }

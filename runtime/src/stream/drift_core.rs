@@ -1,12 +1,13 @@
 //! The moving mean of the moving mean, subtracted from a signal, in memory of any size.
 
+use super::division::{Length, nearest};
 use super::weighting::sealed::Arithmetic;
 
 /// Samples of the longest moving mean, for which 32 bits hold the sum of the means of `i16`.
 pub(super) const LONGEST: usize = 4095;
 
 /// Bits after the binary point of a mean of `i16`.
-const FRACTION: i32 = 4;
+const FRACTION: u32 = 4;
 
 /// Whether a moving mean over `length` samples has a middle, and sums that fit.
 pub(super) const fn is_length(length: usize) -> bool {
@@ -18,8 +19,17 @@ pub trait Averaged: Arithmetic {
     /// A running sum.
     type Total: Copy + core::fmt::Debug + 'static;
 
+    /// What divides by the length of a moving mean.
+    type Length: Copy + core::fmt::Debug + 'static;
+
     /// The sum of nothing.
     const NOTHING: Self::Total;
+
+    /// For a length that is known when the program is compiled.
+    fn length_of<const LENGTH: usize>() -> Self::Length;
+
+    /// For another length, at most [`LONGEST`].
+    fn length(length: usize) -> Self::Length;
 
     /// The sample as means count it: the one before if this one is not finite.
     fn counted(self, before: &mut Self) -> Self;
@@ -38,6 +48,12 @@ pub trait Averaged: Arithmetic {
 
     /// `sample` minus the mean of `count` means.
     fn above(sample: Self, means: &Self::Total, count: u16) -> Self;
+
+    /// [`mean`](Self::mean) of as many samples as a moving mean has.
+    fn full_mean(total: &Self::Total, length: Self::Length) -> Self::Sum;
+
+    /// [`above`](Self::above) with as many means as a moving mean has samples.
+    fn above_full(sample: Self, means: &Self::Total, length: Self::Length) -> Self;
 }
 
 /// A sum that elements enter and leave, and the one that replaces it: `fresh` has no element taken
@@ -52,12 +68,23 @@ pub struct Running {
 
 impl Averaged for f32 {
     type Total = Running;
+    type Length = f32;
 
     const NOTHING: Running = Running {
         sum: 0.0,
         fresh: 0.0,
         age: 0,
     };
+
+    #[inline(always)]
+    fn length_of<const LENGTH: usize>() -> f32 {
+        Self::length(LENGTH)
+    }
+
+    #[inline(always)]
+    fn length(length: usize) -> f32 {
+        length as f32
+    }
 
     #[inline(always)]
     fn counted(self, before: &mut Self) -> Self {
@@ -99,13 +126,34 @@ impl Averaged for f32 {
     fn above(sample: Self, means: &Running, count: u16) -> Self {
         sample - means.sum / f32::from(count)
     }
+
+    #[inline(always)]
+    fn full_mean(total: &Running, length: f32) -> f32 {
+        total.sum / length
+    }
+
+    #[inline(always)]
+    fn above_full(sample: Self, means: &Running, length: f32) -> Self {
+        sample - means.sum / length
+    }
 }
 
 // Nothing wraps: a sum has at most 4,095 elements of at most 2¹⁵·2⁴.
 impl Averaged for i16 {
     type Total = i32;
+    type Length = Length;
 
     const NOTHING: i32 = 0;
+
+    #[inline(always)]
+    fn length_of<const LENGTH: usize>() -> Length {
+        const { Length::new(LENGTH) }
+    }
+
+    #[inline(always)]
+    fn length(length: usize) -> Length {
+        Length::new(length)
+    }
 
     #[inline(always)]
     fn counted(self, _before: &mut Self) -> Self {
@@ -129,27 +177,31 @@ impl Averaged for i16 {
 
     #[inline(always)]
     fn mean(total: &i32, count: u16) -> i32 {
-        quotient(total.wrapping_shl(FRACTION.unsigned_abs()), count.into())
+        nearest(total.wrapping_shl(FRACTION), count.into())
     }
 
     #[inline(always)]
     fn above(sample: Self, means: &i32, count: u16) -> Self {
-        let divisor = i32::from(count).wrapping_shl(FRACTION.unsigned_abs());
-        let level = i32::from(sample).wrapping_sub(quotient(*means, divisor));
-        level.clamp(Self::MIN.into(), Self::MAX.into()) as Self
+        let mean = nearest(*means, u32::from(count).wrapping_shl(FRACTION));
+        below(sample, mean)
+    }
+
+    #[inline(always)]
+    fn full_mean(total: &i32, length: Length) -> i32 {
+        length.nearest::<0>(total.wrapping_shl(FRACTION))
+    }
+
+    #[inline(always)]
+    fn above_full(sample: Self, means: &i32, length: Length) -> Self {
+        below(sample, length.nearest::<FRACTION>(*means))
     }
 }
 
-/// `sum / divisor` to the nearest integer, halves away from 0.
+/// `sample − mean`, cut.
 #[inline(always)]
-fn quotient(sum: i32, divisor: i32) -> i32 {
-    let half = divisor >> 1;
-    let biased = if sum < 0 {
-        sum.wrapping_sub(half)
-    } else {
-        sum.wrapping_add(half)
-    };
-    biased.checked_div(divisor).unwrap_or(0)
+fn below(sample: i16, mean: i32) -> i16 {
+    let level = i32::from(sample).wrapping_sub(mean);
+    level.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
 /// Where a drift filter stands, and its running sums.
@@ -228,6 +280,8 @@ pub(super) struct Drift<'m, T: Averaged> {
     /// The last means, in a ring.
     pub(super) means: &'m mut [T::Sum],
     pub(super) cursor: &'m mut DriftCursor<T>,
+    /// That of both rings.
+    pub(super) length: T::Length,
 }
 
 // Into the types with a fixed size, so that their sizes are constants here.
@@ -237,7 +291,32 @@ impl<T: Averaged> Drift<'_, T> {
         if self.cursor.ended > 0 {
             *self.cursor = DriftCursor::new();
         }
+        if usize::from(self.cursor.time) >= self.samples.len().wrapping_mul(2) {
+            return self.settled(sample);
+        }
         self.step(Some(sample))
+    }
+
+    /// [`step`](Self::step) where both sums have all their elements: nothing is counted.
+    #[inline(always)]
+    fn settled(&mut self, sample: T) -> Option<T> {
+        let length = self.samples.len();
+        let cursor = &mut *self.cursor;
+        let slot = usize::from(cursor.next);
+        let (place, mean) = (self.samples.get_mut(slot)?, self.means.get_mut(slot)?);
+        let left = place.counted(&mut cursor.left).element();
+        let came = sample.counted(&mut cursor.came).element();
+        T::leave(&mut cursor.samples, left);
+        T::enter(&mut cursor.samples, came, length as u16);
+        *place = sample;
+        T::leave(&mut cursor.means, *mean);
+        *mean = T::full_mean(&cursor.samples, self.length);
+        T::enter(&mut cursor.means, *mean, length as u16);
+        let next = slot.wrapping_add(1);
+        let next = if next < length { next } else { 0 };
+        cursor.next = next as u16;
+        let oldest = *self.samples.get(next)?;
+        Some(T::above_full(oldest, &cursor.means, self.length))
     }
 
     /// The next sample after the end.

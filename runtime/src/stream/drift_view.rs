@@ -57,6 +57,7 @@ impl<'m, T: Sample> DriftView<'m, T> {
             samples,
             means,
             cursor,
+            length: T::length(length),
         };
         Ok(Self { core })
     }

@@ -122,6 +122,7 @@ mod contrast_view;
 mod cosine;
 #[cfg(feature = "denoise")]
 mod denoising;
+mod division;
 mod drift;
 mod drift_core;
 mod drift_view;

@@ -133,29 +133,49 @@ impl Cursor {
         }
     }
 
+    /// Whether a window is due: the last step completed one.
+    #[inline(always)]
+    pub(super) fn is_due(&self) -> bool {
+        self.since == 0
+    }
+
     /// Moves on by one element. Whether a window is due.
     #[inline(always)]
     pub(super) fn advance<T: Sample>(&mut self, axis: &Axis<'_, T>) -> bool {
-        let next = self.next.wrapping_add(1);
-        self.next = if usize::from(next) < axis.side() {
-            next
-        } else {
-            0
-        };
-        self.since = self.since.wrapping_add(1);
+        let next = self.next().wrapping_add(1);
+        self.next = if next < axis.side() { next as u16 } else { 0 };
         let due = if self.is_full() {
             axis.hop
         } else {
             axis.side()
         };
-        if usize::from(self.since) < due {
+        let since = usize::from(self.since).wrapping_add(1);
+        if since < due {
+            self.since = since as u16;
             return false;
         }
+        self.complete(axis.overlaps);
+        true
+    }
+
+    /// A window is complete. Apart, because it is the exception.
+    #[inline(never)]
+    fn complete(&mut self, overlaps: usize) {
         self.since = 0;
-        if usize::from(self.windows) < axis.overlaps {
+        if usize::from(self.windows) < overlaps {
             self.windows = self.windows.wrapping_add(1);
         }
-        true
+    }
+
+    /// Elements that the window that is due does not share with the one before.
+    #[inline(always)]
+    #[cfg(feature = "denoise")]
+    pub(super) fn fresh<T: Sample>(&self, axis: &Axis<'_, T>) -> usize {
+        match self.windows {
+            // Where a second one is not counted, windows share nothing.
+            0 | 1 => axis.side(),
+            _ => axis.hop,
+        }
     }
 
     /// The sum of the weights of the regular windows that hold the `index`-th oldest element.
@@ -170,7 +190,13 @@ impl Cursor {
     pub(super) fn first_divisor<T: Sample>(&self, axis: &Axis<'_, T>) -> T::Sum {
         match axis.totals.get(usize::from(self.since)) {
             Some(total) if usize::from(self.windows) >= axis.overlaps => *total,
-            _ => self.divisor(axis, 0),
+            // Apart: a stream with totals does not come here after its first windows.
+            _ => added_up_apart::<T>(
+                axis.weights,
+                axis.hop,
+                self.since.into(),
+                self.windows.into(),
+            ),
         }
     }
 
@@ -188,12 +214,22 @@ impl Cursor {
 /// The sum of at most `count` weights from `place` on, every hop.
 #[inline(always)]
 pub(super) fn overlapping<T: Sample>(axis: &Axis<'_, T>, place: usize, count: usize) -> T::Sum {
-    let mut rest = axis.weights.get(place..).unwrap_or_default();
+    added_up::<T>(axis.weights, axis.hop, place, count)
+}
+
+#[inline(never)]
+fn added_up_apart<T: Sample>(weights: &[T::Sum], hop: usize, place: usize, count: usize) -> T::Sum {
+    added_up::<T>(weights, hop, place, count)
+}
+
+#[inline(always)]
+fn added_up<T: Sample>(weights: &[T::Sum], hop: usize, place: usize, count: usize) -> T::Sum {
+    let mut rest = weights.get(place..).unwrap_or_default();
     let mut sum = T::EMPTY;
     for _ in 0..count {
         let Some(weight) = rest.first() else { break };
         sum = T::plus(sum, *weight);
-        rest = rest.get(axis.hop..).unwrap_or_default();
+        rest = rest.get(hop..).unwrap_or_default();
     }
     sum
 }

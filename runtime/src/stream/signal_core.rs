@@ -1,6 +1,6 @@
 //! A signal in memory of any size.
 
-use super::ring::{Axis, Cursor, by_age, copy, halves, halves_mut, reflect};
+use super::ring::{Axis, Cursor, by_age, halves, halves_mut, reflect};
 use super::sample::Sample;
 
 /// What [`SignalStream`](super::SignalStream) and [`SignalView`](super::SignalView) do, in borrowed
@@ -24,15 +24,25 @@ impl<T: Sample> Signal<'_, T> {
         window: &mut W,
         denoise: impl FnMut(&mut W),
     ) -> Option<T> {
+        let clean = self.exchange(sample);
+        if self.cursor.is_due() {
+            self.add_window(window, denoise);
+        }
+        clean
+    }
+
+    /// Takes the next sample, and gives the clean one whose place it takes. Then a window may be
+    /// [due](Cursor::is_due).
+    #[inline(always)]
+    pub(super) fn exchange(&mut self, sample: T) -> Option<T> {
         let next = self.cursor.next();
         let (place, sum) = (self.samples.get_mut(next)?, self.sums.get_mut(next)?);
         let full = self.cursor.is_full();
         let clean = full.then(|| T::divide(*sum, self.cursor.first_divisor(&self.axis)));
+        // Before anything else is written, so that the cursor is read once.
+        self.cursor.advance(&self.axis);
         *place = sample;
         *sum = T::EMPTY;
-        if self.cursor.advance(&self.axis) {
-            self.add_window(window, denoise);
-        }
         clean
     }
 
@@ -91,7 +101,7 @@ impl<T: Sample> Signal<'_, T> {
     }
 
     #[inline(always)]
-    fn add_window<W: AsMut<[T]> + ?Sized>(
+    pub(super) fn add_window<W: AsMut<[T]> + ?Sized>(
         &mut self,
         window: &mut W,
         mut denoise: impl FnMut(&mut W),
@@ -100,21 +110,13 @@ impl<T: Sample> Signal<'_, T> {
         let next = self.cursor.next();
         let (new, old) = self.samples.split_at_checked(next).unwrap_or_default();
         let (first, last) = halves_mut(window.as_mut(), old.len());
-        copy(first, old);
-        copy(last, new);
+        T::copy(first, old);
+        T::copy(last, new);
         denoise(window);
         let (new, old) = self.sums.split_at_mut_checked(next).unwrap_or_default();
         let (first, last) = halves(window.as_mut(), old.len());
         let (first_weights, last_weights) = halves(self.axis.weights, old.len());
-        add_weighted::<T>(old, first_weights, first);
-        add_weighted::<T>(new, last_weights, last);
-    }
-}
-
-/// `sums += weights·values`.
-#[inline(always)]
-fn add_weighted<T: Sample>(sums: &mut [T::Sum], weights: &[T::Sum], values: &[T]) {
-    for (sum, (weight, value)) in sums.iter_mut().zip(weights.iter().zip(values)) {
-        *sum = T::add(*sum, *weight, *value);
+        T::add_weighted(old, first_weights, first);
+        T::add_weighted(new, last_weights, last);
     }
 }

@@ -39,7 +39,9 @@ pub(super) const SIGNAL_LIMIT: i32 = 65_535;
 pub(super) const FRAME_LIMIT: i32 = 255;
 
 pub(crate) mod sealed {
+    use super::super::division::nearest;
     use super::Table;
+    use crate::kernels::integer as kernels;
 
     /// Whether weights fall off towards the ends of a window.
     pub trait Taper: Copy {
@@ -76,6 +78,12 @@ pub(crate) mod sealed {
 
         /// `sum / weight`
         fn divide(sum: Self::Sum, weight: Self::Sum) -> Self;
+
+        /// `to = from`, of lengths that are equal.
+        fn copy(to: &mut [Self], from: &[Self]);
+
+        /// `sums += weights·values`, of lengths that are equal.
+        fn add_weighted(sums: &mut [Self::Sum], weights: &[Self::Sum], values: &[Self]);
     }
 
     impl Arithmetic for f32 {
@@ -118,6 +126,20 @@ pub(crate) mod sealed {
         fn divide(sum: f32, weight: f32) -> Self {
             sum / weight
         }
+
+        #[inline(always)]
+        fn copy(to: &mut [Self], from: &[Self]) {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+        }
+
+        #[inline(never)]
+        fn add_weighted(sums: &mut [f32], weights: &[f32], values: &[Self]) {
+            for (sum, (weight, value)) in sums.iter_mut().zip(weights.iter().zip(values)) {
+                *sum = Self::add(*sum, *weight, *value);
+            }
+        }
     }
 
     // Nothing wraps: `Table` and `Windows` bound the sum of the weights.
@@ -157,14 +179,18 @@ pub(crate) mod sealed {
 
         #[inline]
         fn divide(sum: i32, weight: i32) -> Self {
-            let half = weight >> 1;
-            let biased = if sum < 0 {
-                sum.wrapping_sub(half)
-            } else {
-                sum.wrapping_add(half)
-            };
             // A weighted mean of `i16` is one.
-            biased.checked_div(weight).unwrap_or(0) as Self
+            nearest(sum, weight.cast_unsigned()) as Self
+        }
+
+        #[inline(always)]
+        fn copy(to: &mut [Self], from: &[Self]) {
+            kernels::copy(to, from);
+        }
+
+        #[inline(always)]
+        fn add_weighted(sums: &mut [i32], weights: &[i32], values: &[Self]) {
+            kernels::add_weighted(sums, weights, values);
         }
     }
 }

@@ -16,7 +16,7 @@ mod entry;
 #[cfg(sparsecode_mve)]
 mod helium;
 #[cfg(feature = "denoise")]
-mod points;
+mod learned_step;
 pub(crate) mod portable;
 mod rounding;
 #[cfg(target_arch = "x86_64")]
@@ -38,7 +38,7 @@ use sparsecode_formats::{Blocks, LANES, Packed, Rescale, Rescales, WeightBlocks}
 
 pub(crate) use entry::Entry;
 #[cfg(feature = "denoise")]
-pub(crate) use points::Points;
+pub(crate) use learned_step::LearnedStep;
 pub(crate) use rounding::{GradientStep, High, Threshold, saturate};
 
 /// Raises levels to `least`, and cuts them to `most`.
@@ -50,16 +50,50 @@ pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
     portable::clamp(levels, least, most);
 }
 
+/// `sums += weights·values`, as many as all three have.
+#[inline(never)]
+pub(crate) fn add_weighted(sums: &mut [i32], weights: &[i32], values: &[i16]) {
+    #[cfg(sparsecode_dsp)]
+    device::add_weighted(sums, weights, values);
+    #[cfg(not(sparsecode_dsp))]
+    portable::add_weighted(sums, weights, values);
+}
+
+/// `to = from`, as many as both have.
+#[inline(never)]
+pub(crate) fn copy(to: &mut [i16], from: &[i16]) {
+    #[cfg(sparsecode_dsp)]
+    device::copy(to, from);
+    #[cfg(not(sparsecode_dsp))]
+    portable::copy(to, from);
+}
+
+/// `sums = 0`
+#[inline(always)]
+pub(crate) fn clear(sums: &mut [i32]) {
+    // Elsewhere a call of the library, which is slow where no loads of many registers are.
+    #[cfg(any(sparsecode_dsp, sparsecode_mve))]
+    device::clear(sums);
+    #[cfg(not(any(sparsecode_dsp, sparsecode_mve)))]
+    sums.fill(0);
+}
+
+/// `levels = 0`
+#[inline(always)]
+pub(crate) fn clear_levels(levels: &mut [i16]) {
+    #[cfg(sparsecode_dsp)]
+    device::clear_levels(levels);
+    #[cfg(not(sparsecode_dsp))]
+    levels.fill(0);
+}
+
 /// `sums[k] = row_k · x` for a vector as long as a row. Blocks whose eight inputs are 0 are not
 /// read.
 ///
 /// Cost: `8 · rows` multiply-adds for each other block.
 #[inline(never)]
 pub(crate) fn dot_rows(matrix: &WeightBlocks<'_>, x: &[i16], sums: &mut [i32]) {
-    #[cfg(sparsecode_mve)]
-    device::clear(sums);
-    #[cfg(not(sparsecode_mve))]
-    sums.fill(0);
+    clear(sums);
     #[cfg(target_arch = "x86_64")]
     if let WeightBlocks::I8(matrix) = matrix
         && x86::dot_rows(matrix, x, sums)
@@ -227,8 +261,11 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
     if x86::rescale(by, bias, sums, output) {
         return;
     }
-    // A Cortex-M0+ multiplies by a call, which costs most of it either way.
-    if cfg!(sparsecode_v6m) || !portable::rescale_in_words(by, bias, sums, output) {
+    #[cfg(sparsecode_dsp)]
+    if device::rescale(by, bias, sums, output) {
+        return;
+    }
+    if !portable::rescale_in_words(by, bias, sums, output) {
         portable::rescale(by, bias, sums, output);
     }
 }

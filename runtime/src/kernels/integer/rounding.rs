@@ -23,9 +23,40 @@ impl High {
 
     #[inline(always)]
     pub(crate) const fn apply(self, x: i32, multiplier: i32) -> i32 {
-        let upper = ((x as i64).wrapping_mul(multiplier as i64) >> 32) as i32;
-        upper.wrapping_add(self.half) >> self.shift
+        upper::<0>(x, multiplier).wrapping_add(self.half) >> self.shift
     }
+}
+
+/// `⌊(a·b + HALF·2¹⁶) / 2³²⌋` for `b` that is not negative: the upper word of a product, rounded
+/// down if `HALF` is 0 and to the nearest if it is 2¹⁵.
+#[inline(always)]
+pub(crate) const fn upper<const HALF: u32>(a: i32, b: i32) -> i32 {
+    if !cfg!(sparsecode_v6m) {
+        let product = (a as i64).wrapping_mul(b as i64);
+        return (product.wrapping_add((HALF as i64) << 16) >> 32) as i32;
+    }
+    upper_of_halves::<HALF>(a, b)
+}
+
+/// [`upper`] in products of 16 bits, for a Cortex-M0+: one of 64 bits is a function of the library
+/// there, which takes three times as long.
+const fn upper_of_halves<const HALF: u32>(a: i32, b: i32) -> i32 {
+    let (a_low, a_high) = (a.cast_unsigned() & 0xffff, a >> 16);
+    let (b_low, b_high) = (b.cast_unsigned() & 0xffff, b.cast_unsigned() >> 16);
+    // (2¹⁶ − 1)² needs 32 bits; 2¹⁵·(2¹⁶ − 1) and 16 bits more need 31 and a sign.
+    let carried = a_low.wrapping_mul(b_low) >> 16;
+    let middle = a_high
+        .wrapping_mul(b_low.cast_signed())
+        .wrapping_add(carried.cast_signed());
+    // Below 2³².
+    let rest = a_low
+        .wrapping_mul(b_high)
+        .wrapping_add(middle.cast_unsigned() & 0xffff)
+        .wrapping_add(HALF);
+    a_high
+        .wrapping_mul(b_high.cast_signed())
+        .wrapping_add(middle >> 16)
+        .wrapping_add((rest >> 16).cast_signed())
 }
 
 /// From drives to levels: the relu, rounding to the nearest, and the cut at the largest level.
@@ -125,6 +156,19 @@ mod tests {
         fn the_upper_half_is_enough(x: i32, multiplier in 0..=i32::MAX, shift in 33..=62_u8) {
             let exact = Rescale { multiplier, shift }.apply(x);
             prop_assert_eq!(High::new(shift).apply(x, multiplier), exact);
+        }
+
+        #[test]
+        fn halves_make_the_upper_half(
+            a in prop_oneof![any::<i32>(), Just(i32::MIN), Just(i32::MAX), Just(-1), Just(0xffff)],
+            b in prop_oneof![0..=i32::MAX, Just(i32::MAX), Just(0), Just(0xffff)],
+        ) {
+            let product = i64::from(a) * i64::from(b);
+            let nearest = (product + (1 << 31)) >> 32;
+            prop_assert_eq!(i64::from(upper_of_halves::<0>(a, b)), product >> 32);
+            prop_assert_eq!(i64::from(upper_of_halves::<0x8000>(a, b)), nearest);
+            prop_assert_eq!(i64::from(upper::<0>(a, b)), product >> 32);
+            prop_assert_eq!(i64::from(upper::<0x8000>(a, b)), nearest);
         }
 
         #[test]

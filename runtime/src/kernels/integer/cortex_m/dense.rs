@@ -20,10 +20,17 @@ pub(crate) fn dot_rows(
     if !(is_aligned(matrix.values()) && matrix.rows() <= sums.len()) {
         return false;
     }
-    for (block, x) in matrix.blocks().zip(eights.iter().chain(last)) {
-        // SAFETY: a block holds `rows` rows of eight bytes, at a multiple of 4, `x` eight numbers,
-        // and `sums` at least `rows`.
-        unsafe { dot_block_dsp(block.as_ptr(), matrix.rows(), x, sums.as_mut_ptr()) }
+    let whole = eights.len().min(matrix.count());
+    let (blocks, sums) = (matrix.values().as_ptr(), sums.as_mut_ptr());
+    if whole > 0 {
+        // SAFETY: a block holds `rows` rows of eight bytes, at a multiple of 4, and the next one
+        // follows; there are `whole` of them, and as many eights of inputs, and at least `rows`
+        // sums.
+        unsafe { dot_blocks_dsp(blocks, matrix.rows(), eights.as_ptr(), sums, whole) }
+    }
+    if let (Some(x), Some(block)) = (last, matrix.blocks().nth(whole)) {
+        // SAFETY: as above, for one block.
+        unsafe { dot_blocks_dsp(block.as_ptr(), matrix.rows(), x, sums, 1) }
     }
     true
 }
@@ -198,31 +205,37 @@ macro_rules! eight_rows {
     };
 }
 
-/// 78 instructions for 64 multiply-adds, 46 if half of the inputs are 0. Returns at once if all of
-/// them are.
+/// 78 instructions for 64 multiply-adds, 46 if half of a block's inputs are 0, none if all of them
+/// are; and 33 a block. Rows, inputs and sums wait on the stack.
 ///
 /// # Safety
 ///
-/// `block`: `rows · 8` bytes, at a multiple of 4; `sums`: `rows` numbers.
+/// `block`: `count · rows · 8` bytes, at a multiple of 4; `x`: `count` eights, at least one;
+/// `sums`: `rows` numbers.
 #[unsafe(naked)]
-unsafe extern "C" fn dot_block_dsp(
+unsafe extern "C" fn dot_blocks_dsp(
     block: *const i8,
     rows: usize,
     x: *const [i16; LANES],
     sums: *mut i32,
+    count: usize,
 ) {
     naked_asm!(
         instructions!(),
         "push {{r4-r11, lr}}",
+        "push {{r1-r3}}",
+        "1:",
+        "ldm sp, {{r1-r3}}",
         // Not LDM: `x` may lie at an odd multiple of 2.
-        "ldr r4, [r2]",
-        "ldr r5, [r2, #4]",
-        "ldr r6, [r2, #8]",
-        "ldr r7, [r2, #12]",
+        "ldr r4, [r2], #4",
+        "ldr r5, [r2], #4",
+        "ldr r6, [r2], #4",
+        "ldr r7, [r2], #4",
+        "str r2, [sp, #4]",
         "orr r12, r4, r5",
         "orr lr, r6, r7",
         "orrs r12, r12, lr",
-        "beq 9f",
+        "beq 8f",
         "pkhbt r8, r4, r5, lsl #16",
         "pkhtb r9, r5, r4, asr #16",
         "pkhbt r10, r6, r7, lsl #16",
@@ -265,7 +278,15 @@ unsafe extern "C" fn dot_block_dsp(
         "subs r5, r5, #1",
         "bne 4b",
         "9:",
+        "ldr r2, [sp, #48]",
+        "subs r2, r2, #1",
+        "str r2, [sp, #48]",
+        "bne 1b",
+        "add sp, sp, #12",
         "pop {{r4-r11, pc}}",
+        "8:",
+        "add r0, r0, r1, lsl #3",
+        "b 9b",
     )
 }
 

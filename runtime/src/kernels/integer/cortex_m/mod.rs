@@ -12,7 +12,7 @@ mod lanes;
 mod sparse;
 
 pub(crate) use dense::{dot_narrow_rows, dot_rows};
-pub(crate) use elementwise::clamp;
 #[cfg(feature = "denoise")]
-pub(crate) use elementwise::points;
+pub(crate) use elementwise::learned_step;
+pub(crate) use elementwise::{add_weighted, clamp, clear, clear_levels, copy, rescale};
 pub(crate) use sparse::{add_narrow_rows, add_rows, add_wide_row, add_wide_rows};

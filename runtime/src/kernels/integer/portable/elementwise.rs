@@ -2,12 +2,30 @@
 
 use sparsecode_formats::{Rescale, Rescales};
 
+use crate::kernels::integer::rounding::{High, upper};
+
 /// Raises levels to `least`, and cuts them to `most`.
 #[inline]
 pub(crate) fn clamp(levels: &mut [i16], least: i16, most: i16) {
     for level in levels {
         // Not `i16::clamp`, which panics for a range that is none.
         *level = (*level).max(least).min(most);
+    }
+}
+
+/// `to = from`
+#[inline]
+pub(crate) fn copy(to: &mut [i16], from: &[i16]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// `sums += weights·values`
+#[inline]
+pub(crate) fn add_weighted(sums: &mut [i32], weights: &[i32], values: &[i16]) {
+    for (sum, (weight, value)) in sums.iter_mut().zip(weights.iter().zip(values)) {
+        *sum = sum.wrapping_add(weight.wrapping_mul((*value).into()));
     }
 }
 
@@ -24,8 +42,8 @@ pub(crate) fn rescale(by: &Rescales<'_>, bias: &[i32], sums: &[i32], output: &mu
     }
 }
 
-/// [`rescale`] without shifts of 64 bits, which cost a Cortex-M4 a third of the whole.
-/// `false` if a number had to be cut, which a file's proof excludes; then `output` is unspecified.
+/// [`rescale`] without shifts of 64 bits, which are most of the cost on a microcontroller.
+/// `false` if a sum is so large that a number might have to be cut; then `output` is unspecified.
 #[inline(always)]
 pub(crate) fn rescale_in_words(
     by: &Rescales<'_>,
@@ -33,36 +51,31 @@ pub(crate) fn rescale_in_words(
     sums: &[i32],
     output: &mut [i32],
 ) -> bool {
-    let shift = u32::from(by.shift);
-    // A product below 2^(shift + 29) in magnitude is within ±2²⁹ after the shift: its upper word is
-    // then below 2^(shift − 3).
-    let Some(reach) = shift.checked_sub(3) else {
-        return false;
-    };
-    let mut seen = 0_u32;
-    let half = 1_i64.wrapping_shl(shift.wrapping_sub(1));
-    let mut words = |sum: i32, multiplier: i32| {
-        let product = i64::from(sum)
-            .wrapping_mul(i64::from(multiplier))
-            .wrapping_add(half);
-        let upper = (product >> 32) as i32;
-        seen |= (upper ^ (upper >> 31)).cast_unsigned();
-        (product as u32, upper)
-    };
     let terms = sums.iter().zip(by.multipliers).zip(bias);
     let all = output.iter_mut().zip(terms);
-    if let Some(shift) = shift.checked_sub(32) {
+    let Some(left) = 32_u8.checked_sub(by.shift) else {
+        let high = High::new(by.shift);
         for (output, ((&sum, &multiplier), &bias)) in all {
-            let (_, upper) = words(sum, multiplier);
-            *output = upper.wrapping_shr(shift).wrapping_add(bias);
+            *output = high.apply(sum, multiplier).wrapping_add(bias);
         }
-    } else {
-        let left = 32_u32.wrapping_sub(shift);
-        for (output, ((&sum, &multiplier), &bias)) in all {
-            let (lower, upper) = words(sum, multiplier);
-            let joined = lower.wrapping_shr(shift) | upper.cast_unsigned().wrapping_shl(left);
-            *output = joined.cast_signed().wrapping_add(bias);
-        }
+        return true;
+    };
+    let mut seen = 0_i32;
+    for (output, ((&sum, &multiplier), &bias)) in all {
+        seen |= sum ^ (sum >> 31);
+        let rounded = upper::<0x8000>(sum.wrapping_shl(left.into()), multiplier);
+        *output = rounded.wrapping_add(bias);
     }
-    seen.checked_shr(reach).unwrap_or(0) == 0
+    are_small(seen, by.shift)
+}
+
+/// Whether sums, `seen` in all their magnitudes, make numbers below 2²⁹ by a shift of at most 32,
+/// and fit when they are moved up to where the rounded number is the upper word of the product:
+/// multipliers are below 2³¹.
+#[inline(always)]
+pub(crate) fn are_small(seen: i32, shift: u8) -> bool {
+    match shift.checked_sub(2) {
+        Some(reach) => seen >> reach == 0,
+        None => false,
+    }
 }

@@ -7,5 +7,7 @@ mod sparse;
 mod tests;
 
 pub(crate) use dense::dot_block;
-pub(crate) use elementwise::{clamp, rescale, rescale_in_words};
+#[cfg(sparsecode_dsp)]
+pub(crate) use elementwise::are_small;
+pub(crate) use elementwise::{add_weighted, clamp, copy, rescale, rescale_in_words};
 pub(crate) use sparse::{add_narrow_rows, add_row, add_rows, add_wide_rows};

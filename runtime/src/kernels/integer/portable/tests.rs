@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use sparsecode_formats::{Blocks, DRIVE_LIMIT, LANES, Rescale, Rescales, WeightBlocks};
+use sparsecode_formats::{Blocks, DRIVE_LIMIT, LANES, Rescales, WeightBlocks};
 
 use crate::kernels::integer::{self, Entry, portable};
 
@@ -76,7 +76,7 @@ proptest! {
         prop_assert_eq!(eight, four);
     }
 
-    /// Without a cut as with one, and said where one is needed.
+    /// Without a cut as with one, and said where one may be needed.
     #[test]
     fn words_rescale_like_64_bits(
         sums in prop::collection::vec(prop_oneof![any::<i32>(), -70_000..70_000_i32], 1..20),
@@ -88,14 +88,12 @@ proptest! {
         let (mut expected, mut found) = (std::vec![0; sums.len()], std::vec![0; sums.len()]);
         portable::rescale(&by, &bias, &sums, &mut expected);
         let is_whole = portable::rescale_in_words(&by, &bias, &sums, &mut found);
-        let within = sums.iter().zip(&multipliers).all(|(&sum, &multiplier)| {
-            let rescaled = Rescale { multiplier, shift }.apply(sum);
-            rescaled.abs() < DRIVE_LIMIT
-        });
         if is_whole {
             prop_assert_eq!(found, expected);
         } else {
-            prop_assert!(!within || shift < 3);
+            let limit = 1_u64 << (shift.max(2) - 2);
+            prop_assert!(shift <= 32);
+            prop_assert!(sums.iter().any(|sum| u64::from(sum.unsigned_abs()) >= limit));
         }
     }
 
