@@ -1,4 +1,4 @@
-//! What exported files take off noise on ECG records that training never saw.
+//! What exported files take off noise on ECG records and pictures that training never saw.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,62 @@ const MODELS: [Model; 3] = [
         recorded: true,
     },
 ];
+
+/// A model of patches of pictures.
+struct PictureModel {
+    name: &'static str,
+    side: usize,
+    hop: usize,
+    code_dim: usize,
+    epochs: u32,
+}
+
+const PICTURE_MODELS: [PictureModel; 2] = [
+    PictureModel {
+        name: "pictures-128",
+        side: 8,
+        hop: 4,
+        code_dim: 128,
+        epochs: 12,
+    },
+    PictureModel {
+        name: "pictures-256",
+        side: 12,
+        hop: 3,
+        code_dim: 256,
+        epochs: 24,
+    },
+];
+
+/// So many pictures, the last ones by name, are measured.
+const PICTURES: usize = 8;
+
+impl PictureModel {
+    /// The run's configuration.
+    fn config(&self, test: &[String]) -> String {
+        let &Self { side, hop, .. } = self;
+        format!(
+            "family = \"denoise\"\nepochs = {}\n[model]\nwindow = {side}\nhop = {hop}\ncode_dim = \
+             {}\n[noise]\nlowest = 2.0\nhighest = 13.0\n[data]\nsource = \"images\"\ncontrast = \
+             \"none\"\npatch = {}\ntrain = 6000\nvalidation = 300\ntest = 300\ntest_files = \
+             {test:?}\n",
+            self.epochs,
+            self.code_dim,
+            side + 4 * hop,
+        )
+    }
+}
+
+/// A row that `sparsecode evaluate --task denoise --json` prints of a model of pictures.
+#[derive(Deserialize)]
+struct PictureRow {
+    picture: Option<String>,
+    sigma: f64,
+    psnr_noisy: f64,
+    psnr: f64,
+    active: f64,
+    seconds: f64,
+}
 
 /// A row that `sparsecode evaluate --task denoise --json` prints.
 #[derive(Deserialize)]
@@ -101,7 +157,8 @@ impl Model {
 pub struct Bench {
     /// `sparsecode`.
     pub program: PathBuf,
-    /// The folder of recordings `ecg_NNN.npy`, beats `beats_NNN.npy` and noise.
+    /// The folder of `sensor2`, with recordings `ecg_NNN.npy`, beats `beats_NNN.npy` and noise, and
+    /// of `natural`, with pictures.
     pub data: PathBuf,
     /// For runs and files, which are used again.
     pub folder: PathBuf,
@@ -118,15 +175,15 @@ impl Bench {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Trains and exports a model, unless its file is there.
-    fn file(&self, model: &Model) -> Result<PathBuf> {
-        let place = |ending: &str| self.folder.join(format!("{}{ending}", model.name));
+    /// Trains and exports a model of this configuration, unless its file is there.
+    fn trained(&self, name: &str, data: &Path, settings: &str) -> Result<PathBuf> {
+        let place = |ending: &str| self.folder.join(format!("{name}{ending}"));
         let (run, config, file) = (place(""), place(".toml"), place(".safetensors"));
         if file.exists() {
             return Ok(file);
         }
-        std::fs::write(&config, model.config())?;
-        let (run, config, data) = (text(&run)?, text(&config)?, text(&self.data)?);
+        std::fs::write(&config, settings)?;
+        let (run, config, data) = (text(&run)?, text(&config)?, text(data)?);
         let mut train = vec![
             "train", "--task", "denoise", "--config", config, "--data", data, "--out", run,
         ];
@@ -159,7 +216,7 @@ impl Bench {
         std::fs::create_dir_all(&self.folder)?;
         let mut page = String::new();
         for model in &MODELS {
-            let file = self.file(model)?;
+            let file = self.trained(model.name, &self.data.join("sensor2"), &model.config())?;
             let bytes = std::fs::metadata(&file)?.len();
             let recorded = ["--noise-recordings", NOISE];
             let noise: &[&str] = if model.recorded { &recorded } else { &[] };
@@ -183,12 +240,61 @@ impl Bench {
         Ok(page)
     }
 
+    /// Trains and exports what is not there yet, and measures each file on pictures of the folder
+    /// `natural` that training never sees: a section of Markdown for each.
+    ///
+    /// # Errors
+    /// If a command fails.
+    pub fn picture_sections(&self) -> Result<String> {
+        let folder = self.data.join("natural");
+        let mut names: Vec<String> = std::fs::read_dir(&folder)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        names.sort();
+        let names = names.split_off(names.len().saturating_sub(PICTURES));
+        std::fs::create_dir_all(&self.folder)?;
+        let mut page = String::new();
+        for model in &PICTURE_MODELS {
+            let file = self.trained(model.name, &folder, &model.config(&names))?;
+            let bytes = std::fs::metadata(&file)?.len();
+            let shown = self.folder.join(format!("{}-pictures", model.name));
+            let named = names.join(",");
+            let printed = self.run(&[
+                "evaluate",
+                text(&file)?,
+                "--task",
+                "denoise",
+                "--data",
+                text(&folder)?,
+                "--recordings",
+                &named,
+                "--middle",
+                "256",
+                "--pictures",
+                text(&shown)?,
+                "--json",
+            ])?;
+            let rows: Vec<PictureRow> =
+                serde_json::from_str(&printed).context("what evaluate prints")?;
+            let _ = writeln!(
+                page,
+                "\n## Pictures: {} atoms, patches of {side}x{side} every {}, {bytes} bytes\n",
+                model.code_dim,
+                model.hop,
+                side = model.side,
+            );
+            page += &picture_table(&rows);
+        }
+        Ok(page)
+    }
+
     /// Figures of a file: a row for each record and level, and for their means.
     fn measure(&self, file: &Path, records: &[String], more: &[&str]) -> Result<Vec<Row>> {
         let list = |kind: &str| {
             let names = records.iter().map(|name| format!("{kind}_{name}.npy"));
             names.collect::<Vec<_>>().join(",")
         };
+        let data = self.data.join("sensor2");
         let (ecg, beats) = (list("ecg"), list("beats"));
         let fixed = [
             "evaluate",
@@ -196,7 +302,7 @@ impl Bench {
             "--task",
             "denoise",
             "--data",
-            text(&self.data)?,
+            text(&data)?,
             "--recordings",
             &ecg,
             "--beats",
@@ -207,6 +313,30 @@ impl Bench {
         let printed = self.run(&[&fixed, more].concat())?;
         serde_json::from_str(&printed).context("what evaluate prints")
     }
+}
+
+/// A table of means, and PSNR by picture.
+fn picture_table(rows: &[PictureRow]) -> String {
+    let mut text = String::from(
+        "| σ | noisy PSNR | PSNR | atoms | seconds | by picture |\n|--:|--:|--:|--:|--:|---|\n",
+    );
+    for mean in rows.iter().filter(|row| row.picture.is_none()) {
+        let own = rows.iter().filter(|row| row.sigma == mean.sigma);
+        let pictures: Vec<String> = own
+            .filter_map(|row| Some(format!("{}: {:.2}", row.picture.as_ref()?, row.psnr)))
+            .collect();
+        let _ = writeln!(
+            text,
+            "| {} | {:.2} dB | {:.2} dB | {:.1} | {:.3} | {} |",
+            mean.sigma,
+            mean.psnr_noisy,
+            mean.psnr,
+            mean.active,
+            mean.seconds,
+            pictures.join(", ")
+        );
+    }
+    text
 }
 
 fn text(path: &Path) -> Result<&str> {

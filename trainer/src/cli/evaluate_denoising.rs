@@ -56,6 +56,14 @@ pub(super) struct DenoisingFlags {
         help_heading = "Denoising"
     )]
     pub(super) noise_levels: Vec<f64>,
+    /// Measure the middle of each picture alone, so many pixels both ways
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "Denoising"
+    )]
+    pub(super) middle: Option<u16>,
     /// Write each picture beside its noisy and clean versions into this folder
     #[arg(long, value_name = "FOLDER", help_heading = "Denoising")]
     pub(super) pictures: Option<PathBuf>,
@@ -103,6 +111,7 @@ impl DenoisingFlags {
             ("--noise-recordings", !self.noise_recordings.is_empty()),
             ("--beats", !self.beats.is_empty()),
             ("--estimate", self.estimate),
+            ("--middle", self.middle.is_some()),
             ("--pictures", self.pictures.is_some()),
         ]
         .into_iter()

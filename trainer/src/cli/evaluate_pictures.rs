@@ -32,7 +32,7 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for (index, path) in pictures(data, &flags.recordings)?.iter().enumerate() {
-        let (pixels, width) = images::grey_of_training(path)?;
+        let (pixels, width) = grey(path, flags.middle.map(usize::from))?;
         let shown = &mut Vec::new();
         for &sigma in &flags.noise_levels {
             let settings = Settings {
@@ -90,6 +90,25 @@ pub(super) fn run(
     );
     print!("{}", table(&rows));
     Ok(())
+}
+
+/// A picture in grey, or so many pixels of its middle both ways, and the length of its lines.
+fn grey(path: &Path, middle: Option<usize>) -> anyhow::Result<(Vec<f32>, usize)> {
+    let picture = Pixels::read(path)?;
+    let (pixels, width, height) = (picture.grey(), picture.width, picture.height);
+    let Some(side) = middle else {
+        return Ok((pixels, width));
+    };
+    if side > width.min(height) {
+        return Err(usage(format!(
+            "--middle {side}: {} has {width}x{height} pixels",
+            path.display()
+        )));
+    }
+    let (left, top) = ((width - side) / 2, (height - side) / 2);
+    let lines = pixels.chunks_exact(width).skip(top).take(side);
+    let cut = lines.flat_map(|line| &line[left..][..side]);
+    Ok((cut.copied().collect(), side))
 }
 
 /// Writes pictures of lines of `width` pixels as one, 8 bits a pixel.

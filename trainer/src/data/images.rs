@@ -568,20 +568,6 @@ fn split_files(
     Ok([files, validation, test])
 }
 
-/// A picture as training sees it: grey from 0 to 1, the shorter side of 256 pixels. Rows of the
-/// width that comes with it.
-///
-/// # Errors
-/// The file cannot be read, or is much longer than wide.
-pub(crate) fn grey_of_training(path: &Path) -> Result<(Vec<f32>, usize), DataError> {
-    let (grey, _) = read_grey(path)?;
-    let (width, height) = grey.dimensions();
-    let mut pixels = vec![0.0; width as usize * height as usize];
-    let lines = pixels.chunks_exact_mut(width as usize);
-    lines.enumerate().for_each(|(y, line)| grey.row(0, y, line));
-    Ok((pixels, width as usize))
-}
-
 /// Every picture in a folder and its subfolders, in the order of their names; or the one file.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! `cargo xtask bench denoise`: what exported files take off noise on records that training never
-//! saw.
+//! `cargo xtask bench denoise`: what exported files take off noise on records and pictures that
+//! training never saw.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,13 +10,14 @@ use sparsecode_lab::{cargo, root, target_dir};
 
 use crate::results::{command_line, write_page};
 
-/// Trains models that denoise ECGs, exports them for integers, and measures the files on test
-/// records.
+/// Trains models that denoise ECGs and pictures, exports them for integers, and measures the files on
+/// test records and pictures.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Example: cargo xtask bench denoise --data ../shared/data --markdown docs/results/denoising.md")]
 pub(crate) struct Denoise {
-    /// Folder that holds `sensor2`: recordings ecg_NNN.npy, beats_NNN.npy, noise_em.npy, …
+    /// Folder that holds `sensor2`: recordings ecg_NNN.npy, beats_NNN.npy, noise_em.npy, …; and
+    /// `natural`: pictures
     #[arg(long, env = "SPARSECODE_DATA", default_value = "../shared/data")]
     data: PathBuf,
     /// Measure these records in place of the test records of the split
@@ -31,6 +32,9 @@ pub(crate) struct Denoise {
     /// Write the table here as Markdown, with the command, the commit and the machine
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Measure pictures alone, and no records
+    #[arg(long)]
+    pictures: bool,
 }
 
 const SUMMARY: &str = "\
@@ -41,13 +45,23 @@ the record's. F1: of a plain QRS detector on the output, and on the noisy input;
 count once within 75 ms. Records less their drift (two means of 361 samples) count as clean; 720 \
 samples at either end do not count.";
 
+const PICTURES: &str = "\
+Files for integer arithmetic (8-bit weights, 16-bit activations, Gram matrix built at start), run by \
+the device's code on the last eight pictures of the folder by name, which training never saw; the \
+middle 256x256 pixels, grey. White noise of the deviation σ in levels of 256 is added, nothing is \
+cut, and the model is told σ. *Seconds*: of one thread, a picture.";
+
 /// Runs `cargo xtask bench denoise`.
 pub(super) fn run(arguments: &Denoise) -> Result<ExitCode> {
-    let data = std::path::absolute(root().join(&arguments.data))?.join("sensor2");
+    let data = std::path::absolute(root().join(&arguments.data))?;
+    let needed = data.join(match arguments.pictures {
+        true => "natural",
+        false => "sensor2",
+    });
     ensure!(
-        data.is_dir(),
-        "{}: no such folder; name the one that holds sensor2 with --data",
-        data.display()
+        needed.is_dir(),
+        "{}: no such folder; name the one that holds it with --data",
+        needed.display()
     );
     let program = match &arguments.program {
         Some(program) => std::path::absolute(program)?,
@@ -66,17 +80,17 @@ pub(super) fn run(arguments: &Denoise) -> Result<ExitCode> {
         data,
         folder,
     };
-    let page = bench.sections(&arguments.records)?;
-    println!("{page}");
-    if let Some(path) = &arguments.markdown {
-        write_page(
-            path,
+    let (title, summary, page) = match arguments.pictures {
+        true => ("Denoising of pictures", PICTURES, bench.picture_sections()?),
+        false => (
             "Denoising of ECGs",
             SUMMARY,
-            &command_line(),
-            "cpu",
-            &page,
-        )?;
+            bench.sections(&arguments.records)?,
+        ),
+    };
+    println!("{page}");
+    if let Some(path) = &arguments.markdown {
+        write_page(path, title, summary, &command_line(), "cpu", &page)?;
     }
     Ok(ExitCode::SUCCESS)
 }
