@@ -144,8 +144,8 @@ impl InputShape {
         self.height == 1
     }
 
-    /// Numbers that weigh overlapping windows: one for each sample of a window; one for each row and
-    /// then one for each column of a patch, whose pixels count their product.
+    /// Numbers that weigh overlapping windows: one for each sample of a window; one for each row
+    /// and then one for each column of a patch, whose pixels count their product.
     #[must_use]
     pub const fn overlap_weights(self) -> usize {
         match self.is_window() {

@@ -14,8 +14,8 @@ pub const DRIVE_LIMIT: i32 = 1 << 29;
 /// within ±2²⁹, and the difference within 32 bits.
 pub(super) const LEAST_STEP_SHIFT: u8 = 2;
 
-/// The largest weight of overlapping windows. Those that meet in a sample come to 65,535 at most, or
-/// to 255 in either direction of a picture, and the window at the end is one more.
+/// The largest weight of overlapping windows. Those that meet in a sample come to 65,535 at most,
+/// or to 255 in either direction of a picture, and the window at the end is one more.
 #[cfg(feature = "denoise")]
 pub(in crate::integer) fn most_weight(shape: InputShape, hop: u16) -> i32 {
     let (limit, side) = match shape.is_window() {

@@ -93,3 +93,9 @@ pub(super) fn read_rows(path: &Path, dim: usize) -> anyhow::Result<(NumberType, 
     }
     Ok((number_type, shape[0], values))
 }
+
+/// The name of a file without its folder and its ending.
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}

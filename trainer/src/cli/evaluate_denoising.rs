@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use super::common::{print_json, usage};
+use super::common::{print_json, stem, usage};
 use super::evaluate_pictures;
 use super::input::FileFlags;
 use crate::data::{Hints, Paths, Recording, without_drift};
@@ -37,7 +37,7 @@ pub(super) struct DenoisingFlags {
         value_name = "NAME",
         help_heading = "Denoising"
     )]
-    pub(super) recordings: Vec<String>,
+    recordings: Vec<String>,
     /// Signal-to-noise ratios of the input, in dB
     #[arg(
         long,
@@ -55,7 +55,7 @@ pub(super) struct DenoisingFlags {
         default_value = "15,25,50",
         help_heading = "Denoising"
     )]
-    pub(super) noise_levels: Vec<f64>,
+    noise_levels: Vec<f64>,
     /// Measure the middle of each picture alone, so many pixels both ways
     #[arg(
         long,
@@ -63,10 +63,10 @@ pub(super) struct DenoisingFlags {
         value_parser = clap::value_parser!(u16).range(1..),
         help_heading = "Denoising"
     )]
-    pub(super) middle: Option<u16>,
+    middle: Option<u16>,
     /// Write each picture beside its noisy and clean versions into this folder
     #[arg(long, value_name = "FOLDER", help_heading = "Denoising")]
-    pub(super) pictures: Option<PathBuf>,
+    pictures: Option<PathBuf>,
     /// Add recorded noise, of which the last 40 % are taken, instead of white noise: files, or
     /// names in the folder of --data
     #[arg(
@@ -89,10 +89,10 @@ pub(super) struct DenoisingFlags {
     /// Have the deviation of the noise estimated, as a device without other knowledge does it,
     /// instead of telling the model
     #[arg(long, help_heading = "Denoising")]
-    pub(super) estimate: bool,
+    estimate: bool,
     /// Seed of the noise that is added
     #[arg(long, default_value_t = 31, help_heading = "Denoising")]
-    pub(super) noise_seed: u64,
+    noise_seed: u64,
     /// How often noise is added to each recording; the figures are means
     #[arg(
         long,
@@ -168,7 +168,15 @@ pub(super) fn run(
                 )));
             }
         }
-        return evaluate_pictures::run(&mut host, &name, data, flags, json);
+        let asked = evaluate_pictures::Asked {
+            names: &flags.recordings,
+            levels: &flags.noise_levels,
+            middle: flags.middle.map(usize::from),
+            estimate: flags.estimate,
+            seed: flags.noise_seed,
+            shown: flags.pictures.as_deref(),
+        };
+        return evaluate_pictures::run(&mut host, &name, data, &asked, json);
     }
     let facts = sparsecode_formats::InputFacts::read(&bytes)?;
     let noise = noise(flags, data, stream.drift, host.spec().input_dim())?;
@@ -210,7 +218,7 @@ pub(super) fn run(
                 .collect::<Result<Vec<_>, _>>()
                 .with_context(|| path.display().to_string())?;
             rows.push(Row {
-                recording: Some(short(path)),
+                recording: Some(stem(path)),
                 gain: mean(&gains),
             });
         }
@@ -320,11 +328,6 @@ fn files(flags: &DenoisingFlags, data: &Path) -> anyhow::Result<Vec<PathBuf>> {
             }
         })
         .collect()
-}
-
-pub(super) fn short(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn beside(path: &Path, data: &Path) -> PathBuf {

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::common::{print_json, usage};
-use super::evaluate_denoising::{DenoisingFlags, short};
+use super::common::{print_json, stem, usage};
 use crate::data::picture::Pixels;
 use crate::data::{NumberType, images};
 use crate::deploy::HostModel;
@@ -22,37 +21,52 @@ struct Row {
     gain: PictureGain,
 }
 
+/// What is measured, of the flags.
+pub(super) struct Asked<'a> {
+    /// Names of pictures; all if there are none.
+    pub(super) names: &'a [String],
+    /// Deviations of the noise, in levels of 256.
+    pub(super) levels: &'a [f64],
+    /// So many pixels of the middle, both ways.
+    pub(super) middle: Option<usize>,
+    /// Whether the noise is estimated.
+    pub(super) estimate: bool,
+    pub(super) seed: u64,
+    /// Where pictures are written.
+    pub(super) shown: Option<&'a Path>,
+}
+
 /// Measures `host` on the pictures of the folder `data`, and prints a table or JSON.
 pub(super) fn run(
     host: &mut HostModel<'_>,
     name: &str,
     data: &Path,
-    flags: &DenoisingFlags,
+    asked: &Asked<'_>,
     json: bool,
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for (index, path) in pictures(data, &flags.recordings)?.iter().enumerate() {
-        let (pixels, width) = grey(path, flags.middle.map(usize::from))?;
+    for (index, path) in pictures(data, asked.names)?.iter().enumerate() {
+        let (pixels, width) = grey(path, asked.middle)?;
         let shown = &mut Vec::new();
-        for &sigma in &flags.noise_levels {
+        for &sigma in asked.levels {
             let settings = Settings {
                 snr: 0.0,
-                estimate: flags.estimate,
+                estimate: asked.estimate,
                 skip: 0,
-                seed: flags.noise_seed,
+                seed: asked.seed,
                 draw: index as u32 * 1024,
             };
             let (gain, [noisy, clean]) = measure_picture(host, &pixels, width, sigma, &settings)
                 .with_context(|| path.display().to_string())?;
             rows.push(Row {
-                picture: Some(short(path)),
+                picture: Some(stem(path)),
                 gain,
             });
             shown.extend([noisy, clean]);
         }
-        if let Some(folder) = &flags.pictures {
+        if let Some(folder) = asked.shown {
             std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-            let file = folder.join(format!("{}.png", short(path)));
+            let file = folder.join(format!("{}.png", stem(path)));
             let all: Vec<&[f32]> = std::iter::once(&pixels)
                 .chain(&*shown)
                 .map(Vec::as_slice)
@@ -60,7 +74,7 @@ pub(super) fn run(
             write_side_by_side(&file, width, &all)?;
         }
     }
-    for &sigma in &flags.noise_levels {
+    for &sigma in asked.levels {
         let own = rows.iter().filter(|row| row.gain.sigma == sigma);
         let gains: Vec<&PictureGain> = own.map(|row| &row.gain).collect();
         let over = |of: fn(&PictureGain) -> f64| {

@@ -1,12 +1,14 @@
+mod denoiser;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use rand_distr::{Distribution, StandardNormal};
 use serde::Serialize;
 use sparsecode_formats::WeightType;
-use sparsecode_runtime::{Refine, ram_bytes};
+use sparsecode_runtime::{CodeBuffer as _, Refine, ram_bytes};
 
 use super::common::{INTERRUPTED, exit_with, print_json, usage};
 use super::console::Console;
@@ -14,7 +16,7 @@ use super::train::session::{at_terminal, stop_flag};
 use crate::data::npy::write_npy_f32;
 use crate::data::{Dataset, Named, Splits, dead_leaves_image, ecg_signal, vibration_signal};
 use crate::deploy::denoise::{Layout, denoise};
-use crate::deploy::measure::{Deployed, measure};
+use crate::deploy::measure::{Deployed, measure, psnr_raw};
 use crate::deploy::{Calibration, HostModel, HostRefine, TrainedRun, read_model};
 use crate::lista::Config;
 use crate::lista::evaluate::psnr;
@@ -42,9 +44,9 @@ const REFINE: u32 = 50;
 /// file
 ///
 /// Shows the whole path in about a minute, without any data of yours: a VDL model (LISTA encoder,
-/// linear decoder), 8-bit weights, and the code that runs on a microcontroller. Writes the run, the
-/// model file for f32 arithmetic and for integers, pictures, and patches (and a signal) for the
-/// firmware example.
+/// linear decoder), a model that is trained to denoise, 8-bit weights, and the code that runs on a
+/// microcontroller. Writes both runs, the VDL model's file for f32 arithmetic and for integers, the
+/// other model's for integers, pictures, and patches (and a signal) for the firmware example.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode quickstart
@@ -61,10 +63,10 @@ pub(super) struct Arguments {
     /// Replace what an earlier quickstart left in the folder
     #[arg(long)]
     overwrite: bool,
-    /// Passes over the training set
+    /// Passes over the training set, of both models
     #[arg(long)]
     epochs: Option<u32>,
-    /// One value of the configuration: table.key=value; may be repeated
+    /// One value of the VDL model's configuration: table.key=value; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Seed of all random numbers
@@ -109,6 +111,9 @@ struct Report {
     model_file: PathBuf,
     /// The same model for arithmetic in integers.
     integer_file: PathBuf,
+    /// The model that is trained to denoise, for arithmetic in integers.
+    denoiser_file: PathBuf,
+    denoiser_bytes: usize,
     pictures: Vec<PathBuf>,
     patches: PathBuf,
 }
@@ -127,6 +132,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = RunFolder::new(arguments.output.join("run"));
     let model_file = arguments.output.join("model.safetensors");
     let integer_file = arguments.output.join("integer.safetensors");
+    let denoiser_folder = RunFolder::new(arguments.output.join("denoiser"));
+    let denoiser_file = arguments.output.join("denoiser.safetensors");
     if !arguments.overwrite {
         for file in [
             &folder.config(),
@@ -134,6 +141,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             &folder.best(),
             &model_file,
             &integer_file,
+            &denoiser_folder.config(),
+            &denoiser_folder.checkpoint(),
+            &denoiser_folder.best(),
+            &denoiser_file,
         ] {
             if file.exists() {
                 return Err(usage(format!(
@@ -149,6 +160,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         folder.best(),
         model_file.clone(),
         integer_file.clone(),
+        denoiser_folder.checkpoint(),
+        denoiser_folder.best(),
+        denoiser_file.clone(),
     ] {
         if file.exists() {
             std::fs::remove_file(&file)
@@ -175,6 +189,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (integers, _) = trained.export_integer(&validation, Calibration::default(), None)?;
     write_atomic(&integer_file, &integers.bytes)?;
     go_on()?;
+    let (shape, _) = trained.facts.parse()?;
+    let preset = match arguments.signal {
+        None => "pictures/denoise",
+        Some(Signal::Vibration) => "bearing/denoise",
+        Some(Signal::Ecg) => "ecg/denoise",
+    };
+    let denoising = denoiser::configuration(preset, &config, shape, arguments.epochs)?;
+    let quiet = arguments.quiet;
+    denoiser::train(&denoising, &denoiser_folder, &denoiser_file, quiet, &stop)?;
+    go_on()?;
 
     // From here on nothing but the file: what follows is what a device does.
     let data = read_model(&model_file)?;
@@ -199,6 +223,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }));
 
     let spec = *host.spec();
+    let raw_sigma = sigma * spec.preprocessing.deviation;
+    let denoiser_data = read_model(&denoiser_file)?;
+    let mut denoiser = HostModel::new(&denoiser_data, &denoiser_file.display().to_string())?;
+    rows.push(demo.measure_denoiser(&mut denoiser, raw_sigma)?);
+    go_on()?;
     let (height, width) = (
         usize::from(spec.input_shape.height),
         usize::from(spec.input_shape.width),
@@ -213,9 +242,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let figures = [demo.psnr_noisy(), rows[0].psnr, rows[1].psnr];
     demo.draw_patches(&mut host, height, width, figures)?
         .save(&pictures[1])?;
-    let raw_sigma = sigma * spec.preprocessing.deviation;
     let refine = demo.refine(&host);
-    draw_scenes(&mut host, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
+    let hosts = [&mut host, &mut denoiser];
+    draw_scenes(hosts, arguments, raw_sigma, &refine)?.save(&pictures[2])?;
     let patches = picture("patches.npy");
     demo.write_patches(&patches)?;
     if let Some(signal) = arguments.signal {
@@ -236,6 +265,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ram_bytes: ram_bytes(spec.input_dim(), spec.code_dim(), spec.hidden_dim()),
         model_file,
         integer_file,
+        denoiser_file,
+        denoiser_bytes: denoiser_data.len(),
         pictures,
         patches,
     };
@@ -352,6 +383,34 @@ impl Demo<'_> {
         Ok((rows, encoder.usage))
     }
 
+    /// The row of a model that denoises: each sample on its own, the noise known.
+    fn measure_denoiser(&self, host: &mut HostModel<'_>, raw_sigma: f32) -> anyhow::Result<Row> {
+        host.set_noise_level(raw_sigma);
+        let (mut psnr, mut active, mut seconds) = (0.0, 0, 0.0);
+        let count = self.test.len();
+        for index in 0..count {
+            let restored = |sample: &[f32]| {
+                let mut sample = sample.to_vec();
+                self.test.restore.restore(index, &mut sample);
+                sample
+            };
+            let mut sample = restored(self.noisy(index));
+            let begun = Instant::now();
+            host.denoise(&mut sample, None)?;
+            seconds += begun.elapsed().as_secs_f64();
+            active += host.code().active();
+            let clean = restored(self.test.sample(index));
+            psnr += psnr_raw(&sample, &clean, self.peak);
+        }
+        let atoms = f64::from(host.spec().code_dim) * count as f64;
+        Ok(Row {
+            method: "trained to denoise, in integers".to_owned(),
+            psnr: psnr / count as f64,
+            sparsity: 1.0 - active as f64 / atoms,
+            seconds_per_patch: seconds / count as f64,
+        })
+    }
+
     /// Samples spread over the set.
     fn shown(&self) -> impl Iterator<Item = usize> {
         let count = self.test.len();
@@ -442,15 +501,16 @@ fn draw_atoms(
     )?)
 }
 
-/// Whole pictures or stretches of signal from further seeds, denoised patch by overlapping patch.
+/// Whole pictures or stretches of signal from further seeds, denoised patch by overlapping patch,
+/// by both models.
 fn draw_scenes(
-    host: &mut HostModel<'_>,
+    [host, denoiser]: [&mut HostModel<'_>; 2],
     arguments: &Arguments,
     sigma: f32,
     refine: &HostRefine,
 ) -> anyhow::Result<Picture> {
-    let mut states = ["clean", "noisy", "denoised"].map(State::new);
-    let mut sums = [0.0, 0.0];
+    let mut states = ["clean", "noisy", "refined", "trained"].map(State::new);
+    let mut sums = [0.0; 3];
     let peak = f64::from(host.spec().peak);
     let hop = usize::from(host.spec().input_shape.width).div_ceil(4);
     let (scenes, height, width) = match arguments.signal {
@@ -469,7 +529,8 @@ fn draw_scenes(
             None => Layout::Image { width, hop },
             Some(_) => Layout::Signal { hop },
         };
-        let denoised = denoise(host, &noisy, layout, Some(refine), &mut |_, _| {})?;
+        let refined = denoise(host, &noisy, layout, Some(refine), &mut |_, _| {})?;
+        let trained = denoiser::clean(denoiser, &noisy, width, sigma)?;
         let psnr = |estimate: &[f32]| {
             let error = estimate
                 .iter()
@@ -478,19 +539,21 @@ fn draw_scenes(
                 .sum::<f64>();
             10.0 * (peak * peak * clean.len() as f64 / error).log10()
         };
-        sums[0] += psnr(&noisy);
-        sums[1] += psnr(&denoised);
-        for (state, sample) in states.iter_mut().zip([clean, noisy, denoised]) {
+        for (sum, estimate) in sums.iter_mut().zip([&noisy, &refined, &trained]) {
+            *sum += psnr(estimate);
+        }
+        for (state, sample) in states.iter_mut().zip([clean, noisy, refined, trained]) {
             state.samples.push(sample);
         }
     }
-    let [clean, noisy, denoised] = &mut states;
+    let [clean, others @ ..] = &mut states;
     clean.caption = match arguments.signal {
         None => format!("{scenes} pictures"),
         Some(_) => format!("{scenes} stretches"),
     };
-    noisy.caption = decibels(sums[0] / scenes as f64);
-    denoised.caption = decibels(sums[1] / scenes as f64);
+    for (state, sum) in others.iter_mut().zip(sums) {
+        state.caption = decibels(sum / scenes as f64);
+    }
     draw(&states, height, width)
 }
 
@@ -557,13 +620,19 @@ fn print(report: &Report) {
     println!("{table}");
     println!("{}", report.model_file.display());
     println!("{}", report.integer_file.display());
+    println!(
+        "{}: the model that is trained to denoise, {}",
+        report.denoiser_file.display(),
+        bytes(report.denoiser_bytes as u64)
+    );
     let captions = [
         "the atoms, the most used first".to_owned(),
         format!(
             "some of the {} held-out samples; the figures are those of all",
             thousands(report.samples as u64)
         ),
-        "whole pictures or stretches of signal, overlapping patches averaged: figures of their own"
+        "whole pictures or stretches of signal, overlapping patches averaged, refined and by the \
+         model that is trained to denoise: figures of their own"
             .to_owned(),
     ];
     for (picture, caption) in report.pictures.iter().zip(captions) {

@@ -41,14 +41,15 @@ const ROUND: u32 = 16;
 /// `.webp`; 8 or 16 bits) in a folder and in its subfolders.
 ///
 /// Each image: shorter side to 256 pixels, grey (ITU-R 601 luma) in [0, 1], `(x − 0.457) / 0.259`.
-/// Then random crops. With `contrast = "local"` they come in batches of 250: local contrast normalisation with a Gaussian window as in
+/// Then random crops. With `contrast = "local"` they come in batches of 250: local contrast
+/// normalisation with a Gaussian window as in
 /// [`ContrastStream`](sparsecode_runtime::stream::ContrastStream), but without padding, so that a
 /// crop of `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over
 /// the batch (or 1e-4) are raised to it; patches with a standard deviation of 0.5 or more are kept.
 ///
-/// Images are split by file: a tenth for validation, and for test those that `test_files` names, or a
-/// tenth. Memory: 12 bytes a pixel of
-/// the patches (7.5 GB for 800,000 patches of 28×28), and a byte or two a pixel of the images.
+/// Images are split by file: a tenth for validation, and for test those that `test_files` names, or
+/// a tenth. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000 patches of 28×28), and a
+/// byte or two a pixel of the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {

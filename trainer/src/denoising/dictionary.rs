@@ -27,8 +27,8 @@ pub(super) fn universal(code_dim: usize) -> f64 {
 }
 
 /// A dictionary of atoms of norm 1, `dim × code_dim`: windows of the set at random places, less
-/// their mean (but for each fourth, where windows do not keep it), with random signs; and then so many steps of SDL from there as
-/// `optimizer.dictionary_steps` says.
+/// their mean (but for each fourth, where windows do not keep it), with random signs; and then so
+/// many steps of SDL from there as `optimizer.dictionary_steps` says.
 ///
 /// # Errors
 ///

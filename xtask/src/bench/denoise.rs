@@ -10,8 +10,8 @@ use sparsecode_lab::{cargo, root, target_dir};
 
 use crate::results::{command_line, write_page};
 
-/// Trains models that denoise ECGs and pictures, exports them for integers, and measures the files on
-/// test records and pictures.
+/// Trains models that denoise ECGs and pictures, exports them for integers, and measures the files
+/// on test records and pictures.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
 Example: cargo xtask bench denoise --data ../shared/data --markdown docs/results/denoising.md")]

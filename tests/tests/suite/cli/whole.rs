@@ -33,9 +33,9 @@ fn the_quickstart_goes_all_the_way() {
         let noisy = report["psnr_noisy"].as_f64().unwrap();
         assert!((0.0..60.0).contains(&noisy), "{what}");
         let rows = report["rows"].as_array().unwrap();
-        assert_eq!(rows.len(), 4, "{what}");
+        assert_eq!(rows.len(), 5, "{what}");
         // In integers as in f32.
-        for (float, integer) in rows[..2].iter().zip(&rows[2..]) {
+        for (float, integer) in rows[..2].iter().zip(&rows[2..4]) {
             for (key, bound) in [("psnr", 0.2), ("sparsity", 0.01)] {
                 let [a, b] = [float, integer].map(|row| row[key].as_f64().unwrap());
                 assert!((a - b).abs() < bound, "{what}: {key} {a} and {b}");
@@ -59,6 +59,11 @@ fn the_quickstart_goes_all_the_way() {
             sparsecode_runtime::ram_bytes(sizes.0, sizes.1, 0),
             "{what}"
         );
+        let denoiser = std::fs::metadata(report["denoiser_file"].as_str().unwrap()).unwrap();
+        assert_eq!(report["denoiser_bytes"], denoiser.len(), "{what}");
+        // As well as the other model after as little training.
+        let [refined, trained] = [1, 4].map(|row: usize| rows[row]["psnr"].as_f64().unwrap());
+        assert!(trained > refined - 0.5, "{what}");
         let pictures = report["pictures"].as_array().unwrap();
         assert!(pictures.len() >= 2, "{what}");
         for picture in pictures {
