@@ -1,0 +1,1 @@
+"""Rivals of the models that denoise; see ../denoising.py."""
