@@ -368,7 +368,7 @@ fn prepare(folder: &Path) {
     for (name, count) in [("train", 600), ("t10k", 100)] {
         write_digits(&digits, name, count);
     }
-    for pictures in ["IMAGES", "PICTURES"] {
+    for pictures in ["IMAGES", "PICTURES", "photographs"] {
         let pictures = folder.join(pictures);
         fs::create_dir(&pictures).unwrap();
         for seed in 0..6 {
@@ -378,6 +378,8 @@ fn prepare(folder: &Path) {
             picture.save(pictures.join(format!("{seed}.png"))).unwrap();
         }
     }
+    let noisy = folder.join("photographs/0.png");
+    fs::copy(noisy, folder.join("noisy.png")).unwrap();
     for (index, name) in ["bearing", "noisy", "other", "healthy", "faulty"]
         .iter()
         .enumerate()

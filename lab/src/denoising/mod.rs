@@ -1,5 +1,7 @@
 //! What exported files take off noise on ECG records and pictures that training never saw.
 
+mod parts;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -49,6 +51,63 @@ const MODELS: [Model; 3] = [
         recorded: true,
     },
 ];
+
+/// A model of one patient or machine.
+struct OwnModel {
+    name: &'static str,
+    /// Its recording in the folder `sensor`.
+    recording: &'static str,
+    hop: usize,
+    code_dim: usize,
+    epochs: u32,
+    /// `optimizer.level_exponent` and `optimizer.code_l1`.
+    loss: (f64, f64),
+}
+
+const OWN_MODELS: [OwnModel; 3] = [
+    OwnModel {
+        name: "ecg-208",
+        recording: "ecg_mitbih208_360hz_mV.npy",
+        hop: 16,
+        code_dim: 128,
+        epochs: 20,
+        loss: (0.2, 3e-3),
+    },
+    OwnModel {
+        name: "bearing-fault",
+        recording: "vibration_cwru_ir007_0_de_12khz.npy",
+        hop: 8,
+        code_dim: 112,
+        epochs: 40,
+        loss: (0.7, 1e-3),
+    },
+    OwnModel {
+        name: "healthy-bearing",
+        recording: "vibration_cwru_normal0_de.npy",
+        hop: 8,
+        code_dim: 112,
+        epochs: 10,
+        loss: (0.7, 1e-3),
+    },
+];
+
+impl OwnModel {
+    /// The run's configuration.
+    fn config(&self) -> String {
+        let &Self { name, hop, .. } = self;
+        let (exponent, l1) = self.loss;
+        let part = |part: &str| format!("\"{name}_{part}.npy\"");
+        let [train, validation, test] = ["train", "validation", "test"].map(part);
+        format!(
+            "family = \"denoise\"\nepochs = {}\n[model]\nwindow = 64\nhop = {hop}\ncode_dim = {}\n\
+             [noise]\nhighest = 13.0\n[optimizer]\nlevel_exponent = {exponent}\ncode_l1 = {l1}\n\
+             [data]\nsource = \"signal\"\npath = [{train}, {validation}, {test}]\n\
+             validation_files = [{validation}]\ntest_files = [{test}]\nwindow = 304\nhop = 8\n\
+             normalisation = \"recording\"\nvalidation = 60\ntest = 60\n",
+            self.epochs, self.code_dim,
+        )
+    }
+}
 
 /// A model of patches of pictures.
 struct PictureModel {
@@ -236,6 +295,47 @@ impl Bench {
                 model.code_dim, model.window, model.hop
             );
             page += &table(&told, estimated.as_deref());
+        }
+        Ok(page)
+    }
+
+    /// Trains and exports what is not there yet, and measures each file on the later part of its
+    /// recording in the folder `sensor`: a section of Markdown for each.
+    ///
+    /// # Errors
+    /// If a command fails.
+    pub fn own_sections(&self) -> Result<String> {
+        let parts = self.folder.join("parts");
+        std::fs::create_dir_all(&parts)?;
+        let mut page = String::new();
+        for model in &OWN_MODELS {
+            let recording = self.data.join("sensor").join(model.recording);
+            parts::cut(&recording, &parts, model.name)?;
+            let file = self.trained(model.name, &parts, &model.config())?;
+            let test = format!("{}_test.npy", model.name);
+            let printed = self.run(&[
+                "evaluate",
+                text(&file)?,
+                "--task",
+                "denoise",
+                "--data",
+                text(&parts)?,
+                "--recordings",
+                &test,
+                "--snr=0,5,10,20,30",
+                "--draws",
+                "2",
+                "--json",
+            ])?;
+            let rows: Vec<Row> = serde_json::from_str(&printed).context("what evaluate prints")?;
+            let bytes = std::fs::metadata(&file)?.len();
+            let gram = 2 * model.code_dim * model.code_dim;
+            let _ = writeln!(
+                page,
+                "\n## {}: {} atoms, windows of 64 every {}, {bytes} bytes and {gram} of its Gram matrix\n",
+                model.name, model.code_dim, model.hop
+            );
+            page += &table(&rows, None);
         }
         Ok(page)
     }
