@@ -133,7 +133,7 @@ impl Embed {
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
     /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
-    /// `HIDDEN_DIM`. For a model that denoises there are also `HOP`, `DRIFT`, `Stream`,
+    /// `HIDDEN_DIM`. For a model that denoises signals there are also `HOP`, `DRIFT`, `Stream`,
     /// `StreamScratch` and `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and
     /// `GRAM_LEN` take the place of `load()`.
     ///
@@ -193,7 +193,8 @@ impl Embed {
             Ok(file) => {
                 file.verify_checksum()?;
                 let mut types = float_types(&file);
-                if let Some(gram) = &file.gram {
+                let is_of_signals = file.spec.input_shape.is_window();
+                if let Some(gram) = file.gram.as_ref().filter(|_| is_of_signals) {
                     types.push_str(&stream_types("f32", gram.stream.hop, gram.stream.drift));
                 }
                 let source = self.source(&types, file.file_len(), LOAD);
@@ -208,7 +209,8 @@ impl Embed {
                 // The device does not look at the real numbers, so that this is the place to.
                 let spec = file.spec()?;
                 let mut types = integer_types(&file, &spec);
-                if let Some(gram) = &file.gram {
+                let is_of_signals = spec.input_shape.is_window();
+                if let Some(gram) = file.gram.as_ref().filter(|_| is_of_signals) {
                     types.push_str(&stream_types("i16", gram.stream.hop, gram.stream.drift));
                 }
                 let load = match IntegerFile::read(&aligned) {

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Shape, file, random_model};
 use sparsecode_formats::{
-    ActivationRanges, Activations, GramStorage, WeightType, example_denoiser, write_integer,
-    write_integer_with,
+    ActivationRanges, Activations, GramStorage, InputShape, OwnedModel, WeightType,
+    example_denoiser, write_integer, write_integer_with,
 };
 use sparsecode_runtime::embed::{Arithmetic, Embed, EmbedError};
 
@@ -53,12 +53,17 @@ fn the_source_states_the_dimensions() {
     assert!(text.contains(r#"concat!(env!("OUT_DIR"), "/ecg.safetensors")"#));
 }
 
-/// The source for an integer model that denoises.
-fn source_of_denoiser(storage: GramStorage) -> String {
-    let directory = tempfile::tempdir().unwrap();
+/// A model that denoises windows of 16 samples.
+fn denoiser() -> OwnedModel {
     let mut model = example_denoiser(16, 10, 2);
     let gram = model.gram.as_mut().unwrap();
     (gram.hop, gram.drift) = (4, Some(25));
+    model
+}
+
+/// The source for an integer model that denoises.
+fn source_of_denoiser(model: &OwnedModel, storage: GramStorage) -> String {
+    let directory = tempfile::tempdir().unwrap();
     let ranges = ActivationRanges {
         input_scale: 0.001,
         input_min: -32_000,
@@ -66,7 +71,7 @@ fn source_of_denoiser(storage: GramStorage) -> String {
         code_max: 16.0,
     };
     let weights = WeightType::I8;
-    let written = write_integer_with(&model, &ranges, weights, Activations::I16, storage).unwrap();
+    let written = write_integer_with(model, &ranges, weights, Activations::I16, storage).unwrap();
     let path = directory.path().join("denoiser.safetensors");
     std::fs::write(&path, written.bytes).unwrap();
     Embed::new(&path)
@@ -84,7 +89,7 @@ fn the_source_of_a_denoiser_states_its_stream() {
         // Ten rows of sixteen.
         (GramStorage::Built, "pub const GRAM_LEN: usize = 160;"),
     ] {
-        let text = source_of_denoiser(storage);
+        let text = source_of_denoiser(&denoiser(), storage);
         for line in [
             "pub const HOP: usize = 4;",
             "pub const DRIFT: usize = 25;",
@@ -95,6 +100,24 @@ fn the_source_of_a_denoiser_states_its_stream() {
         }
         assert_eq!(text.contains("fn load()"), storage == GramStorage::Stored);
     }
+}
+
+/// Patches are no signal.
+#[test]
+fn the_source_of_a_denoiser_of_patches_states_no_stream() {
+    let mut model = denoiser();
+    model.spec.input_shape = InputShape {
+        height: 4,
+        width: 4,
+    };
+    let gram = model.gram.as_mut().unwrap();
+    gram.drift = None;
+    gram.window_weights.truncate(8);
+    let text = source_of_denoiser(&model, GramStorage::Stored);
+    assert!(
+        text.contains("pub fn load()") && !text.contains("Stream"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -350,6 +350,8 @@ impl Bench {
         let mut names: Vec<String> = std::fs::read_dir(&folder)?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
             .collect::<Result<_>>()?;
+        let is_picture = |name: &str| name.ends_with(".jpg") || name.ends_with(".png");
+        names.retain(|name| is_picture(name));
         names.sort();
         let names = names.split_off(names.len().saturating_sub(PICTURES));
         std::fs::create_dir_all(&self.folder)?;

@@ -42,7 +42,9 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRI
     /// for another window or drift filter than this type's or another hop than there are `totals`,
     /// [`StreamError::Overflow`] for weights that no writer makes.
     pub fn of(file: &IntegerFile<'w>, totals: &'w mut [i32]) -> Result<Self, StreamError> {
-        let gram = file.gram.ok_or(StreamError::Denoiser)?;
+        let of_signals = file.spec.input_shape.is_window();
+        let gram = file.gram.filter(|_| of_signals);
+        let gram = gram.ok_or(StreamError::Denoiser)?;
         let stream = gram.stream;
         Self::new(
             stream.weights,
@@ -62,7 +64,9 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, f32, WINDOW, DRI
     ///
     /// As for integers.
     pub fn of(file: &ModelFile<'w>, totals: &'w mut [f32]) -> Result<Self, StreamError> {
-        let gram = file.gram.ok_or(StreamError::Denoiser)?;
+        let of_signals = file.spec.input_shape.is_window();
+        let gram = file.gram.filter(|_| of_signals);
+        let gram = gram.ok_or(StreamError::Denoiser)?;
         let stream = gram.stream;
         let sigma = gram.noise_level * noise_unit(file);
         Self::new(

@@ -142,7 +142,7 @@ pub enum StreamError {
     Memory(DimensionError),
     /// The cursor was advanced with a stream of another size.
     Cursor,
-    /// The model was not trained to denoise, so that its file says nothing of windows.
+    /// The model was not trained to denoise signals, so that its file says nothing of windows.
     Denoiser,
 }
 
@@ -207,8 +207,8 @@ impl fmt::Display for StreamError {
             Self::Memory(error) => error.fmt(f),
             Self::Cursor => f.write_str("the cursor belongs to a stream of another size"),
             Self::Denoiser => f.write_str(
-                "the model was not trained to denoise: its file has no window weights; train one \
-                 with `sparsecode train --task denoise`",
+                "the model was not trained to denoise signals: its file has no window weights; \
+                 train one with `sparsecode train --task denoise`",
             ),
         }
     }

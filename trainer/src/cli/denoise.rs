@@ -117,7 +117,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut given = arguments.reading.read(input, &host)?;
     check_extension(output, given.endings())?;
     given.check(output).map_err(told)?;
-    arguments.check(&host, given.layout)?;
+    arguments.check(&host, given.layout, refine.is_some())?;
     let reference = arguments.reference(&host, &known, &given)?;
     let unit = arguments.units.to_raw(&known, &mut given)?;
     let mut cleaned = Vec::new();
@@ -153,17 +153,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 impl Arguments {
     /// The flags of models that denoise are refused for others.
-    fn check(&self, host: &HostModel<'_>, layout: Layout) -> anyhow::Result<()> {
-        let denoises = host.stream().is_some() && layout != Layout::Samples;
+    fn check(&self, host: &HostModel<'_>, layout: Layout, refines: bool) -> anyhow::Result<()> {
+        let denoises = host.stream().is_some() && layout != Layout::Samples && !refines;
         if self.noise_level.is_some() && !denoises {
             return Err(usage(
-                "--noise-level: only for signals and pictures, and for models of train --task \
-                 denoise",
+                "--noise-level: only for signals and pictures, for models of train --task denoise, \
+                 and without --refine",
             ));
         }
         if self.keep_drift && !(denoises && matches!(layout, Layout::Signal { .. })) {
             return Err(usage(
-                "--keep-drift: only for signals, and for models of train --task denoise",
+                "--keep-drift: only for signals, for models of train --task denoise, and without \
+                 --refine",
             ));
         }
         Ok(())

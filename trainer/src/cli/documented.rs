@@ -5,7 +5,9 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
-use crate::lista::Config;
+use crate::denoising::Denoise;
+use crate::lista::Lista;
+use crate::run::{Config, ConfigError, Settings};
 
 /// The `sparsecode` commands in the shell blocks of a document, or in the examples of a help text.
 fn commands(text: &str, mut inside: bool) -> Vec<String> {
@@ -59,20 +61,33 @@ fn check(place: &str, line: &str) {
     let Some(preset) = value("--preset") else {
         return;
     };
-    let config = Config::preset(preset).unwrap_or_else(|error| panic!("{place}: {line}\n{error}"));
     let mut settings: Vec<String> = words
         .windows(2)
         .filter(|pair| pair[0] == "--set")
         .map(|pair| pair[1].clone())
         .collect();
-    // A preset of generated signals reads a recording that the command names.
-    let own_data = value("--data").is_some() && matches!(config.data.source(), "ecg" | "vibration");
-    if own_data {
-        settings.push("data.source=signal".to_owned());
-    }
-    if let Err(error) = config.with_overrides(None, &settings) {
+    let is_on_own_data = value("--data").is_some();
+    let checked = match preset.ends_with("/denoise") {
+        true => settled::<Denoise>(preset, is_on_own_data, &mut settings),
+        false => settled::<Lista>(preset, is_on_own_data, &mut settings),
+    };
+    if let Err(error) = checked {
         panic!("{place}: {line}\n{error}");
     }
+}
+
+/// The preset of a family with these settings. On a person's own data it reads a recording or
+/// pictures in place of generated ones.
+fn settled<F: Settings>(
+    preset: &str,
+    is_on_own_data: bool,
+    settings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let config = Config::<F>::preset(preset)?;
+    if is_on_own_data && matches!(config.data.source(), "ecg" | "vibration") {
+        settings.push("data.source=signal".to_owned());
+    }
+    config.with_overrides(None, settings).map(|_| ())
 }
 
 #[test]

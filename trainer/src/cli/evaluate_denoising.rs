@@ -47,7 +47,7 @@ pub(super) struct DenoisingFlags {
         help_heading = "Denoising"
     )]
     snr: Vec<f64>,
-    /// Deviations of the noise in pictures, in levels of 256
+    /// Deviations of the noise in pictures, of which 255 is white
     #[arg(
         long,
         value_delimiter = ',',
@@ -55,7 +55,7 @@ pub(super) struct DenoisingFlags {
         default_value = "15,25,50",
         help_heading = "Denoising"
     )]
-    noise_levels: Vec<f64>,
+    sigmas: Vec<f64>,
     /// Measure the middle of each picture alone, so many pixels both ways
     #[arg(
         long,
@@ -170,13 +170,23 @@ pub(super) fn run(
         }
         let asked = evaluate_pictures::Asked {
             names: &flags.recordings,
-            levels: &flags.noise_levels,
+            levels: &flags.sigmas,
             middle: flags.middle.map(usize::from),
             estimate: flags.estimate,
             seed: flags.noise_seed,
             shown: flags.pictures.as_deref(),
         };
         return evaluate_pictures::run(&mut host, &name, data, &asked, json);
+    }
+    for (flag, is_given) in [
+        ("--middle", flags.middle.is_some()),
+        ("--pictures", flags.pictures.is_some()),
+    ] {
+        if is_given {
+            return Err(usage(format!(
+                "{flag}: the model takes signals; leave it out"
+            )));
+        }
     }
     let facts = sparsecode_formats::InputFacts::read(&bytes)?;
     let noise = noise(flags, data, stream.drift, host.spec().input_dim())?;
@@ -224,7 +234,8 @@ pub(super) fn run(
         }
     }
     for &snr in &flags.snr {
-        let own = rows.iter().filter(|row| row.gain.input == snr);
+        let of_recordings = rows.iter().filter(|row| row.recording.is_some());
+        let own = of_recordings.filter(|row| row.gain.input == snr);
         let gains: Vec<Gain> = own.map(|row| row.gain.clone()).collect();
         rows.push(Row {
             recording: None,
@@ -255,7 +266,8 @@ fn mean(gains: &[Gain]) -> Gain {
             .map(|all| all.iter().sum::<f64>() / all.len() as f64)
     };
     Gain {
-        input: over(&|gain| gain.input),
+        // Not a mean, which rounds.
+        input: gains.first().map_or(0.0, |gain| gain.input),
         gain: over(&|gain| gain.gain),
         prd: over(&|gain| gain.prd),
         active: over(&|gain| gain.active),

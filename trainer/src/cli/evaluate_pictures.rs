@@ -44,8 +44,16 @@ pub(super) fn run(
     asked: &Asked<'_>,
     json: bool,
 ) -> anyhow::Result<()> {
+    let wrong = |level: &&f64| !(level.is_finite() && **level > 0.0);
+    if let Some(level) = asked.levels.iter().find(wrong) {
+        return Err(usage(format!("--sigmas {level}: a deviation is above 0")));
+    }
+    let files = pictures(data, asked.names)?;
+    if let Some(folder) = asked.shown {
+        check_folder(folder, data, &files)?;
+    }
     let mut rows = Vec::new();
-    for (index, path) in pictures(data, asked.names)?.iter().enumerate() {
+    for (index, path) in files.iter().enumerate() {
         let (pixels, width) = grey(path, asked.middle)?;
         let shown = &mut Vec::new();
         for &sigma in asked.levels {
@@ -75,7 +83,8 @@ pub(super) fn run(
         }
     }
     for &sigma in asked.levels {
-        let own = rows.iter().filter(|row| row.gain.sigma == sigma);
+        let of_pictures = rows.iter().filter(|row: &&Row| row.picture.is_some());
+        let own = of_pictures.filter(|row| row.gain.sigma == sigma);
         let gains: Vec<&PictureGain> = own.map(|row| &row.gain).collect();
         let over = |of: fn(&PictureGain) -> f64| {
             gains.iter().map(|gain| of(gain)).sum::<f64>() / gains.len().max(1) as f64
@@ -153,6 +162,31 @@ fn table(rows: &[Row]) -> Table {
         ]);
     }
     table
+}
+
+/// Refuses a folder whose files would be replaced or measured: the pictures' own, and one in which
+/// two pictures have one name.
+fn check_folder(folder: &Path, data: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
+    let [own, outer] = [folder, data].map(std::path::absolute);
+    let outer = match outer? {
+        file if file.is_file() => file.parent().map(Path::to_path_buf).unwrap_or_default(),
+        folder => folder,
+    };
+    if own?.starts_with(&outer) {
+        return Err(usage(format!(
+            "--pictures {}: it lies in --data, whose pictures stay as they are",
+            folder.display()
+        )));
+    }
+    let mut stems: Vec<String> = files.iter().map(|path| stem(path)).collect();
+    stems.sort();
+    match stems.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(usage(format!(
+            "--pictures: two pictures are called {}; name one with --recordings",
+            pair[0]
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// All pictures of a folder, or those that are named.

@@ -170,6 +170,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     let splits = config.data.load(None, config.seed)?;
+    let shape = splits.shape;
+    if !shape.is_window() && shape.height != shape.width {
+        return Err(usage(format!(
+            "patches of {shape}: the model that is trained to denoise takes square ones; set \
+             data.height and data.width alike"
+        )));
+    }
     let (test, validation) = (splits.test.clone(), splits.validation.clone());
     let peak = f64::from(splits.peak);
     let stop = stop_flag(at_terminal())?;
@@ -189,7 +196,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (integers, _) = trained.export_integer(&validation, Calibration::default(), None)?;
     write_atomic(&integer_file, &integers.bytes)?;
     go_on()?;
-    let (shape, _) = trained.facts.parse()?;
     let preset = match arguments.signal {
         None => "pictures/denoise",
         Some(Signal::Vibration) => "bearing/denoise",

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
 
-use super::config::{Denoise, DenoiseConfig, NetworkConfig, NoiseConfig};
+use super::config::{Denoise, DenoiseConfig, NoiseConfig};
 use super::denoiser::Denoiser;
 use super::dictionary::{THRESHOLD, dictionary, universal};
 use super::gram::GramNetwork;
@@ -56,7 +56,7 @@ impl DenoiseLearner {
     pub fn new(config: &DenoiseConfig, facts: &DataFacts, device: &Device) -> Result<Self> {
         let (shape, preprocessing) = facts.parse().map_err(candle_core::Error::wrap)?;
         let length = shape.input_dim();
-        let overlap = overlap(shape, &preprocessing, &config.family.model, device)?;
+        let overlap = overlap(shape, &preprocessing, &config.family, device)?;
         let drift = match &config.data {
             DataConfig::Signal(signal) => signal.drift,
             _ => None,
@@ -155,11 +155,14 @@ fn start(config: &DenoiseConfig, overlap: &Overlap, dictionary: &Tensor) -> Resu
 fn overlap(
     shape: InputShape,
     preprocessing: &Preprocessing,
-    model: &NetworkConfig,
+    Denoise { model, noise, .. }: &Denoise,
     device: &Device,
 ) -> Result<Overlap> {
     let (side, hop) = (model.window, model.hop);
     let (height, width) = (usize::from(shape.height), usize::from(shape.width));
+    if !shape.is_window() && noise.recordings.is_some() {
+        candle_core::bail!("noise.recordings: a recording is no noise of pictures; leave it out");
+    }
     let count = windows_in(width, side, hop);
     if preprocessing.contrast != Contrast::None {
         candle_core::bail!(

@@ -62,7 +62,7 @@ impl Pictures {
             "denoise",
             "--data",
             text(&data),
-            "--noise-levels",
+            "--sigmas",
             "15,50",
             "--json",
         ];
@@ -214,7 +214,7 @@ fn what_does_not_fit_is_named() {
         "--data",
         text(&data),
     ];
-    let more: [(&[&str], &[&str]); 3] = [
+    let more: [(&[&str], &[&str]); 5] = [
         (
             &["--recordings", "44.png"],
             &["--recordings 44.png", "no such picture"],
@@ -222,6 +222,11 @@ fn what_does_not_fit_is_named() {
         (
             &["--recordings", "41.png", "--beats", "x.npy"],
             &["--beats", "pictures"],
+        ),
+        (&["--sigmas", "25,-1"], &["--sigmas -1", "above 0"]),
+        (
+            &["--pictures", text(&data)],
+            &["--pictures", "stay as they are"],
         ),
         (
             &["--noise-recordings", "x.npy"],

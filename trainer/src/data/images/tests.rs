@@ -158,7 +158,7 @@ fn named_pictures_are_the_test_part() {
         .map(|index| format!("x/{index}.png").into())
         .collect();
     let config = |names: &[&str]| ImagesConfig {
-        test_files: names.iter().map(|name| (*name).to_owned()).collect(),
+        test_files: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         ..ImagesConfig::default()
     };
     let split = |config| split_files(files.clone(), &config, Path::new("x"), 5);

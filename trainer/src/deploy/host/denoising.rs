@@ -100,7 +100,8 @@ impl HostModel<'_> {
     ///
     /// Beyond its borders the picture is its own mirror image, so that each pixel lies in as many
     /// patches as any; the patches are a device's. Without a known deviation of the noise it is
-    /// the one that [`frame::deviation`] finds.
+    /// the one that [`frame::deviation`] finds, or the file's own where a picture is too small for
+    /// one. Where most of a picture is flat the guard gives everything back.
     ///
     /// # Errors
     ///
@@ -119,8 +120,12 @@ impl HostModel<'_> {
         let hop = hop.unwrap_or(stream.hop);
         let noise = match noise {
             Noise::Known(_) => noise,
-            Noise::Estimated => frame::deviation(pixels, width).map_or(noise, Noise::Known),
+            Noise::Estimated => frame::deviation(pixels, width)
+                .map_or(noise, |sigma| Noise::Known(sigma.max(f32::MIN_POSITIVE))),
         };
+        if width == 0 || pixels.len() < width {
+            return Ok(Some(Vec::new()));
+        }
         let shape = self.spec.input_shape;
         let margin = usize::from(shape.width.max(shape.height)).saturating_sub(hop);
         let margins = frame::Margins {
