@@ -43,10 +43,11 @@ const REFINE: u32 = 50;
 /// Train a small model on built-in data, export it, and denoise held-out patches with the exported
 /// file
 ///
-/// Shows the whole path in about a minute, without any data of yours: a VDL model (LISTA encoder,
-/// linear decoder), a model that is trained to denoise, 8-bit weights, and the code that runs on a
-/// microcontroller. Writes both runs, the VDL model's file for f32 arithmetic and for integers, the
-/// other model's for integers, pictures, and patches (and a signal) for the firmware example.
+/// Shows the whole path in well under a minute, without any data of yours: a VDL model (LISTA
+/// encoder, linear decoder), a model that is trained to denoise, 8-bit weights, and the code that
+/// runs on a microcontroller. Writes both runs, the VDL model's file for f32 arithmetic and for
+/// integers, the other model's for integers, pictures, and patches (and a signal) for the firmware
+/// example.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode quickstart

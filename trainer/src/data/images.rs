@@ -61,6 +61,9 @@ pub struct ImagesConfig {
     #[schemars(range(min = 1))]
     pub patch: usize,
     /// What is done to the contrast of patches.
+    // Left out where it is the default, so that the hashes of runs from before stay.
+    #[serde(skip_serializing_if = "PatchContrast::is_local")]
+    #[schemars(extend("default" = "local"))]
     pub contrast: PatchContrast,
     /// Side of the Gaussian window of local contrast normalisation, in pixels; odd.
     #[schemars(range(min = 1, max = SIDE - 1))]
@@ -95,6 +98,13 @@ pub enum PatchContrast {
     Local,
     /// Nothing: patches are what a picture shows, flat ones too. Models that denoise take these.
     None,
+}
+
+impl PatchContrast {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
 }
 
 impl Default for ImagesConfig {
