@@ -167,7 +167,9 @@ fn table(rows: &[Row]) -> Table {
 /// Refuses a folder whose files would be replaced or measured: the pictures' own, and one in which
 /// two pictures have one name.
 fn check_folder(folder: &Path, data: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
-    let [own, outer] = [folder, data].map(std::path::absolute);
+    // One folder has many names. A folder that is not there yet holds nothing to lose.
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    let [own, outer] = [folder, data].map(place);
     let outer = match outer? {
         file if file.is_file() => file.parent().map(Path::to_path_buf).unwrap_or_default(),
         folder => folder,

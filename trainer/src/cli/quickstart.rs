@@ -538,16 +538,8 @@ fn draw_scenes(
         };
         let refined = denoise(host, &noisy, layout, Some(refine), &mut |_, _| {})?;
         let trained = denoiser::clean(denoiser, &noisy, width, sigma)?;
-        let psnr = |estimate: &[f32]| {
-            let error = estimate
-                .iter()
-                .zip(&clean)
-                .map(|(a, b)| f64::from(a - b).powi(2))
-                .sum::<f64>();
-            10.0 * (peak * peak * clean.len() as f64 / error).log10()
-        };
         for (sum, estimate) in sums.iter_mut().zip([&noisy, &refined, &trained]) {
-            *sum += psnr(estimate);
+            *sum += psnr_raw(estimate, &clean, peak);
         }
         for (state, sample) in states.iter_mut().zip([clean, noisy, refined, trained]) {
             state.samples.push(sample);
