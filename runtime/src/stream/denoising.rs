@@ -2,34 +2,22 @@
 
 use sparsecode_formats::{IntegerFile, ModelFile};
 
+use super::denoising_core::{Channel, DenoiseWindows, NOISE_MEMORY, Rule};
 use super::drift_core::{Drift, DriftCursor, is_length};
 use super::noise_level::NoiseLevel;
-use super::ring::{Axis, Cursor, overlapping};
+use super::ring::{Axis, Cursor};
 use super::sample::Sample;
 use super::signal_core::Signal;
-use super::weighting::SIGNAL_LIMIT;
-use super::windows::{StreamError, Windows};
+use super::windows::StreamError;
 use crate::error::DimensionError;
-use crate::float::denoise::noise_unit;
 
-/// Blocks that the estimate of the noise of a [`DenoiseStream`] remembers: the `MEMORY` of its
-/// [`NoiseLevel`].
-pub const NOISE_MEMORY: usize = 64;
-
-/// What a model file says of signals: window weights, hop, guard, and the level of noise to take
-/// until there is an estimate. Made once; serves any number of channels.
+/// [`DenoiseWindows`] for a [`DenoiseStream`].
 ///
 /// `WINDOW` is the model's window, `DRIFT` the length of the moving means that are taken off first:
 /// 0 if the file says nothing of drift.
 #[derive(Clone, Copy, Debug)]
 pub struct Denoising<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> {
-    axis: Axis<'w, T>,
-    /// c of the guard.
-    guard: T::Sigma,
-    /// σ until there is an estimate.
-    sigma: T::Sigma,
-    /// Whether this is the noise, and nothing is estimated.
-    known: bool,
+    windows: DenoiseWindows<'w, T>,
 }
 
 impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRIFT> {
@@ -38,22 +26,10 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, i16, WINDOW, DRI
     ///
     /// # Errors
     ///
-    /// [`StreamError::Denoiser`] if the model was not trained to denoise, [`StreamError::Memory`]
-    /// for another window or drift filter than this type's or another hop than there are `totals`,
-    /// [`StreamError::Overflow`] for weights that no writer makes.
+    /// What [`DenoiseWindows::of`] and [`DenoiseWindows::with_totals`] say, and
+    /// [`StreamError::Memory`] for another window or drift filter than this type's.
     pub fn of(file: &IntegerFile<'w>, totals: &'w mut [i32]) -> Result<Self, StreamError> {
-        let of_signals = file.spec.input_shape.is_window();
-        let gram = file.gram.filter(|_| of_signals);
-        let gram = gram.ok_or(StreamError::Denoiser)?;
-        let stream = gram.stream;
-        Self::new(
-            stream.weights,
-            stream.hop,
-            stream.drift,
-            stream.guard,
-            gram.noise_level,
-            totals,
-        )
+        Self::checked(DenoiseWindows::<i16>::of(file)?, totals)
     }
 }
 
@@ -64,72 +40,31 @@ impl<'w, const WINDOW: usize, const DRIFT: usize> Denoising<'w, f32, WINDOW, DRI
     ///
     /// As for integers.
     pub fn of(file: &ModelFile<'w>, totals: &'w mut [f32]) -> Result<Self, StreamError> {
-        let of_signals = file.spec.input_shape.is_window();
-        let gram = file.gram.filter(|_| of_signals);
-        let gram = gram.ok_or(StreamError::Denoiser)?;
-        let stream = gram.stream;
-        let sigma = gram.noise_level * noise_unit(file);
-        Self::new(
-            stream.weights,
-            stream.hop,
-            stream.drift,
-            stream.guard,
-            sigma,
-            totals,
-        )
+        Self::checked(DenoiseWindows::<f32>::of(file)?, totals)
     }
 }
 
 impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WINDOW, DRIFT> {
-    fn new(
-        weights: &'w [T::Sum],
-        hop: u16,
-        drift: Option<u16>,
-        guard: T::Sigma,
-        sigma: T::Sigma,
+    fn checked(
+        windows: DenoiseWindows<'w, T>,
         totals: &'w mut [T::Sum],
     ) -> Result<Self, StreamError> {
-        DimensionError::check("window", WINDOW, weights.len())?;
-        DimensionError::check("drift", DRIFT, drift.unwrap_or(0).into())?;
-        let axis = Windows::new(weights, hop.into())?.within(SIGNAL_LIMIT)?;
-        DimensionError::check("totals", axis.hop, totals.len())?;
-        for (place, total) in totals.iter_mut().enumerate() {
-            *total = overlapping(&axis, place, WINDOW);
-        }
-        let axis = axis.with_totals(totals);
-        Ok(Self {
-            axis,
-            guard,
-            sigma,
-            known: false,
-        })
+        DimensionError::check("window", WINDOW, windows.side())?;
+        DimensionError::check("drift", DRIFT, windows.drift())?;
+        let windows = windows.with_totals(totals)?;
+        Ok(Self { windows })
     }
 
-    /// The same for noise of known deviation: in units of a sample, for `i16` in sixteenths of a
-    /// level. Nothing is estimated.
+    /// See [`DenoiseWindows::with_noise`].
     #[must_use]
     pub fn with_noise(mut self, sigma: T::Sigma) -> Self {
-        self.sigma = sigma;
-        self.known = true;
+        self.windows = self.windows.with_noise(sigma);
         self
     }
 
-    /// A window in place: by the model, at the σ of now, and guarded.
     #[inline(always)]
-    fn clean(
-        &self,
-        noise: &NoiseLevel<T, NOISE_MEMORY>,
-        window: &mut [T; WINDOW],
-        noisy: &mut [T; WINDOW],
-        clean: &mut impl FnMut(&mut [T; WINDOW], T::Sigma),
-    ) {
-        let sigma = match self.known {
-            true => self.sigma,
-            false => noise.sigma().unwrap_or(self.sigma),
-        };
-        T::copy(noisy, window);
-        clean(window, sigma);
-        T::guard(noisy, window, sigma, self.guard);
+    fn axis(&self) -> &Axis<'w, T> {
+        &self.windows.axis
     }
 }
 
@@ -270,7 +205,7 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         scratch: &mut DenoiseScratch<T, WINDOW>,
         clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
     ) -> Option<T> {
-        let given = self.step(sample, &by.axis)?;
+        let given = self.step(sample, by.axis())?;
         if self.cursor.is_due() {
             self.add_window(by, scratch, clean);
         }
@@ -293,24 +228,8 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
                 .into_iter()
                 .for_each(&mut give);
         }
-        // The samples since the last window lie before the place of the next one, or at the end.
-        if !by.known {
-            let (next, since) = (self.cursor.next(), usize::from(self.cursor.since));
-            let (new, old) = self.samples.split_at_checked(next).unwrap_or_default();
-            let at_end = old.len().saturating_sub(since.saturating_sub(new.len()));
-            self.noise.push_block(old.get(at_end..).unwrap_or_default());
-            let before = new.len().saturating_sub(since);
-            self.noise.push_block(new.get(before..).unwrap_or_default());
-        }
         let DenoiseScratch { window, noisy } = scratch;
-        let mut signal = Signal {
-            axis: by.axis,
-            samples: &mut self.samples,
-            sums: &mut self.sums,
-            cursor: &mut self.cursor,
-        };
-        let noise = &self.noise;
-        let rest = signal.finish(window, |window| by.clean(noise, window, noisy, &mut clean));
+        let rest = self.channel(by).finish(window, noisy, clean);
         rest.iter().copied().for_each(give);
         self.reset();
     }
@@ -336,7 +255,7 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         scratch: &mut DenoiseScratch<T, WINDOW>,
         clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
     ) -> Option<T> {
-        let given = self.exchange(sample, &by.axis);
+        let given = self.exchange(sample, by.axis());
         if self.cursor.is_due() {
             self.add_window(by, scratch, clean);
         }
@@ -348,23 +267,26 @@ impl<T: Sample, const WINDOW: usize, const DRIFT: usize> DenoiseStream<T, WINDOW
         &mut self,
         by: &Denoising<'_, T, WINDOW, DRIFT>,
         scratch: &mut DenoiseScratch<T, WINDOW>,
-        mut clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
+        clean: impl FnMut(&mut [T; WINDOW], T::Sigma),
     ) {
         let DenoiseScratch { window, noisy } = scratch;
-        let old = WINDOW.saturating_sub(self.cursor.fresh(&by.axis));
-        let noise = &mut self.noise;
-        let mut signal = Signal {
-            axis: by.axis,
+        self.channel(by).add_window(window, noisy, clean);
+    }
+
+    #[inline(always)]
+    fn channel<'c>(&'c mut self, by: &Denoising<'c, T, WINDOW, DRIFT>) -> Channel<'c, T> {
+        let rule: Rule<T> = by.windows.rule;
+        let signal = Signal {
+            axis: *by.axis(),
             samples: &mut self.samples,
             sums: &mut self.sums,
             cursor: &mut self.cursor,
         };
-        signal.add_window(window, |window| {
-            if !by.known {
-                noise.push_block(window.get(old..).unwrap_or_default());
-            }
-            by.clean(noise, window, noisy, &mut clean);
-        });
+        Channel {
+            rule,
+            noise: &mut self.noise,
+            signal,
+        }
     }
 
     /// See [`Signal::exchange`].

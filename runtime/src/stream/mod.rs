@@ -85,6 +85,7 @@
 //! | [`FrameView`] | [`FrameStream`] | lines, sums and a [`Cursor`] |
 //! | [`ContrastView`] | [`ContrastStream`] | samples, centred samples and a [`ContrastCursor`] |
 //! | [`DriftView`] | [`DriftStream`] | samples, means and a [`DriftCursor`] |
+//! | `DenoiseView` (feature `denoise`) | `DenoiseStream` | samples, sums and a `DenoiseCursor` |
 //!
 //! [`Windows`] holds the hop and the weights of windows, [`LocalContrastView`] the taps of a
 //! Gaussian: each is checked once and serves any number of channels. A size that does not fit is an
@@ -122,6 +123,10 @@ mod contrast_view;
 mod cosine;
 #[cfg(feature = "denoise")]
 mod denoising;
+#[cfg(feature = "denoise")]
+mod denoising_core;
+#[cfg(feature = "denoise")]
+mod denoising_view;
 mod division;
 mod drift;
 mod drift_core;
@@ -145,7 +150,11 @@ pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};
 pub use contrast_view::ContrastView;
 #[cfg(feature = "denoise")]
-pub use denoising::{DenoiseScratch, DenoiseStream, Denoising, NOISE_MEMORY};
+pub use denoising::{DenoiseScratch, DenoiseStream, Denoising};
+#[cfg(feature = "denoise")]
+pub use denoising_core::{DenoiseWindows, NOISE_MEMORY};
+#[cfg(feature = "denoise")]
+pub use denoising_view::{DenoiseCursor, DenoiseView};
 pub use drift::DriftStream;
 pub use drift_core::DriftCursor;
 pub use drift_view::DriftView;

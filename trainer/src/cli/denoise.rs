@@ -11,7 +11,7 @@ use crate::deploy::denoise::{Layout, denoise};
 use crate::deploy::given::Given;
 use crate::deploy::measure::{psnr_raw, snr_raw};
 use crate::deploy::units::Known;
-use crate::deploy::{HostModel, HostRefine, Noise, read_model};
+use crate::deploy::{Cleaned, Counts, HostModel, HostRefine, Noise, read_model};
 use crate::report::table::{Table, decibels};
 
 /// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy)
@@ -77,6 +77,11 @@ struct Report {
     values: usize,
     /// Values cut to the range of the output's number type.
     clipped: usize,
+    /// Windows or patches of a model that denoises; null for others.
+    windows: Option<usize>,
+    /// Those in which integers saturated: a sample lay beyond the file's range, or a component
+    /// reached the largest level of a code.
+    saturated: Option<usize>,
     parts: Vec<PartReport>,
 }
 
@@ -122,10 +127,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let unit = arguments.units.to_raw(&known, &mut given)?;
     let mut cleaned = Vec::new();
     let mut parts = Vec::new();
+    let mut counts: Option<[usize; 2]> = None;
     for (index, part) in given.parts.iter().enumerate() {
-        let clean = arguments
+        let (clean, seen) = arguments
             .clean(&mut host, &part.values, given.layout, refine.as_ref())
             .with_context(|| input.display().to_string())?;
+        if let Some(seen) = seen {
+            let [windows, saturated] = counts.get_or_insert_default();
+            *windows += seen.windows;
+            *saturated += seen.cut + seen.full;
+        }
         let gain = reference.as_ref().map(|reference| {
             let peak = f64::from(host.spec().peak);
             Gain::of(&part.values, &clean, &reference.parts[index].values, peak)
@@ -142,6 +153,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         input: given.summary.clone(),
         values: given.parts[0].values.len(),
         clipped: given.write(output, cleaned).map_err(told)?,
+        windows: counts.map(|[windows, _]| windows),
+        saturated: counts.map(|[_, saturated]| saturated),
         parts,
     };
     if arguments.json {
@@ -171,35 +184,35 @@ impl Arguments {
     }
 
     /// The values without noise. A model of `train --task denoise` cleans a signal as a device
-    /// does.
+    /// does, and what became of its windows is counted.
     fn clean(
         &self,
         host: &mut HostModel<'_>,
         values: &[f32],
         layout: Layout,
         refine: Option<&HostRefine>,
-    ) -> anyhow::Result<Vec<f32>> {
+    ) -> anyhow::Result<(Vec<f32>, Option<Counts>)> {
         if host.stream().is_some() && refine.is_none() {
             layout.check(host.spec())?;
             let noise = self.noise_level.map_or(Noise::Estimated, Noise::Known);
             let longest = host.spec().input_shape.longest_hop().into();
             let within = |hop: usize| Some(hop.clamp(1, longest));
-            let nothing = &mut |_: usize, _: f64, _: f64| {};
-            let clean = match layout {
+            let cleaned = match layout {
                 Layout::Signal { hop } => {
                     let drift = !self.keep_drift;
-                    host.clean_signal(values, within(hop), noise, drift, nothing)?
+                    Some(host.clean_signal(values, within(hop), noise, drift)?)
                 }
                 Layout::Image { width, hop } => {
-                    host.clean_picture(values, width, within(hop), noise, nothing)?
+                    Some(host.clean_picture(values, width, within(hop), noise)?)
                 }
                 Layout::Samples => None,
             };
-            if let Some(clean) = clean {
-                return Ok(clean);
+            if let Some(Cleaned { values, counts }) = cleaned {
+                return Ok((values, Some(counts)));
             }
         }
-        Ok(denoise(host, values, layout, refine, &mut |_, _| {})?)
+        let clean = denoise(host, values, layout, refine, &mut |_, _| {})?;
+        Ok((clean, None))
     }
 
     /// The same recording without noise, in raw units.
@@ -253,6 +266,12 @@ impl Report {
             count => format!(", {count} values cut to the range of their number type"),
         };
         println!("{}: {} values{cut}", self.output.display(), self.values);
+        if let (Some(windows), Some(saturated @ 1..)) = (self.windows, self.saturated) {
+            println!(
+                "{saturated} of {windows} windows reached the end of the file's range: samples or \
+                 components were cut; `sparsecode export --input-scale` makes a file with a wider one"
+            );
+        }
         if self.parts.iter().all(|part| part.gain.is_none()) {
             return;
         }

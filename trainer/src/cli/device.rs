@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use candle_core::Device;
 use clap::ValueEnum;
 
 use super::common::usage;
@@ -59,6 +60,18 @@ impl DeviceChoice {
             (EngineChoice::Plain, Self::Cuda) => {
                 open_plain_gpu().map(Some).context("--device cuda")
             }
+        }
+    }
+
+    /// Where candle's tensors lie. Without the word `cuda` that is this processor: networks that
+    /// are this small gain nothing elsewhere.
+    pub(super) fn candle(self) -> anyhow::Result<Device> {
+        match self {
+            Self::Cuda if !cfg!(feature = "candle-cuda") => Err(usage(
+                "--device cuda: this program was built without candle's CUDA; build with --features candle-cuda, or leave --device out",
+            )),
+            Self::Cuda => Device::new_cuda(0).context("--device cuda"),
+            Self::Auto | Self::Cpu => Ok(Device::Cpu),
         }
     }
 

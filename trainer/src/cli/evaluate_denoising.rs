@@ -253,7 +253,20 @@ pub(super) fn run(
         host.spec().code_dim()
     );
     print!("{}", table(&rows));
+    print_saturated(rows.iter().map(|row| row.gain.saturated));
     Ok(())
+}
+
+/// Says where integers saturated: the largest share of windows in any row.
+pub(super) fn print_saturated(shares: impl Iterator<Item = f64>) {
+    let most = shares.fold(0.0, f64::max);
+    if most > 0.0 {
+        println!(
+            "in up to {:.2} % of the windows samples or components were cut to the file's range; \
+             `sparsecode export --input-scale` makes a file with a wider one",
+            100.0 * most
+        );
+    }
 }
 
 /// The mean of figures at one level.
@@ -271,6 +284,7 @@ fn mean(gains: &[Gain]) -> Gain {
         gain: over(&|gain| gain.gain),
         prd: over(&|gain| gain.prd),
         active: over(&|gain| gain.active),
+        saturated: over(&|gain| gain.saturated),
         f1: known(|gain| gain.f1),
         f1_noisy: known(|gain| gain.f1_noisy),
     }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::common::{print_json, stem, usage};
+use super::evaluate_denoising::print_saturated;
 use crate::data::picture::Pixels;
 use crate::data::{NumberType, images};
 use crate::deploy::HostModel;
@@ -94,6 +95,7 @@ pub(super) fn run(
             psnr_noisy: over(|gain| gain.psnr_noisy),
             psnr: over(|gain| gain.psnr),
             active: over(|gain| gain.active),
+            saturated: over(|gain| gain.saturated),
             seconds: over(|gain| gain.seconds),
         };
         rows.push(Row {
@@ -112,6 +114,7 @@ pub(super) fn run(
         host.spec().code_dim
     );
     print!("{}", table(&rows));
+    print_saturated(rows.iter().map(|row| row.gain.saturated));
     Ok(())
 }
 

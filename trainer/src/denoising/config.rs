@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::overlap::windows_in;
 use crate::data::{DataConfig, DataError, DeadLeavesConfig, GeneratedSignalConfig, Paths};
 use crate::run::{self, ConfigError, Settings, in_range};
+use crate::tensor::quantized::QuantizeAware;
 
 /// The configuration of a run of this family.
 pub type DenoiseConfig = run::Config<Denoise>;
@@ -130,6 +131,10 @@ pub struct DenoiseOptimizer {
     /// Steps of sparse dictionary learning (SDL), by which the dictionary is found before all else;
     /// 0 starts from windows of the data.
     pub dictionary_steps: u32,
+    /// Trains with a dictionary rounded as an export for integers rounds it. Not set: with the
+    /// dictionary as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize_aware: Option<QuantizeAware>,
 }
 
 impl Settings for Denoise {
@@ -211,6 +216,7 @@ fn preset(name: &str) -> Result<DenoiseConfig, ConfigError> {
                 code_l1: 3e-3,
                 level_exponent: 1.0,
                 dictionary_steps: 0,
+                quantize_aware: None,
             },
         },
         seed: 31,

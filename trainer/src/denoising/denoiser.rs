@@ -1,12 +1,14 @@
 //! The network and the overlap-add as one thing that learns.
 
 use candle_core::{DType, Result, Tensor};
+use sparsecode_formats::ScaleAxis;
 
 use super::gram::{GramNetwork, GramTrace};
 use super::overlap::Overlap;
 use crate::run::{StateError, Tensors, tensor};
 use crate::tensor::Named;
 use crate::tensor::elementwise::column_sums;
+use crate::tensor::quantized::{QuantizeAware, rounded};
 
 /// A network whose windows are weighted and added up.
 ///
@@ -92,6 +94,19 @@ impl Denoiser {
         }
         *self = next;
         Ok(())
+    }
+
+    /// The same network with its dictionary rounded to the levels of an export. In `f32`.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is not finite.
+    pub fn quantized(&self, weights: QuantizeAware) -> Result<Self> {
+        let mut denoiser = self.clone();
+        let dictionary = &mut denoiser.network.dictionary;
+        // An atom is a column.
+        *dictionary = rounded(dictionary, ScaleAxis::Column, weights.weights())?;
+        Ok(denoiser)
     }
 
     /// The clean stretches, for noisy ones whose noise has deviation 1 (`stretches × length`).

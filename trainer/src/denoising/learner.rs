@@ -1,5 +1,6 @@
 //! The family's learner.
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -83,6 +84,14 @@ impl DenoiseLearner {
         &self.denoiser
     }
 
+    /// The network, rounded if training is to know of it.
+    fn as_exported(&self) -> Result<Cow<'_, Denoiser>> {
+        Ok(match self.config.family.optimizer.quantize_aware {
+            Some(weights) => Cow::Owned(self.denoiser.quantized(weights)?),
+            None => Cow::Borrowed(&self.denoiser),
+        })
+    }
+
     /// The learning rate of a step, from 0: half a cosine up, half a cosine down to 0.
     fn rate(&self, step: u64) -> f64 {
         let optimizer = &self.config.family.optimizer;
@@ -120,12 +129,13 @@ impl DenoiseLearner {
         const CHUNK: usize = 64;
         let mut rng = generator(self.config.seed, Stream::Noise { purpose: stream });
         let (rows, _) = set.inputs.dims2()?;
+        let denoiser = self.as_exported()?;
         let (mut left, mut given, mut active) = (0.0, 0.0, 0.0);
         for first in (0..rows).step_by(CHUNK) {
             let count = CHUNK.min(rows - first);
             let clean = set.inputs.narrow(0, first, count)?;
             let [clean, noisy] = self.noisy(&clean, &vec![sigma as f32; count], &mut rng)?;
-            let measured = self.denoiser.measure(&self.overlap, &noisy)?;
+            let measured = denoiser.measure(&self.overlap, &noisy)?;
             let power = |difference: Tensor| -> Result<f64> {
                 let inner = self.overlap.inner(&difference)?;
                 Ok(f64::from(inner.sqr()?.sum_all()?.to_scalar::<f32>()?))
@@ -227,7 +237,8 @@ impl Learner for DenoiseLearner {
             .map(|sigma| sigma.powf(optimizer.level_exponent as f32));
         let importance: Vec<f32> = importance.collect();
         let importance = Tensor::from_vec(importance, (sigmas.len(), 1), &self.device)?;
-        let loss = self.denoiser.loss(
+        // Gradients are taken where the device will be, and applied to the unrounded weights.
+        let loss = self.as_exported()?.loss(
             &self.overlap,
             &noisy,
             &clean,

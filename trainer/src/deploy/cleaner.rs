@@ -4,8 +4,8 @@
 
 use super::HostError;
 use sparsecode_runtime::stream::{
-    Cursor, DriftCursor, DriftView, FrameView, NOISE_MEMORY, NoiseLevel, Sample, SignalView,
-    StreamError, Windows, residual_guard, residual_guard_i16,
+    Cursor, DenoiseCursor, DenoiseView, DenoiseWindows, FrameView, Sample, StreamError, Windows,
+    residual_guard, residual_guard_i16,
 };
 use sparsecode_runtime::{
     CodeBuffer, IntegerCodeBuf, IntegerCodeBuffer, IntegerView, IntegerWorkspaceBuf, ModelView,
@@ -21,72 +21,66 @@ pub enum Noise {
     Estimated,
 }
 
-/// How a signal is cut into windows, and what is done to it before.
-pub(super) struct Cut<'w, T: Sample> {
-    pub(super) weights: &'w [T::Sum],
-    pub(super) hop: usize,
-    /// The length of the means that are taken off.
-    pub(super) drift: Option<usize>,
+/// What became of the windows of a signal, or of the patches of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub windows: usize,
+    /// Their active components together.
+    pub active: usize,
+    /// Those with a sample beyond the levels that the file takes, which were cut. None in `f32`.
+    pub cut: usize,
+    /// Others with a component at the largest level of a code. None in `f32`.
+    pub full: usize,
 }
 
-/// Cleans windows of a signal whose samples it hears of.
-pub(super) trait Cleaner<T> {
-    /// A sample, without drift, before the windows that hold it.
-    fn hear(&mut self, sample: T);
+impl Counts {
+    /// Active components of a window, mean.
+    pub fn mean_active(&self) -> f64 {
+        self.active as f64 / self.windows.max(1) as f64
+    }
 
-    /// Cleans a window in place.
-    fn clean(&mut self, window: &mut [T]);
+    /// The share of the windows in which integers saturated: a sample lay beyond the levels that
+    /// the file takes, or a component reached the largest level of a code.
+    pub fn saturated(&self) -> f64 {
+        (self.cut + self.full) as f64 / self.windows.max(1) as f64
+    }
+}
+
+/// A model as it cleans windows and patches in place.
+pub(super) trait Cleaner<T: Sample> {
+    /// By the model's own steps, for noise of this deviation.
+    fn clean(&mut self, window: &mut [T], sigma: T::Sigma);
+
+    /// See [`residual_guard`].
+    fn guard(&self, noisy: &[T], clean: &mut [T], sigma: T::Sigma);
 }
 
 /// The clean signal, as long as `samples`.
-pub(super) fn clean<T>(
+pub(super) fn clean_signal<T>(
     samples: &[T],
-    cut: &Cut<'_, T>,
+    windows: DenoiseWindows<'_, T>,
     cleaner: &mut dyn Cleaner<T>,
 ) -> Result<Vec<T>, StreamError>
 where
     T: Sample + Default,
     T::Sum: Default,
 {
-    let side = cut.weights.len();
-    let windows = Windows::new(cut.weights, cut.hop)?;
-    let (mut held, mut sums) = (vec![T::default(); side], vec![T::Sum::default(); side]);
-    let mut cursor = Cursor::new();
-    let mut stream = SignalView::new(windows, &mut held, &mut sums, &mut cursor)?;
-    let mut window = vec![T::default(); side];
+    let length = windows.side() + windows.drift();
+    let (mut held, mut sums) = (vec![T::default(); length], vec![T::Sum::default(); length]);
+    let mut cursor = DenoiseCursor::new();
+    let mut scratch = vec![T::default(); 2 * windows.side()];
+    let mut channel = DenoiseView::new(windows, &mut held, &mut sums, &mut cursor)?;
+    let mut by_model = |window: &mut [T], sigma| cleaner.clean(window, sigma);
     let mut clean = Vec::with_capacity(samples.len());
-    let mut push = |sample: T, cleaner: &mut dyn Cleaner<T>| -> Result<(), StreamError> {
-        cleaner.hear(sample);
-        clean.extend(stream.push(sample, &mut window, |window| cleaner.clean(window))?);
-        Ok(())
-    };
-    match cut.drift {
-        None => {
-            for &sample in samples {
-                push(sample, cleaner)?;
-            }
-        }
-        Some(length) => {
-            let (mut held, mut means) =
-                (vec![T::default(); length], vec![T::Sum::default(); length]);
-            let mut cursor = DriftCursor::new();
-            let mut drift = DriftView::new(&mut held, &mut means, &mut cursor)?;
-            for &sample in samples {
-                if let Some(sample) = drift.push(sample) {
-                    push(sample, cleaner)?;
-                }
-            }
-            for sample in drift.finish() {
-                push(sample, cleaner)?;
-            }
-        }
+    for &sample in samples {
+        clean.extend(channel.push(sample, &mut scratch, &mut by_model)?);
     }
-    let rest = stream.finish(&mut window, |window| cleaner.clean(window))?;
-    clean.extend_from_slice(rest);
+    channel.finish(&mut scratch, &mut by_model, |sample| clean.push(sample))?;
     Ok(clean)
 }
 
-/// How a picture is cut into patches.
+/// How a picture is cut into patches, and what is known of its noise.
 pub(super) struct FrameCut<'w, T: Sample> {
     /// Of the rows of a patch, and of its columns.
     pub(super) weights: [&'w [T::Sum]; 2],
@@ -94,6 +88,7 @@ pub(super) struct FrameCut<'w, T: Sample> {
     pub(super) hop: usize,
     /// Pixels in a line.
     pub(super) width: usize,
+    pub(super) sigma: T::Sigma,
 }
 
 /// The clean picture, line by line. What follows the last whole line is left out.
@@ -110,6 +105,7 @@ where
         weights: [rows, columns],
         hop,
         width,
+        sigma,
     } = cut;
     let size = width * rows.len();
     let (mut lines, mut sums) = (vec![T::default(); size], vec![T::Sum::default(); size]);
@@ -117,30 +113,23 @@ where
     let (down, across) = (Windows::new(rows, hop)?, Windows::new(columns, hop)?);
     let mut frame = FrameView::new(width, down, across, &mut lines, &mut sums, &mut cursor)?;
     let mut patch = vec![T::default(); rows.len() * columns.len()];
+    let mut noisy = patch.clone();
+    let mut each = |patch: &mut [T]| {
+        noisy.copy_from_slice(patch);
+        cleaner.clean(patch, sigma);
+        cleaner.guard(&noisy, patch, sigma);
+    };
     let mut line = vec![T::default(); width];
     let mut clean = Vec::with_capacity(pixels.len());
     for pixels in pixels.chunks_exact(width) {
         line.copy_from_slice(pixels);
-        if frame.push(&mut line, &mut patch, |patch| cleaner.clean(patch))? {
+        if frame.push(&mut line, &mut patch, &mut each)? {
             clean.extend_from_slice(&line);
         }
     }
     let mut output = |line: &mut [T]| clean.extend_from_slice(line);
-    frame.finish(
-        &mut line,
-        &mut patch,
-        |patch| cleaner.clean(patch),
-        &mut output,
-    )?;
+    frame.finish(&mut line, &mut patch, &mut each, &mut output)?;
     Ok(clean)
-}
-
-/// What became of a window: its active components, its code's ℓ1 norm in levels or code units, and
-/// the mean square of what was taken off it.
-pub(super) struct Seen {
-    pub(super) active: usize,
-    pub(super) code_l1: f64,
-    pub(super) square: f64,
 }
 
 /// Arithmetic in `f32`.
@@ -149,34 +138,20 @@ pub(super) struct FloatCleaner<'h, 'a> {
     pub(super) code: &'h mut SparseCodeBuf,
     pub(super) workspace: &'h mut WorkspaceBuf,
     pub(super) guard: f32,
-    /// Of the noise, in raw units.
-    pub(super) sigma: f32,
-    pub(super) level: Option<NoiseLevel<f32, NOISE_MEMORY>>,
-    pub(super) observe: &'h mut dyn FnMut(Seen),
+    pub(super) counts: Counts,
 }
 
 impl Cleaner<f32> for FloatCleaner<'_, '_> {
-    fn hear(&mut self, sample: f32) {
-        if let Some(level) = &mut self.level {
-            level.push(sample);
-        }
-    }
-
-    fn clean(&mut self, window: &mut [f32]) {
-        if let Some(sigma) = self.level.as_ref().and_then(NoiseLevel::sigma) {
-            self.sigma = sigma;
-        }
-        let noisy = window.to_vec();
-        let view = self.view.at_noise_level(self.sigma);
+    fn clean(&mut self, window: &mut [f32], sigma: f32) {
+        let view = self.view.at_noise_level(sigma);
         // Code and workspace have the model's size, and so has the window.
         let _ = view.denoise(window, None, self.code, self.workspace, || false);
-        residual_guard(&noisy, window, self.sigma, self.guard);
-        let values = self.code.values().iter();
-        (self.observe)(Seen {
-            active: self.code.active(),
-            code_l1: values.map(|z| f64::from(z.abs())).sum(),
-            square: mean_square(noisy.iter().zip(&*window).map(|(x, y)| f64::from(x - y))),
-        });
+        self.counts.windows += 1;
+        self.counts.active += self.code.active();
+    }
+
+    fn guard(&self, noisy: &[f32], clean: &mut [f32], sigma: f32) {
+        residual_guard(noisy, clean, sigma, self.guard);
     }
 }
 
@@ -186,38 +161,27 @@ pub(super) struct IntegerCleaner<'h, 'a> {
     pub(super) code: &'h mut IntegerCodeBuf,
     pub(super) workspace: &'h mut IntegerWorkspaceBuf,
     pub(super) guard: u16,
-    /// Of the noise, in sixteenths of a level.
-    pub(super) sigma: u16,
-    pub(super) level: Option<NoiseLevel<i16, NOISE_MEMORY>>,
-    pub(super) observe: &'h mut dyn FnMut(Seen),
+    pub(super) counts: Counts,
 }
 
 impl Cleaner<i16> for IntegerCleaner<'_, '_> {
-    fn hear(&mut self, sample: i16) {
-        if let Some(level) = &mut self.level {
-            level.push(sample);
-        }
-    }
-
-    fn clean(&mut self, window: &mut [i16]) {
-        if let Some(sigma) = self.level.as_ref().and_then(NoiseLevel::sigma) {
-            self.sigma = sigma;
-        }
-        let noisy = window.to_vec();
-        let view = self.view.at_noise_level(self.sigma);
+    fn clean(&mut self, window: &mut [i16], sigma: u16) {
+        let file = self.view.file();
+        // Levels that the conversion to 16 bits may have cut count as cut, too.
+        let least = file.spec.input_min.max(1 - i16::MAX);
+        let most = file.spec.input_max.min(i16::MAX - 1);
+        let is_cut = window.iter().any(|x| !(least..=most).contains(x));
+        let view = self.view.at_noise_level(sigma);
         let _ = view.denoise(window, None, self.code, self.workspace, || false);
-        residual_guard_i16(&noisy, window, self.sigma, self.guard);
-        let levels = self.code.iter().map(|(_, level)| f64::from(level));
-        let pairs = noisy.iter().zip(&*window);
-        (self.observe)(Seen {
-            active: self.code.active(),
-            code_l1: levels.sum(),
-            square: mean_square(pairs.map(|(x, y)| f64::from(*x) - f64::from(*y))),
-        });
+        let limit = file.spec.activations.code_limit();
+        let is_full = self.code.iter().any(|(_, level)| level >= limit);
+        self.counts.windows += 1;
+        self.counts.active += self.code.active();
+        self.counts.cut += usize::from(is_cut);
+        self.counts.full += usize::from(is_full && !is_cut);
     }
-}
 
-fn mean_square(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = values.len().max(1) as f64;
-    values.map(|x| x * x).sum::<f64>() / count
+    fn guard(&self, noisy: &[i16], clean: &mut [i16], sigma: u16) {
+        residual_guard_i16(noisy, clean, sigma, self.guard);
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::measure::psnr_raw;
 use super::qrs::{Beats, beats};
-use super::{HostError, HostModel, Noise as Sigma};
+use super::{Cleaned, HostError, HostModel, Noise as Sigma};
 use crate::denoising::{Noise, level};
 use crate::rng::{Stream, generator};
 
@@ -35,6 +35,8 @@ pub struct Gain {
     pub prd: f64,
     /// Atoms of a window, mean.
     pub active: f64,
+    /// The share of the windows in which integers saturated: [`Counts::saturated`](super::Counts::saturated).
+    pub saturated: f64,
     /// F1 of a QRS detector on the output, where beats are annotated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub f1: Option<f64>,
@@ -54,6 +56,8 @@ pub struct PictureGain {
     pub psnr: f64,
     /// Atoms of a patch, mean.
     pub active: f64,
+    /// The share of the patches in which integers saturated: [`Counts::saturated`](super::Counts::saturated).
+    pub saturated: f64,
     /// Seconds of one thread.
     pub seconds: f64,
 }
@@ -80,19 +84,19 @@ pub fn measure_picture(
         true => Sigma::Estimated,
         false => Sigma::Known(deviation),
     };
-    let (mut active, mut patches) = (0.0, 0.0);
     let begun = Instant::now();
-    let cleaned = host.clean_picture(&noisy, width, None, known, &mut |count, _, _| {
-        active += count as f64;
-        patches += 1.0;
-    })?;
+    let cleaned = host.clean_picture(&noisy, width, None, known)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let output = cleaned.unwrap_or_else(|| noisy.clone());
+    let Cleaned {
+        values: output,
+        counts,
+    } = cleaned;
     let gain = PictureGain {
         sigma,
         psnr_noisy: psnr_raw(&noisy, pixels, 1.0),
         psnr: psnr_raw(&output, pixels, 1.0),
-        active: active / f64::max(patches, 1.0),
+        active: counts.mean_active(),
+        saturated: counts.saturated(),
         seconds,
     };
     Ok((gain, [noisy, output]))
@@ -146,16 +150,15 @@ pub fn measure(
     let mut rng = settings.generator();
     let mut noisy = values.to_vec();
     noise.add_steadily(&mut rng, sigma, &mut noisy);
-    let (mut active, mut windows) = (0.0, 0.0);
     let known = match settings.estimate {
         true => Sigma::Estimated,
         false => Sigma::Known(sigma),
     };
-    let cleaned = host.clean_signal(&noisy, None, known, false, &mut |count, _, _| {
-        active += count as f64;
-        windows += 1.0;
-    })?;
-    let output = cleaned.unwrap_or_else(|| noisy.clone());
+    let cleaned = host.clean_signal(&noisy, None, known, false)?;
+    let Cleaned {
+        values: output,
+        counts,
+    } = cleaned;
     let skip = skip.min(values.len().saturating_sub(1) / 2);
     let inner = skip..values.len() - skip;
     let squares = |of: &[f32]| -> f64 {
@@ -171,7 +174,8 @@ pub fn measure(
         input: snr,
         gain: 10.0 * (given / left).log10(),
         prd: 100.0 * (left / (power * inner.len() as f64)).sqrt(),
-        active: active / f64::max(windows, 1.0),
+        active: counts.mean_active(),
+        saturated: counts.saturated(),
         f1: found(&output).map(|beats| beats.f1()),
         f1_noisy: found(&noisy).map(|beats| beats.f1()),
     })

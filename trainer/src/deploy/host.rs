@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::deploy::contrast::normalise;
 use crate::run::RunFolder;
 
-pub use denoising::HostStream;
+pub use denoising::{Cleaned, HostStream};
 
 use sparsecode_formats::{
     AlignedBytes, Contrast, INTEGER_FORMAT_VERSION, IntegerFile, ModelSpec, ReadError, Units,
@@ -57,6 +57,9 @@ pub enum HostError {
         /// Units of the hidden layer.
         hidden_dim: usize,
     },
+    /// A model that was not trained to denoise, where one is needed.
+    #[error("the model reconstructs; `sparsecode train --task denoise` makes one that denoises")]
+    Reconstructs,
     /// A code that is not one.
     #[error("code of row {row}: {error}")]
     Code {

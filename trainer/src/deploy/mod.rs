@@ -17,10 +17,10 @@ mod torch;
 pub mod units;
 
 pub use calibrate::{Calibration, calibrate};
-pub use cleaner::Noise;
+pub use cleaner::{Counts, Noise};
 pub use denoiser::DenoiserRun;
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
-pub use host::{HostError, HostModel, HostRefine, HostStream, read_model};
+pub use host::{Cleaned, HostError, HostModel, HostRefine, HostStream, read_model};
 pub use torch::import_torch;
 
 use std::path::Path;

@@ -11,6 +11,7 @@ pub(crate) mod elementwise;
 pub(crate) mod fista;
 mod host;
 pub(crate) mod matmul;
+pub(crate) mod quantized;
 pub(crate) mod team;
 mod uninit;
 

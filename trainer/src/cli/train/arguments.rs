@@ -78,7 +78,8 @@ pub(crate) struct Arguments {
     /// γ, the weight of the distance to the encoder's code (inference.encoder_weight)
     #[arg(long)]
     pub(super) encoder_weight: Option<f64>,
-    /// Train with weights rounded as an export for integers (--activations i16) rounds them
+    /// Train with weights rounded as an export for integers (--activations i16, --weights i8 or
+    /// i4) rounds them
     #[arg(long, value_enum, value_name = "WEIGHTS")]
     pub(super) quantize_aware: Option<QuantizeFlag>,
     /// Learn an encoder for the decoder of --from, which stays as it is, bit for bit
@@ -127,6 +128,8 @@ pub(super) enum Task {
 pub(super) enum QuantizeFlag {
     /// 8-bit integers, as `export --activations i16` writes them.
     I8,
+    /// 4-bit integers, as `export --activations i16 --weights i4` writes them.
+    I4,
 }
 
 impl Arguments {
@@ -180,8 +183,11 @@ impl Arguments {
         short("inference.step_size", float(self.step_size));
         short("inference.variance_weight", float(self.variance_weight));
         short("inference.encoder_weight", float(self.encoder_weight));
-        let quantize = self.quantize_aware.map(|QuantizeFlag::I8| "i8".to_owned());
-        short("optimizer.quantize_aware", quantize);
+        let quantize = self.quantize_aware.map(|weights| match weights {
+            QuantizeFlag::I8 => "i8",
+            QuantizeFlag::I4 => "i4",
+        });
+        short("optimizer.quantize_aware", quantize.map(str::to_owned));
         settings
     }
 }

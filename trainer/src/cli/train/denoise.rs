@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 
 use super::arguments::{Arguments, Task};
 use super::session::{at_terminal, crowded_note, interrupted, stop_flag};
 use crate::cli::common::{print_json, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::tell;
-use crate::cli::device::DeviceChoice;
 use crate::data::{DataConfig, PatchContrast};
 use crate::denoising::{Denoise, DenoiseConfig};
 use crate::report::progress::ProgressMode;
@@ -75,21 +73,12 @@ fn names_family(table: &toml::Table) -> bool {
 
 /// Trains; the folder was looked at.
 pub(super) fn run(arguments: &Arguments, folder: &RunFolder) -> anyhow::Result<()> {
-    for (flag, is_given) in [
-        ("--frozen-decoder", arguments.frozen_decoder),
-        ("--quantize-aware", arguments.quantize_aware.is_some()),
-    ] {
-        if is_given {
-            return Err(usage(format!(
-                "{flag}: not for --task denoise; leave it out"
-            )));
-        }
-    }
-    if arguments.device == DeviceChoice::Cuda {
+    if arguments.frozen_decoder {
         return Err(usage(
-            "--device cuda: --task denoise learns on the processor; leave --device out",
+            "--frozen-decoder: not for --task denoise; leave it out",
         ));
     }
+    let device = arguments.device.candle()?;
     let config = arguments.resolve_denoising(folder)?;
     let splits = config.data.load(None, config.seed)?;
     let start = match &arguments.from {
@@ -108,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, folder: &RunFolder) -> anyhow::Result<(
     let session = Session {
         folder,
         config: &config,
-        backend: &Device::Cpu,
+        backend: &device,
         resume: arguments.resume,
         start: start.as_ref().map(Weights::tensors),
     };

@@ -1,11 +1,11 @@
 //! Models that denoise, on signals and pictures.
 
-use sparsecode_formats::Contrast;
-use sparsecode_runtime::stream::{NoiseLevel, Sample};
+use sparsecode_formats::{Contrast, Units};
+use sparsecode_runtime::stream::{DenoiseWindows, Sample, StreamError};
 
 use super::{Engine, HostError, HostModel, to_levels};
 use crate::deploy::cleaner::{
-    Cleaner, Cut, FloatCleaner, FrameCut, IntegerCleaner, Noise, clean, clean_frame,
+    Cleaner, Counts, FloatCleaner, FrameCut, IntegerCleaner, Noise, clean_frame, clean_signal,
 };
 use crate::deploy::frame;
 
@@ -18,11 +18,20 @@ pub struct HostStream {
     pub drift: Option<usize>,
 }
 
+/// A signal or a picture after a model that denoises.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cleaned {
+    /// In raw units.
+    pub values: Vec<f32>,
+    /// What became of its windows.
+    pub counts: Counts,
+}
+
 /// What values are cut into.
 #[derive(Clone, Copy)]
 enum Way {
-    /// Windows, after the moving means of this length are taken off.
-    Signal { drift: Option<usize> },
+    /// Windows; whether the file's drift filter runs.
+    Signal { drift: bool },
     /// Patches of lines this long.
     Picture { width: usize },
 }
@@ -71,32 +80,26 @@ impl HostModel<'_> {
         }
     }
 
-    /// Cleans a signal in raw units with a model that denoises, as a device does it; `None` for
-    /// other models. `hop` is the file's own unless another is given, and the file's drift filter
-    /// runs only if `drift`. `observe` is told of each window: active components, ‖z‖₁, and the
-    /// mean square of what was taken off, in raw units.
+    /// Cleans a signal in raw units with a model that denoises, as a device does it.
+    /// `hop` is the file's own unless another is given, and the file's drift filter
+    /// runs only if `drift`.
     ///
     /// # Errors
     ///
-    /// [`HostError::Stream`] for a hop beyond the window.
+    /// [`HostError::Reconstructs`] for other models, [`HostError::Stream`] for a hop beyond the
+    /// window.
     pub fn clean_signal(
         &mut self,
         values: &[f32],
         hop: Option<usize>,
         noise: Noise,
         drift: bool,
-        observe: &mut dyn FnMut(usize, f64, f64),
-    ) -> Result<Option<Vec<f32>>, HostError> {
-        let Some(stream) = self.stream() else {
-            return Ok(None);
-        };
-        let drift = stream.drift.filter(|_| drift);
-        let hop = hop.unwrap_or(stream.hop);
-        self.clean(values, Way::Signal { drift }, hop, noise, observe)
+    ) -> Result<Cleaned, HostError> {
+        self.clean(values, Way::Signal { drift }, hop, noise)
     }
 
-    /// Cleans a picture in raw units with a model that denoises, lines of `width` pixels; `None`
-    /// for other models. What follows the last whole line is left out.
+    /// Cleans a picture in raw units with a model that denoises, lines of `width` pixels.
+    /// What follows the last whole line is left out.
     ///
     /// Beyond its borders the picture is its own mirror image, so that each pixel lies in as many
     /// patches as any; the patches are a device's. Without a known deviation of the noise it is
@@ -105,26 +108,29 @@ impl HostModel<'_> {
     ///
     /// # Errors
     ///
-    /// [`HostError::Stream`] for a hop beyond the patch, or a picture narrower than one.
+    /// [`HostError::Reconstructs`] for other models, [`HostError::Stream`] for a hop beyond the
+    /// patch, or a picture narrower than one.
     pub fn clean_picture(
         &mut self,
         pixels: &[f32],
         width: usize,
         hop: Option<usize>,
         noise: Noise,
-        observe: &mut dyn FnMut(usize, f64, f64),
-    ) -> Result<Option<Vec<f32>>, HostError> {
-        let Some(stream) = self.stream() else {
-            return Ok(None);
+    ) -> Result<Cleaned, HostError> {
+        let hop = match hop {
+            Some(hop) => hop,
+            None => self.stream().ok_or(HostError::Reconstructs)?.hop,
         };
-        let hop = hop.unwrap_or(stream.hop);
         let noise = match noise {
             Noise::Known(_) => noise,
             Noise::Estimated => frame::deviation(pixels, width)
                 .map_or(noise, |sigma| Noise::Known(sigma.max(f32::MIN_POSITIVE))),
         };
         if width == 0 || pixels.len() < width {
-            return Ok(Some(Vec::new()));
+            return Ok(Cleaned {
+                values: Vec::new(),
+                counts: Counts::default(),
+            });
         }
         let shape = self.spec.input_shape;
         let margin = usize::from(shape.width.max(shape.height)).saturating_sub(hop);
@@ -136,41 +142,47 @@ impl HostModel<'_> {
         let way = Way::Picture {
             width: margins.outer_width(),
         };
-        let clean = self.clean(&margins.mirrored(pixels), way, hop, noise, observe)?;
-        Ok(clean.map(|clean| margins.inner(&clean)))
+        let mut cleaned = self.clean(&margins.mirrored(pixels), way, Some(hop), noise)?;
+        cleaned.values = margins.inner(&cleaned.values);
+        Ok(cleaned)
     }
 
     fn clean(
         &mut self,
         values: &[f32],
         way: Way,
-        hop: usize,
+        hop: Option<usize>,
         noise: Noise,
-        observe: &mut dyn FnMut(usize, f64, f64),
-    ) -> Result<Option<Vec<f32>>, HostError> {
+    ) -> Result<Cleaned, HostError> {
         let (deviation, shape) = (self.deviation(), self.spec.input_shape);
         let rows = shape.overlap_weights() - usize::from(shape.width);
         match &mut self.engine {
             Engine::Float {
                 view, workspace, ..
             } => {
-                let Some(gram) = view.file().gram else {
-                    return Ok(None);
-                };
+                let file = *view.file();
+                let gram = file.gram.ok_or(HostError::Reconstructs)?;
                 let mut cleaner = FloatCleaner {
                     view: *view,
                     code: &mut self.code,
                     workspace,
                     guard: gram.stream.guard,
-                    sigma: match noise {
-                        Noise::Known(sigma) => sigma,
-                        Noise::Estimated => gram.noise_level * deviation,
-                    },
-                    level: (noise == Noise::Estimated).then(NoiseLevel::new),
-                    observe: &mut |seen| observe(seen.active, seen.code_l1, seen.square),
+                    counts: Counts::default(),
                 };
-                let weights = gram.stream.weights;
-                along(values, way, weights, rows, hop, &mut cleaner).map(Some)
+                let cut = Cut {
+                    way,
+                    weights: gram.stream.weights.split_at(rows),
+                    hop: hop.unwrap_or(gram.stream.hop.into()),
+                    known: match noise {
+                        Noise::Known(sigma) => Some(sigma),
+                        Noise::Estimated => None,
+                    },
+                    otherwise: gram.noise_level * deviation,
+                };
+                let windows = || DenoiseWindows::<f32>::of(&file);
+                let values = cut.along(values, windows, &mut cleaner)?;
+                let counts = cleaner.counts;
+                Ok(Cleaned { values, counts })
             }
             Engine::Integer {
                 view,
@@ -179,32 +191,34 @@ impl HostModel<'_> {
                 units,
                 levels,
             } => {
-                let Some(gram) = view.file().gram else {
-                    return Ok(None);
-                };
+                let file = *view.file();
+                let gram = file.gram.ok_or(HostError::Reconstructs)?;
                 let units = *units;
-                let sixteenths =
-                    |sigma: f32| (f64::from(sigma) / units.input * 16.0).round() as u16;
                 let mut cleaner = IntegerCleaner {
                     view: *view,
                     code,
                     workspace,
                     guard: gram.stream.guard,
-                    sigma: match noise {
-                        Noise::Known(sigma) => sixteenths(sigma).max(1),
-                        Noise::Estimated => gram.noise_level,
-                    },
-                    level: (noise == Noise::Estimated).then(NoiseLevel::new),
-                    observe: &mut |seen| {
-                        let square = seen.square * units.input * units.input;
-                        observe(seen.active, seen.code_l1 * units.code, square);
-                    },
+                    counts: Counts::default(),
                 };
                 to_levels(values, 0.0, units.input, levels);
-                let weights = gram.stream.weights;
-                let clean = along(levels, way, weights, rows, hop, &mut cleaner)?;
+                let cut = Cut {
+                    way,
+                    weights: gram.stream.weights.split_at(rows),
+                    hop: hop.unwrap_or(gram.stream.hop.into()),
+                    known: match noise {
+                        Noise::Known(sigma) => Some(sixteenths(sigma, &units)),
+                        Noise::Estimated => None,
+                    },
+                    otherwise: gram.noise_level,
+                };
+                let windows = || DenoiseWindows::<i16>::of(&file);
+                let clean = cut.along(levels, windows, &mut cleaner)?;
                 let raw = |level: i16| (f64::from(level) * units.input) as f32;
-                Ok(Some(clean.into_iter().map(raw).collect()))
+                Ok(Cleaned {
+                    values: clean.into_iter().map(raw).collect(),
+                    counts: cleaner.counts,
+                })
             }
         }
     }
@@ -215,44 +229,63 @@ impl HostModel<'_> {
         match &mut self.engine {
             Engine::Float { view, .. } => *view = view.at_noise_level(sigma),
             Engine::Integer { view, units, .. } => {
-                // The conversion saturates.
-                let sixteenths = (f64::from(sigma) / units.input * 16.0).round() as u16;
-                *view = view.at_noise_level(sixteenths.max(1));
+                *view = view.at_noise_level(sixteenths(sigma, units));
             }
         }
     }
 }
 
-/// Cleans values along the way that they take; `rows` of the weights are for the rows of a patch.
-fn along<T>(
-    values: &[T],
+/// How values are cut into windows or patches, and what is known of their noise.
+struct Cut<'w, T: Sample> {
     way: Way,
-    weights: &[T::Sum],
-    rows: usize,
+    /// Of the rows of a patch, and of its columns; of windows there are columns alone.
+    weights: (&'w [T::Sum], &'w [T::Sum]),
     hop: usize,
-    cleaner: &mut dyn Cleaner<T>,
-) -> Result<Vec<T>, HostError>
+    /// σ, if it is known.
+    known: Option<T::Sigma>,
+    /// σ to take otherwise.
+    otherwise: T::Sigma,
+}
+
+impl<T> Cut<'_, T>
 where
     T: Sample + Default,
     T::Sum: Default,
 {
-    match way {
-        Way::Signal { drift } => {
-            let cut = Cut {
-                weights,
-                hop,
-                drift,
-            };
-            Ok(clean(values, &cut, cleaner)?)
-        }
-        Way::Picture { width } => {
-            let (down, across) = weights.split_at(rows);
-            let cut = FrameCut {
-                weights: [down, across],
-                hop,
-                width,
-            };
-            clean_frame(values, &cut, cleaner)
+    /// Cleans values along the way that they take. `windows` is what the file says of signals.
+    fn along<'f>(
+        &self,
+        values: &[T],
+        windows: impl FnOnce() -> Result<DenoiseWindows<'f, T>, StreamError>,
+        cleaner: &mut dyn Cleaner<T>,
+    ) -> Result<Vec<T>, HostError> {
+        match self.way {
+            Way::Signal { drift } => {
+                let mut windows = windows()?.with_hop(self.hop)?;
+                if let Some(sigma) = self.known {
+                    windows = windows.with_noise(sigma);
+                }
+                if !drift {
+                    windows = windows.without_drift();
+                }
+                Ok(clean_signal(values, windows, cleaner)?)
+            }
+            Way::Picture { width } => {
+                let cut = FrameCut {
+                    weights: [self.weights.0, self.weights.1],
+                    hop: self.hop,
+                    width,
+                    sigma: self.known.unwrap_or(self.otherwise),
+                };
+                clean_frame(values, &cut, cleaner)
+            }
         }
     }
+}
+
+/// σ of raw units as a model in integers takes it.
+fn sixteenths(sigma: f32, units: &Units) -> u16 {
+    // The conversion saturates.
+    let sixteenths = (f64::from(sigma) / units.input * 16.0).round() as u16;
+    sixteenths.max(1)
 }
