@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use object::read::archive::ArchiveFile;
 use object::{Object as _, ObjectSymbol as _};
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, Contrast, IntegerFile, ModelFile, OwnedModel, write_integer,
+    ActivationRanges, Activations, AlignedBytes, Contrast, GramStorage, IntegerFile, ModelFile,
+    OwnedModel, WeightType, example_denoiser, write_integer, write_integer_with,
 };
 use sparsecode_patches::{Patches, level};
 use sparsecode_runtime::capi::{sparsecode_integer_model, sparsecode_model};
@@ -23,7 +24,7 @@ use crate::c_compiler::compiler;
 use crate::cores::{Core, Setup};
 use crate::host::reference;
 use crate::toolchain::{Toolchain, Tools};
-use crate::{cargo, elf, firmware, guide, root, sound, succeed, target_dir};
+use crate::{cargo, elf, firmware, guide, root, sound, stream, succeed, target_dir};
 
 /// Where programs in C run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +114,11 @@ const BUDGET: u32 = 50;
 /// If something does not build or run, or a program computes something else.
 pub fn check(tools: &Tools, place: Place) -> Result<Checked> {
     let folder = target_dir().join("capi");
-    let programs = [Program::float(&folder)?, Program::integer(&folder)?];
+    let programs = [
+        Program::float(&folder)?,
+        Program::integer(&folder)?,
+        Program::stream(&folder)?,
+    ];
     let checked = match place {
         Place::Host => host(tools, &folder, &programs),
         Place::M4f => device(tools, &folder, &programs, &Core::M4f.setup(), &M4F),
@@ -192,6 +197,47 @@ impl Program {
             source: "integer.c",
             data: data.write(&folder.join("integer"))?,
             expected: integer_reference(file, &levels)?,
+            handle: size_of::<sparsecode_integer_model>(),
+        })
+    }
+
+    /// `stream.c`, with a small model that denoises and builds its Gram matrix, on the ECG.
+    fn stream(folder: &Path) -> Result<Self> {
+        let mut model = example_denoiser(32, 24, 3);
+        let drift = 25;
+        if let Some(gram) = &mut model.gram {
+            (gram.hop, gram.drift) = (8, Some(drift));
+        }
+        let ranges = ActivationRanges {
+            input_scale: 0.001,
+            input_min: -32_000,
+            input_max: 32_000,
+            code_max: 16.0,
+        };
+        let (weights, levels) = (WeightType::I8, Activations::I16);
+        let built = write_integer_with(&model, &ranges, weights, levels, GramStorage::Built);
+        let written = AlignedBytes::from_slice(&built.map_err(sound)?.bytes);
+        let file = written.integer_file().map_err(sound)?;
+        let signal = fs::read(firmware::folder().join("model/ecg.npy"))?;
+        let signal = Patches::parse(&signal, None)?;
+        let noisy = signal.noisy.iter();
+        let noisy: Vec<i16> = noisy.map(|x| level(*x, ranges.input_scale)).collect();
+        let clean = stream::denoise(&file, &noisy)?;
+
+        let mut data = Data::new(&written, 1);
+        data.define("INPUT_DIM", file.spec.input_dim());
+        data.define("CODE_DIM", file.spec.code_dim());
+        data.define("DRIFT", drift);
+        data.define("SAMPLES", noisy.len());
+        data.array("int16_t", "noisy", noisy.iter().map(i16::to_string));
+        let bytes: Vec<u8> = clean.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Ok(Self {
+            source: "stream.c",
+            data: data.write(&folder.join("stream"))?,
+            expected: vec![
+                ("samples", u32::try_from(clean.len())?),
+                ("clean checksum", crc32fast::hash(&bytes)),
+            ],
             handle: size_of::<sparsecode_integer_model>(),
         })
     }
@@ -460,7 +506,7 @@ fn device(
         let printed = String::from_utf8_lossy(&printed);
         ensure!(success, "{} gave up: {printed}", program.source);
         program.check(&printed)?;
-        if core == M0PLUS && program.source == "integer.c" {
+        if core == M0PLUS && program.source != "denoise.c" {
             let floats = elf::float_symbols(&fs::read(&program_file)?)?;
             ensure!(
                 floats.is_empty(),

@@ -1,16 +1,12 @@
 //! A signal through an integer model on a core in QEMU, sample by sample, beside the host.
 
-use std::cell::RefCell;
 use std::fs;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use sparsecode_formats::IntegerFile;
 use sparsecode_patches::{level, threshold};
-use sparsecode_runtime::stream::{
-    Cursor, DriftCursor, DriftView, NOISE_MEMORY, NoiseLevel, SignalStream, SignalView, Windows,
-    residual_guard_i16,
-};
+use sparsecode_runtime::stream::{DenoiseCursor, DenoiseView, DenoiseWindows, SignalStream};
 use sparsecode_runtime::{IntegerCodeBuf, IntegerRefine, IntegerView, IntegerWorkspaceBuf};
 
 use crate::cores::{Core, Row, on_cores};
@@ -134,47 +130,40 @@ fn host<const WINDOW: usize, const HOP: usize>(job: &Job, refine: u32) -> Result
     Ok(Host::of(hasher.finalize(), &noisy, &output, &clean))
 }
 
-/// What `bin/denoise.rs` does, part by part, in memory as long as the file says.
+/// What `bin/denoise.rs` does, in memory as long as the file says.
 fn denoised(job: &Job, file: &IntegerFile<'_>) -> Result<Host> {
-    let gram = file.gram.context("the model was not trained to denoise")?;
     let (scale, _) = file.scales().map_err(sound)?;
     let levels =
         |samples: &[f32]| -> Vec<i16> { samples.iter().map(|x| level(*x, scale)).collect() };
     let (noisy, clean) = (levels(&job.patches.noisy), levels(&job.patches.clean));
+    let output = denoise(file, &noisy)?;
+    let levels = output.iter();
+    let bytes: Vec<u8> = levels.flat_map(|level| level.to_le_bytes()).collect();
+    Ok(Host::of(crc32fast::hash(&bytes), &noisy, &output, &clean))
+}
 
-    let mut without_drift = noisy.clone();
-    if let Some(length) = gram.stream.drift.map(usize::from) {
-        let (mut samples, mut means) = (vec![0; length], vec![0; length]);
-        let mut cursor = DriftCursor::new();
-        DriftView::new(&mut samples, &mut means, &mut cursor)?.filter(&mut without_drift);
-    }
-    let side = gram.stream.weights.len();
-    let windows = Windows::new(gram.stream.weights, gram.stream.hop.into())?;
-    let (mut samples, mut sums, mut cursor) = (vec![0; side], vec![0; side], Cursor::new());
-    let mut stream = SignalView::new(windows, &mut samples, &mut sums, &mut cursor)?;
-    let noise = RefCell::new(NoiseLevel::<i16, NOISE_MEMORY>::new());
+/// A signal in levels through a model that denoises.
+pub(crate) fn denoise(file: &IntegerFile<'_>, noisy: &[i16]) -> Result<Vec<i16>> {
+    let windows = DenoiseWindows::<i16>::of(file)?;
     let view = IntegerView::from(*file);
     let mut code = IntegerCodeBuf::new(file.spec.code_dim);
     let mut workspace = IntegerWorkspaceBuf::for_model(&file.spec);
-    let mut denoise = |window: &mut [i16]| {
-        let sigma = noise.borrow().sigma().unwrap_or(gram.noise_level);
-        let before = window.to_vec();
-        let at_level = view.at_noise_level(sigma);
+    let mut clean = |window: &mut [i16], sigma| {
+        let view = view.at_noise_level(sigma);
         // The window has the model's length: the file has a weight for each sample.
-        let _ = at_level.denoise(window, None, &mut code, &mut workspace, || false);
-        residual_guard_i16(&before, window, sigma, gram.stream.guard);
+        let _ = view.denoise(window, None, &mut code, &mut workspace, || false);
     };
-    let (mut window, mut output) = (vec![0; side], Vec::with_capacity(noisy.len()));
-    for sample in without_drift {
-        noise.borrow_mut().push(sample);
-        output.extend(stream.push(sample, &mut window, &mut denoise)?);
+    let length = windows.side() + windows.drift();
+    let (mut samples, mut sums) = (vec![0; length], vec![0; length]);
+    let mut cursor = DenoiseCursor::new();
+    let mut scratch = vec![0; 2 * windows.side()];
+    let mut channel = DenoiseView::new(windows, &mut samples, &mut sums, &mut cursor)?;
+    let mut output = Vec::with_capacity(noisy.len());
+    for &sample in noisy {
+        output.extend(channel.push(sample, &mut scratch, &mut clean)?);
     }
-    output.extend_from_slice(stream.finish(&mut window, &mut denoise)?);
-    let bytes: Vec<u8> = output
-        .iter()
-        .flat_map(|level| level.to_le_bytes())
-        .collect();
-    Ok(Host::of(crc32fast::hash(&bytes), &noisy, &output, &clean))
+    channel.finish(&mut scratch, &mut clean, |sample| output.push(sample))?;
+    Ok(output)
 }
 
 /// Denoises a signal on each core as a stream, and holds every clean sample to the host's. Windows

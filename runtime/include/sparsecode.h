@@ -10,7 +10,12 @@
  *     sparsecode_preprocess, _encode, _refine, _decode, _restore, one by one
  *
  * and the functions named sparsecode_integer_... for models in integer arithmetic (`sparsecode
- * export --activations i16`). Nothing allocates, locks, or keeps anything between calls: any number
+ * export --activations i16`). A signal without end goes through a model that denoises by
+ *
+ *     sparsecode_stream_start      once for each channel
+ *     sparsecode_stream_push       for each sample, or block of samples
+ *
+ * Nothing allocates, locks, or keeps anything between calls: any number
  * of models, codes and workspaces may be in use at once, each call with memory of its own. A
  * workspace may serve one call after another, with whatever is in it.
  *
@@ -48,6 +53,25 @@
  * Bytes of workspace for a model in integer arithmetic; its start is a multiple of 4.
  */
 #define SPARSECODE_INTEGER_WORKSPACE_BYTES(code_dim) (18u * (code_dim))
+
+/**
+ * Numbers of memory for the Gram matrix of a model in integer arithmetic that leaves it to be built.
+ */
+#define SPARSECODE_INTEGER_GRAM_LENGTH(code_dim) ((code_dim) * (((code_dim) + 7u) / 8u * 8u))
+
+/**
+ * Bytes of a channel of a signal, for a model in float or in integer arithmetic with this window and
+ * drift filter (0: none); its start is a multiple of 4.
+ */
+#define SPARSECODE_STREAM_BYTES(window, drift) (260u + 8u * ((window) + (drift)))
+#define SPARSECODE_INTEGER_STREAM_BYTES(window, drift) ((176u + 6u * ((window) + (drift)) + 3u) / 4u * 4u)
+
+/**
+ * Bytes of workspace for the channels of a model in float or in integer arithmetic; its start is a
+ * multiple of 4.
+ */
+#define SPARSECODE_STREAM_WORKSPACE_BYTES(window, code_dim) (12u * (window) + 8u * (code_dim) + (6u * (code_dim) + 3u) / 4u * 4u)
+#define SPARSECODE_INTEGER_STREAM_WORKSPACE_BYTES(window, code_dim) (4u * (window) + 22u * (code_dim))
 
 
 /**
@@ -121,6 +145,19 @@ enum sparsecode_status
    * The model's weights are not those that were written.
    */
   SPARSECODE_STATUS_CHECKSUM = 14,
+  /**
+   * The model was not trained to denoise signals: `sparsecode train --task denoise`.
+   */
+  SPARSECODE_STATUS_NOT_A_DENOISER = 15,
+  /**
+   * The memory holds no channel that was started with this model.
+   */
+  SPARSECODE_STATUS_NOT_STARTED = 16,
+  /**
+   * The file leaves its Gram matrix to be built, and there is no memory for it, or too little:
+   * `sparsecode_integer_model_load_into`.
+   */
+  SPARSECODE_STATUS_GRAM_MEMORY = 17,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -194,7 +231,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[92];
+  size_t opaque[108];
   uint64_t aligned;
 } sparsecode_model;
 
@@ -386,7 +423,7 @@ typedef struct sparsecode_integer_code {
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_integer_model {
-  size_t opaque[72];
+  size_t opaque[92];
 } sparsecode_integer_model;
 
 /**
@@ -503,6 +540,39 @@ typedef struct sparsecode_integer_refinement {
    */
   sparsecode_stop stopped;
 } sparsecode_integer_refinement;
+
+/**
+ * How a model that denoises takes a signal, and what memory that needs.
+ */
+typedef struct sparsecode_stream_info {
+  /**
+   * Samples of a window.
+   */
+  uint32_t window;
+  /**
+   * Samples from the start of one window to the start of the next.
+   */
+  uint32_t hop;
+  /**
+   * Samples of the moving means that are taken off first; 0 for none.
+   */
+  uint32_t drift;
+  /**
+   * Samples that go in before the first one comes out.
+   */
+  uint32_t latency;
+  /**
+   * Bytes of a channel, whose start is a multiple of 4: `SPARSECODE_STREAM_BYTES` or
+   * `SPARSECODE_INTEGER_STREAM_BYTES`.
+   */
+  size_t channel_bytes;
+  /**
+   * Bytes of workspace that the calls need, whose start is a multiple of 4:
+   * `SPARSECODE_STREAM_WORKSPACE_BYTES` or `SPARSECODE_INTEGER_STREAM_WORKSPACE_BYTES`. One
+   * workspace serves all channels.
+   */
+  size_t workspace_bytes;
+} sparsecode_stream_info;
 
 #ifdef __cplusplus
 extern "C" {
@@ -644,6 +714,17 @@ sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *c
 sparsecode_status sparsecode_integer_model_load(struct sparsecode_integer_model *model, const void *file, size_t length);
 
 /**
+ * The same for a file that leaves its Gram matrix to be built (`sparsecode export --gram built`),
+ * in `SPARSECODE_INTEGER_GRAM_LENGTH` numbers of memory that nothing writes as long as the handle
+ * is in use. A file that stores its Gram matrix, or has none, leaves that memory alone.
+  */
+sparsecode_status sparsecode_integer_model_load_into(struct sparsecode_integer_model *model,
+                                                     const void *file,
+                                                     size_t length,
+                                                     int16_t *gram,
+                                                     size_t gram_length);
+
+/**
  * Compares the model's weights with the checksum in its file: for files that travelled.
   */
 sparsecode_status sparsecode_integer_model_verify_checksum(const struct sparsecode_integer_model *model);
@@ -733,6 +814,83 @@ sparsecode_status sparsecode_integer_denoise(const struct sparsecode_integer_mod
   */
 sparsecode_status sparsecode_integer_settings_for_model(const struct sparsecode_integer_model *model,
                                                         struct sparsecode_integer_refine_settings *settings);
+
+/**
+ * Writes how a model of `sparsecode train --task denoise` takes a signal.
+  */
+sparsecode_status sparsecode_stream_get_info(const struct sparsecode_model *model, struct sparsecode_stream_info *info);
+
+/**
+ * Makes a channel of memory: the next sample is the first. Needed once for each channel, and again
+ * to forget all samples and the noise. A channel belongs to this model.
+  */
+sparsecode_status sparsecode_stream_start(const struct sparsecode_model *model, void *channel, size_t channel_bytes);
+
+/**
+ * Takes raw samples and gives clean ones without drift, in place: the first `given` of `block`,
+ * which is all of it once as many samples as the latency went in. What lies behind them is
+ * unspecified. `sigma` is the deviation of the noise in raw units; 0: it is estimated.
+  */
+sparsecode_status sparsecode_stream_push(const struct sparsecode_model *model,
+                                         void *channel,
+                                         size_t channel_bytes,
+                                         float sigma,
+                                         float *block,
+                                         size_t length,
+                                         size_t *given,
+                                         void *workspace,
+                                         size_t workspace_bytes);
+
+/**
+ * Ends the signal: writes the samples that are still in the channel to `output`, so that as many
+ * have come out as went in. `capacity` is at least the latency. The channel is then as started.
+  */
+sparsecode_status sparsecode_stream_finish(const struct sparsecode_model *model,
+                                           void *channel,
+                                           size_t channel_bytes,
+                                           float sigma,
+                                           float *output,
+                                           size_t capacity,
+                                           size_t *given,
+                                           void *workspace,
+                                           size_t workspace_bytes);
+
+/**
+ * `sparsecode_stream_get_info` for models in integer arithmetic.
+  */
+sparsecode_status sparsecode_integer_stream_get_info(const struct sparsecode_integer_model *model, struct sparsecode_stream_info *info);
+
+/**
+ * `sparsecode_stream_start` for models in integer arithmetic.
+  */
+sparsecode_status sparsecode_integer_stream_start(const struct sparsecode_integer_model *model, void *channel, size_t channel_bytes);
+
+/**
+ * `sparsecode_stream_push` for models in integer arithmetic. `sigma` is in sixteenths of a level.
+  */
+sparsecode_status sparsecode_integer_stream_push(const struct sparsecode_integer_model *model,
+                                                 void *channel,
+                                                 size_t channel_bytes,
+                                                 uint16_t sigma,
+                                                 int16_t *block,
+                                                 size_t length,
+                                                 size_t *given,
+                                                 void *workspace,
+                                                 size_t workspace_bytes);
+
+/**
+ * `sparsecode_stream_finish` for models in integer arithmetic. `sigma` is in sixteenths of a
+ * level.
+  */
+sparsecode_status sparsecode_integer_stream_finish(const struct sparsecode_integer_model *model,
+                                                   void *channel,
+                                                   size_t channel_bytes,
+                                                   uint16_t sigma,
+                                                   int16_t *output,
+                                                   size_t capacity,
+                                                   size_t *given,
+                                                   void *workspace,
+                                                   size_t workspace_bytes);
 
 #ifdef __cplusplus
 }  // extern "C"

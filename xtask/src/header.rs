@@ -15,13 +15,14 @@ pub(crate) struct Arguments {
 }
 
 /// The sources, in the header's order.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "status.rs",
     "code.rs",
     "settings.rs",
     "model.rs",
     "integer_code.rs",
     "integer.rs",
+    "stream.rs",
 ];
 
 /// The header, from the repository's root.

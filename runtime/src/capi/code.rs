@@ -79,13 +79,12 @@ impl Code {
     /// The caller's arrays are as long as they say, and nothing else refers to them for `'c`.
     pub(super) unsafe fn buffer<'c>(&self) -> Buffer<'c> {
         let length = usize::from(self.code_dim);
-        Buffer {
-            // SAFETY: checked by `new` as far as that goes; the rest is the caller's promise.
-            indices: unsafe { slice::from_raw_parts_mut(self.indices, length) },
-            // SAFETY: as above.
-            values: unsafe { slice::from_raw_parts_mut(self.values, length) },
-            active: 0,
-        }
+        // SAFETY: checked by `new` as far as that goes; the rest is the caller's promise.
+        let indices = unsafe { slice::from_raw_parts_mut(self.indices, length) };
+        // SAFETY: as above.
+        Buffer::of(indices, unsafe {
+            slice::from_raw_parts_mut(self.values, length)
+        })
     }
 }
 
@@ -96,7 +95,16 @@ pub(super) struct Buffer<'c> {
     pub(super) active: usize,
 }
 
-impl Buffer<'_> {
+impl<'c> Buffer<'c> {
+    /// No code yet, in two arrays of the same length.
+    pub(super) fn of(indices: &'c mut [u16], values: &'c mut [f32]) -> Self {
+        Self {
+            indices,
+            values,
+            active: 0,
+        }
+    }
+
     /// Takes over a code that is in the arrays already.
     pub(super) fn keep(&mut self, active: u16, codes: CodeSign) -> Result<(), Status> {
         self.active = components(self.indices, self.values, active, codes)?

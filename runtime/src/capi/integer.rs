@@ -13,7 +13,7 @@
 use core::ffi::{c_int, c_void};
 use core::slice;
 
-use sparsecode_formats::CodeSign;
+use sparsecode_formats::{CodeSign, IntegerFile};
 
 use super::integer_code::sparsecode_integer_code;
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
@@ -35,13 +35,13 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_integer_model {
-    opaque: [usize; 72],
+    opaque: [usize; 92],
 }
 
 impl Default for sparsecode_integer_model {
     /// A handle without a model.
     fn default() -> Self {
-        Self { opaque: [0; 72] }
+        Self { opaque: [0; 92] }
     }
 }
 
@@ -177,7 +177,7 @@ type Integer = Loaded<sparsecode_integer_model>;
 const WORKSPACE_BYTES: usize = 3 * size_of::<i32>() + size_of::<Entry>() + size_of::<i16>();
 
 impl Integer {
-    fn workspace_bytes(&self) -> usize {
+    pub(super) fn workspace_bytes(&self) -> usize {
         let code_dim = self.model.spec().code_dim();
         code_dim.saturating_mul(WORKSPACE_BYTES)
     }
@@ -244,8 +244,18 @@ impl Integer {
     ///
     /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
     unsafe fn scratch<'w>(&self, workspace: *mut c_void) -> Scratch<'w> {
+        // SAFETY: the caller's promises are those of this function.
+        unsafe { self.scratch_from(&mut Parts::new(workspace)) }
+    }
+
+    /// A workspace of the model's size from the next parts of memory.
+    ///
+    /// # Safety
+    ///
+    /// The next parts have the model's bytes, are aligned to 4, and nothing else refers to them for
+    /// `'w`.
+    pub(super) unsafe fn scratch_from<'w>(&self, parts: &mut Parts) -> Scratch<'w> {
         let code_dim = self.model.spec().code_dim();
-        let mut parts = Parts::new(workspace);
         // SAFETY: together `WORKSPACE_BYTES` a component; what needs the larger alignment comes
         // first.
         unsafe {
@@ -275,6 +285,40 @@ pub unsafe extern "C" fn sparsecode_integer_model_load(
 ) -> sparsecode_status {
     // SAFETY: the caller's promises are those of this function.
     attempt(|| unsafe { memory::load(model, file, length, IntegerView::load) })
+}
+
+/// The same for a file that leaves its Gram matrix to be built (`sparsecode export --gram built`),
+/// in `SPARSECODE_INTEGER_GRAM_LENGTH` numbers of memory that nothing writes as long as the handle
+/// is in use. A file that stores its Gram matrix, or has none, leaves that memory alone.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_integer_model_load_into(
+    model: *mut sparsecode_integer_model,
+    file: *const c_void,
+    length: usize,
+    gram: *mut i16,
+    gram_length: usize,
+) -> sparsecode_status {
+    attempt(|| {
+        let memory = Region::new(gram, gram_length)?;
+        let others = [
+            Region::new(model, 1)?,
+            Region::new(file.cast::<u8>(), length)?,
+        ];
+        memory::distinct(&[memory], &others)?;
+        // SAFETY: not null, aligned, apart from what else is in use, and the caller's to write; it
+        // stays as it is while the handle is in use.
+        let gram: &'static mut [i16] = unsafe { slice::from_raw_parts_mut(gram, gram_length) };
+        // SAFETY: the caller's promises are those of this function.
+        unsafe {
+            memory::load(model, file, length, |bytes| {
+                IntegerFile::read_into(bytes, gram).map(IntegerView::from)
+            })
+        }
+    })
 }
 
 /// Compares the model's weights with the checksum in its file: for files that travelled.

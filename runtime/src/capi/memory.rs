@@ -102,6 +102,11 @@ impl Parts {
         }
     }
 
+    /// What was not handed out yet.
+    pub(super) fn rest(&self) -> *mut c_void {
+        self.next.cast()
+    }
+
     /// The next `count` elements.
     ///
     /// # Safety

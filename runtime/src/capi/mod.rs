@@ -35,15 +35,17 @@ mod memory;
 mod model;
 mod settings;
 mod status;
+mod stream;
 
 pub use code::sparsecode_code;
 pub use integer::{
     sparsecode_integer_decode, sparsecode_integer_denoise, sparsecode_integer_encode,
     sparsecode_integer_model, sparsecode_integer_model_get_info,
     sparsecode_integer_model_get_scales, sparsecode_integer_model_info,
-    sparsecode_integer_model_load, sparsecode_integer_model_verify_checksum,
-    sparsecode_integer_normalisation, sparsecode_integer_preprocess, sparsecode_integer_refine,
-    sparsecode_integer_refine_settings, sparsecode_integer_refinement, sparsecode_integer_restore,
+    sparsecode_integer_model_load, sparsecode_integer_model_load_into,
+    sparsecode_integer_model_verify_checksum, sparsecode_integer_normalisation,
+    sparsecode_integer_preprocess, sparsecode_integer_refine, sparsecode_integer_refine_settings,
+    sparsecode_integer_refinement, sparsecode_integer_restore,
     sparsecode_integer_settings_for_model, sparsecode_method,
 };
 pub use integer_code::{
@@ -58,3 +60,9 @@ pub use model::{
 };
 pub use settings::{sparsecode_refine_settings, sparsecode_refinement, sparsecode_start};
 pub use status::{sparsecode_status, sparsecode_status_message, sparsecode_stop};
+pub use stream::{
+    sparsecode_integer_stream_finish, sparsecode_integer_stream_get_info,
+    sparsecode_integer_stream_push, sparsecode_integer_stream_start, sparsecode_stream_finish,
+    sparsecode_stream_get_info, sparsecode_stream_info, sparsecode_stream_push,
+    sparsecode_stream_start,
+};

@@ -31,7 +31,7 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
-    opaque: [usize; 92],
+    opaque: [usize; 108],
     aligned: u64,
 }
 
@@ -39,7 +39,7 @@ impl Default for sparsecode_model {
     /// A handle without a model.
     fn default() -> Self {
         Self {
-            opaque: [0; 92],
+            opaque: [0; 108],
             aligned: 0,
         }
     }
@@ -125,7 +125,7 @@ impl From<sparsecode_normalisation> for Normalisation {
 type Float = Loaded<sparsecode_model>;
 
 impl Float {
-    fn workspace_bytes(&self) -> usize {
+    pub(super) fn workspace_bytes(&self) -> usize {
         let spec = self.model.spec();
         let numbers = spec.code_dim().saturating_mul(2);
         let numbers = numbers.saturating_add(spec.input_dim());
@@ -149,8 +149,18 @@ impl Float {
 ///
 /// `workspace` has the model's bytes, is aligned to 4, and nothing else refers to it for `'w`.
 unsafe fn scratch_of<'w>(workspace: *mut c_void, model: &Float) -> Scratch<'w> {
+    // SAFETY: the caller's promises are those of this function.
+    unsafe { scratch_from(&mut Parts::new(workspace), model) }
+}
+
+/// A workspace of the model's size from the next parts of memory.
+///
+/// # Safety
+///
+/// The next parts have the model's bytes, are aligned to 4, and nothing else refers to them for
+/// `'w`.
+pub(super) unsafe fn scratch_from<'w>(parts: &mut Parts, model: &Float) -> Scratch<'w> {
     let spec = model.model.spec();
-    let mut parts = Parts::new(workspace);
     // SAFETY: together as many numbers as `workspace_bytes` counts, each of 4 bytes.
     unsafe {
         Scratch {

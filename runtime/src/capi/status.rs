@@ -49,12 +49,19 @@ pub enum sparsecode_status {
     TrailingData = 13,
     /// The model's weights are not those that were written.
     Checksum = 14,
+    /// The model was not trained to denoise signals: `sparsecode train --task denoise`.
+    NotADenoiser = 15,
+    /// The memory holds no channel that was started with this model.
+    NotStarted = 16,
+    /// The file leaves its Gram matrix to be built, and there is no memory for it, or too little:
+    /// `sparsecode_integer_model_load_into`.
+    GramMemory = 17,
 }
 
 use sparsecode_status as Status;
 
 impl Status {
-    const ALL: [(Self, &CStr); 15] = [
+    const ALL: [(Self, &CStr); 18] = [
         (Self::Ok, c"done"),
         (Self::NullPointer, c"a pointer is null"),
         (Self::Misaligned, c"a pointer is not aligned for its type"),
@@ -91,6 +98,18 @@ impl Status {
             Self::Checksum,
             c"the model's weights are not those that were written",
         ),
+        (
+            Self::NotADenoiser,
+            c"the model was not trained to denoise signals",
+        ),
+        (
+            Self::NotStarted,
+            c"the memory holds no channel that was started with this model",
+        ),
+        (
+            Self::GramMemory,
+            c"the file leaves its Gram matrix to be built, and there is too little memory for it",
+        ),
     ];
 }
 
@@ -99,7 +118,6 @@ impl From<ReadError> for Status {
         match error {
             ReadError::MisalignedBuffer { .. } => Self::Misaligned,
             ReadError::Truncated { .. }
-            | ReadError::GramMemory { .. }
             | ReadError::HeaderLength { .. }
             | ReadError::HeaderUtf8 { .. }
             | ReadError::HeaderJson { .. } => Self::NotAModel,
@@ -107,6 +125,7 @@ impl From<ReadError> for Status {
                 found: FORMAT_VERSION | INTEGER_FORMAT_VERSION,
             } => Self::OtherArithmetic,
             ReadError::UnsupportedVersion { .. } => Self::Version,
+            ReadError::GramMemory { .. } => Self::GramMemory,
             ReadError::TrailingData { .. } => Self::TrailingData,
             ReadError::Checksum { .. } => Self::Checksum,
             _ => Self::InvalidModel,

@@ -11,7 +11,7 @@ use crate::error::DimensionError;
 
 /// Where the channel of a [`DenoiseView`] stands: the drift filter, the noise, the windows.
 ///
-/// Plain data, all zeros at the start but for the noise; 172 bytes for `i16`, 252 for `f32`. A
+/// Plain data, all zeros at the start but for the noise; 168 bytes for `i16`, 252 for `f32`. A
 /// cursor belongs to the memory that it was advanced with.
 #[derive(Clone, Debug)]
 pub struct DenoiseCursor<T: Sample> {
@@ -213,7 +213,10 @@ impl<'m, T: Sample> DenoiseView<'m, T> {
     }
 
     /// A window, and the same window as it was.
-    fn halves<'s>(&self, scratch: &'s mut [T]) -> Result<(&'s mut [T], &'s mut [T]), DimensionError> {
+    fn halves<'s>(
+        &self,
+        scratch: &'s mut [T],
+    ) -> Result<(&'s mut [T], &'s mut [T]), DimensionError> {
         let side = self.channel.signal.axis.side();
         DimensionError::check("scratch", side.saturating_mul(2), scratch.len())?;
         Ok(scratch.split_at_mut_checked(side).unwrap_or_default())

@@ -145,6 +145,11 @@ mod signal_view;
 mod weighting;
 mod windows;
 
+#[cfg(feature = "capi")]
+pub(crate) use bands::Banded;
+#[cfg(feature = "capi")]
+pub(crate) use weighting::sealed::Arithmetic;
+
 pub use contrast::ContrastStream;
 pub use contrast_core::ContrastCursor;
 pub use contrast_frame::{ContrastFrameStream, FrameScratch};

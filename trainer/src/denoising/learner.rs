@@ -31,6 +31,10 @@ const VALIDATION: u16 = 3;
 /// The learning rate of the first step, as a share of the highest.
 const FIRST_RATE: f64 = 0.04;
 
+/// Steps of an encoder stay above 0: one of less would walk away from the code, and no file for
+/// integers holds it.
+const SMALLEST_STEP: f32 = 1e-4;
+
 const REMEDY: &str = "lower optimizer.learning_rate, or look for NaN in the data";
 
 /// Learns a [`Denoiser`].
@@ -252,6 +256,8 @@ impl Learner for DenoiseLearner {
         let rate = self.rate(at.step);
         let parameters = self.denoiser.parameters_mut();
         self.adam.step(parameters, &loss.gradients, rate)?;
+        let steps = &mut self.denoiser.network.steps;
+        *steps = steps.maximum(SMALLEST_STEP)?;
         let weight = sigmas.len() as f64;
         let mean = |value: f64| Share::Mean {
             sum: value * weight,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::arguments::{Arguments, Task};
 use super::session::{at_terminal, crowded_note, interrupted, stop_flag};
 use crate::cli::common::{print_json, usage};
