@@ -184,6 +184,13 @@ pub(crate) fn check_c(tools: &Tools, folder: &Path) -> Result<Option<String>> {
     fs::write(&source, format!("{}\n", block(&text, "c", "sparsecode.h")?))?;
     succeed(compiler(&tools.cc, "c99").arg("-fsyntax-only").arg(source))?;
 
+    let stream = folder.join("documentation-stream.c");
+    let given = "#include \"sparsecode.h\"\nenum { WINDOW = 64, CODE_DIM = 64, DRIFT = 361 };\n\
+                 extern const uint32_t model_file[];\nextern const size_t model_length;\n";
+    let text_of = block(&text, "c", "stream_push")?;
+    fs::write(&stream, format!("{given}{text_of}\n"))?;
+    succeed(compiler(&tools.cc, "c99").arg("-fsyntax-only").arg(stream))?;
+
     // The array of the model file: constant, aligned, and the file.
     if !tools.is_installed("xxd") {
         return Ok(Some(

@@ -231,7 +231,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[108];
+  size_t opaque[80];
   uint64_t aligned;
 } sparsecode_model;
 
@@ -423,7 +423,7 @@ typedef struct sparsecode_integer_code {
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_integer_model {
-  size_t opaque[92];
+  size_t opaque[64];
 } sparsecode_integer_model;
 
 /**
@@ -587,7 +587,7 @@ const char *sparsecode_status_message(int32_t status);
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
  * are, in flash usually. Everything in the file is checked before it is used, except for the
- * checksum. Takes about 3 kB of stack and one pass over the file.
+ * checksum. Takes about 4 kB of stack and one pass over the file.
   */
 sparsecode_status sparsecode_model_load(struct sparsecode_model *model, const void *file, size_t length);
 
@@ -709,7 +709,7 @@ sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *c
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
  * are, in flash usually. Everything in the file is checked before it is used, except for the
- * checksum. Takes about 2 kB of stack and one pass over the file.
+ * checksum. Takes about 3 kB of stack and one pass over the file.
   */
 sparsecode_status sparsecode_integer_model_load(struct sparsecode_integer_model *model, const void *file, size_t length);
 

@@ -35,13 +35,13 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_integer_model {
-    opaque: [usize; 92],
+    opaque: [usize; 64],
 }
 
 impl Default for sparsecode_integer_model {
     /// A handle without a model.
     fn default() -> Self {
-        Self { opaque: [0; 92] }
+        Self { opaque: [0; 64] }
     }
 }
 
@@ -272,7 +272,7 @@ impl Integer {
 
 /// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
 /// are, in flash usually. Everything in the file is checked before it is used, except for the
-/// checksum. Takes about 2 kB of stack and one pass over the file.
+/// checksum. Takes about 3 kB of stack and one pass over the file.
 ///
 /// # Safety
 ///

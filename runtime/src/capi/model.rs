@@ -31,7 +31,7 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
-    opaque: [usize; 108],
+    opaque: [usize; 80],
     aligned: u64,
 }
 
@@ -39,7 +39,7 @@ impl Default for sparsecode_model {
     /// A handle without a model.
     fn default() -> Self {
         Self {
-            opaque: [0; 108],
+            opaque: [0; 80],
             aligned: 0,
         }
     }
@@ -174,7 +174,7 @@ pub(super) unsafe fn scratch_from<'w>(parts: &mut Parts, model: &Float) -> Scrat
 
 /// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
 /// are, in flash usually. Everything in the file is checked before it is used, except for the
-/// checksum. Takes about 3 kB of stack and one pass over the file.
+/// checksum. Takes about 4 kB of stack and one pass over the file.
 ///
 /// # Safety
 ///

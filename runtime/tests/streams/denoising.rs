@@ -8,8 +8,9 @@ use sparsecode_formats::{
     Preprocessing, WeightType, example, example_denoiser, write, write_integer_with,
 };
 use sparsecode_runtime::stream::{
-    Cursor, DenoiseScratch, DenoiseStream, Denoising, DriftCursor, DriftView, NOISE_MEMORY,
-    NoiseLevel, Sample, SignalView, StreamError, Windows, residual_guard, residual_guard_i16,
+    Cursor, DenoiseCursor, DenoiseScratch, DenoiseStream, DenoiseView, DenoiseWindows, Denoising,
+    DriftCursor, DriftView, NOISE_MEMORY, NoiseLevel, Sample, SignalView, StreamError, Windows,
+    residual_guard, residual_guard_i16,
 };
 use sparsecode_runtime::{IntegerCode, IntegerModel, IntegerWorkspace};
 
@@ -108,6 +109,36 @@ fn streamed<T: Sample, const DRIFT: usize>(
     })
 }
 
+/// The same in memory of the caller's, made anew for every sample, twice.
+fn viewed<T: Sample + Default>(
+    signal: &[T],
+    windows: DenoiseWindows<'_, T>,
+    clean: &mut dyn FnMut(&mut [T], T::Sigma),
+) -> [Vec<T>; 2]
+where
+    T::Sum: Default,
+{
+    let length = WINDOW + windows.drift();
+    let (mut samples, mut sums) = (vec![T::default(); length], vec![T::Sum::default(); length]);
+    let mut cursor = DenoiseCursor::new();
+    let mut scratch = [T::default(); 2 * WINDOW];
+    [0, 1].map(|_| {
+        let mut output = Vec::new();
+        for &sample in signal {
+            let view = DenoiseView::new(windows, &mut samples, &mut sums, &mut cursor);
+            let given = view.unwrap().push(sample, &mut scratch, &mut *clean);
+            output.extend(given.unwrap());
+        }
+        assert_eq!(output.len(), signal.len().saturating_sub(windows.latency()));
+        let view = DenoiseView::new(windows, &mut samples, &mut sums, &mut cursor);
+        let give = |sample| output.push(sample);
+        view.unwrap()
+            .finish(&mut scratch, &mut *clean, give)
+            .unwrap();
+        output
+    })
+}
+
 fn integers_agree<const DRIFT: usize>(signal: &[i16], hop: u16, known: Option<u16>) {
     let drift = (DRIFT > 0).then_some(DRIFT as u16);
     let bytes = integers(&model(hop, drift));
@@ -140,6 +171,14 @@ fn integers_agree<const DRIFT: usize>(signal: &[i16], hop: u16, known: Option<u1
     });
     assert_eq!(expected.len(), signal.len());
     assert_eq!(found, [expected.clone(), expected]);
+    let mut windows = DenoiseWindows::<i16>::of(network.file()).unwrap();
+    if let Some(sigma) = known {
+        windows = windows.with_noise(sigma);
+    }
+    let same = viewed(signal, windows, &mut |window, sigma| {
+        clean(window.try_into().unwrap(), sigma);
+    });
+    assert_eq!(same, found);
 }
 
 fn floats_agree<const DRIFT: usize>(signal: &[f32], hop: u16, known: Option<f32>) {
@@ -172,6 +211,12 @@ fn floats_agree<const DRIFT: usize>(signal: &[f32], hop: u16, known: Option<f32>
     let found = streamed(signal, &by, &mut |window, sigma| clean(window, sigma));
     let expected = composed(signal, &parts, &mut |window, sigma| clean(window, sigma));
     assert_eq!(found, [expected.clone(), expected]);
+    let mut windows = DenoiseWindows::<f32>::of(&file).unwrap();
+    if let Some(sigma) = known {
+        windows = windows.with_noise(sigma);
+    }
+    let same = viewed(signal, windows, &mut |window, sigma| clean(window, sigma));
+    assert_eq!(same, found);
 }
 
 proptest! {
@@ -216,9 +261,53 @@ fn another_file_is_refused() {
 }
 
 #[test]
+fn views_of_another_size_are_refused() {
+    let bytes = integers(&model(4, Some(25)));
+    let file = IntegerFile::read(&bytes).unwrap();
+    let windows = DenoiseWindows::<i16>::of(&file).unwrap();
+    assert_eq!(windows.latency(), WINDOW + 24);
+    let whole = WINDOW + 25;
+    let refused = |samples: usize, sums: usize, field: &str| {
+        let (mut samples, mut sums) = (vec![0; samples], vec![0; sums]);
+        let mut cursor = DenoiseCursor::new();
+        let view = DenoiseView::new(windows, &mut samples, &mut sums, &mut cursor);
+        let error = view.err().unwrap().to_string();
+        assert!(error.contains(field), "{error}");
+    };
+    refused(whole - 1, whole, "samples");
+    refused(whole, whole + 1, "sums");
+    let (mut samples, mut sums, mut cursor) = ([0; 41], [0; 41], DenoiseCursor::new());
+    let mut view = DenoiseView::new(windows, &mut samples, &mut sums, &mut cursor).unwrap();
+    for length in [WINDOW, 2 * WINDOW - 1, 2 * WINDOW + 1] {
+        let mut scratch = vec![0; length];
+        assert!(view.push(1, &mut scratch, |_, _| panic!()).is_err());
+        assert!(
+            view.finish(&mut scratch, |_, _| panic!(), |_| panic!())
+                .is_err()
+        );
+    }
+    for sample in 0..30 {
+        view.push(sample, &mut [0; 2 * WINDOW], |_, _| {}).unwrap();
+    }
+    // A cursor of another memory.
+    let other = windows.without_drift();
+    let (mut samples, mut sums) = ([0; WINDOW], [0; WINDOW]);
+    assert!(DenoiseView::new(other, &mut samples, &mut sums, &mut cursor).is_ok());
+    assert_eq!(
+        windows.with_hop(17).unwrap_err(),
+        StreamError::Hop {
+            found: 17,
+            side: WINDOW
+        }
+    );
+}
+
+#[test]
 fn the_sizes_are_those_of_the_documentation() {
     assert_eq!(DenoiseStream::<f32, 64, 0>::BYTES, 764);
     assert_eq!(DenoiseStream::<f32, 64, 361>::BYTES, 3652);
     assert_eq!(DenoiseStream::<i16, 64, 0>::BYTES, 552);
     assert_eq!(DenoiseStream::<i16, 64, 361>::BYTES, 2716);
+    assert_eq!(size_of::<DenoiseCursor<i16>>(), 168);
+    assert_eq!(size_of::<DenoiseCursor<f32>>(), 252);
 }

@@ -269,7 +269,8 @@ impl Report {
         if let (Some(windows), Some(saturated @ 1..)) = (self.windows, self.saturated) {
             println!(
                 "{saturated} of {windows} windows reached the end of the file's range: samples or \
-                 components were cut; `sparsecode export --input-scale` makes a file with a wider one"
+                 components were cut; `sparsecode export` finds a wider one from --data that reach \
+                 as far"
             );
         }
         if self.parts.iter().all(|part| part.gain.is_none()) {

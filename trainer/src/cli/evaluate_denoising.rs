@@ -263,7 +263,7 @@ pub(super) fn print_saturated(shares: impl Iterator<Item = f64>) {
     if most > 0.0 {
         println!(
             "in up to {:.2} % of the windows samples or components were cut to the file's range; \
-             `sparsecode export --input-scale` makes a file with a wider one",
+             `sparsecode export` finds a wider one from --data that reach as far",
             100.0 * most
         );
     }

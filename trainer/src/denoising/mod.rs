@@ -21,6 +21,8 @@ pub use learner::DenoiseLearner;
 pub use noise::{Noise, Part};
 pub use overlap::Overlap;
 
+pub use crate::tensor::quantized::QuantizeAware;
+
 /// The deviation of noise beside data of deviation 1, for a signal-to-noise ratio in dB.
 ///
 /// ```

@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
-use sparsecode_trainer::data::Splits;
-use sparsecode_trainer::denoising::{Denoise, DenoiseConfig};
+use sparsecode_trainer::data::{Samples, Splits};
+use sparsecode_trainer::denoising::{Denoise, DenoiseConfig, DenoiseLearner, QuantizeAware};
+use sparsecode_trainer::deploy::DenoiserRun;
 use sparsecode_trainer::run::{
-    Ending, EpochRecord, LogError, Observer, RunFolder, Session, Settings, Silent, Weights,
+    Ending, EpochRecord, Learner as _, LogError, Observer, RunFolder, Session, Settings, Silent,
+    Weights,
 };
 
 fn small() -> DenoiseConfig {
@@ -110,6 +112,73 @@ fn it_learns() {
 }
 
 /// From another run of the family, and from the dictionary of one that reconstructs.
+/// Steps of the encoder stay above 0, where files for integers hold them, however wild the learning.
+#[test]
+fn steps_stay_positive() {
+    let mut config = small();
+    config.family.optimizer.learning_rate = 2.0;
+    config.epochs = 1;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(folder.path());
+    train(&config, &folder, usize::MAX);
+    let weights = Weights::read(&folder.best()).unwrap();
+    let steps: Vec<f32> = weights.tensors()["encoder.steps"].to_vec1().unwrap();
+    assert!(steps.iter().all(|step| *step >= 1e-4), "{steps:?}");
+    assert!(steps.contains(&1e-4), "the bound was not needed: {steps:?}");
+}
+
+/// What training knows of is what an export writes: validated as exported, a network loses nothing
+/// more.
+#[test]
+fn rounded_weights_are_trained_for() {
+    let levels = |dictionary: &candle_core::Tensor| -> Vec<usize> {
+        let columns = dictionary.t().unwrap().to_vec2::<f32>().unwrap();
+        let distinct = |column: Vec<f32>| {
+            let mut levels: Vec<u32> = column.iter().map(|x| x.to_bits()).collect();
+            levels.sort_unstable();
+            levels.dedup();
+            levels.len()
+        };
+        columns.into_iter().map(distinct).collect()
+    };
+    let gains = [None, Some(QuantizeAware::I8), Some(QuantizeAware::I4)].map(|weights| {
+        let mut config = small();
+        config.family.optimizer.quantize_aware = weights;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(folder.path());
+        assert_eq!(train(&config, &folder, usize::MAX), Ending::Finished);
+        let run = DenoiserRun::open(&folder).unwrap();
+        let mut learner = DenoiseLearner::new(&config, &run.facts, &Device::Cpu).unwrap();
+        learner.set_model(&run.tensors).unwrap();
+        // The weights that are kept are not rounded.
+        let kept = levels(&learner.denoiser().network.dictionary);
+        assert!(kept.iter().all(|count| *count > 20), "{kept:?}");
+        let validation = splits(&config).validation;
+        let samples = Samples::new(validation).unwrap();
+        let as_validated = learner.measure(&samples, None).unwrap();
+        let as_validated = as_validated.get("gain").unwrap();
+        if let Some(weights) = weights {
+            let rounded = learner.denoiser().quantized(weights).unwrap();
+            let found = levels(&rounded.network.dictionary);
+            let most = if weights == QuantizeAware::I4 {
+                15
+            } else {
+                255
+            };
+            assert!(found.iter().all(|count| *count <= most), "{found:?}");
+            let tensors = rounded.parameters().into_iter();
+            let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+            // Rounding what is rounded changes nothing.
+            learner.set_model(&tensors.collect()).unwrap();
+            let again = learner.measure(&samples, None).unwrap();
+            assert!((again.get("gain").unwrap() - as_validated).abs() < 1e-3);
+        }
+        as_validated
+    });
+    assert!(gains[0] != gains[1] && gains[1] != gains[2], "{gains:?}");
+    assert!(gains[2] > gains[0] - 1.0, "{gains:?}");
+}
+
 #[test]
 fn it_starts_from_what_was_learned_before() {
     let config = small();

@@ -43,7 +43,7 @@ pub(crate) struct Denoise {
 const SUMMARY: &str = "\
 Files for integer arithmetic (8-bit weights, 16-bit activations, Gram matrix built at start), run by \
 the device's code on MIT-BIH records that training never saw. Gains are in dB, means over the \
-records, with σ told; *estimated*: with σ estimated on the way. PRD: root mean square error beside \
+records and four draws, with σ told; *estimated*: with σ estimated on the way. PRD: root mean square error beside \
 the record's. F1: of a plain QRS detector on the output, and on the noisy input; annotated beats \
 count once within 75 ms. Records less their drift (two means of 361 samples) count as clean; 720 \
 samples at either end do not count.";

@@ -119,6 +119,50 @@ fn ranges_of_integers_have_headroom() {
     }
 }
 
+/// Where integers saturate is counted and said; floats have no end.
+#[test]
+fn saturation_is_counted() {
+    let denoiser = Denoiser::get();
+    let signal = ecg_signal(4000, 99);
+    let loud: Vec<f32> = signal.iter().map(|x| 40.0 * x).collect();
+    let input = denoiser.path("loud.npy");
+    write_npy_f32(&input, &[4000], &loud).unwrap();
+    let floats = denoiser.export("loud-f32.safetensors", &["--weights", "f32"]);
+    let integers = denoiser.export("loud-i16.safetensors", &["--activations", "i16"]);
+    let output = denoiser.path("loud-clean.npy");
+    let denoise = |file: &Path, input: &Path| {
+        let (file, input, output) = (text(file), text(input), text(&output));
+        let arguments = ["denoise", file, "--input", input, "--output", output];
+        let more = |flags: &[&str]| done(&[&arguments, flags].concat());
+        let report: serde_json::Value =
+            serde_json::from_str(&more(&["--overwrite", "--allow-mismatch", "--json"])).unwrap();
+        let counts = ["windows", "saturated"].map(|name| report[name].as_u64().unwrap());
+        (counts, more(&["--overwrite", "--allow-mismatch"]))
+    };
+    let (quiet, loud) = (denoise(&integers, &denoiser.path("ecg.npy")), input);
+    assert_eq!(quiet.0[1], 0, "{}", quiet.1);
+    assert!(!quiet.1.contains("range"), "{}", quiet.1);
+    let ([windows, saturated], said) = denoise(&integers, &loud);
+    // A window every 8 samples, and one at the end.
+    assert!((490..=500).contains(&windows), "{windows}");
+    assert!(saturated > 50 && saturated <= windows, "{saturated}");
+    let sentence = format!("{saturated} of {windows} windows reached the end of the file's range");
+    assert!(said.contains(&sentence), "{said}");
+    assert_eq!(denoise(&floats, &loud).0, [windows, 0]);
+    let rows = json(&[
+        "evaluate",
+        text(&integers),
+        "--task",
+        "denoise",
+        "--data",
+        text(&loud),
+        "--snr",
+        "10",
+        "--json",
+    ]);
+    assert!(rows[0]["saturated"].as_f64().unwrap() > 0.1, "{rows}");
+}
+
 /// Input that is far cleaner than trained passes: it never gets worse.
 #[test]
 fn clean_input_passes() {
