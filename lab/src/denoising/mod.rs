@@ -67,10 +67,14 @@ struct OwnModel {
     hop: usize,
     code_dim: usize,
     epochs: u32,
+    /// Samples from one stretch of training to the next.
+    stride: usize,
     /// `optimizer.level_exponent` and `optimizer.code_l1`.
     loss: (f64, f64),
 }
 
+/// Settings were chosen by the mean gain at 0, 5 and 10 dB on the part for validation; those of the
+/// healthy bearing are the other one's.
 const OWN_MODELS: [OwnModel; 3] = [
     OwnModel {
         name: "ecg-208",
@@ -78,15 +82,17 @@ const OWN_MODELS: [OwnModel; 3] = [
         hop: 16,
         code_dim: 128,
         epochs: 20,
-        loss: (0.2, 3e-3),
+        stride: 8,
+        loss: (1.0, 3e-3),
     },
     OwnModel {
         name: "bearing-fault",
         recording: "vibration_cwru_ir007_0_de_12khz.npy",
         hop: 8,
         code_dim: 112,
-        epochs: 40,
-        loss: (0.7, 1e-3),
+        epochs: 60,
+        stride: 4,
+        loss: (0.4, 1e-3),
     },
     OwnModel {
         name: "healthy-bearing",
@@ -94,14 +100,17 @@ const OWN_MODELS: [OwnModel; 3] = [
         hop: 8,
         code_dim: 112,
         epochs: 10,
-        loss: (0.7, 1e-3),
+        stride: 8,
+        loss: (0.4, 1e-3),
     },
 ];
 
 impl OwnModel {
     /// The run's configuration.
     fn config(&self) -> String {
-        let &Self { name, hop, .. } = self;
+        let &Self {
+            name, hop, stride, ..
+        } = self;
         let (exponent, l1) = self.loss;
         let part = |part: &str| format!("\"{name}_{part}.npy\"");
         let [train, validation, test] = ["train", "validation", "test"].map(part);
@@ -109,7 +118,7 @@ impl OwnModel {
             "family = \"denoise\"\nepochs = {}\n[model]\nwindow = 64\nhop = {hop}\ncode_dim = {}\n\
              [noise]\nhighest = 13.0\n[optimizer]\nlevel_exponent = {exponent}\ncode_l1 = {l1}\n\
              [data]\nsource = \"signal\"\npath = [{train}, {validation}, {test}]\n\
-             validation_files = [{validation}]\ntest_files = [{test}]\nwindow = 304\nhop = 8\n\
+             validation_files = [{validation}]\ntest_files = [{test}]\nwindow = 304\nhop = {stride}\n\
              normalisation = \"recording\"\nvalidation = 60\ntest = 60\n",
             self.epochs, self.code_dim,
         )

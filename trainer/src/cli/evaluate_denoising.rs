@@ -38,21 +38,19 @@ pub(super) struct DenoisingFlags {
         help_heading = "Denoising"
     )]
     recordings: Vec<String>,
-    /// Signal-to-noise ratios of the input, in dB
+    /// Signal-to-noise ratios of a signal's input, in dB [default: 0,5,10]
     #[arg(
         long,
         value_delimiter = ',',
         value_name = "DB",
-        default_value = "0,5,10",
         help_heading = "Denoising"
     )]
     snr: Vec<f64>,
-    /// Deviations of the noise in pictures, of which 255 is white
+    /// Deviations of the noise in pictures, of which 255 is white [default: 15,25,50]
     #[arg(
         long,
         value_delimiter = ',',
         value_name = "LEVELS",
-        default_value = "15,25,50",
         help_heading = "Denoising"
     )]
     sigmas: Vec<f64>,
@@ -93,14 +91,14 @@ pub(super) struct DenoisingFlags {
     /// Seed of the noise that is added
     #[arg(long, default_value_t = 31, help_heading = "Denoising")]
     noise_seed: u64,
-    /// How often noise is added to each recording; the figures are means
+    /// How often noise is added to each recording of a signal; the figures are means [default: 1]
     #[arg(
         long,
-        default_value_t = 1,
         value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=1024),
         help_heading = "Denoising"
     )]
-    draws: u32,
+    draws: Option<u32>,
 }
 
 impl DenoisingFlags {
@@ -113,6 +111,9 @@ impl DenoisingFlags {
             ("--estimate", self.estimate),
             ("--middle", self.middle.is_some()),
             ("--pictures", self.pictures.is_some()),
+            ("--snr", !self.snr.is_empty()),
+            ("--sigmas", !self.sigmas.is_empty()),
+            ("--draws", self.draws.is_some()),
         ]
         .into_iter()
         .find_map(|(flag, is_given)| is_given.then_some(flag))
@@ -161,6 +162,9 @@ pub(super) fn run(
         for (flag, is_given) in [
             ("--noise-recordings", !flags.noise_recordings.is_empty()),
             ("--beats", !flags.beats.is_empty()),
+            ("--snr", !flags.snr.is_empty()),
+            ("--draws", flags.draws.is_some()),
+            ("--column", reading.hints().column.is_some()),
         ] {
             if is_given {
                 return Err(usage(format!(
@@ -170,7 +174,10 @@ pub(super) fn run(
         }
         let asked = evaluate_pictures::Asked {
             names: &flags.recordings,
-            levels: &flags.sigmas,
+            levels: match &*flags.sigmas {
+                [] => &[15.0, 25.0, 50.0],
+                levels => levels,
+            },
             middle: flags.middle.map(usize::from),
             estimate: flags.estimate,
             seed: flags.noise_seed,
@@ -181,6 +188,7 @@ pub(super) fn run(
     for (flag, is_given) in [
         ("--middle", flags.middle.is_some()),
         ("--pictures", flags.pictures.is_some()),
+        ("--sigmas", !flags.sigmas.is_empty()),
     ] {
         if is_given {
             return Err(usage(format!(
@@ -188,6 +196,10 @@ pub(super) fn run(
             )));
         }
     }
+    let levels: &[f64] = match &*flags.snr {
+        [] => &[0.0, 5.0, 10.0],
+        levels => levels,
+    };
     let facts = sparsecode_formats::InputFacts::read(&bytes)?;
     let noise = noise(flags, data, stream.drift, host.spec().input_dim())?;
     let mut rows: Vec<Row> = Vec::new();
@@ -198,6 +210,12 @@ pub(super) fn run(
             Some(length) => without_drift(&recording.channels[channel].values, length),
             None => recording.channels[channel].values.clone(),
         };
+        if values.iter().all(|x| *x == values[0]) {
+            return Err(usage(format!(
+                "{}: the same number throughout: there is no signal to measure noise against",
+                path.display()
+            )));
+        }
         let beats = match flags.beats.get(index) {
             Some(path) => Some(indices(&beside(path, data))?),
             None => None,
@@ -213,8 +231,8 @@ pub(super) fn run(
                  --set data.sample_rate=HZ",
             ));
         }
-        for &snr in &flags.snr {
-            let gains = (0..flags.draws.max(1))
+        for &snr in levels {
+            let gains = (0..flags.draws.unwrap_or(1))
                 .map(|draw| {
                     let settings = Settings {
                         snr,
@@ -233,7 +251,7 @@ pub(super) fn run(
             });
         }
     }
-    for &snr in &flags.snr {
+    for &snr in levels {
         let of_recordings = rows.iter().filter(|row| row.recording.is_some());
         let own = of_recordings.filter(|row| row.gain.input == snr);
         let gains: Vec<Gain> = own.map(|row| row.gain.clone()).collect();

@@ -120,18 +120,25 @@ impl<'o> Stretches<'o> {
         Tensor::from_vec(values, (count, self.overlap.dim()), &Device::Cpu)
     }
 
-    /// Windows as atoms. Of several at random, the louder ones: silence is no atom.
+    /// Windows as atoms. Of several at random, the louder ones: silence is no atom, and is drawn
+    /// again, as much of it as there is in line art.
     fn atoms(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Tensor> {
         const CHOICE: usize = 4;
+        const TRIES: usize = 200;
         let mut atoms = Vec::with_capacity(count * self.overlap.dim());
         let mut drawn: Vec<(f32, Vec<f32>)> = Vec::new();
         for index in 0..count * CHOICE {
-            let mut atom = self.window(rng);
-            if index % 4 != 0 {
-                centre(&mut atom);
-            }
-            let norm = atom.iter().map(|x| x * x).sum::<f32>().sqrt();
-            drawn.push((norm, atom));
+            let tried = (0..TRIES).map(|_| {
+                let mut atom = self.window(rng);
+                if index % 4 != 0 {
+                    centre(&mut atom);
+                }
+                (atom.iter().map(|x| x * x).sum::<f32>().sqrt(), atom)
+            });
+            let Some(loud) = { tried }.find(|(norm, _)| *norm > 0.0) else {
+                candle_core::bail!("the training data are silent: there is nothing to learn from");
+            };
+            drawn.push(loud);
         }
         drawn.sort_by(|a, b| b.0.total_cmp(&a.0));
         // Of the louder half, so that not all are of one loud place.
@@ -139,9 +146,6 @@ impl<'o> Stretches<'o> {
         drawn.shuffle(rng);
         for (norm, atom) in drawn.into_iter().take(count) {
             let sign = if rng.random::<bool>() { 1.0 } else { -1.0 };
-            if norm.is_nan() || norm <= 0.0 {
-                candle_core::bail!("the training data are silent: there is nothing to learn from");
-            }
             atoms.extend(atom.iter().map(|x| sign * x / norm));
         }
         let rows = Tensor::from_vec(atoms, (count, self.overlap.dim()), &Device::Cpu)?;
