@@ -90,9 +90,9 @@ const OWN_MODELS: [OwnModel; 3] = [
         recording: "vibration_cwru_ir007_0_de_12khz.npy",
         hop: 8,
         code_dim: 112,
-        epochs: 60,
+        epochs: 40,
         stride: 4,
-        loss: (0.4, 1e-3),
+        loss: (0.7, 1e-3),
     },
     OwnModel {
         name: "healthy-bearing",
@@ -101,7 +101,7 @@ const OWN_MODELS: [OwnModel; 3] = [
         code_dim: 112,
         epochs: 10,
         stride: 8,
-        loss: (0.4, 1e-3),
+        loss: (0.7, 1e-3),
     },
 ];
 
