@@ -2,7 +2,8 @@
 //! `sparsecode` program.
 //!
 //! [`data`] loads samples. A [`run`] learns from them, whatever it trains; [`lista`] is the family
-//! of models that it trains, and [`denoising`] what learns from noisy to clean. [`deploy`] writes
+//! of models that it trains, [`denoising`] what learns from noisy to clean, and [`variational`] what
+//! draws its codes. [`deploy`] writes
 //! the file that `sparsecode-runtime` runs, [`report`] shows what came of it, [`sweep`] does many
 //! runs.
 
@@ -23,3 +24,4 @@ pub mod rng;
 pub mod run;
 pub mod sweep;
 mod tensor;
+pub mod variational;

@@ -31,9 +31,10 @@ const VALIDATION: u16 = 3;
 /// The learning rate of the first step, as a share of the highest.
 const FIRST_RATE: f64 = 0.04;
 
-/// Steps of an encoder stay above 0: one of less would walk away from the code, and no file for
-/// integers holds it.
+/// Steps of an encoder stay above 0, and below this times the safe one, 1/‖W‖²: a file for integers
+/// holds steps of 0 to 32 times the safe one.
 const SMALLEST_STEP: f32 = 1e-4;
+const LARGEST_STEP: f32 = 28.0;
 
 const REMEDY: &str = "lower optimizer.learning_rate, or look for NaN in the data";
 
@@ -152,6 +153,33 @@ impl DenoiseLearner {
     }
 }
 
+/// ‖W‖², by so many steps of power iteration that what is missing is less than the room that
+/// [`LARGEST_STEP`] leaves.
+fn largest_square(dictionary: &Tensor) -> Result<f32> {
+    const ITERATIONS: usize = 20;
+    let (_, count) = dictionary.dims2()?;
+    let values: Vec<f32> = dictionary.flatten_all()?.to_vec1()?;
+    let mut vector: Vec<f32> = (0..count).map(|i| 1.0 + (i % 7) as f32 / 7.0).collect();
+    let mut square = 0.0;
+    for _ in 0..ITERATIONS {
+        let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vector
+            .iter_mut()
+            .for_each(|x| *x /= norm.max(f32::MIN_POSITIVE));
+        let mut next = vec![0.0_f32; count];
+        square = 0.0;
+        for row in values.chunks_exact(count) {
+            let product: f32 = row.iter().zip(&vector).map(|(a, b)| a * b).sum();
+            square += product * product;
+            next.iter_mut()
+                .zip(row)
+                .for_each(|(sum, a)| *sum += product * a);
+        }
+        vector = next;
+    }
+    Ok(square.max(f32::MIN_POSITIVE))
+}
+
 /// The network of a dictionary, before it learns.
 fn start(config: &DenoiseConfig, overlap: &Overlap, dictionary: &Tensor) -> Result<Denoiser> {
     let model = &config.family.model;
@@ -256,8 +284,9 @@ impl Learner for DenoiseLearner {
         let rate = self.rate(at.step);
         let parameters = self.denoiser.parameters_mut();
         self.adam.step(parameters, &loss.gradients, rate)?;
-        let steps = &mut self.denoiser.network.steps;
-        *steps = steps.maximum(SMALLEST_STEP)?;
+        let network = &mut self.denoiser.network;
+        let largest = LARGEST_STEP / largest_square(&network.dictionary)?;
+        network.steps = network.steps.clamp(SMALLEST_STEP, largest)?;
         let weight = sigmas.len() as f64;
         let mean = |value: f64| Share::Mean {
             sum: value * weight,

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
+use sparsecode_formats::quant::lipschitz_bound;
+use sparsecode_formats::{Decoder, MatrixRef};
 use sparsecode_trainer::data::{Samples, Splits};
 use sparsecode_trainer::denoising::{Denoise, DenoiseConfig, DenoiseLearner, QuantizeAware};
 use sparsecode_trainer::deploy::DenoiserRun;
@@ -112,19 +114,40 @@ fn it_learns() {
 }
 
 /// From another run of the family, and from the dictionary of one that reconstructs.
-/// Steps of the encoder stay above 0, where files for integers hold them, however wild the learning.
+/// Steps of the encoder stay where files for integers hold them, however wild the learning: above 0,
+/// and below 32 times the safe one.
 #[test]
-fn steps_stay_positive() {
-    let mut config = small();
-    config.family.optimizer.learning_rate = 2.0;
-    config.epochs = 1;
-    let folder = tempfile::tempdir().unwrap();
-    let folder = RunFolder::new(folder.path());
-    train(&config, &folder, usize::MAX);
-    let weights = Weights::read(&folder.best()).unwrap();
-    let steps: Vec<f32> = weights.tensors()["encoder.steps"].to_vec1().unwrap();
-    assert!(steps.iter().all(|step| *step >= 1e-4), "{steps:?}");
-    assert!(steps.contains(&1e-4), "the bound was not needed: {steps:?}");
+fn steps_stay_within_what_files_hold() {
+    let mut at_bounds = [false; 2];
+    for learning_rate in [0.1, 0.5] {
+        let mut config = small();
+        config.family.optimizer.learning_rate = learning_rate;
+        config.epochs = 1;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(folder.path());
+        train(&config, &folder, usize::MAX);
+        let weights = Weights::read(&folder.best()).unwrap();
+        let tensors = weights.tensors();
+        let steps: Vec<f32> = tensors["encoder.steps"].to_vec1().unwrap();
+        let atoms = tensors["decoder.dictionary"].t().unwrap();
+        let (count, samples) = atoms.dims2().unwrap();
+        let atoms: Vec<f32> = atoms
+            .contiguous()
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        let dictionary = MatrixRef::from_f32(count, samples, &atoms).unwrap();
+        let bound = lipschitz_bound(&Decoder::Linear { dictionary }) * samples as f64 / 2.0;
+        for step in steps {
+            let times = f64::from(step) * bound;
+            assert!(step >= 1e-4 && times < 32.0, "{step}: {times} times");
+            at_bounds[0] |= step == 1e-4;
+            at_bounds[1] |= times > 27.9;
+        }
+    }
+    assert_eq!(at_bounds, [true; 2], "both bounds were needed");
 }
 
 /// What training knows of is what an export writes: validated as exported, a network loses nothing

@@ -18,4 +18,5 @@ mod reference;
 mod step_rule;
 mod sweep;
 mod training;
+mod variational;
 mod version1;

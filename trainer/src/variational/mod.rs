@@ -1,0 +1,33 @@
+//! Variational sparse coding with learned thresholds (Fallah & Rozell 2022): codes are drawn from
+//! what an encoder says of an input, and noise below a threshold makes a unit exactly 0.
+//!
+//! | | |
+//! |---|---|
+//! | [`MlpEncoder`] | what an encoder says of an input: a head for each parameter of a posterior |
+//! | [`Posterior`] | how codes are drawn, how far they are from their prior, and the straight-through gradients |
+//! | [`Objective`] | which of several samples count, and the gradient for the heads |
+//! | [`Dictionary`] | the linear generator and its step |
+//! | [`Nesterov`], [`OneCycle`] | how the encoder learns |
+//! | [`BatchFista`] | signed codes by FISTA, to compare with |
+//! | [`metrics`] | what is said of codes |
+//!
+//! Networks are candle's, with its automatic differentiation. Posteriors are in closed form on the
+//! host, in `f64`.
+
+mod encoder;
+mod fista;
+mod gamma;
+pub mod metrics;
+mod objective;
+mod posterior;
+mod sgd;
+
+pub use encoder::{Encoded, Head, Layer, MlpEncoder};
+pub use fista::{BatchCodes, BatchFista, lipschitz};
+pub use gamma::{gamma_divergence, implicit_shape_gradient, trigamma};
+pub use objective::{Counted, Dictionary, Objective, Outcome, Select};
+pub use posterior::{
+    Base, Divergence, Draw, Estimator, Heads, Posterior, Relaxation, ShiftGradient, Sparsity, Unit,
+    Warmth,
+};
+pub use sgd::{Nesterov, OneCycle};

@@ -1,0 +1,478 @@
+//! Posteriors, divergences and draws of variational sparse coding, beside closed forms.
+
+use rand::Rng;
+use rand_distr::{Distribution, Gamma, StandardNormal};
+use sparsecode_trainer::rng::{Stream, generator};
+use sparsecode_trainer::variational::{
+    Base, Dictionary, Draw, Estimator, Heads, Objective, Posterior, Relaxation, Select,
+    ShiftGradient, Sparsity, Warmth, gamma_divergence, implicit_shape_gradient, trigamma,
+};
+
+const WARM: Warmth = Warmth {
+    noise: 1.0,
+    temperature: 0.5,
+};
+
+fn posterior(base: Base, sparsity: Sparsity) -> Posterior {
+    Posterior {
+        base,
+        sparsity,
+        spread: 0.1,
+        estimator: Estimator::Straight,
+        shift_gradient: ShiftGradient::Single,
+    }
+}
+
+fn heads(shift: f64, scale: f64) -> Heads<f64> {
+    Heads {
+        shift,
+        scale,
+        ..Heads::default()
+    }
+}
+
+const LEARNED: Sparsity = Sparsity::Learned {
+    mean: 0.25,
+    weight: 0.1,
+};
+
+const GATE: Sparsity = Sparsity::Gate {
+    open: 0.1,
+    relaxation: Relaxation::Straight,
+};
+
+#[test]
+fn divergences_are_those_of_the_closed_forms() {
+    for (base, shift, spread, expected) in [
+        (Base::Gaussian, 0.0, 1.0, 3.348_707),
+        (Base::Gaussian, 0.3, 0.05, 0.546_574),
+        (Base::Gaussian, -0.2, 0.1, 0.2),
+        (Base::Gaussian, 0.0, 0.1, 0.0),
+        (Base::Laplacian, 0.0, 1.0, 6.697_415),
+        (Base::Laplacian, 0.3, 0.05, 2.694_387),
+        (Base::Laplacian, -0.2, 0.1, 1.135_335),
+        (Base::Laplacian, 0.0, 0.1, 0.0),
+        (Base::Laplacian, 1.5, 0.4, 12.707_777),
+    ] {
+        let posterior = posterior(base, Sparsity::Dense);
+        let found = posterior.divergence(&heads(shift, f64::ln(spread))).0;
+        assert!(
+            (found - expected).abs() < 1e-6,
+            "{base:?} {shift} {spread}: {found}"
+        );
+    }
+    for (shape, rate, mean, expected) in [
+        (1.0, 1.0, 0.52, 1.359_193),
+        (1.0, 1.0, 0.25, 5.392_859),
+        (0.5, 2.0, 0.25, 2.154_279),
+        (10.0, 20.0, 0.25, 1.186_065),
+        (3.0, 12.0, 0.25, 0.0),
+    ] {
+        let found = gamma_divergence([shape, rate], [3.0, 3.0 / mean])[0];
+        assert!((found - expected).abs() < 1e-6, "{shape} {rate}: {found}");
+    }
+}
+
+#[test]
+fn special_functions_have_their_values() {
+    for (x, expected) in [
+        (0.001, 1_000_001.642_533_195_9),
+        (0.1, 101.433_299_150_8),
+        (0.5, 4.934_802_200_5),
+        (1.0, 1.644_934_066_8),
+        (3.0, 0.394_934_066_8),
+        (10.0, 0.105_166_335_7),
+        (100.0, 0.010_050_166_7),
+    ] {
+        let found = trigamma(x);
+        assert!((found / expected - 1.0).abs() < 1e-8, "{x}: {found}");
+    }
+    for (shape, draw, expected) in [
+        (0.1, 0.001, 0.064_907),
+        (0.5, 0.2, 0.794_051),
+        (1.0, 0.5, 0.806_979),
+        (1.0, 1.0, 1.173_563),
+        (1.0, 2.0, 1.631_692),
+        (3.0, 1.0, 0.578_773),
+        (3.0, 3.0, 1.057_027),
+        (3.0, 6.0, 1.464_980),
+        (10.0, 8.0, 0.907_548),
+        (10.0, 12.0, 1.112_329),
+    ] {
+        let found = implicit_shape_gradient(shape, draw);
+        assert!((found - expected).abs() < 1e-6, "{shape} {draw}: {found}");
+    }
+}
+
+/// The draw's mean is the shape, so that it moves with the shape by 1 on the average.
+#[test]
+fn draws_move_with_their_shape_as_their_mean_does() {
+    let mut rng = generator(3, Stream::Weights);
+    for shape in [0.3, 1.0, 4.0] {
+        let gamma = Gamma::new(shape, 1.0).unwrap();
+        let count = 100_000;
+        let moved = (0..count).map(|_| implicit_shape_gradient(shape, gamma.sample(&mut rng)));
+        let mean = moved.sum::<f64>() / f64::from(count);
+        assert!((mean - 1.0).abs() < 0.02, "{shape}: {mean}");
+    }
+}
+
+/// Of what a unit's value is where its draws are random.
+fn sampled(posterior: &Posterior, heads: &Heads<f64>, count: usize) -> Vec<f64> {
+    let mut rng = generator(5, Stream::Weights);
+    let gamma = Gamma::new(Posterior::threshold_shape(heads), 1.0).unwrap();
+    (0..count)
+        .map(|_| {
+            let draw = Draw {
+                noise: match posterior.base {
+                    Base::Gaussian => StandardNormal.sample(&mut rng),
+                    Base::Laplacian => rng.random_range(-0.5..0.5),
+                },
+                gate: rng.random(),
+                gamma: gamma.sample(&mut rng),
+                gamma_by_shape: None,
+            };
+            posterior.sample(heads, &draw, WARM).value
+        })
+        .collect()
+}
+
+#[test]
+fn as_many_units_are_active_as_the_formula_says() {
+    let count = 200_000;
+    let fixed = |threshold| Sparsity::Fixed { threshold };
+    let cases = [
+        (Base::Laplacian, fixed(0.25), 0.1_f64.ln(), 0.082_085),
+        (Base::Laplacian, fixed(0.25), 0.2_f64.ln(), 0.286_505),
+        (Base::Laplacian, fixed(0.1), 0.5_f64.ln(), 0.818_731),
+        (Base::Gaussian, fixed(0.52), 0.1_f64.ln(), 0.100_097),
+        (Base::Gaussian, fixed(0.3), 0.05_f64.ln(), 0.179_712),
+    ];
+    for (base, sparsity, scale, expected) in cases {
+        let posterior = posterior(base, sparsity);
+        for shift in [0.0, 10.0] {
+            let heads = heads(shift, scale);
+            assert!((posterior.activity(&heads) - expected).abs() < 1e-6);
+            let values = sampled(&posterior, &heads, count);
+            let active = values.iter().filter(|z| **z != 0.0).count() as f64 / count as f64;
+            let allowed = 3.5 * (expected * (1.0 - expected) / count as f64).sqrt();
+            assert!(
+                (active - expected).abs() < allowed,
+                "{base:?} {shift}: {active}"
+            );
+        }
+    }
+    // What is beyond the threshold is Laplacian again: E|t| = b.
+    let laplacian = posterior(Base::Laplacian, fixed(0.25));
+    let values = sampled(&laplacian, &heads(0.0, 0.2_f64.ln()), count);
+    let beyond: Vec<f64> = values
+        .into_iter()
+        .filter(|z| *z != 0.0)
+        .map(f64::abs)
+        .collect();
+    let mean = beyond.iter().sum::<f64>() / beyond.len() as f64;
+    assert!((mean - 0.2).abs() < 0.004, "{mean}");
+    let gaussian = posterior(Base::Gaussian, fixed(0.52));
+    let values = sampled(&gaussian, &heads(0.0, 0.1_f64.ln()), count);
+    let square = values.iter().map(|z| z * z).sum::<f64>() / count as f64;
+    assert!((square - 0.003_130_8).abs() < 3e-4, "{square}");
+
+    let learned = posterior(Base::Laplacian, LEARNED);
+    let prior = Heads {
+        shape: 3.0_f64.ln(),
+        rate: 12.0_f64.ln(),
+        ..heads(0.0, 0.1_f64.ln())
+    };
+    assert!((learned.activity(&prior) - 0.162_284).abs() < 1e-6);
+    for (shape, rate, scale) in [(3.0, 12.0, 0.1), (0.7, 2.0, 0.3), (8.0, 40.0, 0.05)] {
+        let heads = Heads {
+            shape: f64::ln(shape),
+            rate: f64::ln(rate),
+            ..heads(0.4, f64::ln(scale))
+        };
+        let values = sampled(&learned, &heads, count);
+        let active = values.iter().filter(|z| **z != 0.0).count() as f64 / count as f64;
+        assert!(
+            (active - learned.activity(&heads)).abs() < 0.004,
+            "{shape}: {active}"
+        );
+    }
+
+    let gate = posterior(Base::Gaussian, GATE);
+    for (open, expected) in [
+        (0.05, 0.047_619),
+        (0.1, 0.090_909),
+        (0.5, 1.0 / 3.0),
+        (1.0, 0.5),
+    ] {
+        let heads = Heads {
+            spike: f64::ln(open),
+            ..heads(1.0, -2.0)
+        };
+        assert!((gate.activity(&heads) - expected).abs() < 1e-5, "{open}");
+        let values = sampled(&gate, &heads, count);
+        let active = values.iter().filter(|z| **z != 0.0).count() as f64 / count as f64;
+        assert!((active - expected).abs() < 0.004, "{open}: {active}");
+    }
+}
+
+#[test]
+fn thresholds_at_their_ends() {
+    for base in [Base::Gaussian, Base::Laplacian] {
+        for noise in [-0.5, -0.2, 0.0, 0.3, 0.5 - 2.0_f64.powi(-24)] {
+            let draw = Draw {
+                noise,
+                ..Draw::default()
+            };
+            let (heads, dense) = (heads(0.7, -1.0), posterior(base, Sparsity::Dense));
+            let free = dense.sample(&heads, &draw, WARM);
+            let at = |threshold: f64| {
+                let posterior = posterior(base, Sparsity::Fixed { threshold });
+                posterior.sample(&heads, &draw, WARM)
+            };
+            assert!(free.value.is_finite());
+            if noise != 0.0 {
+                assert_eq!(
+                    at(0.0).value,
+                    free.value,
+                    "a threshold of 0 changes nothing"
+                );
+            }
+            assert_eq!(at(1e9).value, 0.0);
+            let own = free.noise.abs();
+            assert_eq!(at(own).value, 0.0, "noise at the threshold is below it");
+            assert_eq!(at(-0.3), at(0.3), "the sign of a threshold means nothing");
+        }
+    }
+}
+
+/// Every posterior's gradients for its heads, with frozen draws: dense ones against differences of
+/// the whole loss, and those through a threshold or a gate as the table of the method says.
+#[test]
+fn gradients_are_those_of_differences_where_there_are_some() {
+    let dictionary = Dictionary::new(vec![0.6, -0.2, 0.5, 0.3, 0.9, -0.4], 2);
+    let inputs = [0.8_f32, -0.5, 0.1, 0.4];
+    let mut rng = generator(9, Stream::Weights);
+    let all: Vec<Heads<f64>> = (0..6)
+        .map(|_| Heads {
+            shift: rng.random_range(-1.0..1.0),
+            scale: rng.random_range(-2.0..0.0),
+            spike: rng.random_range(-2.0..-0.5),
+            shape: rng.random_range(0.5..1.5),
+            rate: rng.random_range(1.0..2.0),
+        })
+        .collect();
+    let noise: Vec<Draw> = (0..24)
+        .map(|_| Draw {
+            noise: rng.random_range(-0.49..0.49),
+            gate: rng.random_range(0.1..0.9),
+            gamma: rng.random_range(0.5..4.0),
+            gamma_by_shape: None,
+        })
+        .collect();
+    let draw = |input: usize, sample: usize, unit: usize| noise[(input * 4 + sample) * 3 + unit];
+    let soft = Sparsity::Gate {
+        open: 0.1,
+        relaxation: Relaxation::Soft,
+    };
+    let warmth = Warmth {
+        noise: 0.6,
+        temperature: 0.7,
+    };
+    for (base, sparsity) in [
+        (Base::Gaussian, Sparsity::Dense),
+        (Base::Laplacian, Sparsity::Dense),
+        (Base::Gaussian, soft),
+    ] {
+        for select in [Select::Best, Select::Average, Select::Iwae] {
+            let objective = Objective {
+                posterior: posterior(base, sparsity),
+                samples: 4,
+                select,
+                kl_weight: 0.3,
+            };
+            let outcome = objective.evaluate(&inputs, &all, &dictionary, warmth, &draw);
+            let by_code = objective.code_gradients(&outcome, &dictionary, 2);
+            let found = objective.head_gradients(&outcome, &by_code, &all, warmth, &draw);
+            let step = 1e-6;
+            for (place, found) in found.iter().enumerate() {
+                let moved = |of: fn(&mut Heads<f64>) -> &mut f64, by: f64| {
+                    let mut heads = all.clone();
+                    *of(&mut heads[place]) += by;
+                    objective
+                        .evaluate(&inputs, &heads, &dictionary, warmth, &draw)
+                        .loss
+                };
+                let slope = |of| (moved(of, step) - moved(of, -step)) / (2.0 * step);
+                for (name, found, expected) in [
+                    ("shift", found.shift, slope(|h| &mut h.shift)),
+                    ("scale", found.scale, slope(|h| &mut h.scale)),
+                    ("spike", found.spike, slope(|h| &mut h.spike)),
+                ] {
+                    let apart = (found - expected).abs();
+                    assert!(
+                        apart < 1e-7 + 1e-5 * expected.abs(),
+                        "{base:?} {sparsity:?} {select:?} {name} {place}: {found} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn straight_through_gradients_are_those_of_the_table() {
+    let (upstream, all) = (0.7, heads(0.4, -1.2));
+    let learned = Heads {
+        shape: 1.1,
+        rate: 2.0,
+        ..all
+    };
+    for base in [Base::Gaussian, Base::Laplacian] {
+        for noise in [0.05, 0.45, -0.45] {
+            let draw = Draw {
+                noise: match base {
+                    Base::Gaussian => 6.0 * noise,
+                    Base::Laplacian => noise,
+                },
+                gamma: 2.0,
+                ..Draw::default()
+            };
+            for (shift_gradient, times) in
+                [(ShiftGradient::Single, 0.0), (ShiftGradient::Double, 1.0)]
+            {
+                let mut posterior = posterior(base, LEARNED);
+                posterior.shift_gradient = shift_gradient;
+                let unit = posterior.sample(&learned, &draw, WARM);
+                assert_eq!(unit.is_active, noise.abs() > 0.1, "{base:?} {noise}");
+                let active = f64::from(u8::from(unit.is_active));
+                let found = posterior.gradient(&learned, &draw, &unit, WARM, upstream);
+                assert_eq!(found.shift, upstream * (1.0 + times * active));
+                let by_scale = match base {
+                    Base::Gaussian => 0.5 * unit.noise,
+                    Base::Laplacian => unit.noise,
+                };
+                assert!((found.scale - upstream * by_scale).abs() < 1e-15);
+                // λ = g/β, and the active set stays: a difference is the derivative.
+                let value = |rate: f64| {
+                    let heads = Heads { rate, ..learned };
+                    posterior.sample(&heads, &draw, WARM).value
+                };
+                let slope = (value(2.0 + 1e-6) - value(2.0 - 1e-6)) / 2e-6;
+                assert!((found.rate - upstream * slope).abs() < 1e-8);
+                posterior.estimator = Estimator::Subgradient;
+                let found = posterior.gradient(&learned, &draw, &unit, WARM, upstream);
+                assert_eq!(found.shift, upstream * active);
+            }
+        }
+    }
+}
+
+/// The divergences' derivatives, of every posterior and head.
+#[test]
+fn derivatives_of_divergences_are_those_of_differences() {
+    let at = Heads {
+        shift: -0.3,
+        scale: -1.7,
+        spike: -0.9,
+        shape: 0.8,
+        rate: 2.2,
+    };
+    for (base, sparsity) in [
+        (Base::Gaussian, LEARNED),
+        (Base::Laplacian, LEARNED),
+        (Base::Gaussian, GATE),
+    ] {
+        let posterior = posterior(base, sparsity);
+        let (_, found) = posterior.divergence(&at);
+        let moved = |of: fn(&mut Heads<f64>) -> &mut f64, by: f64| {
+            let mut heads = at;
+            *of(&mut heads) += by;
+            posterior.divergence(&heads).0
+        };
+        let slope = |of| (moved(of, 1e-6) - moved(of, -1e-6)) / 2e-6;
+        for (found, expected) in [
+            (found.shift, slope(|h| &mut h.shift)),
+            (found.scale, slope(|h| &mut h.scale)),
+            (found.spike, slope(|h| &mut h.spike)),
+            (found.shape, slope(|h| &mut h.shape)),
+            (found.rate, slope(|h| &mut h.rate)),
+        ] {
+            assert!(
+                (found - expected).abs() < 1e-7 * expected.abs().max(1.0),
+                "{found} {expected}"
+            );
+        }
+    }
+    // Beyond the clip nothing moves.
+    let clipped = Heads { rate: 20.0, ..at };
+    assert_eq!(
+        posterior(Base::Gaussian, LEARNED)
+            .divergence(&clipped)
+            .1
+            .rate,
+        0.0
+    );
+}
+
+/// With one sample all ways of choosing are one.
+#[test]
+fn one_sample_is_the_best_and_the_average() {
+    let dictionary = Dictionary::new(vec![1.0, 0.0, 0.0, 1.0], 2);
+    let all = vec![heads(0.3, -1.0); 4];
+    let draw = |input: usize, sample: usize, unit: usize| Draw {
+        noise: 0.1 * (input + sample + unit) as f64 - 0.2,
+        ..Draw::default()
+    };
+    let outcomes = [Select::Best, Select::Average, Select::Iwae].map(|select| {
+        let objective = Objective {
+            posterior: posterior(Base::Laplacian, Sparsity::Fixed { threshold: 0.05 }),
+            samples: 1,
+            select,
+            kl_weight: 0.01,
+        };
+        let inputs = [1.0, 0.5, -0.2, 0.1];
+        let outcome = objective.evaluate(&inputs, &all, &dictionary, WARM, &draw);
+        let gradients = objective.code_gradients(&outcome, &dictionary, 2);
+        (outcome.loss, gradients)
+    });
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_eq!(outcomes[0], outcomes[2]);
+}
+
+/// `−∇` of half the mean square error and φ‖A‖², for whatever samples count.
+#[test]
+fn the_dictionary_steps_down_its_objective() {
+    let atoms = vec![0.6, -0.2, 0.5, 0.3, 0.9, -0.4];
+    let all = vec![heads(0.5, -1.0); 6];
+    let draw = |_: usize, sample: usize, unit: usize| Draw {
+        noise: 0.3 - 0.1 * (sample + unit) as f64,
+        ..Draw::default()
+    };
+    let objective = Objective {
+        posterior: posterior(Base::Gaussian, Sparsity::Dense),
+        samples: 2,
+        select: Select::Average,
+        kl_weight: 0.0,
+    };
+    let (inputs, decay, rate) = ([0.8_f32, -0.5, 0.1, 0.4], 0.02, 1e-3);
+    let value = |atoms: &[f64]| {
+        let dictionary = Dictionary::new(atoms.to_vec(), 2);
+        let outcome = objective.evaluate(&inputs, &all, &dictionary, WARM, &draw);
+        // The mean over the two pixels is half their sum.
+        outcome.loss + decay * atoms.iter().map(|a| a * a).sum::<f64>()
+    };
+    let mut dictionary = Dictionary::new(atoms.clone(), 2);
+    let outcome = objective.evaluate(&inputs, &all, &dictionary, WARM, &draw);
+    dictionary.step(&outcome, 2, rate, decay);
+    for place in 0..atoms.len() {
+        let moved = |by: f64| {
+            let mut atoms = atoms.clone();
+            atoms[place] += by;
+            value(&atoms)
+        };
+        let slope = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+        let step = (dictionary.atoms()[place] - atoms[place]) / rate;
+        assert!((step + slope).abs() < 1e-6, "{place}: {step} {slope}");
+    }
+}
