@@ -90,6 +90,7 @@ pub fn example_denoiser(window: u16, code_dim: u16, iterations: u8) -> OwnedMode
         window_weights: (0..d).map(|index| 0.5 + uneven(index)).collect(),
         hop: (window / 4).max(1),
         drift: None,
+        is_white: true,
         guard: 1.3,
     });
     model

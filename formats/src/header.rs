@@ -35,6 +35,10 @@ pub(crate) const HOP: &str =
 #[cfg(feature = "denoise")]
 pub(crate) const DRIFT: &str = "an odd integer of 3 to 4095, or none; none for patches";
 
+/// What is expected of the metadata key `noise`.
+#[cfg(feature = "denoise")]
+const NOISE: &str = "white or recorded";
+
 /// One list after the other.
 #[allow(clippy::indexing_slicing, reason = "the compiler runs it")]
 const fn joined<const A: usize, const C: usize>(
@@ -63,8 +67,14 @@ const FLOAT_DENOISE_TENSORS: &[&str] = of_denoising(&[
     "decoder.gain",
     "window.weights",
 ]);
-const FLOAT_DENOISE_KEYS: &[&str] =
-    of_denoising(&["drift", "gram_iterations", "guard", "hop", "noise_level"]);
+const FLOAT_DENOISE_KEYS: &[&str] = of_denoising(&[
+    "drift",
+    "gram_iterations",
+    "guard",
+    "hop",
+    "noise",
+    "noise_level",
+]);
 
 /// Models for arithmetic in `f32`.
 pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
@@ -127,6 +137,7 @@ const INTEGER_DENOISE_KEYS: &[&str] = of_denoising(&[
     "gram_shift",
     "guard",
     "hop",
+    "noise",
     "noise_level",
     "threshold_shift",
 ]);
@@ -450,6 +461,17 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
             let odd = |length: &u16| (3..=4095).contains(length) && length % 2 == 1;
             integer::<u16>(text).filter(|length| shape.is_window() && odd(length))
         })
+    }
+
+    /// Whether the noise that a model was trained for is white; the metadata states another kind.
+    #[cfg(feature = "denoise")]
+    pub(crate) fn is_white(&self) -> Result<bool, ReadError> {
+        let stated = self.optional("noise", NOISE, |text| match text {
+            "white" => Some(true),
+            "recorded" => Some(false),
+            _ => None,
+        })?;
+        Ok(stated.unwrap_or(true))
     }
 
     /// Which signs codes have; non-negative where the metadata does not say.

@@ -82,6 +82,8 @@ pub struct OwnedGram {
     pub hop: u16,
     /// The length of the means that are taken off before all else.
     pub drift: Option<u16>,
+    /// Whether the noise of training was white.
+    pub is_white: bool,
     /// c of the residual guard.
     pub guard: f32,
 }
@@ -176,6 +178,7 @@ impl OwnedModel {
                 window_weights: gram.stream.weights.to_vec(),
                 hop: gram.stream.hop,
                 drift: gram.stream.drift,
+                is_white: gram.stream.is_white,
                 guard: gram.stream.guard,
             }),
             decoder: match file.decoder {

@@ -333,6 +333,9 @@ pub(crate) fn stream_entries(gram: Option<&OwnedGram>) -> Vec<(&'static str, Str
     };
     let mut entries = vec![("hop", gram.hop.to_string())];
     entries.extend(gram.drift.map(|length| ("drift", length.to_string())));
+    if !gram.is_white {
+        entries.push(("noise", "recorded".to_owned()));
+    }
     entries
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 const TRAIN: [&str; 8] = ["100", "106", "109", "118", "122", "200", "219", "230"];
@@ -250,12 +250,17 @@ impl Bench {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Trains and exports a model of this configuration, unless its file is there.
+    /// Trains and exports a model of this configuration, unless its file is there, of the same
+    /// configuration.
     fn trained(&self, name: &str, data: &Path, settings: &str) -> Result<PathBuf> {
         let place = |ending: &str| self.folder.join(format!("{name}{ending}"));
         let (run, config, file) = (place(""), place(".toml"), place(".safetensors"));
-        if file.exists() {
+        let is_same = std::fs::read_to_string(&config).is_ok_and(|text| text == settings);
+        if file.exists() && is_same {
             return Ok(file);
+        }
+        if !is_same && run.exists() {
+            std::fs::remove_dir_all(&run)?;
         }
         std::fs::write(&config, settings)?;
         let (run, config, data) = (text(&run)?, text(&config)?, text(data)?);
@@ -299,6 +304,10 @@ impl Bench {
     /// # Errors
     /// If a command fails.
     pub fn sections(&self, records: &[String]) -> Result<String> {
+        let seen = |record: &&String| TRAIN.iter().chain(&VALIDATION).any(|known| known == record);
+        if let Some(record) = records.iter().find(seen) {
+            bail!("--records {record}: training or validation sees it; name others");
+        }
         std::fs::create_dir_all(&self.folder)?;
         let mut page = String::new();
         for model in &MODELS {
@@ -307,11 +316,7 @@ impl Bench {
             let recorded = ["--noise-recordings", NOISE];
             let noise: &[&str] = if model.recorded { &recorded } else { &[] };
             let told = self.measure(&file, records, noise)?;
-            let estimated = match model.recorded {
-                // What is estimated is the deviation of white noise.
-                true => None,
-                false => Some(self.measure(&file, records, &["--estimate"])?),
-            };
+            let not_told = self.measure(&file, records, &[noise, &["--estimate"]].concat())?;
             let kind = match model.recorded {
                 true => "recorded noise (em, ma and bw, drift taken off)",
                 false => "white noise",
@@ -324,7 +329,7 @@ impl Bench {
                 model.hop,
                 self.training(model.name)
             );
-            page += &table(&told, estimated.as_deref());
+            page += &table(&told, Some(&not_told));
         }
         Ok(page)
     }
@@ -483,36 +488,44 @@ fn text(path: &Path) -> Result<&str> {
 }
 
 /// A table of means, and a line for each record.
-fn table(told: &[Row], estimated: Option<&[Row]>) -> String {
-    let mut text =
-        String::from("| input | gain | estimated | PRD | F1 | F1, noisy | by record |\n");
-    text += "|---:|---:|---:|---:|---:|---:|---|\n";
+fn table(told: &[Row], not_told: Option<&[Row]>) -> String {
+    let has_beats = told.iter().any(|row| row.f1.is_some());
+    let mut headings = vec!["input", "gain"];
+    if not_told.is_some() {
+        headings.push("not told");
+    }
+    headings.push("PRD");
+    if has_beats {
+        headings.extend(["F1", "F1, noisy"]);
+    }
+    let records = |row: &Row| row.recording.is_some() && row.input == told[0].input;
+    let many = told.iter().filter(|row| records(row)).count() > 1;
+    if many {
+        headings.push("by record");
+    }
+    let mut text = format!("| {} |\n", headings.join(" | "));
+    text += &format!("|{}\n", "---:|".repeat(headings.len()));
     for mean in told.iter().filter(|row| row.recording.is_none()) {
         let same = |row: &&Row| row.input == mean.input;
-        let own = estimated.and_then(|rows| {
+        let mut cells = vec![format!("{} dB", mean.input), format!("{:.2}", mean.gain)];
+        if let Some(rows) = not_told {
             let mut means = rows.iter().filter(|row| row.recording.is_none());
-            means.find(same)
-        });
-        let share = |f1: Option<f64>| f1.map_or_else(String::new, |f1| format!("{f1:.3}"));
-        let records: Vec<String> = told
-            .iter()
-            .filter(same)
-            .filter_map(|row| {
+            let gain = means.find(same).map(|row| format!("{:.2}", row.gain));
+            cells.push(gain.unwrap_or_default());
+        }
+        cells.push(format!("{:.1} %", mean.prd));
+        if has_beats {
+            let share = |f1: Option<f64>| f1.map_or_else(String::new, |f1| format!("{f1:.3}"));
+            cells.extend([share(mean.f1), share(mean.f1_noisy)]);
+        }
+        if many {
+            let named = told.iter().filter(same).filter_map(|row| {
                 let name = row.recording.as_ref()?.trim_start_matches("ecg_");
                 Some(format!("{name}: {:.2}", row.gain))
-            })
-            .collect();
-        let _ = writeln!(
-            text,
-            "| {} dB | {:.2} | {} | {:.1} % | {} | {} | {} |",
-            mean.input,
-            mean.gain,
-            own.map_or_else(String::new, |row| format!("{:.2}", row.gain)),
-            mean.prd,
-            share(mean.f1),
-            share(mean.f1_noisy),
-            records.join(", ")
-        );
+            });
+            cells.push(named.collect::<Vec<_>>().join(", "));
+        }
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
 }

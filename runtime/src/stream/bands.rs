@@ -27,6 +27,10 @@ pub trait Banded: Arithmetic {
 
     /// The noise level. Bands up to `reach/1024` times the quietest one count.
     fn sigma(means: &[Self::Level; BANDS], reach: u16) -> Self::Sigma;
+
+    /// `factor/1024` times the noise level that the quieter half of the bands would have, did they
+    /// not count because they are quiet.
+    fn rough_sigma(means: &[Self::Level; BANDS], factor: u16) -> Self::Sigma;
 }
 
 /// `1 / (√8·κ)`. `κ = 0.79204` is the mean magnitude of a normal number of deviation 1 whose
@@ -84,6 +88,14 @@ impl Banded for f32 {
         }
         sum / count * SIGMA
     }
+
+    fn rough_sigma(means: &[f32; BANDS], factor: u16) -> f32 {
+        let mut sorted = *means;
+        sorted.sort_unstable_by(f32::total_cmp);
+        let quieter = sorted.iter().take(BANDS / 2);
+        let mean = quieter.sum::<f32>() / (BANDS / 2) as f32;
+        mean * SIGMA * (f32::from(factor) / 1024.0)
+    }
 }
 
 impl Banded for i16 {
@@ -133,9 +145,25 @@ impl Banded for i16 {
             count = count.wrapping_add(1);
         }
         let mean = sum.checked_div(count).unwrap_or(0);
-        let sigma = mean.wrapping_mul(SIGMA_Q24).wrapping_add(1 << 23) >> 24;
-        sigma.clamp(1, u16::MAX.into()) as u16
+        sixteenths(mean)
     }
+
+    fn rough_sigma(means: &[u32; BANDS], factor: u16) -> u16 {
+        let mut sorted = *means;
+        sorted.sort_unstable();
+        // 2³² and a factor of at most 2¹²: far below 2⁶⁴.
+        let quieter = sorted.iter().take(BANDS / 2);
+        let sum = quieter.fold(0_u64, |sum, mean| sum.wrapping_add((*mean).into()));
+        // 1024 times half of the bands.
+        sixteenths(sum.wrapping_mul(factor.into()) >> 13)
+    }
+}
+
+/// A mean magnitude as σ in sixteenths of a level.
+#[inline(always)]
+fn sixteenths(mean: u64) -> u16 {
+    let sigma = mean.wrapping_mul(SIGMA_Q24).wrapping_add(1 << 23) >> 24;
+    sigma.clamp(1, u16::MAX.into()) as u16
 }
 
 #[cfg(test)]

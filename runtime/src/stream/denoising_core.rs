@@ -18,6 +18,10 @@ pub const NOISE_MEMORY: usize = 64;
 /// What a model file says of signals: window weights, hop, drift filter, guard, and the level of
 /// noise to take until there is an estimate. Made once; serves any number of channels.
 ///
+/// σ is estimated, by [`NoiseLevel::rough_sigma`], of models that were trained for white noise. For
+/// others the file's own level counts, which is the middle of those trained for: what an estimate
+/// finds is white noise. [`with_noise`](Self::with_noise) gives another.
+///
 /// For windows of a size that is known at run time only: [`DenoiseView`](super::DenoiseView) takes
 /// one. [`Denoising`](super::Denoising) is the same for [`DenoiseStream`](super::DenoiseStream).
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,7 @@ pub struct DenoiseWindows<'w, T: Sample> {
 pub(super) struct Rule<T: Sample> {
     /// c of the guard.
     guard: T::Sigma,
-    /// σ until there is an estimate.
+    /// σ until there is an estimate, however rough.
     sigma: T::Sigma,
     /// Whether this is the noise, and nothing is estimated.
     pub(super) known: bool,
@@ -50,7 +54,8 @@ impl<'w> DenoiseWindows<'w, i16> {
         let of_signals = file.spec.input_shape.is_window();
         let gram = file.gram.filter(|_| of_signals);
         let gram = gram.ok_or(StreamError::Denoiser)?;
-        let (stream, rule) = (gram.stream, Rule::new(gram.stream.guard, gram.noise_level));
+        let (stream, sigma) = (gram.stream, gram.noise_level);
+        let rule = Rule::new(stream.guard, sigma, stream.is_white);
         Self::new(stream.weights, stream.hop, stream.drift, rule)
     }
 }
@@ -66,7 +71,7 @@ impl<'w> DenoiseWindows<'w, f32> {
         let gram = file.gram.filter(|_| of_signals);
         let gram = gram.ok_or(StreamError::Denoiser)?;
         let (stream, sigma) = (gram.stream, gram.noise_level * noise_unit(file));
-        let rule = Rule::new(stream.guard, sigma);
+        let rule = Rule::new(stream.guard, sigma, stream.is_white);
         Self::new(stream.weights, stream.hop, stream.drift, rule)
     }
 }
@@ -154,11 +159,11 @@ impl<'w, T: Sample> DenoiseWindows<'w, T> {
 }
 
 impl<T: Sample> Rule<T> {
-    fn new(guard: T::Sigma, sigma: T::Sigma) -> Self {
+    fn new(guard: T::Sigma, sigma: T::Sigma, is_white: bool) -> Self {
         Self {
             guard,
             sigma,
-            known: false,
+            known: !is_white,
         }
     }
 
@@ -173,7 +178,7 @@ impl<T: Sample> Rule<T> {
     ) {
         let sigma = match self.known {
             true => self.sigma,
-            false => noise.sigma().unwrap_or(self.sigma),
+            false => noise.rough_sigma().unwrap_or(self.sigma),
         };
         T::copy(noisy, window.as_mut());
         clean(window, sigma);

@@ -74,7 +74,7 @@ where
     let mut stream = SignalView::new(windows, &mut held, &mut sums, &mut cursor).unwrap();
     let noise = RefCell::new(NoiseLevel::<T, NOISE_MEMORY>::new());
     let mut each = |window: &mut [T]| {
-        let heard = noise.borrow().sigma().filter(|_| !parts.known);
+        let heard = noise.borrow().rough_sigma().filter(|_| !parts.known);
         let sigma = heard.unwrap_or(parts.sigma);
         let noisy = window.to_vec();
         clean(window, sigma);

@@ -250,3 +250,40 @@ proptest! {
         prop_assert!(noise.sigma().unwrap() > 0);
     }
 }
+
+/// Before there is an estimate the quieter half of the bands says what the noise is, roughly: right
+/// in the mean, and whatever a signal does in the other half.
+#[test]
+fn the_first_blocks_have_a_rough_estimate() {
+    for (blocks, scatter) in [(1, 0.40), (2, 0.26), (4, 0.18), (16, 0.09), (31, 0.09)] {
+        for signal in [0.0, 3000.0] {
+            let (mut sum, mut square, places) = (0.0, 0.0, 400_u64);
+            for place in 0..places {
+                let mut levels = NoiseLevel::<i16>::new();
+                let mut floats = NoiseLevel::<f32>::new();
+                assert_eq!((levels.rough_sigma(), floats.rough_sigma()), (None, None));
+                let mut random = Random(place + 1);
+                for time in 0..32 * blocks {
+                    let noise = normal(&mut random);
+                    // A slow signal: the lowest two bands.
+                    let wave = signal * (time as f64 * 0.05 + place as f64).sin();
+                    let sample = (200.0 * noise + wave).round();
+                    levels.push(sample as i16);
+                    floats.push(sample as f32);
+                }
+                let found = f64::from(levels.rough_sigma().unwrap()) / 16.0;
+                let float = f64::from(floats.rough_sigma().unwrap());
+                let allowed = if signal == 0.0 { 0.01 } else { 0.08 };
+                assert!((found / float - 1.0).abs() < allowed, "{found} {float}");
+                assert_eq!(levels.sigma(), None);
+                sum += found / 200.0;
+                square += (found / 200.0).powi(2);
+            }
+            let mean = sum / places as f64;
+            let deviation = (square / places as f64 - mean * mean).sqrt();
+            let most = if signal == 0.0 { 0.04 } else { 0.25 };
+            assert!((mean - 1.0).abs() < most, "{blocks} {signal}: {mean}");
+            assert!(deviation < scatter * 1.25, "{blocks} {signal}: {deviation}");
+        }
+    }
+}

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
+use sparsecode_runtime::stream::StreamError;
 
 use super::common::{check_extension, print_json, usage};
 use super::input::{FileFlags, UnitFlags, check_not, check_output, known, told};
@@ -11,7 +12,7 @@ use crate::deploy::denoise::{Layout, denoise};
 use crate::deploy::given::Given;
 use crate::deploy::measure::{psnr_raw, snr_raw};
 use crate::deploy::units::Known;
-use crate::deploy::{Cleaned, Counts, HostModel, HostRefine, Noise, read_model};
+use crate::deploy::{Cleaned, Counts, HostError, HostModel, HostRefine, Noise, read_model};
 use crate::report::table::{Table, decibels};
 
 /// Clean a recording (.csv, .wav, .npy), a picture (.png, .jpg, …) or an array of samples (.npy)
@@ -65,6 +66,21 @@ fn above_0(text: &str) -> Result<f32, String> {
     match value.is_finite() && value > 0.0 {
         true => Ok(value),
         false => Err("expected a number above 0".to_owned()),
+    }
+}
+
+/// Errors of windows in the words of the flag that chooses them.
+fn of_hop(error: HostError, hop: usize) -> anyhow::Error {
+    match error {
+        HostError::Stream(StreamError::Overflow { .. }) => usage(format!(
+            "--hop {hop}: more windows would overlap than the file's sums hold; give a larger one, \
+             or leave it out for the file's own"
+        )),
+        HostError::Stream(StreamError::Hop { side, .. }) => usage(format!(
+            "--hop {hop}: beyond the model's windows of {side}; give 1 to {side}, or leave it out for \
+             the file's own"
+        )),
+        error => error.into(),
     }
 }
 
@@ -123,6 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(output, given.endings())?;
     given.check(output).map_err(told)?;
     arguments.check(&host, given.layout, refine.is_some())?;
+    arguments.tell_level(&host, refine.is_some());
     let reference = arguments.reference(&host, &known, &given)?;
     let unit = arguments.units.to_raw(&known, &mut given)?;
     let mut cleaned = Vec::new();
@@ -174,6 +191,13 @@ impl Arguments {
                  and without --refine",
             ));
         }
+        let peak = host.spec().peak;
+        if let Some(sigma) = self.noise_level.filter(|sigma| *sigma > peak) {
+            return Err(usage(format!(
+                "--noise-level {sigma}: more than the range of the data that the model was trained \
+                 on, {peak}; it is in the same units (of pictures 1 is white: 15 of 255 are 0.059)"
+            )));
+        }
         if self.keep_drift && !(denoises && matches!(layout, Layout::Signal { .. })) {
             return Err(usage(
                 "--keep-drift: only for signals, for models of train --task denoise, and without \
@@ -181,6 +205,20 @@ impl Arguments {
             ));
         }
         Ok(())
+    }
+
+    /// Says what noise a model takes that was trained for noise which is not white.
+    fn tell_level(&self, host: &HostModel<'_>, refines: bool) {
+        let is_told = self.noise_level.is_some() || refines;
+        if let (Some(stream), Some((_, _, sigma)), false) =
+            (host.stream(), host.gram_facts(), is_told)
+            && !stream.is_white
+        {
+            eprintln!(
+                "note: the model was trained for recorded noise, whose deviation no signal shows: \
+                 {sigma:.4} is taken, the middle of its levels; --noise-level gives another"
+            );
+        }
     }
 
     /// The values without noise. A model of `train --task denoise` cleans a signal as a device
@@ -195,15 +233,15 @@ impl Arguments {
         if host.stream().is_some() && refine.is_none() {
             layout.check(host.spec())?;
             let noise = self.noise_level.map_or(Noise::Estimated, Noise::Known);
-            let longest = host.spec().input_shape.longest_hop().into();
-            let within = |hop: usize| Some(hop.clamp(1, longest));
             let cleaned = match layout {
                 Layout::Signal { hop } => {
                     let drift = !self.keep_drift;
-                    Some(host.clean_signal(values, within(hop), noise, drift)?)
+                    let clean = host.clean_signal(values, Some(hop), noise, drift);
+                    Some(clean.map_err(|error| of_hop(error, hop))?)
                 }
                 Layout::Image { width, hop } => {
-                    Some(host.clean_picture(values, width, within(hop), noise)?)
+                    let clean = host.clean_picture(values, width, Some(hop), noise);
+                    Some(clean.map_err(|error| of_hop(error, hop))?)
                 }
                 Layout::Samples => None,
             };

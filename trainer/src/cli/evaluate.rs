@@ -108,9 +108,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         let (data, noise) = (arguments.data.data.as_deref(), &arguments.noise);
         if denoises {
-            let (reading, flags) = (arguments.file.reading(), &arguments.denoising);
+            if let Some(flag) = arguments.file.given() {
+                return Err(super::common::usage(format!(
+                    "{flag}: means nothing with --task denoise; leave {flag} out"
+                )));
+            }
+            let (file, flags) = (&arguments.file, &arguments.denoising);
             let json = arguments.json;
-            return evaluate_denoising::run(&arguments.run, data, reading, flags, json);
+            return evaluate_denoising::run(&arguments.run, data, file, flags, json);
         }
         return evaluate_file::run(&arguments.run, data, noise, &arguments.file, arguments.json);
     }

@@ -7,11 +7,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::common::{print_json, stem, usage};
-use super::evaluate_pictures;
-use super::input::FileFlags;
+use super::input::known;
+use super::{evaluate_file, evaluate_pictures};
 use crate::data::{Hints, Paths, Recording, without_drift};
 use crate::denoising::{Noise, NoiseConfig, Part};
 use crate::deploy::gain::{Clean, Gain, Settings, measure};
+use crate::deploy::units::Fit;
 use crate::deploy::{HostModel, read_model};
 use crate::report::table::{Table, decibels};
 
@@ -131,10 +132,11 @@ struct Row {
 pub(super) fn run(
     file: &Path,
     data: Option<&Path>,
-    reading: &FileFlags,
+    file_flags: &evaluate_file::Flags,
     flags: &DenoisingFlags,
     json: bool,
 ) -> anyhow::Result<()> {
+    let reading = file_flags.reading();
     let Some(data) = data else {
         return Err(usage(
             "--task denoise: name clean recordings or pictures with --data PATH",
@@ -200,7 +202,8 @@ pub(super) fn run(
         [] => &[0.0, 5.0, 10.0],
         levels => levels,
     };
-    let facts = sparsecode_formats::InputFacts::read(&bytes)?;
+    let known = known(&host, &bytes, file)?;
+    let facts = *known.facts();
     let noise = noise(flags, data, stream.drift, host.spec().input_dim())?;
     let mut rows: Vec<Row> = Vec::new();
     for (index, path) in files(flags, data)?.iter().enumerate() {
@@ -214,6 +217,26 @@ pub(super) fn run(
             return Err(usage(format!(
                 "{}: the same number throughout: there is no signal to measure noise against",
                 path.display()
+            )));
+        }
+        if let Some(problem) = known.rate_mismatch(recording.sample_rate) {
+            let remedy = "resample it, or give --allow-mismatch";
+            file_flags.units().refuse(path, &problem, remedy)?;
+        }
+        match known.fit(&values) {
+            Fit::Fits => {}
+            Fit::Unusual(how) => eprintln!("warning: {}: {how}", path.display()),
+            Fit::Mismatch(how) => {
+                let remedy = "bring it to the units of the training data, or give --allow-mismatch";
+                file_flags.units().refuse(path, &how, remedy)?;
+            }
+        }
+        let least = 2 * ENDS + host.spec().input_dim();
+        if values.len() < least {
+            return Err(usage(format!(
+                "{}: {} samples; {least} are needed, because {ENDS} at either end do not count",
+                path.display(),
+                values.len()
             )));
         }
         let beats = match flags.beats.get(index) {

@@ -52,6 +52,11 @@ impl Flags {
         &self.reading
     }
 
+    /// What is said about the numbers of files.
+    pub(super) fn units(&self) -> &UnitFlags {
+        &self.units
+    }
+
     /// What is said about the data of a run.
     pub(super) fn of_run(&self) -> OtherData {
         OtherData {

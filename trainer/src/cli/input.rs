@@ -310,7 +310,13 @@ impl UnitFlags {
         Ok(())
     }
 
-    fn refuse(&self, name: impl AsRef<Path>, problem: &str, remedy: &str) -> anyhow::Result<()> {
+    /// Refuses what does not fit, or warns of it if somebody says that it may.
+    pub(super) fn refuse(
+        &self,
+        name: impl AsRef<Path>,
+        problem: &str,
+        remedy: &str,
+    ) -> anyhow::Result<()> {
         let name = name.as_ref().display();
         if self.allow_mismatch {
             eprintln!("warning: {name}: {problem}");

@@ -36,6 +36,9 @@ const FIRST_RATE: f64 = 0.04;
 const SMALLEST_STEP: f32 = 1e-4;
 const LARGEST_STEP: f32 = 28.0;
 
+/// Weights of windows stay within what a file holds, 1e-6 to 1e6.
+const LARGEST_LOG_WEIGHT: f32 = 13.5;
+
 const REMEDY: &str = "lower optimizer.learning_rate, or look for NaN in the data";
 
 /// Learns a [`Denoiser`].
@@ -287,6 +290,8 @@ impl Learner for DenoiseLearner {
         let network = &mut self.denoiser.network;
         let largest = LARGEST_STEP / largest_square(&network.dictionary)?;
         network.steps = network.steps.clamp(SMALLEST_STEP, largest)?;
+        let log_weights = &mut self.denoiser.log_weights;
+        *log_weights = log_weights.clamp(-LARGEST_LOG_WEIGHT, LARGEST_LOG_WEIGHT)?;
         let weight = sigmas.len() as f64;
         let mean = |value: f64| Share::Mean {
             sum: value * weight,

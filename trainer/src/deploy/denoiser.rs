@@ -1,6 +1,5 @@
 //! From a run that denoises to the model file.
 
-use rand_distr::{Distribution, StandardNormal};
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, CodeSign, Contrast, GramStorage, InputShape,
     IntegerWritten, OwnedDecoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec, Preprocessing,
@@ -11,7 +10,7 @@ use sparsecode_runtime::CodeBuffer as _;
 use super::calibrate::ranges_of;
 use super::{Calibration, ExportError, HostModel, transposed, values};
 use crate::data::{DataConfig, DataFacts, Dataset};
-use crate::denoising::{DenoiseConfig, GramNetwork, level};
+use crate::denoising::{DenoiseConfig, GramNetwork, Noise, Part, level};
 use crate::rng::{Stream, generator};
 use crate::run::{CheckpointError, RunFolder, Tensors, Weights, tensor, without_place};
 
@@ -88,7 +87,7 @@ impl DenoiserRun {
         storage: GramStorage,
     ) -> Result<(IntegerWritten, ActivationRanges), ExportError> {
         let model = self.owned()?;
-        let noisy = self.noisy(stretches);
+        let noisy = self.noisy(stretches)?;
         let raw: Vec<f32> = noisy
             .iter()
             .flat_map(|(_, window)| window.clone())
@@ -102,9 +101,12 @@ impl DenoiserRun {
         Ok((written, ranges))
     }
 
-    /// Noisy windows in raw units, each with the deviation of its noise.
-    fn noisy(&self, stretches: &Dataset) -> Vec<(f32, Vec<f32>)> {
-        let sigma = level(self.config.family.noise.lowest) as f32;
+    /// Noisy windows in raw units, each with the deviation of its noise: the run's own, at its
+    /// lowest level.
+    fn noisy(&self, stretches: &Dataset) -> Result<Vec<(f32, Vec<f32>)>, ExportError> {
+        let config = &self.config.family.noise;
+        let sigma = level(config.lowest) as f32;
+        let noise = Noise::of(config, None, self.drift(), stretches.dim, Part::Training)?;
         let mut rng = generator(
             self.config.seed,
             Stream::Noise {
@@ -113,13 +115,8 @@ impl DenoiserRun {
         );
         let mut windows = Vec::new();
         for (index, stretch) in stretches.samples.chunks_exact(stretches.dim).enumerate() {
-            let mut stretch: Vec<f32> = stretch
-                .iter()
-                .map(|x| {
-                    let draw: f32 = StandardNormal.sample(&mut rng);
-                    x + sigma * draw
-                })
-                .collect();
+            let mut stretch = stretch.to_vec();
+            noise.add(&mut rng, sigma, &mut stretch);
             stretches.restore.restore(index, &mut stretch);
             let mut ends = [0.0, sigma];
             stretches.restore.restore(index, &mut ends);
@@ -128,7 +125,15 @@ impl DenoiserRun {
                 windows.push((own, window));
             }
         }
-        windows
+        Ok(windows)
+    }
+
+    /// The length of the means that are taken off the data.
+    fn drift(&self) -> Option<usize> {
+        match &self.config.data {
+            DataConfig::Signal(signal) => signal.drift,
+            _ => None,
+        }
     }
 
     /// Windows side by side in a stretch; of a tile, the patch at its beginning.
@@ -200,10 +205,6 @@ impl DenoiserRun {
                 config_hash: without_place(&self.config).hash(),
             },
         };
-        let drift = match &self.config.data {
-            DataConfig::Signal(signal) => signal.drift,
-            _ => None,
-        };
         // Gains below 0 are of atoms that nothing uses.
         let gain = values(&network.gain)?.into_iter().map(|gain| gain.max(0.0));
         Ok(OwnedModel {
@@ -216,7 +217,8 @@ impl DenoiserRun {
                 noise_level,
                 window_weights: log_weights.into_iter().map(f32::exp).collect(),
                 hop: narrow(model.hop),
-                drift: drift.map(narrow),
+                drift: self.drift().map(narrow),
+                is_white: noise.recordings.is_none() || noise.white == 1.0,
                 guard: model.guard as f32,
             }),
             decoder: OwnedDecoder::Linear {

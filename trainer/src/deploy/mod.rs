@@ -32,7 +32,7 @@ use sparsecode_formats::{
     write_integer_as, write_with_report,
 };
 
-use crate::data::{DataFacts, Dataset};
+use crate::data::{DataError, DataFacts, Dataset};
 use crate::lista::model::{Autoencoder, Decoder};
 use crate::lista::{Config, Lista, autoencoder_of};
 use crate::run::ConfigError;
@@ -44,6 +44,9 @@ pub enum ExportError {
     /// The run's configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Data that the configuration names.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The run's weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -155,7 +155,9 @@ impl<'de, F: Settings> Deserialize<'de> for Config<F> {
             Some(other) => {
                 let name = F::NAME;
                 return Err(D::Error::custom(format!(
-                    "family = {other}, but this is read as a configuration of \"{name}\""
+                    "family = {other}, but this is read as a configuration of \"{name}\": \
+                     what runs of one family are asked for is not for those of another (of one \
+                     that denoises, export the model file and evaluate that)"
                 )));
             }
             None if F::IS_DEFAULT => {}

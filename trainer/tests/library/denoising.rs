@@ -128,6 +128,12 @@ fn steps_stay_within_what_files_hold() {
         train(&config, &folder, usize::MAX);
         let weights = Weights::read(&folder.best()).unwrap();
         let tensors = weights.tensors();
+        let log_weights: Vec<f32> = tensors["window.log_weights"].to_vec1().unwrap();
+        let limits = 1e-6_f32.ln()..=1e6_f32.ln();
+        assert!(
+            log_weights.iter().all(|u| limits.contains(u)),
+            "{log_weights:?}"
+        );
         let steps: Vec<f32> = tensors["encoder.steps"].to_vec1().unwrap();
         let atoms = tensors["decoder.dictionary"].t().unwrap();
         let (count, samples) = atoms.dims2().unwrap();

@@ -58,6 +58,9 @@ pub struct IntegerStreamSpec<'a> {
     pub hop: u16,
     /// The length of the means that are taken off before all else; `None` if nothing is.
     pub drift: Option<u16>,
+    /// `noise`: whether the noise of training was white, so that its deviation can be estimated from
+    /// the signal.
+    pub is_white: bool,
     /// c of the residual guard in 1/256; see [`StreamSpec::guard`](crate::StreamSpec::guard).
     pub guard: u16,
 }
@@ -109,6 +112,7 @@ pub(super) fn read_gram<'a>(
             weights: window_weights(tensors, input_shape, hop)?,
             hop,
             drift: header.drift(input_shape)?,
+            is_white: header.is_white()?,
             guard: header.value("guard", "an integer of 0 to 65535", integer::<u16>)?,
         },
     }))

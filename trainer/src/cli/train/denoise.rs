@@ -9,6 +9,7 @@ use crate::cli::console::Console;
 use crate::cli::data_flags::tell;
 use crate::data::{DataConfig, PatchContrast};
 use crate::denoising::{Denoise, DenoiseConfig};
+use crate::lista::remarks::enough_epochs;
 use crate::report::progress::ProgressMode;
 use crate::run::{Ending, RunFolder, Session, Settings, Weights, family_named};
 
@@ -66,20 +67,55 @@ impl Arguments {
     }
 }
 
+impl Arguments {
+    /// How many epochs data of one's own take, where nobody says; a run that is continued takes
+    /// what it began with.
+    fn own_denoising_epochs(
+        &self,
+        config: &DenoiseConfig,
+        folder: &RunFolder,
+        samples: usize,
+    ) -> Option<u32> {
+        let by_run = self.from.is_some() && self.preset.is_none() && self.config.is_none();
+        let is_named = by_run || self.names_key("epochs", self.epochs.is_some());
+        if config.data.is_generated() || is_named {
+            return None;
+        }
+        if self.resume {
+            let run = DenoiseConfig::read(&folder.config()).ok();
+            return run.map(|run| run.epochs);
+        }
+        Some(enough_epochs(samples, config.batch_size, config.epochs))
+    }
+}
+
 fn names_family(table: &toml::Table) -> bool {
     table.get("family").and_then(toml::Value::as_str) == Some(Denoise::NAME)
 }
 
 /// Trains; the folder was looked at.
 pub(super) fn run(arguments: &Arguments, folder: &RunFolder) -> anyhow::Result<()> {
-    if arguments.frozen_decoder {
-        return Err(usage(
-            "--frozen-decoder: not for --task denoise; leave it out",
-        ));
+    for (flag, is_given) in [
+        ("--frozen-decoder", arguments.frozen_decoder),
+        ("--lambda", arguments.lambda.is_some()),
+        ("--step-size", arguments.step_size.is_some()),
+        ("--hidden-dim", arguments.hidden_dim.is_some()),
+        ("--variance-weight", arguments.variance_weight.is_some()),
+        ("--encoder-weight", arguments.encoder_weight.is_some()),
+    ] {
+        if is_given {
+            return Err(usage(format!(
+                "{flag}: not for --task denoise; leave it out"
+            )));
+        }
     }
     let device = arguments.device.candle()?;
-    let config = arguments.resolve_denoising(folder)?;
+    let mut config = arguments.resolve_denoising(folder)?;
     let splits = config.data.load(None, config.seed)?;
+    if let Some(epochs) = arguments.own_denoising_epochs(&config, folder, splits.train.len()) {
+        config.epochs = epochs;
+    }
+    let config = config;
     let start = match &arguments.from {
         Some(from) if !arguments.resume => {
             Some(Weights::read(&crate::cli::run::checked(from)?.best())?)

@@ -85,14 +85,19 @@ impl Arguments {
     /// Whether somebody sets a key of the run: a flag, a setting, the file, or the run that this
     /// one is or comes from.
     fn names(&self, key: &str, by_flag: bool, config: &Config) -> bool {
+        let is_fresh_encoder = config.family.optimizer.frozen_decoder && !self.resume;
+        let of_run = self.preset.is_none() && self.config.is_none() && !is_fresh_encoder;
+        self.names_key(key, by_flag) || of_run
+    }
+
+    /// The same, but for runs.
+    pub(super) fn names_key(&self, key: &str, by_flag: bool) -> bool {
         let is_key = |setting: &String| setting.split('=').next().unwrap_or("").trim() == key;
         let in_file = || {
             self.file_table()
                 .is_some_and(|table| table.contains_key(key))
         };
-        let is_fresh_encoder = config.family.optimizer.frozen_decoder && !self.resume;
-        let of_run = self.preset.is_none() && self.config.is_none() && !is_fresh_encoder;
-        by_flag || self.set.iter().any(is_key) || in_file() || of_run
+        by_flag || self.set.iter().any(is_key) || in_file()
     }
 
     /// Whether the data are a person's own, and not those of a preset that repeats a paper.

@@ -16,6 +16,8 @@ pub struct HostStream {
     pub hop: usize,
     /// The length of the means that are taken off a signal before all else.
     pub drift: Option<usize>,
+    /// Whether the noise of training was white, so that it can be estimated.
+    pub is_white: bool,
 }
 
 /// A signal or a picture after a model that denoises.
@@ -39,19 +41,20 @@ enum Way {
 impl HostModel<'_> {
     /// How a model that denoises is used on a signal or a picture; `None` for others.
     pub fn stream(&self) -> Option<HostStream> {
-        let (hop, drift) = match &self.engine {
+        let (hop, drift, is_white) = match &self.engine {
             Engine::Float { view, .. } => {
                 let stream = view.file().gram?.stream;
-                (stream.hop, stream.drift)
+                (stream.hop, stream.drift, stream.is_white)
             }
             Engine::Integer { view, .. } => {
                 let stream = view.file().gram?.stream;
-                (stream.hop, stream.drift)
+                (stream.hop, stream.drift, stream.is_white)
             }
         };
         Some(HostStream {
             hop: hop.into(),
             drift: drift.map(usize::from),
+            is_white,
         })
     }
 
