@@ -186,7 +186,7 @@ pub(crate) fn check_c(tools: &Tools, folder: &Path) -> Result<Option<String>> {
 
     let stream = folder.join("documentation-stream.c");
     let given = "#include \"sparsecode.h\"\nenum { WINDOW = 64, CODE_DIM = 64, DRIFT = 361 };\n\
-                 extern const uint32_t model_file[];\nextern const size_t model_length;\n";
+                 extern const uint32_t model_file[];\nextern const size_t model_file_bytes;\n";
     let text_of = block(&text, "c", "stream_push")?;
     fs::write(&stream, format!("{given}{text_of}\n"))?;
     succeed(compiler(&tools.cc, "c99").arg("-fsyntax-only").arg(stream))?;

@@ -72,9 +72,9 @@ impl<'w, T: Sample, const WINDOW: usize, const DRIFT: usize> Denoising<'w, T, WI
 /// clean samples out, one for one, [`LATENCY`](Self::LATENCY) samples later.
 ///
 /// Drift is taken off by the filter of [`DriftStream`](super::DriftStream), and stays off.
-/// [`NoiseLevel`] estimates σ of what is left, roughly from the 32nd sample on, if the model was
-/// trained for white noise; else the file's own level counts, or the one that
-/// [`Denoising::with_noise`] gives. Windows overlap by the hop and the weights of the
+/// [`NoiseLevel`] estimates σ of what is left, roughly from the 32nd sample on, unless
+/// [`Denoising::with_noise`] gives it; a model that was trained for recorded noise has to be told.
+/// Windows overlap by the hop and the weights of the
 /// file; the model cleans each at this σ, and [`residual_guard`](super::residual_guard) gives back
 /// what it removed beyond the noise. `sparsecode denoise` computes the same bits.
 ///

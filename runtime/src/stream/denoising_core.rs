@@ -18,9 +18,10 @@ pub const NOISE_MEMORY: usize = 64;
 /// What a model file says of signals: window weights, hop, drift filter, guard, and the level of
 /// noise to take until there is an estimate. Made once; serves any number of channels.
 ///
-/// σ is estimated, by [`NoiseLevel::rough_sigma`], of models that were trained for white noise. For
-/// others the file's own level counts, which is the middle of those trained for: what an estimate
-/// finds is white noise. [`with_noise`](Self::with_noise) gives another.
+/// σ is estimated, by [`NoiseLevel::rough_sigma`], unless [`with_noise`](Self::with_noise) gives
+/// one. What an estimate finds is white noise: a model that was trained for other noise
+/// ([`is_white`](sparsecode_formats::StreamSpec::is_white)) then takes off next to nothing, and has
+/// to be told.
 ///
 /// For windows of a size that is known at run time only: [`DenoiseView`](super::DenoiseView) takes
 /// one. [`Denoising`](super::Denoising) is the same for [`DenoiseStream`](super::DenoiseStream).
@@ -55,7 +56,7 @@ impl<'w> DenoiseWindows<'w, i16> {
         let gram = file.gram.filter(|_| of_signals);
         let gram = gram.ok_or(StreamError::Denoiser)?;
         let (stream, sigma) = (gram.stream, gram.noise_level);
-        let rule = Rule::new(stream.guard, sigma, stream.is_white);
+        let rule = Rule::new(stream.guard, sigma);
         Self::new(stream.weights, stream.hop, stream.drift, rule)
     }
 }
@@ -71,7 +72,7 @@ impl<'w> DenoiseWindows<'w, f32> {
         let gram = file.gram.filter(|_| of_signals);
         let gram = gram.ok_or(StreamError::Denoiser)?;
         let (stream, sigma) = (gram.stream, gram.noise_level * noise_unit(file));
-        let rule = Rule::new(stream.guard, sigma, stream.is_white);
+        let rule = Rule::new(stream.guard, sigma);
         Self::new(stream.weights, stream.hop, stream.drift, rule)
     }
 }
@@ -159,11 +160,11 @@ impl<'w, T: Sample> DenoiseWindows<'w, T> {
 }
 
 impl<T: Sample> Rule<T> {
-    fn new(guard: T::Sigma, sigma: T::Sigma, is_white: bool) -> Self {
+    fn new(guard: T::Sigma, sigma: T::Sigma) -> Self {
         Self {
             guard,
             sigma,
-            known: !is_white,
+            known: false,
         }
     }
 

@@ -32,7 +32,8 @@ impl Guarded for i16 {
 /// signal: the model meets something that it has not been trained for, or a signal that is cleaner
 /// than those it has been trained for. The share is that of a positive-part James–Stein estimate
 /// (James & Stein 1961). `c` is 1 or more; 1.3 suits windows of 64 samples and white noise, where
-/// it costs 0.01 dB. Real noise wants longer windows (256).
+/// it costs 0.01 dB. Noise whose loudness
+/// changes within seconds wants longer windows, or 3.
 ///
 /// `noisy` is `x`; `clean` holds `x̂` and then the result. Both in the units of `sigma`. The
 /// shorter length counts, and at most 65,535 elements. With `r = 0`, with a NaN and without

@@ -139,7 +139,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_extension(output, given.endings())?;
     given.check(output).map_err(told)?;
     arguments.check(&host, given.layout, refine.is_some())?;
-    arguments.tell_level(&host, refine.is_some());
     let reference = arguments.reference(&host, &known, &given)?;
     let unit = arguments.units.to_raw(&known, &mut given)?;
     let mut cleaned = Vec::new();
@@ -191,6 +190,16 @@ impl Arguments {
                  and without --refine",
             ));
         }
+        if let (Some(stream), Some((_, _, sigma))) = (host.stream(), host.gram_facts())
+            && denoises
+            && !stream.is_white
+            && self.noise_level.is_none()
+        {
+            return Err(usage(format!(
+                "--noise-level: the model was trained for recorded noise, whose deviation cannot be \
+                 estimated from a signal; name it (the middle of the model's levels is {sigma:.4})"
+            )));
+        }
         let peak = host.spec().peak;
         if let Some(sigma) = self.noise_level.filter(|sigma| *sigma > peak) {
             return Err(usage(format!(
@@ -205,20 +214,6 @@ impl Arguments {
             ));
         }
         Ok(())
-    }
-
-    /// Says what noise a model takes that was trained for noise which is not white.
-    fn tell_level(&self, host: &HostModel<'_>, refines: bool) {
-        let is_told = self.noise_level.is_some() || refines;
-        if let (Some(stream), Some((_, _, sigma)), false) =
-            (host.stream(), host.gram_facts(), is_told)
-            && !stream.is_white
-        {
-            eprintln!(
-                "note: the model was trained for recorded noise, whose deviation no signal shows: \
-                 {sigma:.4} is taken, the middle of its levels; --noise-level gives another"
-            );
-        }
     }
 
     /// The values without noise. A model of `train --task denoise` cleans a signal as a device

@@ -198,6 +198,12 @@ pub(super) fn run(
             )));
         }
     }
+    if flags.estimate && !stream.is_white {
+        return Err(usage(
+            "--estimate: the model was trained for recorded noise, and what is estimated is white \
+             noise; leave --estimate out",
+        ));
+    }
     let levels: &[f64] = match &*flags.snr {
         [] => &[0.0, 5.0, 10.0],
         levels => levels,

@@ -17,8 +17,7 @@ use sparsecode_runtime::{
 pub enum Noise {
     /// Its deviation, in raw units.
     Known(f32),
-    /// It is estimated on the way, if the model was trained for white noise; else the file's own
-    /// level is taken.
+    /// It is estimated on the way. What is found is white noise.
     Estimated,
 }
 

@@ -84,8 +84,8 @@ recordings for validation.";
 
 const ECG: &str = "\
 MIT-BIH records that training never saw. Gains are in dB, means over the \
-records and four draws, with σ told; *not told*: with σ estimated on the way, or, by the model for \
-recorded noise, the middle of its levels taken for every input. PRD: root mean square error beside \
+records and four draws, with σ told; *not told*: with σ estimated on the way; the model for recorded \
+noise has to be told. PRD: root mean square error beside \
 the record's. F1: of a plain QRS detector on the output, and on the noisy input; annotated beats \
 count once within 75 ms. Records less their drift (two means of 361 samples) count as clean; 720 \
 samples at either end do not count.";
