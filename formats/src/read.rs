@@ -213,8 +213,8 @@ pub struct StreamSpec<'a> {
     /// `drift`: the length of the means that are taken off a signal before all else; `None` if
     /// nothing is.
     pub drift: Option<u16>,
-    /// `noise`: whether the noise of training was white, so that its deviation can be estimated from
-    /// the signal.
+    /// `noise`: whether the noise of training was white, so that its deviation can be estimated
+    /// from the signal.
     pub is_white: bool,
     /// `guard`, c: where the mean square of what is taken off is r, the share `max(0, 1 − c σ²/r)`
     /// of it is given back. Finite and not negative; 0 gives everything back.

@@ -2,10 +2,9 @@
 //! `sparsecode` program.
 //!
 //! [`data`] loads samples. A [`run`] learns from them, whatever it trains; [`lista`] is the family
-//! of models that it trains, [`denoising`] what learns from noisy to clean, and [`variational`] what
-//! draws its codes. [`deploy`] writes
-//! the file that `sparsecode-runtime` runs, [`report`] shows what came of it, [`sweep`] does many
-//! runs.
+//! of models that it trains, [`denoising`] what learns from noisy to clean, and [`variational`]
+//! what draws its codes. [`deploy`] writes the file that `sparsecode-runtime` runs, [`report`]
+//! shows what came of it, [`sweep`] does many runs.
 
 /// The commit that this program was built from; `unknown` outside a checkout.
 pub const COMMIT: &str = env!("SPARSECODE_COMMIT");

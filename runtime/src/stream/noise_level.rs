@@ -11,8 +11,8 @@ const UNBOUNDED: u16 = 4;
 /// of a band scatters by about `1/(2√n)`.
 const REACHES: [u16; 5] = [1536, 1386, 1280, 1205, 1152];
 
-/// `1024/E` for n = 1, 2, 4, 8, 16, where E is what the mean of the quieter half of 16 bands comes to
-/// beside the mean of all, for white noise and magnitudes that are means of n.
+/// `1024/E` for n = 1, 2, 4, 8, 16, where E is what the mean of the quieter half of 16 bands comes
+/// to beside the mean of all, for white noise and magnitudes that are means of n.
 const FACTORS: [u16; 5] = [2334, 1704, 1425, 1275, 1187];
 
 /// The deviation σ of white noise in a signal, in memory of fixed size.
@@ -165,8 +165,8 @@ impl<T: Sample, const MEMORY: usize> NoiseLevel<T, MEMORY> {
     /// quieter half of the bands, as far as it usually lies below that of all. `None` before 32
     /// samples that count.
     ///
-    /// In white noise a single estimate scatters by 33 % after 32 samples, by 20 % after 64, by 13 %
-    /// after 128 and by 6 % after 512. A signal that fills more than half of the bands counts as
+    /// In white noise a single estimate scatters by 33 % after 32 samples, by 20 % after 64, by 13
+    /// % after 128 and by 6 % after 512. A signal that fills more than half of the bands counts as
     /// noise. A stream of a model that denoises takes this.
     ///
     /// Cost: none; it is made with every block.

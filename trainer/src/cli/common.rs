@@ -99,3 +99,15 @@ pub(super) fn stem(path: &Path) -> String {
     path.file_stem()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
+
+/// Says where integers saturated: the largest share of windows in any row.
+pub(super) fn print_saturated(shares: impl Iterator<Item = f64>) {
+    let most = shares.fold(0.0, f64::max);
+    if most > 0.0 {
+        println!(
+            "in up to {:.2} % of the windows samples or components were cut to the file's range; \
+             `sparsecode export` finds a wider one from --data that reach as far",
+            100.0 * most
+        );
+    }
+}

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use super::common::{print_json, stem, usage};
+use super::common::{print_json, print_saturated, stem, usage};
 use super::input::known;
 use super::{evaluate_file, evaluate_pictures};
 use crate::data::{Hints, Paths, Recording, without_drift};
@@ -302,18 +302,6 @@ pub(super) fn run(
     print!("{}", table(&rows));
     print_saturated(rows.iter().map(|row| row.gain.saturated));
     Ok(())
-}
-
-/// Says where integers saturated: the largest share of windows in any row.
-pub(super) fn print_saturated(shares: impl Iterator<Item = f64>) {
-    let most = shares.fold(0.0, f64::max);
-    if most > 0.0 {
-        println!(
-            "in up to {:.2} % of the windows samples or components were cut to the file's range; \
-             `sparsecode export` finds a wider one from --data that reach as far",
-            100.0 * most
-        );
-    }
 }
 
 /// The mean of figures at one level.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::common::{print_json, stem, usage};
-use super::evaluate_denoising::print_saturated;
+use super::common::{print_json, print_saturated, stem, usage};
 use crate::data::picture::Pixels;
 use crate::data::{NumberType, images};
 use crate::deploy::HostModel;

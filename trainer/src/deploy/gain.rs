@@ -35,7 +35,8 @@ pub struct Gain {
     pub prd: f64,
     /// Atoms of a window, mean.
     pub active: f64,
-    /// The share of the windows in which integers saturated: [`Counts::saturated`](super::Counts::saturated).
+    /// The share of the windows in which integers saturated:
+    /// [`Counts::saturated`](super::Counts::saturated).
     pub saturated: f64,
     /// F1 of a QRS detector on the output, where beats are annotated.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,8 @@ pub struct PictureGain {
     pub psnr: f64,
     /// Atoms of a patch, mean.
     pub active: f64,
-    /// The share of the patches in which integers saturated: [`Counts::saturated`](super::Counts::saturated).
+    /// The share of the patches in which integers saturated:
+    /// [`Counts::saturated`](super::Counts::saturated).
     pub saturated: f64,
     /// Seconds of one thread.
     pub seconds: f64,

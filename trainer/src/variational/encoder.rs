@@ -74,7 +74,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Weights and biases uniform within ±1/√inputs, as PyTorch begins (He et al. 2015 with a = √5).
+    /// Weights and biases uniform within ±1/√inputs, as PyTorch begins (He et al. 2015 with a =
+    /// √5).
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! FISTA with signed codes on whole batches, the method that the variational ones are compared with.
+//! FISTA with signed codes on whole batches, the method that the variational ones are compared
+//! with.
 
 /// Codes that FISTA (Beck & Teboulle 2009) finds for a batch: `min ½‖x − A z‖² + τ‖z‖₁`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -95,8 +95,8 @@ pub fn support_accuracy(found: Rows<'_>, expected: Rows<'_>) -> f64 {
 }
 
 /// The mean Jaccard similarity of the supports of all pairs of rows: components that are active in
-/// both, of those that are active in either. Pairs without an active component do not count; without
-/// any that do it is 1.
+/// both, of those that are active in either. Pairs without an active component do not count;
+/// without any that do it is 1.
 pub fn support_similarity(codes: Rows<'_>) -> f64 {
     let (mut sum, mut pairs) = (0.0, 0_usize);
     for (index, a) in codes.iter().enumerate() {
@@ -115,8 +115,8 @@ pub fn support_similarity(codes: Rows<'_>) -> f64 {
     if pairs == 0 { 1.0 } else { sum / pairs as f64 }
 }
 
-/// How much larger gradients are than they scatter, for each entry: `|mean|/(deviation + 1e-9)` over
-/// several passes, one a row.
+/// How much larger gradients are than they scatter, for each entry: `|mean|/(deviation + 1e-9)`
+/// over several passes, one a row.
 pub fn signal_to_noise(gradients: Rows<'_>) -> Vec<f64> {
     let rows = gradients.count() as f64;
     let of = |entry: usize| {

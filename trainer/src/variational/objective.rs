@@ -14,8 +14,8 @@ pub enum Select {
     Best,
     /// All of them alike.
     Average,
-    /// All of them, weighted by softmax(−loss). The weights are differentiated, too. In spite of the
-    /// name this is not the bound of Burda, Grosse & Salakhutdinov (2016).
+    /// All of them, weighted by softmax(−loss). The weights are differentiated, too. In spite of
+    /// the name this is not the bound of Burda, Grosse & Salakhutdinov (2016).
     Iwae,
 }
 

@@ -52,8 +52,8 @@ impl Nesterov {
 }
 
 /// One cycle of the learning rate (Smith & Topin 2019): from a 25th of the peak in a straight line
-/// to the peak, and along half a cosine to a ten-thousandth of the beginning. After its last step it
-/// begins again.
+/// to the peak, and along half a cosine to a ten-thousandth of the beginning. After its last step
+/// it begins again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneCycle {
     /// The highest rate.

@@ -113,9 +113,9 @@ fn it_learns() {
     assert!((gain(2, "gain") + gain(2, "remaining_noise")).abs() < 1e-9);
 }
 
-/// From another run of the family, and from the dictionary of one that reconstructs.
-/// Steps of the encoder stay where files for integers hold them, however wild the learning: above 0,
-/// and below 32 times the safe one.
+/// From another run of the family, and from the dictionary of one that reconstructs. Steps of the
+/// encoder stay where files for integers hold them, however wild the learning: above 0, and below
+/// 32 times the safe one.
 #[test]
 fn steps_stay_within_what_files_hold() {
     let mut at_bounds = [false; 2];

@@ -58,8 +58,8 @@ pub struct IntegerStreamSpec<'a> {
     pub hop: u16,
     /// The length of the means that are taken off before all else; `None` if nothing is.
     pub drift: Option<u16>,
-    /// `noise`: whether the noise of training was white, so that its deviation can be estimated from
-    /// the signal.
+    /// `noise`: whether the noise of training was white, so that its deviation can be estimated
+    /// from the signal.
     pub is_white: bool,
     /// c of the residual guard in 1/256; see [`StreamSpec::guard`](crate::StreamSpec::guard).
     pub guard: u16,
