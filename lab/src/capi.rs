@@ -641,7 +641,7 @@ mod tests {
         let tools = Tools::here().unwrap();
         let checked = check(&tools, Place::Host).unwrap();
         match missing_compiler(&tools, &tools.cc, "gcc") {
-            None => assert_eq!(checked.ran.len(), 2, "{checked:?}"),
+            None => assert_eq!(checked.ran.len(), 3, "{checked:?}"),
             Some(missing) => assert_eq!(checked.skipped, [missing]),
         }
     }
