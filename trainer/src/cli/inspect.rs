@@ -131,7 +131,9 @@ struct Denoising {
     /// Length of the means of the drift filter; null without one.
     drift: Option<usize>,
     guard: f32,
-    /// The deviation of the noise that is taken where nobody knows another, in raw units.
+    /// The noise of training: white, which is estimated, or recorded, which has to be told.
+    noise: &'static str,
+    /// The middle of the levels of training, in raw units; taken before there is an estimate.
     noise_level: f64,
     /// Where the Gram matrix is; in f32 there is none.
     gram: &'static str,
@@ -156,6 +158,7 @@ impl Denoising {
             hop: stream.hop,
             drift: stream.drift,
             guard,
+            noise: if stream.is_white { "white" } else { "recorded" },
             noise_level,
             gram,
             built_bytes: match is_built {
@@ -310,8 +313,16 @@ fn print(report: &Report) {
         row("drift filter", drift);
         row("residual guard", format!("c = {}", model.guard));
         row(
-            "noise, unless told",
-            format!("deviation {:.4} in raw units", model.noise_level),
+            "noise of training",
+            format!(
+                "{}, about {:.4} in raw units{}",
+                model.noise,
+                model.noise_level,
+                match model.noise {
+                    "white" => "; estimated unless told",
+                    _ => "; has to be told",
+                }
+            ),
         );
         row("Gram matrix", model.gram.to_owned());
     }

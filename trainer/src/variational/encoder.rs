@@ -1,5 +1,7 @@
 //! Encoders: a trunk of dense layers, and a head for each thing that a posterior wants to know.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::{Linear, Module};
 use rand::Rng;
@@ -168,6 +170,16 @@ impl MlpEncoder {
             ]
         });
         both.collect()
+    }
+
+    /// The parameters as they are now: a step changes them in place.
+    pub fn snapshot(&self) -> BTreeMap<String, Tensor> {
+        let parameters = self.parameters().into_iter();
+        let copied = parameters.filter_map(|(name, parameter)| {
+            let copy = parameter.as_tensor().copy().ok()?;
+            Some((name, copy.detach()))
+        });
+        copied.collect()
     }
 
     /// What it says of a batch, `batch × input_dim`.

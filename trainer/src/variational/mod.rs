@@ -14,17 +14,25 @@
 //! Networks are candle's, with its automatic differentiation. Posteriors are in closed form on the
 //! host, in `f64`.
 
+mod config;
 mod encoder;
+mod family;
 mod fista;
 mod gamma;
+mod learner;
 pub mod metrics;
 mod objective;
 mod posterior;
 mod sgd;
 
+pub use config::{
+    ObjectiveConfig, PosteriorConfig, ScheduleConfig, Threshold, Variational, VariationalConfig,
+    VariationalModel, VariationalOptimizer,
+};
 pub use encoder::{Encoded, Head, Layer, MlpEncoder};
 pub use fista::{BatchCodes, BatchFista, lipschitz};
 pub use gamma::{gamma_divergence, implicit_shape_gradient, trigamma};
+pub use learner::VariationalLearner;
 pub use objective::{Counted, Dictionary, Objective, Outcome, Select};
 pub use posterior::{
     Base, Divergence, Draw, Estimator, Heads, Posterior, Relaxation, ShiftGradient, Sparsity, Unit,

@@ -86,6 +86,11 @@ impl Dictionary {
         &self.atoms
     }
 
+    /// Numbers of an input.
+    pub fn input_dim(&self) -> usize {
+        self.input_dim
+    }
+
     /// Components of a code.
     pub fn code_dim(&self) -> usize {
         self.atoms.len() / self.input_dim

@@ -22,6 +22,11 @@ impl Nesterov {
         self.velocities.get(name)
     }
 
+    /// Takes v of a parameter from a step before.
+    pub fn set_velocity(&mut self, name: String, velocity: Tensor) {
+        self.velocities.insert(name, velocity);
+    }
+
     /// One step of each parameter that has a gradient.
     ///
     /// # Errors

@@ -1,11 +1,22 @@
 //! Posteriors, divergences and draws of variational sparse coding, beside closed forms.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
 use rand::Rng;
 use rand_distr::{Distribution, Gamma, StandardNormal};
+use sparsecode_trainer::data::{
+    DataFacts, Dataset, InputShape, Preprocessing, Restore, Samples, Splits,
+};
 use sparsecode_trainer::rng::{Stream, generator};
+use sparsecode_trainer::run::{
+    Ending, Epoch, EpochRecord, Figures, Learner as _, LogError, Observer, RunFolder, Session,
+    Settings as _,
+};
 use sparsecode_trainer::variational::{
-    Base, Dictionary, Draw, Estimator, Heads, Objective, Posterior, Relaxation, Select,
-    ShiftGradient, Sparsity, Warmth, gamma_divergence, implicit_shape_gradient, trigamma,
+    Base, Dictionary, Draw, Estimator, Heads, Objective, Posterior, Relaxation, ScheduleConfig,
+    Select, ShiftGradient, Sparsity, Variational, VariationalConfig, VariationalLearner, Warmth,
+    gamma_divergence, implicit_shape_gradient, metrics, trigamma,
 };
 
 const WARM: Warmth = Warmth {
@@ -475,4 +486,267 @@ fn the_dictionary_steps_down_its_objective() {
         let step = (dictionary.atoms()[place] - atoms[place]) / rate;
         assert!((step + slope).abs() < 1e-6, "{place}: {step} {slope}");
     }
+}
+
+/// Samples of a known dictionary: `count` sparse sums of its atoms, with noise, of deviation 1 in
+/// the mean.
+fn sparse_sums(pixels: usize, atoms: usize, count: usize, seed: u64) -> (Vec<f32>, Vec<f64>) {
+    let mut of_atoms = generator(seed, Stream::Weights);
+    let mut rng = generator(seed, Stream::TrainData);
+    let mut truth = Vec::new();
+    for _ in 0..atoms {
+        let atom: Vec<f64> = (0..pixels)
+            .map(|_| StandardNormal.sample(&mut of_atoms))
+            .collect();
+        let norm = atom.iter().map(|a| a * a).sum::<f64>().sqrt();
+        truth.extend(atom.iter().map(|a| a / norm));
+    }
+    let mut values: Vec<f64> = Vec::with_capacity(count * pixels);
+    for _ in 0..count {
+        let mut row: Vec<f64> = (0..pixels)
+            .map(|_| StandardNormal.sample(&mut rng))
+            .map(|noise: f64| 0.05 * noise)
+            .collect();
+        for atom in truth.chunks_exact(pixels) {
+            if rng.random::<f64>() < 0.12 {
+                let u = rng.random::<f64>() - 0.5;
+                let value = -u.signum() * (1.0 - 2.0 * u.abs()).max(1e-9).ln();
+                row.iter_mut().zip(atom).for_each(|(x, a)| *x += value * a);
+            }
+        }
+        values.extend(row);
+    }
+    let deviation = (values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64).sqrt();
+    (
+        values.into_iter().map(|x| (x / deviation) as f32).collect(),
+        truth,
+    )
+}
+
+fn dataset(samples: Vec<f32>, dim: usize) -> Dataset {
+    Dataset {
+        samples,
+        dim,
+        restore: Restore::Global {
+            scale: 1.0,
+            offset: 0.0,
+        },
+        labels: None,
+    }
+}
+
+fn splits(pixels: usize, atoms: usize, count: usize) -> (Splits, Vec<f64>) {
+    let (values, truth) = sparse_sums(pixels, atoms, count + 600, 4);
+    let part = |rows: std::ops::Range<usize>| {
+        dataset(
+            values[rows.start * pixels..rows.end * pixels].to_vec(),
+            pixels,
+        )
+    };
+    let splits = Splits {
+        train: part(0..count),
+        validation: part(count..count + 300),
+        test: part(count + 300..count + 600),
+        shape: InputShape::window(pixels as u16),
+        preprocessing: Preprocessing::IDENTITY,
+        peak: 1.0,
+        input: Default::default(),
+        description: "sparse sums".to_owned(),
+        read: String::new(),
+        notes: Vec::new(),
+    };
+    (splits, truth)
+}
+
+fn config(preset: &str, settings: &[&str]) -> VariationalConfig {
+    let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+    let preset = Variational::preset(preset).unwrap();
+    preset.with_overrides(None, &settings).unwrap()
+}
+
+const SMALL: [&str; 8] = [
+    "optimizer.dictionary_rate=0.2",
+    "objective.kl_weight=0.04",
+    "model.code_dim=16",
+    "model.widths=[32, 32]",
+    "batch_size=50",
+    "schedule.noise_from=20",
+    "schedule.noise_step=0.02",
+    "objective.samples=10",
+];
+
+/// What a run of so many epochs ends with: validation figures, and the share of the true atoms that
+/// it found.
+fn learned(preset: &str, more: &[&str], splits: &Splits, truth: &[f64]) -> (Figures, f64) {
+    let config = config(preset, &[&SMALL[..], more].concat());
+    let facts = DataFacts::of(splits);
+    let mut learner = VariationalLearner::new(&config, &facts, &Device::Cpu).unwrap();
+    let train = Samples::new(splits.train.clone()).unwrap();
+    let validation = Samples::new(splits.validation.clone()).unwrap();
+    learner.begin(&train, &validation).unwrap();
+    let batches = train.len() / config.batch_size;
+    let order: Vec<u32> = (0..train.len() as u32).collect();
+    for index in 0..config.epochs {
+        let epoch = Epoch {
+            set: &train,
+            index,
+            order: &order,
+            batch_size: config.batch_size,
+            batches,
+        };
+        for place in 0..batches {
+            let made = epoch.step(&mut learner, place).unwrap();
+            let at = index as usize * batches + place;
+            let divergence = made.divergence;
+            assert!(
+                divergence.is_none(),
+                "{preset} {more:?} {at}: {divergence:?}"
+            );
+        }
+    }
+    let figures = learner.measure(&validation, None).unwrap();
+    let width = splits.train.dim;
+    let rows = |values| metrics::Rows { values, width };
+    let found = metrics::recovery(rows(learner.dictionary().atoms()), rows(truth));
+    (figures, found)
+}
+
+/// The orderings of the paper's experiment, on a small one: thresholds with the best of several
+/// samples find the atoms; dense posteriors reconstruct better and find none; one sample finds
+/// none.
+#[test]
+fn thresholds_and_the_best_of_several_samples_find_the_atoms() {
+    let (splits, truth) = splits(16, 16, 2000);
+    let learn = |preset: &str, more: &[&str]| learned(preset, more, &splits, &truth);
+    let epochs = "epochs=40";
+    let (sparse, found) = learn("variational/laplacian-fixed", &[epochs]);
+    let (dense, none) = learn("variational/laplacian", &[epochs]);
+    let (_, few) = learn(
+        "variational/laplacian-fixed",
+        &[epochs, "objective.samples=1"],
+    );
+    let figure = |figures: &Figures, name: &str| figures.get(name).unwrap();
+    assert!(
+        found > 0.3 && none < 0.15 && few < 0.15,
+        "{found} {none} {few}"
+    );
+    assert!(figure(&sparse, "mse") < 0.75 * figure(&sparse, "mse_zero"));
+    assert!(figure(&sparse, "mse") < figure(&sparse, "mse_one"));
+    assert!(figure(&dense, "mse_one") < figure(&sparse, "mse_one"));
+    assert!(figure(&sparse, "active") < 0.5 && figure(&dense, "active") == 1.0);
+}
+
+/// Of every posterior: what is interrupted ends as if it had not been.
+#[test]
+fn an_interrupted_run_ends_where_an_uninterrupted_one_ends() {
+    for name in Variational::presets() {
+        let more = [
+            "epochs=2",
+            "data.train=300",
+            "data.validation=60",
+            "data.test=60",
+        ];
+        let config = config(&name, &[&SMALL[..], &more].concat());
+        let folder = tempfile::tempdir().unwrap();
+        let [whole, parts] =
+            ["whole", "parts"].map(|name| RunFolder::new(folder.path().join(name)));
+        assert_eq!(
+            train(&config, &whole, usize::MAX),
+            Ending::Finished,
+            "{name}"
+        );
+        for stop_after in [4, 3] {
+            assert_eq!(
+                train(&config, &parts, stop_after),
+                Ending::Interrupted,
+                "{name}"
+            );
+        }
+        assert_eq!(
+            train(&config, &parts, usize::MAX),
+            Ending::Finished,
+            "{name}"
+        );
+        let bytes = |folder: &RunFolder| std::fs::read(folder.best()).unwrap();
+        assert!(bytes(&whole) == bytes(&parts), "{name}: the files differ");
+    }
+}
+
+struct StopAfter<'a> {
+    left: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAfter<'_> {
+    fn batch(&mut self, _: u32, _: usize, _: usize) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn epoch(&mut self, _: &EpochRecord) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+fn train(config: &VariationalConfig, folder: &RunFolder, stop_after: usize) -> Ending {
+    let stop = AtomicBool::new(false);
+    let session = Session {
+        folder,
+        config,
+        backend: &Device::Cpu,
+        resume: folder.checkpoint().exists(),
+        start: None,
+    };
+    let mut observer = StopAfter {
+        left: stop_after,
+        stop: &stop,
+    };
+    let splits = config.data.load(None, config.seed).unwrap();
+    session.run(splits, &mut observer, &stop).unwrap().ending
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    for (setting, key) in [
+        ("objective.samples=0", "objective.samples"),
+        ("posterior.threshold_level=0", "posterior.threshold_level"),
+        ("posterior.open=1", "posterior.open"),
+        ("model.code_dim=0", "model.code_dim"),
+        ("model.widths=[0]", "model.widths"),
+        ("schedule.noise=2", "schedule.noise"),
+        (
+            "optimizer.dictionary_decay=1.5",
+            "optimizer.dictionary_decay",
+        ),
+    ] {
+        let preset = Variational::preset("variational/gaussian").unwrap();
+        let error = preset
+            .with_overrides(None, &[setting.to_owned()])
+            .unwrap_err();
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    let error = Variational::preset("variational/laplace")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("variational/laplacian-learned"), "{error}");
+}
+
+/// κ and T as the release has them.
+#[test]
+fn the_schedule_warms_up() {
+    let schedule = ScheduleConfig {
+        noise: 0.1,
+        noise_from: 1500,
+        noise_step: 2e-4,
+        cooling: 0.9995,
+        coolest: 0.5,
+    };
+    assert_eq!(schedule.at(1500).noise, 0.1);
+    assert!((schedule.at(1501).noise - 0.1002).abs() < 1e-12);
+    assert_eq!(schedule.at(6000).noise, 1.0);
+    assert_eq!(schedule.at(0).temperature, 1.0);
+    assert!(schedule.at(1386).temperature == 0.5 && schedule.at(1385).temperature > 0.5);
+    assert_eq!(schedule.end().noise, 1.0);
 }

@@ -158,6 +158,7 @@ fn saturation_is_counted() {
         text(&loud),
         "--snr",
         "10",
+        "--allow-mismatch",
         "--json",
     ]);
     assert!(rows[0]["saturated"].as_f64().unwrap() > 0.1, "{rows}");
@@ -238,6 +239,49 @@ fn what_does_not_fit_is_named() {
     refused(2, &on_run, &["sparsecode export"]);
     let without_task = ["evaluate", model, "--data", text(&data), "--estimate"];
     refused(2, &without_task, &["--estimate", "--task denoise"]);
+
+    // Flags and files that mean nothing for a model that denoises signals.
+    let good = denoiser.export("refusing.safetensors", &["--activations", "i16"]);
+    let good = text(&good);
+    let on_good = |more: &[&str], words: &[&str]| {
+        let evaluate = [&["evaluate", good], &task[..], more].concat();
+        refused(2, &evaluate, words);
+    };
+    on_good(&["--hop", "4"], &["--hop", "leave --hop out"]);
+    on_good(&["--refine", "5"], &["--refine"]);
+    on_good(&["--windows", "w.csv"], &["--windows"]);
+    on_good(&["--sigmas", "15"], &["--sigmas"]);
+    let write = |name: &str, values: &[f32]| {
+        let path = denoiser.path(name);
+        write_npy_f32(&path, &[values.len()], values).unwrap();
+        path
+    };
+    let [short, flat] = [
+        write("short.npy", &ecg_signal(300, 9)),
+        write("flat.npy", &[0.25; 4000]),
+    ];
+    for (path, words) in [(&short, "300 samples"), (&flat, "the same number")] {
+        let data = ["evaluate", good, "--task", "denoise", "--data", text(path)];
+        refused(2, &data, &[words]);
+    }
+    let out = denoiser.path("refused.npy");
+    let denoise = [
+        "denoise",
+        good,
+        "--input",
+        text(&data),
+        "--output",
+        text(&out),
+    ];
+    for (more, words) in [
+        (["--hop", "33"], ["--hop 33", "1 to 32"]),
+        (["--hop", "1"], ["--hop 1", "larger"]),
+        (["--noise-level", "500"], ["--noise-level 500", "range"]),
+    ] {
+        refused(2, &[&denoise[..], &more].concat(), &words);
+    }
+    assert!(!out.exists());
+
     let other = denoiser.path("other");
     let start = ["train", "--out", text(&other), "--preset"];
     let train = |more: &[&str], words: &[&str]| {
@@ -263,10 +307,66 @@ fn what_does_not_fit_is_named() {
         &["ecg/denoise", "--set", "noise.highest=-5"],
         &["noise.highest"],
     );
-    train(&["ecg/denoise", "--lambda", "0.1"], &["inference"]);
+    train(
+        &["ecg/denoise", "--hidden-dim", "9"],
+        &["--hidden-dim", "leave it out"],
+    );
+    train(
+        &["ecg/denoise", "--lambda", "0.1"],
+        &["--lambda", "leave it out"],
+    );
     train(&["ecg/denois"], &["ecg/denois"]);
     assert!(
         !other.exists(),
         "nothing is written where nothing was trained"
     );
+}
+
+/// A model for recorded noise has to be told how loud the noise is.
+#[test]
+fn recorded_noise_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let hum: Vec<f32> = (0..6000)
+        .map(|time| (time as f32 * 0.9).sin() + 0.3 * (time as f32 * 0.37).cos())
+        .collect();
+    write_npy_f32(&path("hum.npy"), &[6000], &hum).unwrap();
+    write_npy_f32(&path("ecg.npy"), &[4000], &ecg_signal(4000, 99)).unwrap();
+    let noise = format!("noise.recordings=[\"{}\"]", text(&path("hum.npy")));
+    let run = path("run");
+    let trained = train_denoiser(
+        &run,
+        &[
+            "--epochs",
+            "1",
+            "--set",
+            &noise,
+            "--set",
+            "noise.white=0.0",
+            "--set",
+            "data.train=32",
+        ],
+    );
+    assert_eq!(trained.status.code(), Some(0), "{}", stderr(&trained));
+    let (file, input, output) = (path("m.safetensors"), path("ecg.npy"), path("o.npy"));
+    let (file, input, output) = (text(&file), text(&input), text(&output));
+    done(&[
+        "export",
+        text(&run),
+        "--activations",
+        "i16",
+        "--output",
+        file,
+    ]);
+    let denoise = ["denoise", file, "--input", input, "--output", output];
+    refused(2, &denoise, &["--noise-level", "recorded noise"]);
+    done(&[&denoise[..], &["--noise-level", "0.2"]].concat());
+    let evaluate = ["evaluate", file, "--task", "denoise", "--data", input];
+    refused(
+        2,
+        &[&evaluate[..], &["--estimate"]].concat(),
+        &["--estimate"],
+    );
+    let shown = json(&["inspect", file, "--json"]);
+    assert_eq!(shown["denoising"]["noise"], "recorded", "{shown}");
 }

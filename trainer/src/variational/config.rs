@@ -1,0 +1,461 @@
+//! Settings of variational sparse coding.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::objective::{Objective, Select};
+use super::posterior::{Base, Estimator, Posterior, Relaxation, ShiftGradient, Sparsity, Warmth};
+use super::sgd::OneCycle;
+use crate::data::{DataConfig, DeadLeavesConfig};
+use crate::run::{self, ConfigError, Settings, in_range};
+
+/// The configuration of a run of this family.
+pub type VariationalConfig = run::Config<Variational>;
+
+/// Variational sparse coding (Fallah & Rozell 2022): the family's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Variational {
+    /// Sizes of the networks.
+    pub model: VariationalModel,
+    /// How codes are distributed.
+    pub posterior: PosteriorConfig,
+    /// What a step minimises.
+    pub objective: ObjectiveConfig,
+    /// How encoder and dictionary learn.
+    pub optimizer: VariationalOptimizer,
+    /// What changes from step to step.
+    pub schedule: ScheduleConfig,
+}
+
+/// Sizes of an encoder and its dictionary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariationalModel {
+    /// D, the atoms of the dictionary.
+    #[schemars(range(min = 1, max = 4095))]
+    pub code_dim: usize,
+    /// Outputs of each layer of the encoder's trunk; the heads are affine.
+    pub widths: Vec<usize>,
+}
+
+/// How samples become sparse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Threshold {
+    /// They do not.
+    None,
+    /// Noise within `posterior.threshold_level` of the shift makes a unit exactly 0.
+    Fixed,
+    /// The same with thresholds of a Gamma distribution that the encoder learns, whose prior has
+    /// the mean `posterior.threshold_level`.
+    Learned,
+    /// No threshold: a gate that is open or closed multiplies a Gaussian slab.
+    Gate,
+}
+
+/// How codes are distributed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PosteriorConfig {
+    /// What a unit's noise is made of.
+    pub base: Base,
+    /// How samples become sparse.
+    pub threshold: Threshold,
+    /// λ₀: the threshold, or the mean of its prior.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub threshold_level: f64,
+    /// γ, what the divergence of learned thresholds counts beside that of the noise.
+    #[schemars(range(min = 0))]
+    pub threshold_weight: f64,
+    /// s, the spread of the prior: of a Gaussian base the variance, of a Laplacian one the scale.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub spread: f64,
+    /// π, the prior probability of an open gate.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub open: f64,
+}
+
+/// What a step minimises.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveConfig {
+    /// J, the samples of an input.
+    #[schemars(range(min = 1, max = 1000))]
+    pub samples: usize,
+    /// Which of them count.
+    pub select: Select,
+    /// w, what the divergence from the prior counts beside the mean square error of a number.
+    #[schemars(range(min = 0))]
+    pub kl_weight: f64,
+    /// What gradients through a threshold are taken of.
+    pub estimator: Estimator,
+    /// What the shift of an active unit receives.
+    pub shift_gradient: ShiftGradient,
+}
+
+/// How encoder and dictionary learn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariationalOptimizer {
+    /// The highest learning rate of the encoder: one cycle of Nesterov's momentum.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub learning_rate: f64,
+    /// The share of the steps in which the learning rate rises.
+    #[schemars(range(min = 0, max = 1))]
+    pub warm_up: f64,
+    /// η, the step of the dictionary in the first epoch.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub dictionary_rate: f64,
+    /// What η is multiplied by after each epoch.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+    pub dictionary_decay: f64,
+    /// φ, the weight of the dictionary's square norm.
+    #[schemars(range(min = 0))]
+    pub norm_weight: f64,
+}
+
+/// What changes from step to step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// κ at the beginning: what the noise of Laplacian bases and of slabs counts.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+    pub noise: f64,
+    /// The step after which κ begins to grow. It has to reach 1 before the learning rate is
+    /// highest.
+    pub noise_from: u64,
+    /// What a step adds to κ, until it is 1.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub noise_step: f64,
+    /// What a step multiplies the temperature of gates by, from 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+    pub cooling: f64,
+    /// The lowest temperature.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+    pub coolest: f64,
+}
+
+impl ScheduleConfig {
+    /// κ and T of a step, from 0.
+    pub fn at(&self, step: u64) -> Warmth {
+        let grown = step.saturating_sub(self.noise_from) as f64;
+        let cooled = self.cooling.powf(step as f64);
+        Warmth {
+            noise: (self.noise + self.noise_step * grown).min(1.0),
+            temperature: cooled.max(self.coolest),
+        }
+    }
+
+    /// After the last step.
+    pub fn end(&self) -> Warmth {
+        Warmth {
+            noise: 1.0,
+            temperature: self.coolest,
+        }
+    }
+}
+
+impl Variational {
+    /// The distribution of codes.
+    pub fn posterior(&self) -> Posterior {
+        let PosteriorConfig {
+            base,
+            threshold_level: level,
+            threshold_weight: weight,
+            spread,
+            open,
+            ..
+        } = self.posterior;
+        Posterior {
+            base,
+            sparsity: match self.posterior.threshold {
+                Threshold::None => Sparsity::Dense,
+                Threshold::Fixed => Sparsity::Fixed { threshold: level },
+                Threshold::Learned => Sparsity::Learned {
+                    mean: level,
+                    weight,
+                },
+                Threshold::Gate => Sparsity::Gate {
+                    open,
+                    relaxation: Relaxation::Straight,
+                },
+            },
+            spread,
+            estimator: self.objective.estimator,
+            shift_gradient: self.objective.shift_gradient,
+        }
+    }
+
+    /// What a step minimises.
+    pub fn objective(&self) -> Objective {
+        Objective {
+            posterior: self.posterior(),
+            samples: self.objective.samples,
+            select: self.objective.select,
+            kl_weight: self.objective.kl_weight,
+        }
+    }
+
+    /// The learning rate of the encoder over so many steps.
+    pub fn cycle(&self, steps: u64) -> OneCycle {
+        OneCycle {
+            peak: self.optimizer.learning_rate,
+            steps,
+            warm_up: self.optimizer.warm_up,
+        }
+    }
+}
+
+/// The presets, and base, threshold and level of each.
+const PRESETS: [(&str, Base, Threshold, f64); 7] = [
+    (
+        "variational/gaussian",
+        Base::Gaussian,
+        Threshold::None,
+        0.52,
+    ),
+    (
+        "variational/laplacian",
+        Base::Laplacian,
+        Threshold::None,
+        0.25,
+    ),
+    (
+        "variational/gaussian-fixed",
+        Base::Gaussian,
+        Threshold::Fixed,
+        0.52,
+    ),
+    (
+        "variational/laplacian-fixed",
+        Base::Laplacian,
+        Threshold::Fixed,
+        0.25,
+    ),
+    (
+        "variational/gaussian-learned",
+        Base::Gaussian,
+        Threshold::Learned,
+        0.52,
+    ),
+    (
+        "variational/laplacian-learned",
+        Base::Laplacian,
+        Threshold::Learned,
+        0.25,
+    ),
+    (
+        "variational/spike-and-slab",
+        Base::Gaussian,
+        Threshold::Gate,
+        0.52,
+    ),
+];
+
+impl Settings for Variational {
+    const NAME: &'static str = "variational";
+    const KEYS: &'static [&'static str] =
+        &["model", "posterior", "objective", "optimizer", "schedule"];
+    const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[
+        ("model.code_dim", "atoms"),
+        ("posterior.threshold", "threshold"),
+    ];
+
+    fn preset(name: &str) -> Result<VariationalConfig, ConfigError> {
+        let known = PRESETS.iter().find(|(known, ..)| *known == name);
+        let Some(&(_, base, threshold, threshold_level)) = known else {
+            let names: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
+            return Err(ConfigError::UnknownPreset {
+                name: name.to_owned(),
+                guess: String::new(),
+                form: format!("variational ones are {}", names.join(", ")),
+            });
+        };
+        Ok(VariationalConfig {
+            family: Self {
+                model: VariationalModel {
+                    code_dim: 64,
+                    widths: vec![128, 256, 128, 64],
+                },
+                posterior: PosteriorConfig {
+                    base,
+                    threshold,
+                    threshold_level,
+                    threshold_weight: 0.1,
+                    spread: 0.1,
+                    open: 0.1,
+                },
+                objective: ObjectiveConfig {
+                    samples: 20,
+                    select: Select::Best,
+                    kl_weight: 0.01,
+                    estimator: Estimator::Straight,
+                    shift_gradient: ShiftGradient::Double,
+                },
+                optimizer: VariationalOptimizer {
+                    learning_rate: 0.01,
+                    warm_up: 0.05,
+                    dictionary_rate: 0.5,
+                    dictionary_decay: 0.99,
+                    norm_weight: 1e-4,
+                },
+                schedule: ScheduleConfig {
+                    noise: 0.1,
+                    noise_from: 50,
+                    noise_step: 6e-3,
+                    cooling: 0.9995,
+                    coolest: 0.5,
+                },
+            },
+            seed: 31,
+            epochs: 100,
+            batch_size: 100,
+            patience: 0,
+            data: DataConfig::DeadLeaves(DeadLeavesConfig {
+                height: 8,
+                width: 8,
+                train: 8000,
+                validation: 1000,
+                test: 1000,
+                ..DeadLeavesConfig::default()
+            }),
+        })
+    }
+
+    fn presets() -> Vec<String> {
+        PRESETS
+            .iter()
+            .map(|(name, ..)| (*name).to_owned())
+            .collect()
+    }
+
+    fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
+        validate(config)
+    }
+
+    fn model_name(&self) -> &'static str {
+        "variational"
+    }
+}
+
+fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
+    let Variational {
+        model,
+        posterior,
+        objective,
+        optimizer,
+        schedule,
+    } = &config.family;
+    let within = |x: usize, most: usize| (1..=most).contains(&x);
+    in_range(
+        within(model.code_dim, 4095),
+        "model.code_dim",
+        model.code_dim,
+        "1 to 4095",
+    )?;
+    let widths = format!("{:?}", model.widths);
+    in_range(
+        model.widths.iter().all(|width| within(*width, 65_535)),
+        "model.widths",
+        widths,
+        "widths of 1 to 65535",
+    )?;
+    in_range(
+        within(objective.samples, 1000),
+        "objective.samples",
+        objective.samples,
+        "1 to 1000",
+    )?;
+    let positive = |x: f64| x.is_finite() && x > 0.0;
+    let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+    for (is_fine, key, value, expected) in [
+        (
+            positive(posterior.threshold_level),
+            "posterior.threshold_level",
+            posterior.threshold_level,
+            "positive",
+        ),
+        (
+            not_negative(posterior.threshold_weight),
+            "posterior.threshold_weight",
+            posterior.threshold_weight,
+            "0 or more",
+        ),
+        (
+            positive(posterior.spread),
+            "posterior.spread",
+            posterior.spread,
+            "positive",
+        ),
+        (
+            posterior.open > 0.0 && posterior.open < 1.0,
+            "posterior.open",
+            posterior.open,
+            "between 0 and 1",
+        ),
+        (
+            not_negative(objective.kl_weight),
+            "objective.kl_weight",
+            objective.kl_weight,
+            "0 or more",
+        ),
+        (
+            positive(optimizer.learning_rate),
+            "optimizer.learning_rate",
+            optimizer.learning_rate,
+            "positive",
+        ),
+        (
+            (0.0..=1.0).contains(&optimizer.warm_up),
+            "optimizer.warm_up",
+            optimizer.warm_up,
+            "0 to 1",
+        ),
+        (
+            positive(optimizer.dictionary_rate),
+            "optimizer.dictionary_rate",
+            optimizer.dictionary_rate,
+            "positive",
+        ),
+        (
+            positive(optimizer.dictionary_decay) && optimizer.dictionary_decay <= 1.0,
+            "optimizer.dictionary_decay",
+            optimizer.dictionary_decay,
+            "above 0, at most 1",
+        ),
+        (
+            not_negative(optimizer.norm_weight),
+            "optimizer.norm_weight",
+            optimizer.norm_weight,
+            "0 or more",
+        ),
+        (
+            positive(schedule.noise) && schedule.noise <= 1.0,
+            "schedule.noise",
+            schedule.noise,
+            "above 0, at most 1",
+        ),
+        (
+            positive(schedule.noise_step),
+            "schedule.noise_step",
+            schedule.noise_step,
+            "positive",
+        ),
+        (
+            positive(schedule.cooling) && schedule.cooling <= 1.0,
+            "schedule.cooling",
+            schedule.cooling,
+            "above 0, at most 1",
+        ),
+        (
+            positive(schedule.coolest) && schedule.coolest <= 1.0,
+            "schedule.coolest",
+            schedule.coolest,
+            "above 0, at most 1",
+        ),
+    ] {
+        in_range(is_fine, key, value, expected)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! What this family brings to a run.
+
+use candle_core::{Device, Result};
+
+use super::config::{Variational, VariationalConfig};
+use super::learner::VariationalLearner;
+use crate::data::DataFacts;
+use crate::run::{Column, Family, Unit};
+
+const fn column(figure: &'static str, heading: &'static str, unit: Unit) -> Column {
+    Column {
+        figure,
+        heading,
+        unit,
+    }
+}
+
+const LOSS: Column = column("loss", "loss", Unit::Number(4));
+const BEST: Column = column("mse", "best", Unit::Number(4));
+const ONE: Column = column("mse_one", "one", Unit::Number(4));
+const ZERO: Column = column("mse_zero", "zero", Unit::Number(4));
+const ACTIVE: Column = column("active", "active", Unit::Fraction);
+
+impl Family for Variational {
+    const OBJECTIVE: &'static str = "loss";
+    const TRAIN_COLUMNS: &'static [Column] = &[LOSS, ACTIVE];
+    const VALIDATION_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, ACTIVE];
+    const CLEAN_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, ZERO, ACTIVE];
+    const NOISY_COLUMNS: &'static [Column] = &[BEST, ONE, ACTIVE];
+    const LEGEND: &'static str = "best: mean square error of the best of an input's samples; \
+                                  one: of its first; zero: of no code at all";
+
+    type Backend = Device;
+    type Learner<'a> = VariationalLearner;
+
+    fn learner(
+        config: &VariationalConfig,
+        facts: &DataFacts,
+        device: &Device,
+    ) -> Result<VariationalLearner> {
+        VariationalLearner::new(config, facts, device)
+    }
+}

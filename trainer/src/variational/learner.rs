@@ -1,0 +1,399 @@
+//! The family's learner.
+
+use candle_core::{Device, Result, Tensor};
+use rand::Rng;
+use rand_distr::{Distribution, Gamma, StandardNormal};
+
+use super::config::{Threshold, Variational, VariationalConfig};
+use super::encoder::{Head, MlpEncoder};
+use super::objective::{Dictionary, Outcome};
+use super::posterior::{Base, Draw, Heads, Posterior, Sparsity, Warmth};
+use super::sgd::Nesterov;
+use crate::data::{DataFacts, Samples};
+use crate::rng::{Stream, generator};
+use crate::run::{
+    At, Batch, Divergence, Figures, Learner, Share, State, StateError, StepError, StepFigures,
+    Tensors, tensor,
+};
+
+/// Random numbers of training and of measuring; see [`Stream::Noise`].
+const TRAINING: u16 = 7;
+const MEASURING: u16 = 8;
+
+/// The count of [`State`]: steps taken.
+const STEPS: &str = "steps";
+const DICTIONARY: &str = "decoder.dictionary";
+/// The dictionary's numbers in full, one atom after the other: see [`in_parts`].
+const ATOMS: &str = "dictionary.atoms";
+
+const REMEDY: &str = "let schedule.noise reach 1 before the learning rate is highest, or lower \
+                      optimizer.dictionary_rate";
+
+/// Learns an encoder and a dictionary.
+pub struct VariationalLearner {
+    config: VariationalConfig,
+    encoder: MlpEncoder,
+    dictionary: Dictionary,
+    optimizer: Nesterov,
+    device: Device,
+    /// Steps of the whole run; known when it begins.
+    all_steps: u64,
+    /// Steps taken.
+    steps: u64,
+}
+
+impl VariationalLearner {
+    /// A learner at its first step: weights as PyTorch begins, atoms normal of norm 1.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot hold the network.
+    pub fn new(config: &VariationalConfig, facts: &DataFacts, device: &Device) -> Result<Self> {
+        let (shape, _) = facts.parse().map_err(candle_core::Error::wrap)?;
+        let (input_dim, model) = (shape.input_dim(), &config.family.model);
+        let mut rng = generator(config.seed, Stream::Weights);
+        let widths = [&[input_dim], &*model.widths].concat();
+        let heads: &[Head] = match config.family.posterior.threshold {
+            Threshold::None | Threshold::Fixed => &[Head::Shift, Head::Scale],
+            Threshold::Learned => &[Head::Shift, Head::Scale, Head::Shape, Head::Rate],
+            Threshold::Gate => &[Head::Shift, Head::Scale, Head::Spike],
+        };
+        let encoder = MlpEncoder::init(&widths, model.code_dim, heads, &mut rng, device)?;
+        let mut atoms = Vec::with_capacity(input_dim * model.code_dim);
+        for _ in 0..model.code_dim {
+            let atom: Vec<f64> = (0..input_dim)
+                .map(|_| StandardNormal.sample(&mut rng))
+                .collect();
+            let norm = atom.iter().map(|a| a * a).sum::<f64>().sqrt();
+            atoms.extend(atom.iter().map(|a| a / norm));
+        }
+        Ok(Self {
+            encoder,
+            dictionary: Dictionary::new(atoms, input_dim),
+            optimizer: Nesterov::default(),
+            device: device.clone(),
+            config: config.clone(),
+            all_steps: 1,
+            steps: 0,
+        })
+    }
+
+    fn family(&self) -> &Variational {
+        &self.config.family
+    }
+
+    /// The atoms, one after the other.
+    pub fn dictionary(&self) -> &Dictionary {
+        &self.dictionary
+    }
+
+    /// Random numbers of all units of all samples.
+    fn draws(&self, heads: &[Heads<f64>], samples: usize, rng: &mut impl Rng) -> Vec<Draw> {
+        let posterior = self.family().posterior();
+        let units = self.family().model.code_dim;
+        let rows = heads.chunks_exact(units);
+        let mut draws = Vec::with_capacity(heads.len() * samples);
+        for heads in rows {
+            let gammas: Vec<Option<Gamma<f64>>> = heads
+                .iter()
+                .map(|heads| match posterior.sparsity {
+                    Sparsity::Learned { .. } => {
+                        Gamma::new(Posterior::threshold_shape(heads), 1.0).ok()
+                    }
+                    _ => None,
+                })
+                .collect();
+            for _ in 0..samples {
+                draws.extend(gammas.iter().map(|gamma| Draw {
+                    noise: match posterior.base {
+                        Base::Gaussian => StandardNormal.sample(rng),
+                        Base::Laplacian => rng.random::<f64>() - 0.5,
+                    },
+                    gate: match posterior.sparsity {
+                        Sparsity::Gate { .. } => rng.random(),
+                        _ => 0.0,
+                    },
+                    gamma: gamma.as_ref().map_or(0.0, |gamma| gamma.sample(rng)),
+                    gamma_by_shape: None,
+                }));
+            }
+        }
+        draws
+    }
+
+    /// The samples of a batch that count, at a warmth.
+    fn outcome(
+        &self,
+        inputs: &Tensor,
+        warmth: Warmth,
+        rng: &mut impl Rng,
+    ) -> Result<(super::Encoded, Vec<Draw>, Outcome)> {
+        let encoded = self.encoder.forward(inputs)?;
+        let objective = self.family().objective();
+        let draws = self.draws(&encoded.heads, objective.samples, rng);
+        let values: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+        let (heads, dictionary) = (&encoded.heads, &self.dictionary);
+        let outcome = {
+            let draw = self.draw_of(&draws);
+            objective.evaluate(&values, heads, dictionary, warmth, &draw)
+        };
+        Ok((encoded, draws, outcome))
+    }
+
+    fn draw_of<'d>(&self, draws: &'d [Draw]) -> impl Fn(usize, usize, usize) -> Draw + 'd {
+        let (samples, units) = (
+            self.family().objective.samples,
+            self.family().model.code_dim,
+        );
+        move |input, sample, unit| draws[(input * samples + sample) * units + unit]
+    }
+
+    /// κ and T as they stand.
+    fn warmth(&self) -> Warmth {
+        self.family().schedule.at(self.steps)
+    }
+}
+
+impl Learner for VariationalLearner {
+    fn remedy(&self) -> &'static str {
+        REMEDY
+    }
+
+    fn begin(&mut self, train: &Samples, _: &Samples) -> Result<()> {
+        let batches = train.len() / self.config.batch_size;
+        self.all_steps = u64::from(self.config.epochs) * batches as u64;
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        batch: &Batch<'_>,
+        _: &Samples,
+        at: At,
+    ) -> std::result::Result<StepFigures, StepError> {
+        let family = self.family().clone();
+        let warmth = family.schedule.at(at.step);
+        let mut rng = generator(self.config.seed, Stream::Noise { purpose: TRAINING });
+        rng.set_word_pos(u128::from(at.step) << 36);
+        let inputs = batch.targets.to_device(&self.device)?;
+        let (encoded, draws, outcome) = self.outcome(&inputs, warmth, &mut rng)?;
+        if !outcome.loss.is_finite() {
+            let problem = "a value is not finite";
+            return Err(Divergence::new("the loss", problem, REMEDY).into());
+        }
+        let objective = family.objective();
+        let count = batch.places.len();
+        let by_code = objective.code_gradients(&outcome, &self.dictionary, count);
+        let draw = self.draw_of(&draws);
+        let by_head = objective.head_gradients(&outcome, &by_code, &encoded.heads, warmth, &draw);
+        let gradients = encoded.with_gradients(&by_head)?.backward()?;
+        let cycle = family.cycle(self.all_steps);
+        // As the release: the first step is taken before the schedule is asked.
+        let rate = match at.step {
+            0 => cycle.peak,
+            step => cycle.rate(step),
+        };
+        self.optimizer
+            .step(&self.encoder.parameters(), &gradients, rate)?;
+        let optimizer = &family.optimizer;
+        let eta = optimizer.dictionary_rate * optimizer.dictionary_decay.powf(at.epoch.into());
+        self.dictionary
+            .step(&outcome, count, eta, optimizer.norm_weight);
+        if self.dictionary.atoms().iter().any(|a| !a.is_finite()) {
+            let problem = "a value is not finite";
+            return Err(Divergence::new("the dictionary", problem, REMEDY).into());
+        }
+        self.steps = at.step + 1;
+        let weight = count as f64;
+        let mean = |value: f64| Share::Mean {
+            sum: value * weight,
+            weight,
+        };
+        let facts = Facts::of(&outcome, family.objective.samples);
+        Ok(vec![
+            ("loss", mean(outcome.loss)),
+            ("mse", mean(facts.best)),
+            ("active", mean(facts.active)),
+        ])
+    }
+
+    fn measure(&self, set: &Samples, noise: Option<f64>) -> Result<Figures> {
+        /// Inputs at a time.
+        const CHUNK: usize = 250;
+        let mut rng = generator(self.config.seed, Stream::Noise { purpose: MEASURING });
+        let (rows, columns) = set.inputs.dims2()?;
+        let (mut sums, mut zero) = ([0.0; 5], 0.0);
+        for first in (0..rows).step_by(CHUNK) {
+            let count = CHUNK.min(rows - first);
+            let mut inputs = set.inputs.narrow(0, first, count)?;
+            if let Some(sigma) = noise {
+                let draws = (0..count * columns)
+                    .map(|_| StandardNormal.sample(&mut rng))
+                    .map(|draw: f32| draw * sigma as f32)
+                    .collect::<Vec<_>>();
+                let draws = Tensor::from_vec(draws, (count, columns), inputs.device())?;
+                inputs = (inputs + draws)?;
+            }
+            let inputs = inputs.to_device(&self.device)?;
+            let (encoded, _, outcome) = self.outcome(&inputs, self.warmth(), &mut rng)?;
+            let facts = Facts::of(&outcome, self.family().objective.samples);
+            let posterior = self.family().posterior();
+            let divergence = encoded.heads.iter().map(|h| posterior.divergence(h).0);
+            let divergence = divergence.sum::<f64>() / encoded.heads.len() as f64;
+            let weight = count as f64;
+            let values = [
+                outcome.loss,
+                facts.best,
+                facts.one,
+                divergence,
+                facts.active,
+            ];
+            sums.iter_mut()
+                .zip(values)
+                .for_each(|(sum, value)| *sum += weight * value);
+            let squares: f32 = inputs.sqr()?.mean_all()?.to_scalar()?;
+            zero += weight * f64::from(squares);
+        }
+        let [loss, best, one, divergence, active] = sums.map(|sum| sum / rows as f64);
+        Ok(Figures::from([
+            ("loss", loss),
+            ("mse", best),
+            ("mse_one", one),
+            ("mse_zero", zero / rows as f64),
+            ("divergence", divergence),
+            ("active", active),
+        ]))
+    }
+
+    fn figures(&self, _: u32) -> Result<Figures> {
+        let atoms = self.dictionary.atoms();
+        let square = atoms.iter().map(|a| a * a).sum::<f64>();
+        let norm = (square / self.dictionary.code_dim() as f64).sqrt();
+        Ok(Figures::from([("dictionary_norm", norm)]))
+    }
+
+    fn model(&self) -> Tensors {
+        let mut tensors = self.encoder.snapshot();
+        let (atoms, units) = (self.dictionary.atoms(), self.dictionary.code_dim());
+        let pixels = atoms.len() / units;
+        let columns =
+            (0..pixels * units).map(|place| atoms[place % units * pixels + place / units]);
+        let values: Vec<f32> = columns.map(|a| a as f32).collect();
+        if let Ok(dictionary) = Tensor::from_vec(values, (pixels, units), &Device::Cpu) {
+            tensors.insert(DICTIONARY.to_owned(), dictionary);
+        }
+        tensors
+    }
+
+    fn set_model(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
+        for (name, parameter) in self.encoder.parameters() {
+            let found = tensor(model, &name, parameter.dims())?;
+            parameter.set(&found.to_device(&self.device)?)?;
+        }
+        let (pixels, units) = (self.dictionary.input_dim(), self.dictionary.code_dim());
+        let found = tensor(model, DICTIONARY, &[pixels, units])?;
+        let values: Vec<f32> = found.t()?.flatten_all()?.to_vec1()?;
+        let atoms = values.into_iter().map(f64::from).collect();
+        self.dictionary = Dictionary::new(atoms, pixels);
+        Ok(())
+    }
+
+    fn start_from(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
+        self.set_model(model)
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut tensors = self.model();
+        let (pixels, units) = (self.dictionary.input_dim(), self.dictionary.code_dim());
+        let parts = in_parts(self.dictionary.atoms());
+        let parts = Tensor::from_vec(parts, (PARTS, units, pixels), &Device::Cpu)?;
+        tensors.insert(ATOMS.to_owned(), parts);
+        for (name, parameter) in self.encoder.parameters() {
+            let velocity = match self.optimizer.velocity(&name) {
+                Some(velocity) => velocity.clone(),
+                None => parameter.as_tensor().zeros_like()?,
+            };
+            tensors.insert(format!("momentum.{name}"), velocity);
+        }
+        Ok(State {
+            tensors,
+            counts: [(STEPS.to_owned(), self.steps)].into(),
+        })
+    }
+
+    fn restore(&mut self, state: &State) -> std::result::Result<(), StateError> {
+        self.set_model(&state.tensors)?;
+        let (pixels, units) = (self.dictionary.input_dim(), self.dictionary.code_dim());
+        let parts = state.tensor(ATOMS, &[PARTS, units, pixels])?;
+        let atoms = of_parts(&parts.flatten_all()?.to_vec1()?);
+        self.dictionary = Dictionary::new(atoms, pixels);
+        self.steps = state.count(STEPS)?;
+        let mut optimizer = Nesterov::default();
+        if self.steps > 0 {
+            for (name, parameter) in self.encoder.parameters() {
+                let velocity = state.tensor(&format!("momentum.{name}"), parameter.dims())?;
+                optimizer.set_velocity(name, velocity.to_device(&self.device)?);
+            }
+        }
+        self.optimizer = optimizer;
+        Ok(())
+    }
+}
+
+/// Numbers of 64 bits as sums of so many of 32, which is what states hold: first all first parts.
+const PARTS: usize = 3;
+
+fn in_parts(values: &[f64]) -> Vec<f32> {
+    let mut rest = values.to_vec();
+    let mut parts = Vec::with_capacity(PARTS * values.len());
+    for _ in 0..PARTS {
+        for value in &mut rest {
+            let part = *value as f32;
+            *value -= f64::from(part);
+            parts.push(part);
+        }
+    }
+    parts
+}
+
+fn of_parts(parts: &[f32]) -> Vec<f64> {
+    let count = parts.len() / PARTS;
+    // The smallest first, so that each sum is exact.
+    let whole = |place: usize| {
+        let of = |part: usize| f64::from(parts[part * count + place]);
+        (0..PARTS).rev().map(of).sum()
+    };
+    (0..count).map(whole).collect()
+}
+
+/// Means over a batch.
+struct Facts {
+    /// Mean square error of the best sample.
+    best: f64,
+    /// That of the first.
+    one: f64,
+    /// The share of the units that are active, of the samples that count.
+    active: f64,
+}
+
+impl Facts {
+    fn of(outcome: &Outcome, samples: usize) -> Self {
+        let rows = outcome.errors.chunks_exact(samples);
+        let count = rows.len().max(1) as f64;
+        let least = |row: &[f64]| row.iter().copied().fold(f64::INFINITY, f64::min);
+        let best = rows.clone().map(least).sum::<f64>() / count;
+        let one = rows.map(|row| row[0]).sum::<f64>() / count;
+        let units: usize = outcome
+            .counted
+            .iter()
+            .map(|counted| counted.code.len())
+            .sum();
+        let codes = outcome.counted.iter().flat_map(|counted| &counted.code);
+        let active = codes.filter(|unit| unit.value != 0.0).count();
+        Self {
+            best,
+            one,
+            active: active as f64 / units.max(1) as f64,
+        }
+    }
+}
