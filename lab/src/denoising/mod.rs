@@ -259,7 +259,8 @@ impl Bench {
         if file.exists() && is_same {
             return Ok(file);
         }
-        if !is_same && run.exists() {
+        // A run of this bench alone: beside any other folder there is no such file.
+        if !is_same && config.exists() && run.exists() {
             std::fs::remove_dir_all(&run)?;
         }
         std::fs::write(&config, settings)?;

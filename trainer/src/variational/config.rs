@@ -146,14 +146,6 @@ impl ScheduleConfig {
             temperature: cooled.max(self.coolest),
         }
     }
-
-    /// After the last step.
-    pub fn end(&self) -> Warmth {
-        Warmth {
-            noise: 1.0,
-            temperature: self.coolest,
-        }
-    }
 }
 
 impl Variational {

@@ -1,6 +1,6 @@
 //! The family that denoises, as a run: what is interrupted ends as if it had not been.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use sparsecode_formats::quant::lipschitz_bound;
@@ -9,9 +9,10 @@ use sparsecode_trainer::data::{Samples, Splits};
 use sparsecode_trainer::denoising::{Denoise, DenoiseConfig, DenoiseLearner, QuantizeAware};
 use sparsecode_trainer::deploy::DenoiserRun;
 use sparsecode_trainer::run::{
-    Ending, EpochRecord, Learner as _, LogError, Observer, RunFolder, Session, Settings, Silent,
-    Weights,
+    Ending, Learner as _, RunFolder, Session, Settings, Silent, Weights,
 };
+
+use crate::stopping::StopAfter;
 
 fn small() -> DenoiseConfig {
     let settings = [
@@ -34,24 +35,6 @@ fn small() -> DenoiseConfig {
 
 fn splits(config: &DenoiseConfig) -> Splits {
     config.data.load(None, config.seed).unwrap()
-}
-
-struct StopAfter<'a> {
-    left: usize,
-    stop: &'a AtomicBool,
-}
-
-impl Observer for StopAfter<'_> {
-    fn batch(&mut self, _: u32, _: usize, _: usize) {
-        self.left -= 1;
-        if self.left == 0 {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn epoch(&mut self, _: &EpochRecord) -> Result<(), LogError> {
-        Ok(())
-    }
 }
 
 fn train(config: &DenoiseConfig, folder: &RunFolder, stop_after: usize) -> Ending {

@@ -5,7 +5,7 @@
 //! that are left over, draws that follow from the step.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device, Tensor};
 use rand_distr::{Distribution, StandardNormal};
@@ -27,6 +27,8 @@ use sparsecode_trainer::sweep::collect::Collected;
 use sparsecode_trainer::sweep::supervise::Supervisor;
 use sparsecode_trainer::sweep::workers::Workers;
 use sparsecode_trainer::sweep::{Grid, Plan, SweepFolder};
+
+use crate::stopping::StopAfter;
 
 /// The settings: how many components, and the largest rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -230,25 +232,6 @@ impl Learner for Components {
         self.set_model(&state.tensors)?;
         self.momentum = state.tensor("momentum", self.momentum.dims())?.clone();
         self.steps = state.count("steps")?;
-        Ok(())
-    }
-}
-
-/// Stops after so many batches.
-struct StopAfter<'a> {
-    left: usize,
-    stop: &'a AtomicBool,
-}
-
-impl Observer for StopAfter<'_> {
-    fn batch(&mut self, _: u32, _: usize, _: usize) {
-        self.left -= 1;
-        if self.left == 0 {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn epoch(&mut self, _: &EpochRecord) -> Result<(), LogError> {
         Ok(())
     }
 }

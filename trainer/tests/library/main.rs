@@ -16,6 +16,7 @@ mod quantized;
 mod reading;
 mod reference;
 mod step_rule;
+mod stopping;
 mod sweep;
 mod training;
 mod variational;
