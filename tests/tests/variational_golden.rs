@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use sparsecode_trainer::variational::metrics::{self, Rows};
 use sparsecode_trainer::variational::{
-    Base, BatchFista, Dictionary, Draw, Encoded, Estimator, Head, Heads, Layer, MlpEncoder,
+    Base, BatchFista, Dictionary, Draw, Encoded, Estimator, Given, Head, Heads, Layer, MlpEncoder,
     Nesterov, Objective, OneCycle, Outcome, Posterior, Relaxation, Select, ShiftGradient, Sparsity,
     Warmth, implicit_shape_gradient, lipschitz,
 };
@@ -261,8 +261,8 @@ impl Golden {
         base: Base,
         step: usize,
         gamma: Option<&[f64]>,
-        slopes: Option<&dyn Fn(usize, usize, usize) -> f64>,
-    ) -> impl Fn(usize, usize, usize) -> Draw {
+        slopes: Option<&(dyn Fn(usize, usize, usize) -> f64 + Sync)>,
+    ) -> impl Fn(usize, usize, usize) -> Draw + Sync {
         let (samples, units) = (self.size("J"), self.size("D"));
         let count = self.size("B") * samples * units;
         let part = |name: &str| self.values(name)[step * count..][..count].to_vec();
@@ -307,16 +307,23 @@ fn pass(
     dictionary: &Dictionary,
     inputs: &[f32],
     warmth: Warmth,
-    draw: &impl Fn(usize, usize, usize) -> Draw,
+    draw: &(impl Fn(usize, usize, usize) -> Draw + Sync),
 ) -> Pass {
     let pixels = encoder.trunk[0].weight.dims()[1];
     let count = inputs.len() / pixels;
     let x = Tensor::from_slice(inputs, (count, pixels), &Device::Cpu).unwrap();
     let encoded = encoder.forward(&x).unwrap();
-    let outcome = objective.evaluate(inputs, &encoded.heads, dictionary, warmth, draw);
+    let sampler = Given {
+        posterior: objective.posterior,
+        heads: &encoded.heads,
+        code_dim: dictionary.code_dim(),
+        warmth,
+        draw,
+    };
+    let outcome = objective.evaluate(inputs, &encoded.heads, dictionary, &sampler);
     let code_gradients = objective.code_gradients(&outcome, dictionary, count);
     let head_gradients =
-        objective.head_gradients(&outcome, &code_gradients, &encoded.heads, warmth, draw);
+        objective.head_gradients(&outcome, &code_gradients, &encoded.heads, warmth);
     let surrogate = encoded.with_gradients(&head_gradients).unwrap();
     let gradients = surrogate.backward().unwrap();
     Pass {
@@ -365,7 +372,7 @@ fn one_pass_of_every_method() {
             let place = (input * samples + sample) * units + unit;
             by_shape.as_ref().map_or(0.0, |slopes| slopes[place])
         };
-        let slopes: Option<&dyn Fn(usize, usize, usize) -> f64> = match learned {
+        let slopes: Option<&(dyn Fn(usize, usize, usize) -> f64 + Sync)> = match learned {
             true => Some(&slope),
             false => None,
         };
@@ -547,7 +554,7 @@ fn five_steps_end_where_the_release_ends() {
                 let place = (step * count + input) * units + unit;
                 by_shape.as_ref().map_or(0.0, |slopes| slopes[place])
             };
-            let slopes: Option<&dyn Fn(usize, usize, usize) -> f64> = match learned {
+            let slopes: Option<&(dyn Fn(usize, usize, usize) -> f64 + Sync)> = match learned {
                 true => Some(&slope),
                 false => None,
             };

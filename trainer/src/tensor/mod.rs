@@ -7,10 +7,12 @@
 
 pub(crate) mod adam;
 pub(crate) mod awake;
+pub(crate) mod dense;
 pub(crate) mod elementwise;
 pub(crate) mod fista;
 mod host;
 pub(crate) mod matmul;
+pub(crate) mod nesterov;
 pub(crate) mod quantized;
 pub(crate) mod team;
 mod uninit;

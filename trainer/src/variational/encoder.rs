@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor, Var};
-use candle_nn::{Linear, Module};
 use rand::Rng;
 
 use super::posterior::Heads;
+use crate::tensor::dense::Dense;
 
 /// What a head says of each unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,9 +102,8 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let bias = self.bias.as_tensor().clone();
-        Linear::new(self.weight.as_tensor().clone(), Some(bias)).forward(x)
+    fn forward(&self, x: &Tensor, kind: Dense) -> Result<Tensor> {
+        kind.forward(x, self.weight.as_tensor(), self.bias.as_tensor())
     }
 }
 
@@ -189,13 +188,21 @@ impl MlpEncoder {
     /// If shapes, dtypes or devices disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Encoded> {
         let mut feature = x.clone();
-        for layer in &self.trunk {
-            feature = layer.forward(&feature)?.relu()?;
+        for (index, layer) in self.trunk.iter().enumerate() {
+            let kind = Dense {
+                is_rectified: true,
+                is_first: index == 0,
+            };
+            feature = layer.forward(&feature, kind)?;
         }
         let mut outputs = Vec::with_capacity(self.heads.len());
         let mut heads = Vec::new();
         for (head, layer) in &self.heads {
-            let output = layer.forward(&feature)?;
+            let kind = Dense {
+                is_rectified: false,
+                is_first: self.trunk.is_empty(),
+            };
+            let output = layer.forward(&feature, kind)?;
             let values: Vec<f32> = output.flatten_all()?.to_vec1()?;
             heads.resize(values.len(), Heads::default());
             for (heads, value) in heads.iter_mut().zip(values) {

@@ -1,13 +1,13 @@
 //! The family's learner.
 
 use candle_core::{Device, Result, Tensor};
-use rand::Rng;
-use rand_distr::{Distribution, Gamma, StandardNormal};
+use rand_distr::{Distribution, StandardNormal};
 
 use super::config::{Threshold, Variational, VariationalConfig};
-use super::encoder::{Head, MlpEncoder};
+use super::encoder::{Encoded, Head, MlpEncoder};
 use super::objective::{Dictionary, Outcome};
-use super::posterior::{Base, Draw, Heads, Posterior, Sparsity, Warmth};
+use super::posterior::Warmth;
+use super::sampler::Seeded;
 use super::sgd::Nesterov;
 use crate::data::{DataFacts, Samples};
 use crate::rng::{Stream, generator};
@@ -19,6 +19,7 @@ use crate::run::{
 /// Random numbers of training and of measuring; see [`Stream::Noise`].
 const TRAINING: u16 = 7;
 const MEASURING: u16 = 8;
+const NOISE: u16 = 9;
 
 /// The count of [`State`]: steps taken.
 const STEPS: &str = "steps";
@@ -87,65 +88,28 @@ impl VariationalLearner {
         &self.dictionary
     }
 
-    /// Random numbers of all units of all samples.
-    fn draws(&self, heads: &[Heads<f64>], samples: usize, rng: &mut impl Rng) -> Vec<Draw> {
-        let posterior = self.family().posterior();
-        let units = self.family().model.code_dim;
-        let rows = heads.chunks_exact(units);
-        let mut draws = Vec::with_capacity(heads.len() * samples);
-        for heads in rows {
-            let gammas: Vec<Option<Gamma<f64>>> = heads
-                .iter()
-                .map(|heads| match posterior.sparsity {
-                    Sparsity::Learned { .. } => {
-                        Gamma::new(Posterior::threshold_shape(heads), 1.0).ok()
-                    }
-                    _ => None,
-                })
-                .collect();
-            for _ in 0..samples {
-                draws.extend(gammas.iter().map(|gamma| Draw {
-                    noise: match posterior.base {
-                        Base::Gaussian => StandardNormal.sample(rng),
-                        Base::Laplacian => rng.random::<f64>() - 0.5,
-                    },
-                    gate: match posterior.sparsity {
-                        Sparsity::Gate { .. } => rng.random(),
-                        _ => 0.0,
-                    },
-                    gamma: gamma.as_ref().map_or(0.0, |gamma| gamma.sample(rng)),
-                    gamma_by_shape: None,
-                }));
-            }
-        }
-        draws
-    }
-
-    /// The samples of a batch that count, at a warmth.
+    /// What the encoder says of a batch, and the samples that count.
     fn outcome(
         &self,
         inputs: &Tensor,
         warmth: Warmth,
-        rng: &mut impl Rng,
-    ) -> Result<(super::Encoded, Vec<Draw>, Outcome)> {
+        purpose: u16,
+        step: u64,
+    ) -> Result<(Encoded, Outcome)> {
         let encoded = self.encoder.forward(inputs)?;
-        let objective = self.family().objective();
-        let draws = self.draws(&encoded.heads, objective.samples, rng);
+        let family = self.family();
+        let objective = family.objective();
         let values: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
-        let (heads, dictionary) = (&encoded.heads, &self.dictionary);
-        let outcome = {
-            let draw = self.draw_of(&draws);
-            objective.evaluate(&values, heads, dictionary, warmth, &draw)
-        };
-        Ok((encoded, draws, outcome))
-    }
-
-    fn draw_of<'d>(&self, draws: &'d [Draw]) -> impl Fn(usize, usize, usize) -> Draw + 'd {
-        let (samples, units) = (
-            self.family().objective.samples,
-            self.family().model.code_dim,
+        let sampler = Seeded::new(
+            objective.posterior,
+            &encoded.heads,
+            [family.model.code_dim, objective.samples],
+            warmth,
+            generator(self.config.seed, Stream::Noise { purpose }),
+            step,
         );
-        move |input, sample, unit| draws[(input * samples + sample) * units + unit]
+        let outcome = objective.evaluate(&values, &encoded.heads, &self.dictionary, &sampler);
+        Ok((encoded, outcome))
     }
 
     /// κ and T as they stand.
@@ -173,10 +137,8 @@ impl Learner for VariationalLearner {
     ) -> std::result::Result<StepFigures, StepError> {
         let family = self.family().clone();
         let warmth = family.schedule.at(at.step);
-        let mut rng = generator(self.config.seed, Stream::Noise { purpose: TRAINING });
-        rng.set_word_pos(u128::from(at.step) << 36);
         let inputs = batch.targets.to_device(&self.device)?;
-        let (encoded, draws, outcome) = self.outcome(&inputs, warmth, &mut rng)?;
+        let (encoded, outcome) = self.outcome(&inputs, warmth, TRAINING, at.step)?;
         if !outcome.loss.is_finite() {
             let problem = "a value is not finite";
             return Err(Divergence::new("the loss", problem, REMEDY).into());
@@ -184,8 +146,7 @@ impl Learner for VariationalLearner {
         let objective = family.objective();
         let count = batch.places.len();
         let by_code = objective.code_gradients(&outcome, &self.dictionary, count);
-        let draw = self.draw_of(&draws);
-        let by_head = objective.head_gradients(&outcome, &by_code, &encoded.heads, warmth, &draw);
+        let by_head = objective.head_gradients(&outcome, &by_code, &encoded.heads, warmth);
         let gradients = encoded.with_gradients(&by_head)?.backward()?;
         let cycle = family.cycle(self.all_steps);
         // As the release: the first step is taken before the schedule is asked.
@@ -220,7 +181,7 @@ impl Learner for VariationalLearner {
     fn measure(&self, set: &Samples, noise: Option<f64>) -> Result<Figures> {
         /// Inputs at a time.
         const CHUNK: usize = 250;
-        let mut rng = generator(self.config.seed, Stream::Noise { purpose: MEASURING });
+        let mut rng = generator(self.config.seed, Stream::Noise { purpose: NOISE });
         let (rows, columns) = set.inputs.dims2()?;
         let (mut sums, mut zero) = ([0.0; 5], 0.0);
         for first in (0..rows).step_by(CHUNK) {
@@ -235,17 +196,15 @@ impl Learner for VariationalLearner {
                 inputs = (inputs + draws)?;
             }
             let inputs = inputs.to_device(&self.device)?;
-            let (encoded, _, outcome) = self.outcome(&inputs, self.warmth(), &mut rng)?;
+            let chunk = (first / CHUNK) as u64;
+            let (_, outcome) = self.outcome(&inputs, self.warmth(), MEASURING, chunk)?;
             let facts = Facts::of(&outcome, self.family().objective.samples);
-            let posterior = self.family().posterior();
-            let divergence = encoded.heads.iter().map(|h| posterior.divergence(h).0);
-            let divergence = divergence.sum::<f64>() / encoded.heads.len() as f64;
             let weight = count as f64;
             let values = [
                 outcome.loss,
                 facts.best,
                 facts.one,
-                divergence,
+                outcome.divergence,
                 facts.active,
             ];
             sums.iter_mut()
@@ -310,7 +269,7 @@ impl Learner for VariationalLearner {
         tensors.insert(ATOMS.to_owned(), parts);
         for (name, parameter) in self.encoder.parameters() {
             let velocity = match self.optimizer.velocity(&name) {
-                Some(velocity) => velocity.clone(),
+                Some(velocity) => velocity.copy()?,
                 None => parameter.as_tensor().zeros_like()?,
             };
             tensors.insert(format!("momentum.{name}"), velocity);

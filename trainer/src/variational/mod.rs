@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`MlpEncoder`] | what an encoder says of an input: a head for each parameter of a posterior |
 //! | [`Posterior`] | how codes are drawn, how far they are from their prior, and the straight-through gradients |
+//! | [`Seeded`], [`Given`] | samples of codes, of random numbers from a seed or of given ones |
 //! | [`Objective`] | which of several samples count, and the gradient for the heads |
 //! | [`Dictionary`] | the linear generator and its step |
 //! | [`Nesterov`], [`OneCycle`] | how the encoder learns |
@@ -23,6 +24,7 @@ mod learner;
 pub mod metrics;
 mod objective;
 mod posterior;
+mod sampler;
 mod sgd;
 
 pub use config::{
@@ -38,4 +40,5 @@ pub use posterior::{
     Base, Divergence, Draw, Estimator, Heads, Posterior, Relaxation, ShiftGradient, Sparsity, Unit,
     Warmth,
 };
+pub use sampler::{Given, Sampler, Seeded};
 pub use sgd::{Nesterov, OneCycle};

@@ -1,10 +1,14 @@
 //! What a step of learning minimises: the best of several samples, and how far posteriors are from
 //! their prior.
 
+use pulp::Arch;
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::posterior::{Draw, Heads, Posterior, Unit, Warmth};
+use super::posterior::{Draw, Heads, Posterior, Sparsity, Unit, Warmth};
+use super::sampler::Sampler;
+use crate::tensor::matmul::{Matrix, matmul};
 
 /// Which samples of an input a step learns from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,8 +53,22 @@ pub struct Outcome {
     pub errors: Vec<f64>,
     /// Loss of each sample.
     pub losses: Vec<f64>,
+    /// The mean divergence of a unit from its prior.
+    pub divergence: f64,
+    /// What each unit's divergence hands back to its heads.
+    pub divergences: Vec<Heads<f64>>,
     /// What counts, ordered by input.
     pub counted: Vec<Counted>,
+}
+
+/// What is known of one input.
+struct Part {
+    loss: f64,
+    errors: Vec<f64>,
+    losses: Vec<f64>,
+    divergence: f64,
+    divergences: Vec<Heads<f64>>,
+    counted: Vec<Counted>,
 }
 
 /// A sample that counts.
@@ -66,6 +84,8 @@ pub struct Counted {
     pub share: f64,
     /// Its code.
     pub code: Vec<Unit>,
+    /// The random numbers behind it.
+    pub draws: Vec<Draw>,
     /// x − A z.
     pub residual: Vec<f64>,
 }
@@ -96,17 +116,45 @@ impl Dictionary {
         self.atoms.len() / self.input_dim
     }
 
-    /// x − A z.
-    fn residual(&self, input: &[f32], code: impl Iterator<Item = f64>) -> Vec<f64> {
-        let mut residual: Vec<f64> = input.iter().map(|x| f64::from(*x)).collect();
-        for (atom, value) in self.atoms.chunks_exact(self.input_dim).zip(code) {
-            if value != 0.0 {
+    /// x − A z, into `residual`.
+    fn residual(&self, input: &[f32], code: &[(usize, f64)], residual: &mut Vec<f64>) {
+        residual.clear();
+        residual.extend(input.iter().map(|x| f64::from(*x)));
+        Arch::new().dispatch(|| {
+            for (unit, value) in code {
+                let atom = &self.atoms[unit * self.input_dim..][..self.input_dim];
                 for (r, a) in residual.iter_mut().zip(atom) {
                     *r -= value * a;
                 }
             }
+        });
+    }
+
+    /// Mean square errors of samples with hardly a component that is 0, by one product.
+    fn dense_errors(
+        &self,
+        atoms: &[f32],
+        input: &[f32],
+        samples: usize,
+        code: impl Fn(usize, &mut Vec<(usize, f64)>),
+    ) -> Vec<f64> {
+        let (units, mut values) = (self.code_dim(), Vec::new());
+        let mut codes = vec![0.0_f32; samples * units];
+        for (sample, row) in codes.chunks_exact_mut(units).enumerate() {
+            code(sample, &mut values);
+            values.iter().for_each(|(unit, value)| row[*unit] = *value as f32);
         }
-        residual
+        let mut answers = vec![0.0_f32; samples * self.input_dim];
+        let left = Matrix::new(&codes, samples, units, units);
+        let right = Matrix::new(atoms, units, self.input_dim, self.input_dim);
+        matmul(&mut answers, self.input_dim, false, 1.0, left, right);
+        let square = |answer: &[f32]| -> f64 {
+            let pairs = answer.iter().zip(input);
+            pairs.map(|(a, x)| f64::from(x - a).powi(2)).sum()
+        };
+        let rows = answers.chunks_exact(self.input_dim);
+        rows.map(|answer| square(answer) / self.input_dim as f64)
+            .collect()
     }
 
     /// The gradient of a sample's mean square error for its code: `−(2/P) Aᵀ (x − A z)`.
@@ -136,64 +184,143 @@ impl Dictionary {
     }
 }
 
+/// The place of the least number, the first of those that are equal.
+fn first_least(numbers: &[f64]) -> usize {
+    let less = |best: usize, place: usize| match numbers[place] < numbers[best] {
+        true => place,
+        false => best,
+    };
+    (1..numbers.len()).fold(0, less)
+}
+
+/// In eight partial sums, which a processor adds at once.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let mut sums = [0.0; 8];
+    Arch::new().dispatch(|| {
+        let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+        for (a, b) in a.0.iter().zip(b.0) {
+            let products = sums.iter_mut().zip(a.iter().zip(b));
+            products.for_each(|(sum, (a, b))| *sum += a * b);
+        }
+        for (a, b) in a.1.iter().zip(b.1) {
+            sums[0] += a * b;
+        }
+    });
+    sums.iter().sum()
 }
 
 impl Objective {
     /// Draws the samples of each input, and says which of them count. `heads` are those of all
-    /// units, input after input; `draw(input, sample, unit)` gives random numbers, the same each
-    /// time that it is asked.
+    /// units, input after input.
     pub fn evaluate(
         &self,
         inputs: &[f32],
         heads: &[Heads<f64>],
         dictionary: &Dictionary,
-        warmth: Warmth,
-        draw: &impl Fn(usize, usize, usize) -> Draw,
+        sampler: &impl Sampler,
     ) -> Outcome {
         let (input_dim, code_dim) = (dictionary.input_dim, dictionary.code_dim());
         let count = inputs.len() / input_dim;
+        let rows = inputs
+            .par_chunks_exact(input_dim)
+            .zip(heads.par_chunks_exact(code_dim));
+        let atoms: Vec<f32> = match self.is_by_product() {
+            true => dictionary.atoms.iter().map(|a| *a as f32).collect(),
+            false => Vec::new(),
+        };
+        let parts: Vec<Part> = rows
+            .enumerate()
+            .map(|(input, (x, heads))| self.part(input, x, heads, (dictionary, &atoms), sampler))
+            .collect();
         let mut outcome = Outcome {
             loss: 0.0,
             errors: Vec::with_capacity(count * self.samples),
             losses: Vec::with_capacity(count * self.samples),
-            counted: Vec::new(),
+            divergences: Vec::with_capacity(heads.len()),
+            divergence: 0.0,
+            counted: Vec::with_capacity(count),
         };
-        let rows = inputs.chunks_exact(input_dim);
-        for (input, (x, heads)) in rows.zip(heads.chunks_exact(code_dim)).enumerate() {
-            let divergence: f64 = heads.iter().map(|h| self.posterior.divergence(h).0).sum();
-            let code = |sample: usize| {
-                let units = heads.iter().enumerate();
-                units.map(move |(unit, heads)| {
-                    let draw = draw(input, sample, unit);
-                    self.posterior.sample(heads, &draw, warmth)
-                })
-            };
-            let first = outcome.losses.len();
-            for sample in 0..self.samples {
-                let residual = dictionary.residual(x, code(sample).map(|unit| unit.value));
-                let error = dot(&residual, &residual) / input_dim as f64;
-                outcome.errors.push(error);
-                outcome.losses.push(error + self.kl_weight * divergence);
-            }
-            let losses = &outcome.losses[first..];
-            let (loss, shares) = self.shares(losses);
-            outcome.loss += loss / count as f64;
-            for (sample, [weight, share]) in shares {
-                let code: Vec<Unit> = code(sample).collect();
-                let residual = dictionary.residual(x, code.iter().map(|unit| unit.value));
-                outcome.counted.push(Counted {
-                    input,
-                    sample,
-                    weight,
-                    share,
-                    code,
-                    residual,
-                });
-            }
+        for part in parts {
+            outcome.loss += part.loss / count as f64;
+            outcome.divergence += part.divergence / heads.len() as f64;
+            outcome.errors.extend(part.errors);
+            outcome.losses.extend(part.losses);
+            outcome.divergences.extend(part.divergences);
+            outcome.counted.extend(part.counted);
         }
         outcome
+    }
+
+    /// The same of one input.
+    fn part(
+        &self,
+        input: usize,
+        x: &[f32],
+        heads: &[Heads<f64>],
+        (dictionary, atoms): (&Dictionary, &[f32]),
+        sampler: &impl Sampler,
+    ) -> Part {
+        let mut divergence = 0.0;
+        let divergences = heads.iter().map(|heads| {
+            let (value, gradient) = self.posterior.divergence(heads);
+            divergence += value;
+            gradient
+        });
+        let divergences: Vec<Heads<f64>> = divergences.collect();
+        let (mut code, mut residual) = (Vec::new(), Vec::new());
+        let pixels = dictionary.input_dim as f64;
+        let mut errors: Vec<f64> = if self.is_by_product() {
+            dictionary.dense_errors(atoms, x, self.samples, |sample, code| {
+                sampler.code(input, sample, code);
+            })
+        } else {
+            let errors = (0..self.samples).map(|sample| {
+                sampler.code(input, sample, &mut code);
+                dictionary.residual(x, &code, &mut residual);
+                dot(&residual, &residual) / pixels
+            });
+            errors.collect()
+        };
+        if self.is_by_product() {
+            // Single precision finds the best; what is said of it is exact.
+            let best = first_least(&errors);
+            sampler.code(input, best, &mut code);
+            dictionary.residual(x, &code, &mut residual);
+            errors[best] = dot(&residual, &residual) / pixels;
+        }
+        let losses = errors.iter().map(|error| error + self.kl_weight * divergence);
+        let losses: Vec<f64> = losses.collect();
+        let (loss, shares) = self.shares(&losses);
+        let counted = shares.into_iter().map(|(sample, [weight, share])| {
+            let (units, draws) = sampler.units(input, sample);
+            let values = units.iter().map(|unit| unit.value).enumerate();
+            code.clear();
+            code.extend(values.filter(|(_, value)| *value != 0.0));
+            dictionary.residual(x, &code, &mut residual);
+            Counted {
+                input,
+                sample,
+                weight,
+                share,
+                code: units,
+                draws,
+                residual: residual.clone(),
+            }
+        });
+        Part {
+            counted: counted.collect(),
+            loss,
+            errors,
+            losses,
+            divergence,
+            divergences,
+        }
+    }
+
+    /// Whether samples are compared by one product in single precision: where hardly a component
+    /// is 0, and only the best counts.
+    fn is_by_product(&self) -> bool {
+        self.posterior.sparsity == Sparsity::Dense && self.select == Select::Best
     }
 
     /// The loss of an input by those of its samples, and what each sample counts: in it, and in its
@@ -205,13 +332,7 @@ impl Objective {
         };
         match self.select {
             Select::Best => {
-                let best = (1..losses.len()).fold(0, |best, sample| {
-                    if losses[sample] < losses[best] {
-                        sample
-                    } else {
-                        best
-                    }
-                });
+                let best = first_least(losses);
                 (losses[best], vec![(best, [1.0; 2])])
             }
             Select::Average => {
@@ -239,7 +360,7 @@ impl Objective {
         dictionary: &Dictionary,
         inputs: usize,
     ) -> Vec<f64> {
-        let counted = outcome.counted.iter().flat_map(|counted| {
+        let counted = outcome.counted.par_iter().flat_map_iter(|counted| {
             let scale = counted.share / inputs as f64;
             let back = dictionary.back(&counted.residual);
             back.map(move |gradient| scale * gradient)
@@ -255,30 +376,33 @@ impl Objective {
         code_gradients: &[f64],
         heads: &[Heads<f64>],
         warmth: Warmth,
-        draw: &impl Fn(usize, usize, usize) -> Draw,
     ) -> Vec<Heads<f64>> {
         let code_dim = outcome.counted.first().map_or(1, |first| first.code.len());
         let inputs = heads.len() / code_dim;
         let scale = self.kl_weight / inputs as f64;
-        let mut gradients: Vec<Heads<f64>> = heads
-            .iter()
-            .map(|heads| self.posterior.divergence(heads).1.scaled(scale))
-            .collect();
+        // Samples of an input lie next to each other.
+        let mut groups: Vec<&[Counted]> = Vec::with_capacity(inputs);
+        groups.extend(outcome.counted.chunk_by(|a, b| a.input == b.input));
+        let per_input = outcome.counted.len() / groups.len().max(1);
         let rows = outcome
-            .counted
-            .iter()
-            .zip(code_gradients.chunks_exact(code_dim));
-        for (counted, upstream) in rows {
-            let first = counted.input * code_dim;
-            for (unit, (sampled, upstream)) in counted.code.iter().zip(upstream).enumerate() {
-                let draw = draw(counted.input, counted.sample, unit);
-                let heads = &heads[first + unit];
-                let by = self
-                    .posterior
-                    .gradient(heads, &draw, sampled, warmth, *upstream);
-                gradients[first + unit].add(&by);
+            .divergences
+            .par_chunks_exact(code_dim)
+            .zip(groups)
+            .zip(heads.par_chunks_exact(code_dim))
+            .zip(code_gradients.par_chunks_exact(code_dim * per_input.max(1)));
+        let rows = rows.flat_map_iter(|(((divergences, group), heads), upstream)| {
+            let divergences = divergences.iter();
+            let mut gradients: Vec<Heads<f64>> = divergences.map(|by| by.scaled(scale)).collect();
+            for (counted, upstream) in group.iter().zip(upstream.chunks_exact(code_dim)) {
+                let units = counted.code.iter().zip(&counted.draws).zip(upstream);
+                for ((heads, gradient), ((unit, draw), upstream)) in
+                    heads.iter().zip(&mut gradients).zip(units)
+                {
+                    gradient.add(&self.posterior.gradient(heads, draw, unit, warmth, *upstream));
+                }
             }
-        }
-        gradients
+            gradients
+        });
+        rows.collect()
     }
 }

@@ -400,28 +400,44 @@ impl Posterior {
     /// Gaussian noise: `erfc(λ/(σ√2))`; with a learned threshold at its mean. A gate: `p/(1 + p)`,
     /// what the relaxation makes of its p.
     pub fn activity(&self, heads: &Heads<f64>) -> f64 {
-        let by = |threshold: f64| match self.base {
-            Base::Gaussian => {
-                let deviation = (0.5 * heads.scale).exp();
-                statrs::function::erf::erfc(threshold / (deviation * std::f64::consts::SQRT_2))
-            }
-            Base::Laplacian => (-threshold / heads.scale.exp()).exp(),
+        let gaussian = |threshold: f64| {
+            let deviation = (0.5 * heads.scale).exp();
+            statrs::function::erf::erfc(threshold / (deviation * std::f64::consts::SQRT_2))
         };
         match self.sparsity {
             Sparsity::Dense => 1.0,
-            Sparsity::Fixed { threshold } => by(threshold.abs()),
-            Sparsity::Learned { .. } => {
-                let (shape, rate) = (clipped_exp(heads.shape)[0], clipped_exp(heads.rate)[0]);
-                match self.base {
-                    Base::Laplacian => (-shape * (1.0 / (rate * heads.scale.exp())).ln_1p()).exp(),
-                    Base::Gaussian => by(shape / rate),
-                }
+            Sparsity::Fixed { threshold } if self.base == Base::Gaussian => {
+                gaussian(threshold.abs())
+            }
+            Sparsity::Learned { .. } if self.base == Base::Gaussian => {
+                gaussian(Self::threshold_shape(heads) / Self::threshold_rate(heads))
+            }
+            Sparsity::Fixed { .. } | Sparsity::Learned { .. } => {
+                self.activity_within(heads, heads.scale.exp())
             }
             Sparsity::Gate { .. } => {
                 let p = heads.spike.min(0.0).exp().clamp(CLIP[0], 1.0 - CLIP[0]);
                 p / (1.0 + p)
             }
         }
+    }
+
+    /// The same for Laplacian noise of another scale than the head says, such as one that is not
+    /// warm yet.
+    pub(super) fn activity_within(&self, heads: &Heads<f64>, scale: f64) -> f64 {
+        match self.sparsity {
+            Sparsity::Fixed { threshold } => (-threshold.abs() / scale).exp(),
+            Sparsity::Learned { .. } => {
+                let (shape, rate) = (Self::threshold_shape(heads), Self::threshold_rate(heads));
+                (-shape * (1.0 / (rate * scale)).ln_1p()).exp()
+            }
+            Sparsity::Dense | Sparsity::Gate { .. } => 1.0,
+        }
+    }
+
+    /// Rate of a learned threshold.
+    pub(super) fn threshold_rate(heads: &Heads<f64>) -> f64 {
+        clipped_exp(heads.rate)[0]
     }
 
     /// Shape of a learned threshold: what its draws of Gamma(shape, 1) are of.

@@ -6,6 +6,8 @@ use std::f64::consts::PI;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
 
+use crate::tensor::nesterov::{moved, take};
+
 /// The share of the gradients before that goes on.
 const MOMENTUM: f64 = 0.9;
 
@@ -43,13 +45,12 @@ impl Nesterov {
                 continue;
             };
             // Without the graph that made it.
-            let gradient = gradient.detach();
-            let velocity = match self.velocities.get(name) {
-                Some(before) => ((before * MOMENTUM)? + &gradient)?,
-                None => gradient.clone(),
+            let gradient = gradient.detach().contiguous()?;
+            let velocity = match self.velocities.remove(name) {
+                Some(before) => moved(before, &gradient, MOMENTUM)?,
+                None => gradient.copy()?,
             };
-            let direction = (gradient + (&velocity * MOMENTUM)?)?;
-            parameter.set(&(parameter.as_tensor() - (direction * rate)?)?)?;
+            take(parameter, &velocity, &gradient, [rate, MOMENTUM])?;
             self.velocities.insert(name.clone(), velocity);
         }
         Ok(())

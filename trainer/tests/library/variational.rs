@@ -13,7 +13,7 @@ use sparsecode_trainer::run::{
     Ending, Epoch, Figures, Learner as _, RunFolder, Session, Settings as _,
 };
 use sparsecode_trainer::variational::{
-    Base, Dictionary, Draw, Estimator, Heads, Objective, Posterior, Relaxation, ScheduleConfig,
+    Base, Dictionary, Draw, Estimator, Given, Heads, Objective, Posterior, Relaxation, Sampler as _, ScheduleConfig, Seeded,
     Select, ShiftGradient, Sparsity, Variational, VariationalConfig, VariationalLearner, Warmth,
     gamma_divergence, implicit_shape_gradient, metrics, trigamma,
 };
@@ -40,6 +40,23 @@ fn heads(shift: f64, scale: f64) -> Heads<f64> {
         shift,
         scale,
         ..Heads::default()
+    }
+}
+
+/// Samples of given random numbers.
+fn given<'a, D: Fn(usize, usize, usize) -> Draw + Sync>(
+    objective: &Objective,
+    heads: &'a [Heads<f64>],
+    code_dim: usize,
+    warmth: Warmth,
+    draw: D,
+) -> Given<'a, D> {
+    Given {
+        posterior: objective.posterior,
+        heads,
+        code_dim,
+        warmth,
+        draw,
     }
 }
 
@@ -303,16 +320,16 @@ fn gradients_are_those_of_differences_where_there_are_some() {
                 select,
                 kl_weight: 0.3,
             };
-            let outcome = objective.evaluate(&inputs, &all, &dictionary, warmth, &draw);
+            let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 3, warmth, draw));
             let by_code = objective.code_gradients(&outcome, &dictionary, 2);
-            let found = objective.head_gradients(&outcome, &by_code, &all, warmth, &draw);
+            let found = objective.head_gradients(&outcome, &by_code, &all, warmth);
             let step = 1e-6;
             for (place, found) in found.iter().enumerate() {
                 let moved = |of: fn(&mut Heads<f64>) -> &mut f64, by: f64| {
                     let mut heads = all.clone();
                     *of(&mut heads[place]) += by;
                     objective
-                        .evaluate(&inputs, &heads, &dictionary, warmth, &draw)
+                        .evaluate(&inputs, &heads, &dictionary, &given(&objective, &heads, 3, warmth, draw))
                         .loss
                 };
                 let slope = |of| (moved(of, step) - moved(of, -step)) / (2.0 * step);
@@ -444,7 +461,7 @@ fn one_sample_is_the_best_and_the_average() {
             kl_weight: 0.01,
         };
         let inputs = [1.0, 0.5, -0.2, 0.1];
-        let outcome = objective.evaluate(&inputs, &all, &dictionary, WARM, &draw);
+        let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 2, WARM, draw));
         let gradients = objective.code_gradients(&outcome, &dictionary, 2);
         (outcome.loss, gradients)
     });
@@ -470,12 +487,12 @@ fn the_dictionary_steps_down_its_objective() {
     let (inputs, decay, rate) = ([0.8_f32, -0.5, 0.1, 0.4], 0.02, 1e-3);
     let value = |atoms: &[f64]| {
         let dictionary = Dictionary::new(atoms.to_vec(), 2);
-        let outcome = objective.evaluate(&inputs, &all, &dictionary, WARM, &draw);
+        let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 3, WARM, draw));
         // The mean over the two pixels is half their sum.
         outcome.loss + decay * atoms.iter().map(|a| a * a).sum::<f64>()
     };
     let mut dictionary = Dictionary::new(atoms.clone(), 2);
-    let outcome = objective.evaluate(&inputs, &all, &dictionary, WARM, &draw);
+    let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 3, WARM, draw));
     dictionary.step(&outcome, 2, rate, decay);
     for place in 0..atoms.len() {
         let moved = |by: f64| {
@@ -731,4 +748,78 @@ fn the_schedule_warms_up() {
     assert_eq!(schedule.at(6000).noise, 1.0);
     assert_eq!(schedule.at(0).temperature, 1.0);
     assert!(schedule.at(1386).temperature == 0.5 && schedule.at(1385).temperature > 0.5);
+}
+
+/// Seeded samples have the distribution that the posterior's own formulas give random numbers, for
+/// every posterior: means, squares, activity, and how they move with the heads.
+#[test]
+fn seeded_samples_have_the_posteriors_distribution() {
+    let fixed = Sparsity::Fixed { threshold: 0.25 };
+    let heads = Heads {
+        shift: 0.4,
+        scale: -1.2,
+        spike: -0.7,
+        shape: 0.6,
+        rate: 1.5,
+    };
+    let (samples, count) = (1000, 100);
+    for base in [Base::Gaussian, Base::Laplacian] {
+        for sparsity in [Sparsity::Dense, fixed, LEARNED, GATE] {
+            let posterior = posterior(base, sparsity);
+            for noise in [0.5, 1.0] {
+                let warmth = Warmth { noise, ..WARM };
+                let all = vec![heads; count];
+                let rng = generator(8, Stream::Noise { purpose: 7 });
+                let sampler = Seeded::new(posterior, &all, [1, samples], warmth, rng, 3);
+                let mut found = [0.0; 6];
+                let mut expected = [0.0; 6];
+                let mut given = generator(9, Stream::Weights);
+                let gamma = Gamma::new(Posterior::threshold_shape(&heads), 1.0).unwrap();
+                let mut code = Vec::new();
+                for input in 0..count {
+                    for sample in 0..samples {
+                        let (units, draws) = sampler.units(input, sample);
+                        sampler.code(input, sample, &mut code);
+                        let value = code.first().map_or(0.0, |(_, value)| *value);
+                        assert_eq!(value, units[0].value, "{base:?} {sparsity:?}");
+                        let draw = Draw {
+                            noise: match base {
+                                _ if sparsity == GATE => StandardNormal.sample(&mut given),
+                                Base::Gaussian => StandardNormal.sample(&mut given),
+                                Base::Laplacian => given.random_range(-0.5..0.5),
+                            },
+                            gate: given.random(),
+                            gamma: gamma.sample(&mut given),
+                            gamma_by_shape: None,
+                        };
+                        let unit = posterior.sample(&heads, &draw, warmth);
+                        let pairs = [(&mut found, &units[0], &draws[0]), (&mut expected, &unit, &draw)];
+                        for (sums, unit, draw) in pairs {
+                            // What a loss with the gradient z hands back.
+                            let back = posterior.gradient(&heads, draw, unit, warmth, unit.value);
+                            let values = [
+                                unit.value,
+                                unit.value * unit.value,
+                                f64::from(u8::from(unit.is_active)),
+                                unit.noise.abs(),
+                                back.scale,
+                                back.shape + back.rate + back.spike,
+                            ];
+                            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                        }
+                    }
+                }
+                let total = (samples * count) as f64;
+                for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    let apart = (found - expected).abs() / total;
+                    assert!(
+                        apart < 0.006,
+                        "{base:?} {sparsity:?}, κ = {noise}, {place}: {} {}",
+                        found / total,
+                        expected / total
+                    );
+                }
+            }
+        }
+    }
 }
