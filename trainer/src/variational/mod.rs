@@ -7,6 +7,7 @@
 //! | [`Posterior`] | how codes are drawn, how far they are from their prior, and the straight-through gradients |
 //! | [`Objective`] | which of several samples count, and the gradient for the heads |
 //! | [`Dictionary`] | the linear generator and its step |
+//! | [`ConvEncoder`], [`ConvGenerator`] | convolutional networks for pictures |
 //! | [`Nesterov`], [`OneCycle`] | how the encoder learns |
 //! | [`BatchFista`] | signed codes by FISTA, to compare with |
 //! | [`metrics`] | what is said of codes |
@@ -15,6 +16,7 @@
 //! host, in `f64`.
 
 mod config;
+mod conv;
 mod encoder;
 mod family;
 mod fista;
@@ -28,6 +30,10 @@ mod sgd;
 pub use config::{
     ObjectiveConfig, PosteriorConfig, ScheduleConfig, Threshold, Variational, VariationalConfig,
     VariationalModel, VariationalOptimizer,
+};
+pub use conv::{
+    BatchNorm, ConvAdam, ConvEncoder, ConvGenerator, ConvPlan, Convolution, Geometry, KERNEL, Pass,
+    Step, restore, snapshot,
 };
 pub use encoder::{Encoded, Head, Layer, MlpEncoder};
 pub use fista::{BatchCodes, BatchFista, lipschitz};
