@@ -189,7 +189,7 @@ impl DataFlags {
         other.check(facts, &found, &named)?;
         let (_, preprocessing) = facts.parse()?;
         let description = splits.description.clone();
-        let Some(splits) = splits.preprocessed_as(&preprocessing) else {
+        let Some(splits) = splits.preprocessed_as(&preprocessing, facts.per_pixel.as_ref()) else {
             return refuse(format!(
                 "samples have contrast normalisation {}, but the model takes {}",
                 found.contrast, facts.contrast

@@ -195,7 +195,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Err(error) if arguments.data.data.is_some() => return Err(error),
         samples => samples.map(|splits| head(splits.validation)),
     };
-    let (_, preprocessing) = trained.facts.parse()?;
+    let (_, preprocessing) = trained.facts.parse_uniform()?;
     let is_local = matches!(preprocessing.contrast, Contrast::Local { .. });
     if integer.is_some() && is_local {
         eprintln!(

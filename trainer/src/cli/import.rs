@@ -233,6 +233,7 @@ impl Arguments {
             raw_range: None,
             sample_rate: None,
             number_type: None,
+            per_pixel: None,
         };
         let mut config = config;
         if self.names_data() && (self.data.data.is_some() || config.data.place().is_some()) {
@@ -354,6 +355,7 @@ impl Arguments {
                 raw_range: None,
                 sample_rate: None,
                 number_type: None,
+                per_pixel: None,
             },
             (data, _) => {
                 config.data = self.data.place(&self.data.on_own_data(data)?)?;

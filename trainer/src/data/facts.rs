@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Preprocessing, SpecError};
 
-use super::Splits;
+use super::{PerPixel, Splits};
 
 /// What a run must know of its data to evaluate, export and resume without it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct DataFacts {
     /// The number type that the data were stored in, as in a model file's metadata, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_type: Option<String>,
+    /// Mean and deviation of each place in a sample, where samples are normalised place by place;
+    /// `mean` is 0 and `deviation` 1 then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_pixel: Option<PerPixel>,
 }
 
 impl DataFacts {
@@ -48,6 +52,7 @@ impl DataFacts {
             raw_range: splits.input.range,
             sample_rate: splits.input.sample_rate,
             number_type: splits.input.number_type.map(|number| number.to_string()),
+            per_pixel: PerPixel::used_by(&splits.train),
         }
     }
 
@@ -64,6 +69,7 @@ impl DataFacts {
             raw_range: Some([0.0, 1.0]),
             sample_rate: None,
             number_type: Some(NumberType::U8.to_string()),
+            per_pixel: None,
         }
     }
 
@@ -75,14 +81,16 @@ impl DataFacts {
                 input_shape,
                 contrast,
                 digest,
+                per_pixel,
                 ..
             } = facts.clone();
-            (input_shape, contrast, digest)
+            (input_shape, contrast, digest, per_pixel)
         };
         of(self) == of(other) && (self.mean, self.deviation) == (other.mean, other.deviation)
     }
 
-    /// Shape and preprocessing in the model file's types.
+    /// Shape and preprocessing in the model file's types; without the statistics of each place,
+    /// which are [`per_pixel`](Self::per_pixel).
     ///
     /// # Errors
     ///
@@ -95,6 +103,23 @@ impl DataFacts {
             contrast,
         };
         Ok((self.input_shape.parse()?, preprocessing))
+    }
+
+    /// As [`parse`](Self::parse), for what takes one mean and one deviation for all places.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse); names the preprocessing if each place has its own statistics.
+    pub fn parse_uniform(&self) -> Result<(InputShape, Preprocessing), SpecError> {
+        match self.per_pixel {
+            Some(_) => Err(SpecError {
+                field: "preprocessing",
+                expected: "one mean and one deviation for all pixels, and the run's data have \
+                           their own for each (data.contrast = \"whiten\", or a data.source of \
+                           synthetic sets), which this kind of model cannot undo",
+            }),
+            None => self.parse(),
+        }
     }
 
     /// What is known of the raw samples, in the model file's types.

@@ -1,4 +1,4 @@
-//! MNIST's idx files, gzipped or not, and its splits.
+//! MNIST's idx files, gzipped or not, and its splits; other pictures in such files.
 //!
 //! The format is LeCun's: two zero bytes, the type (8 = unsigned byte), the number of axes, each
 //! length as a big-endian u32, then the values.
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::npy::{Values, read_npy};
-use super::paths::chosen_folder;
+use super::paths::{chosen_folder, display_name};
 use super::{
     Contrast, Dataset, InputFacts, NumberType, Preprocessing, Restore, Splits, checked_counts,
     checked_shape, extent, split_generator,
@@ -60,11 +60,51 @@ impl MnistConfig {
     pub(super) fn load(&self, folder: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
         let remedy = format!("; {REMEDY}");
         let folder = chosen_folder(self.folder.as_ref(), folder, "MNIST", &remedy)?;
-        let limits = [self.train, self.validation, self.test].map(|c| c.unwrap_or(usize::MAX));
+        MNIST.load(folder, [self.train, self.validation, self.test], seed)
+    }
+}
+
+/// What sets of pictures in idx files differ in.
+pub(super) struct Set {
+    /// What the set is called in errors, in the genitive and with a blank; may be empty.
+    pub(super) whose: &'static str,
+    /// The set's name in descriptions; that of the folder where it is not known.
+    pub(super) name: Option<&'static str>,
+    /// What to do about files that are missing or malformed.
+    pub(super) remedy: &'static str,
+    /// A folder in the folder that a person names, where the files may lie, too.
+    pub(super) subfolder: Option<&'static str>,
+    /// Subtracted from pixels in [0, 1].
+    pub(super) mean: f32,
+    /// Pixels are divided by it.
+    pub(super) deviation: f32,
+    /// Whether a split into training and validation is published, as files beside the pictures.
+    pub(super) is_split: bool,
+}
+
+const MNIST: Set = Set {
+    whose: "MNIST's ",
+    name: Some("MNIST"),
+    remedy: REMEDY,
+    subfolder: Some("mnist"),
+    mean: MEAN,
+    deviation: DEVIATION,
+    is_split: true,
+};
+
+impl Set {
+    /// Reads the four files of the set, of each part at most as many samples as `limits` say.
+    pub(super) fn load(
+        &self,
+        folder: &Path,
+        limits: [Option<usize>; 3],
+        seed: u64,
+    ) -> Result<Splits, DataError> {
+        let limits = limits.map(|count| count.unwrap_or(usize::MAX));
         checked_counts(limits[0], limits[1], limits[2])?;
 
-        let train = Digits::read(folder, "train-images", "train-labels")?;
-        let test = Digits::read(folder, "t10k-images", "t10k-labels")?;
+        let train = Digits::read(self, folder, "train-images", "train-labels")?;
+        let test = Digits::read(self, folder, "t10k-images", "t10k-labels")?;
         if (train.height, train.width) != (test.height, test.width) {
             return Err(DataError::malformed(
                 &test.path,
@@ -72,13 +112,13 @@ impl MnistConfig {
                     "test images are {}x{}, training images {}x{}",
                     test.height, test.width, train.height, train.width
                 ),
-                REMEDY,
+                self.remedy,
             ));
         }
         let shape = checked_shape(train.height, train.width, "folder")?;
         let place = train.path.parent().unwrap_or(folder);
         let (mut train_rows, mut validation_rows, split) =
-            match published_split(place, train.len())? {
+            match self.published_split(place, train.len())? {
                 Some((train, validation)) => (train, validation, "published split".to_string()),
                 None => {
                     let (train, validation) = seeded_split(train.len(), seed);
@@ -90,18 +130,20 @@ impl MnistConfig {
         validation_rows.truncate(limits[1]);
         Ok(Splits {
             description: format!(
-                "MNIST, {split}, {}/{}/{}",
+                "{}, {split}, {}/{}/{}",
+                self.name
+                    .map_or_else(|| display_name(place), ToOwned::to_owned),
                 train_rows.len(),
                 validation_rows.len(),
                 test_rows.len()
             ),
-            validation: train.dataset(&validation_rows),
-            train: train.dataset(&train_rows),
-            test: test.dataset(&test_rows),
+            validation: self.dataset(&train, &validation_rows),
+            train: self.dataset(&train, &train_rows),
+            test: self.dataset(&test, &test_rows),
             shape,
             preprocessing: Preprocessing {
-                mean: MEAN,
-                deviation: DEVIATION,
+                mean: self.mean,
+                deviation: self.deviation,
                 contrast: Contrast::None,
             },
             peak: 1.0,
@@ -119,6 +161,53 @@ impl MnistConfig {
             notes: Vec::new(),
         })
     }
+
+    fn published_split(&self, folder: &Path, count: usize) -> Result<Option<Rows>, DataError> {
+        match self.is_split {
+            true => published_split(folder, count),
+            false => Ok(None),
+        }
+    }
+
+    fn dataset(&self, images: &Digits, rows: &[usize]) -> Dataset {
+        let dim = images.height * images.width;
+        let values: [f32; 256] =
+            std::array::from_fn(|pixel| (pixel as f32 / 255.0 - self.mean) / self.deviation);
+        let mut samples = Vec::with_capacity(rows.len() * dim);
+        for &row in rows {
+            let pixels = &images.pixels[row * dim..][..dim];
+            samples.extend(pixels.iter().map(|&pixel| values[usize::from(pixel)]));
+        }
+        Dataset {
+            samples,
+            dim,
+            restore: Restore::Global {
+                scale: self.deviation,
+                offset: self.mean,
+            },
+            labels: Some(rows.iter().map(|&row| images.labels[row]).collect()),
+        }
+    }
+
+    fn find(&self, folder: &Path, stem: &str, axes: usize) -> Result<PathBuf, DataError> {
+        let inner = self.subfolder.map(|name| folder.join(name));
+        [Some(folder.to_path_buf()), inner]
+            .iter()
+            .flatten()
+            .flat_map(|place| names(stem, axes).map(|name| place.join(name)))
+            .find(|path| path.is_file())
+            .ok_or_else(|| {
+                let name = &names(stem, axes)[0];
+                DataError::missing(
+                    folder,
+                    format!("{}{name} is not in this folder", self.whose),
+                    format!(
+                        "name the folder of {}files with --data DIR, or {}",
+                        self.whose, self.remedy
+                    ),
+                )
+            })
+    }
 }
 
 /// Images and their labels, as the files have them.
@@ -131,24 +220,24 @@ struct Digits {
 }
 
 impl Digits {
-    fn read(folder: &Path, images: &str, labels: &str) -> Result<Self, DataError> {
-        let path = find(folder, images, 3)?;
-        let (axes, pixels) = read_idx(&path, 3)?;
+    fn read(set: &Set, folder: &Path, images: &str, labels: &str) -> Result<Self, DataError> {
+        let path = set.find(folder, images, 3)?;
+        let (axes, pixels) = read_bytes(&path, 3, set.remedy)?;
         let (height, width) = (axes[1], axes[2]);
         if axes.contains(&0) {
             return Err(DataError::malformed(
                 &path,
                 format!("there are no pixels: lengths are {axes:?}"),
-                REMEDY,
+                set.remedy,
             ));
         }
-        let labels_path = find(folder, labels, 1)?;
-        let (label_axes, labels) = read_idx(&labels_path, 1)?;
+        let labels_path = set.find(folder, labels, 1)?;
+        let (label_axes, labels) = read_bytes(&labels_path, 1, set.remedy)?;
         if label_axes[0] != axes[0] {
             return Err(DataError::malformed(
                 &labels_path,
                 format!("{} labels for {} images", label_axes[0], axes[0]),
-                REMEDY,
+                set.remedy,
             ));
         }
         Ok(Self {
@@ -170,26 +259,6 @@ impl Digits {
         let pixels = rows.iter().flat_map(|row| &self.pixels[row * dim..][..dim]);
         extent(pixels.map(|&pixel| f32::from(pixel) / 255.0))
     }
-
-    fn dataset(&self, rows: &[usize]) -> Dataset {
-        let dim = self.height * self.width;
-        let values: [f32; 256] =
-            std::array::from_fn(|pixel| (pixel as f32 / 255.0 - MEAN) / DEVIATION);
-        let mut samples = Vec::with_capacity(rows.len() * dim);
-        for &row in rows {
-            let pixels = &self.pixels[row * dim..][..dim];
-            samples.extend(pixels.iter().map(|&pixel| values[usize::from(pixel)]));
-        }
-        Dataset {
-            samples,
-            dim,
-            restore: Restore::Global {
-                scale: DEVIATION,
-                offset: MEAN,
-            },
-            labels: Some(rows.iter().map(|&row| self.labels[row]).collect()),
-        }
-    }
 }
 
 /// The four names that one idx file goes by.
@@ -202,20 +271,6 @@ fn names(stem: &str, axes: usize) -> [String; 4] {
     ]
 }
 
-fn find(folder: &Path, stem: &str, axes: usize) -> Result<PathBuf, DataError> {
-    [folder.to_path_buf(), folder.join("mnist")]
-        .iter()
-        .flat_map(|place| names(stem, axes).map(|name| place.join(name)))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            DataError::missing(
-                folder,
-                format!("MNIST's {} is not in this folder", names(stem, axes)[0]),
-                format!("name the folder of MNIST's files with --data DIR, or {REMEDY}"),
-            )
-        })
-}
-
 /// Reads an idx file of unsigned bytes with so many axes, gzipped or not (told by its first bytes,
 /// not by its name): the lengths of the axes and the values.
 ///
@@ -223,7 +278,11 @@ fn find(folder: &Path, stem: &str, axes: usize) -> Result<PathBuf, DataError> {
 /// The file cannot be read or unpacked; it is not an idx file of bytes with `axes` axes; its length
 /// is not what its header says, or above 1 GiB.
 pub fn read_idx(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
-    let malformed = |reason: String| DataError::malformed(path, reason, REMEDY);
+    read_bytes(path, axes, REMEDY)
+}
+
+fn read_bytes(path: &Path, axes: usize, remedy: &str) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let malformed = |reason: String| DataError::malformed(path, reason, remedy);
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
     let mut reader: Box<dyn Read> = if bytes.starts_with(&[0x1f, 0x8b]) {
         Box::new(GzDecoder::new(bytes.as_slice()))

@@ -7,12 +7,15 @@
 //! | `source` | samples |
 //! |---|---|
 //! | `mnist` | the four idx files, gzipped or not: [`mnist`] |
-//! | `images` | patches of a folder of images, local contrast normalised: [`images`] |
+//! | `images` | patches of a folder of images, local contrast normalised or whitened: [`images`] |
 //! | `signal` | windows of recordings in `.npy`, `.csv`, `.tsv` or `.wav`: [`signal`] |
 //! | `npy` | rows of an array N×d or N×h×w: [`mod@array`] |
-//! | `dead-leaves`, `vibration`, `ecg` | generated: [`generate`] |
+//! | `idx` | pictures in idx files, as they are: [`idx`] |
+//! | `safetensors` | rows of the tensors of a file: [`tensors`] |
+//! | `dead-leaves`, `vibration`, `ecg`, `dictionary` | generated: [`generate`] |
 
 pub mod array;
+mod atoms;
 mod channel;
 mod contrast;
 mod dialect;
@@ -21,11 +24,13 @@ mod error;
 mod facts;
 pub mod fetch;
 pub mod generate;
+pub mod idx;
 pub mod images;
 mod look;
 pub mod mnist;
 pub mod npy;
 mod paths;
+mod per_pixel;
 pub mod picture;
 mod place;
 pub mod recording;
@@ -34,6 +39,8 @@ mod samples;
 pub mod signal;
 mod sound;
 mod table;
+pub mod tensors;
+mod whiten;
 
 use std::fmt;
 use std::path::Path;
@@ -45,6 +52,7 @@ pub use sparsecode_formats::{Contrast, InputFacts, InputShape, NumberType, Prepr
 
 use crate::rng::{Stream, generator};
 pub use array::NpyConfig;
+pub use atoms::TrueAtoms;
 pub use channel::{Channel, Hints};
 #[cfg(test)]
 pub(crate) use contrast::tests::reference as contrast_reference;
@@ -53,18 +61,22 @@ pub use drift::without_drift;
 pub use error::{DataError, PlaceError};
 pub use facts::DataFacts;
 pub use generate::{
-    DeadLeavesConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal, vibration_signal,
+    DeadLeavesConfig, DictionaryConfig, GeneratedSignalConfig, dead_leaves_image, ecg_signal,
+    vibration_signal,
 };
+pub use idx::IdxConfig;
 pub use images::{ImagesConfig, PatchContrast};
 pub(crate) use look::short;
 pub use look::{Column, Look};
 pub use mnist::MnistConfig;
 pub use paths::Paths;
 pub(crate) use paths::has_extension;
+pub use per_pixel::PerPixel;
 pub use place::Named;
 pub use recording::Recording;
 pub use samples::Samples;
 pub use signal::{Normalisation, SignalConfig};
+pub use tensors::SafetensorsConfig;
 
 /// The recordings that a table names: files, or all in a folder.
 ///
@@ -149,6 +161,13 @@ pub enum Restore {
         /// The raw value of a preprocessed 0, per value.
         offset: Vec<f32>,
     },
+    /// One scale and offset a place in a sample, the same for all samples ([`PerPixel`]).
+    PerPosition {
+        /// Raw units in one preprocessed unit, per place.
+        scale: Vec<f32>,
+        /// The raw value of a preprocessed 0, per place.
+        offset: Vec<f32>,
+    },
 }
 
 impl Restore {
@@ -183,6 +202,13 @@ impl Restore {
                     *y = *y * scale + offset;
                 }
             }
+            Self::PerPosition { scale, offset } => {
+                let length = sample.len();
+                let places = scale[..length].iter().zip(&offset[..length]);
+                for (y, (scale, offset)) in sample.iter_mut().zip(places) {
+                    *y = *y * scale + offset;
+                }
+            }
         }
     }
 
@@ -208,6 +234,9 @@ impl Restore {
             }
             Self::PerPixel { dim, scale, .. } => difference
                 .zip(&scale[index * dim..][..*dim])
+                .for_each(|(y, &scale)| add(f64::from(y) * f64::from(scale))),
+            Self::PerPosition { scale, .. } => difference
+                .zip(scale)
                 .for_each(|(y, &scale)| add(f64::from(y) * f64::from(scale))),
         }
         sum / count.max(1) as f64
@@ -266,12 +295,16 @@ pub struct Splits {
 pub enum DataConfig {
     /// Handwritten digits: 28×28 pixels in [0, 1], from the four idx files.
     Mnist(MnistConfig),
-    /// Patches of a folder of pictures, with local contrast normalisation.
+    /// Patches of a folder of pictures, with local contrast normalisation, whitened, or as they are.
     Images(ImagesConfig),
     /// Windows of recordings: tables, sound or arrays.
     Signal(SignalConfig),
     /// Rows of an array: N×d (windows, features) or N×h×w (pictures).
     Npy(NpyConfig),
+    /// Pictures in the four idx files, such as Fashion-MNIST: pixels in [0, 1], not normalised.
+    Idx(IdxConfig),
+    /// Rows of the tensors of a safetensors file, which may name the true atoms of a synthetic set.
+    Safetensors(SafetensorsConfig),
     /// Patches of generated pictures of occluding discs, which look like natural images to a
     /// dictionary.
     DeadLeaves(DeadLeavesConfig),
@@ -279,6 +312,8 @@ pub enum DataConfig {
     Vibration(GeneratedSignalConfig),
     /// Windows of generated, ECG-like beats.
     Ecg(GeneratedSignalConfig),
+    /// Generated sparse combinations of the atoms of a random dictionary, which is known.
+    Dictionary(DictionaryConfig),
 }
 
 impl DataConfig {
@@ -289,9 +324,12 @@ impl DataConfig {
             Self::Images(_) => "images",
             Self::Signal(_) => "signal",
             Self::Npy(_) => "npy",
+            Self::Idx(_) => "idx",
+            Self::Safetensors(_) => "safetensors",
             Self::DeadLeaves(_) => "dead-leaves",
             Self::Vibration(_) => "vibration",
             Self::Ecg(_) => "ecg",
+            Self::Dictionary(_) => "dictionary",
         }
     }
 
@@ -320,9 +358,38 @@ impl DataConfig {
             Self::Images(config) => config.load(folder, seed),
             Self::Signal(config) => config.load(folder, seed),
             Self::Npy(config) => config.load(folder, seed),
+            Self::Idx(config) => config.load(folder, seed),
+            Self::Safetensors(config) => config.load(folder),
             Self::DeadLeaves(config) => config.load(seed),
             Self::Vibration(config) => config.load_vibration(seed),
             Self::Ecg(config) => config.load_ecg(seed),
+            Self::Dictionary(config) => config.load(seed),
+        }
+    }
+
+    /// The atoms that a synthetic set was made with, in the unit of its preprocessed samples; `None`
+    /// for other data. `folder` and `seed` as for [`load`](Self::load). Cost: as loading.
+    ///
+    /// ```
+    /// use sparsecode_trainer::data::{DataConfig, DictionaryConfig};
+    ///
+    /// let config = DataConfig::Dictionary(DictionaryConfig::default());
+    /// let truth = config.true_atoms(None, 31)?.unwrap();
+    /// assert_eq!((truth.count(), truth.input_dim), (64, 64));
+    /// # Ok::<(), sparsecode_trainer::data::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); the atoms have another length than the samples.
+    pub fn true_atoms(
+        &self,
+        folder: Option<&Path>,
+        seed: u64,
+    ) -> Result<Option<TrueAtoms>, DataError> {
+        match self {
+            Self::Dictionary(config) => config.true_atoms(seed).map(Some),
+            Self::Safetensors(config) => config.true_atoms(folder),
+            _ => Ok(None),
         }
     }
 }
@@ -480,6 +547,9 @@ mod tests {
             DataConfig::DeadLeaves(DeadLeavesConfig::default()),
             DataConfig::Vibration(GeneratedSignalConfig::default()),
             DataConfig::Ecg(GeneratedSignalConfig::default()),
+            DataConfig::Idx(IdxConfig::default()),
+            DataConfig::Safetensors(SafetensorsConfig::default()),
+            DataConfig::Dictionary(DictionaryConfig::default()),
         ];
         for config in configs {
             let text = toml::to_string(&config).unwrap();

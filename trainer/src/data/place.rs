@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use super::error::PlaceError;
 use super::paths::{Paths, has_extension};
 use super::{
-    DataConfig, DeadLeavesConfig, GeneratedSignalConfig, ImagesConfig, NpyConfig, SignalConfig,
+    DataConfig, DeadLeavesConfig, DictionaryConfig, GeneratedSignalConfig, ImagesConfig, NpyConfig,
+    SafetensorsConfig, SignalConfig,
 };
 
 /// Where a person says that the data lie.
@@ -38,8 +39,13 @@ impl DataConfig {
     /// Whether the samples are generated, so that there is no place to read them from.
     pub fn is_generated(&self) -> bool {
         match self {
-            Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => true,
-            Self::Mnist(_) | Self::Images(_) | Self::Signal(_) | Self::Npy(_) => false,
+            Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) | Self::Dictionary(_) => true,
+            Self::Mnist(_)
+            | Self::Images(_)
+            | Self::Signal(_)
+            | Self::Npy(_)
+            | Self::Idx(_)
+            | Self::Safetensors(_) => false,
         }
     }
 
@@ -50,7 +56,9 @@ impl DataConfig {
             Self::Images(config) => config.folder.clone().map(Paths::from),
             Self::Signal(config) => config.path.clone(),
             Self::Npy(config) => config.path.clone().map(Paths::from),
-            Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => None,
+            Self::Idx(config) => config.folder.clone().map(Paths::from),
+            Self::Safetensors(config) => config.path.clone().map(Paths::from),
+            Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) | Self::Dictionary(_) => None,
         }
     }
 
@@ -73,7 +81,9 @@ impl DataConfig {
             Self::Images(config) => config.folder = one(place),
             Self::Signal(config) => config.path = place,
             Self::Npy(config) => config.path = one(place),
-            Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) => {}
+            Self::Idx(config) => config.folder = one(place),
+            Self::Safetensors(config) => config.path = one(place),
+            Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) | Self::Dictionary(_) => {}
         }
     }
 
@@ -81,8 +91,8 @@ impl DataConfig {
     /// from generated data.
     ///
     /// Signals become windows of the recording in `place`, of the same length and hop. Dead leaves
-    /// become patches, as large, of the pictures in a folder, or the rows of a `.npy`. At most as
-    /// many training, validation and test samples are taken as the table asks for, where it asks
+    /// become patches, as large, of the pictures in a folder, or the rows of a `.npy`. Combinations of
+    /// atoms become the rows of a `.npy` or a `.safetensors`. At most as many training, validation and test samples are taken as the table asks for, where it asks
     /// for other numbers than by default. Tables that read files already come back as they are.
     ///
     /// ```
@@ -96,12 +106,19 @@ impl DataConfig {
     ///
     /// # Errors
     ///
-    /// [`PlaceError::Unfit`] if dead leaves cannot be replaced by what `place` holds.
+    /// [`PlaceError::Unfit`] if dead leaves or combinations of atoms cannot be replaced by what
+    /// `place` holds.
     pub fn on_own_data(&self, place: &Path) -> Result<Self, PlaceError> {
         match self {
             Self::Vibration(config) | Self::Ecg(config) => Ok(Self::Signal(own_signal(config))),
             Self::DeadLeaves(config) => own_pictures(config, place),
-            Self::Mnist(_) | Self::Images(_) | Self::Signal(_) | Self::Npy(_) => Ok(self.clone()),
+            Self::Dictionary(config) => own_rows(config, place),
+            Self::Mnist(_)
+            | Self::Images(_)
+            | Self::Signal(_)
+            | Self::Npy(_)
+            | Self::Idx(_)
+            | Self::Safetensors(_) => Ok(self.clone()),
         }
     }
 
@@ -125,6 +142,7 @@ impl DataConfig {
                     generated: self.source(),
                     instead: match self {
                         Self::DeadLeaves(_) => "images",
+                        Self::Dictionary(_) => "npy",
                         _ => "signal",
                     },
                 }),
@@ -198,7 +216,7 @@ impl DataConfig {
     /// The key of the place.
     fn field(&self) -> &'static str {
         match self {
-            Self::Mnist(_) | Self::Images(_) => "data.folder",
+            Self::Mnist(_) | Self::Images(_) | Self::Idx(_) => "data.folder",
             _ => "data.path",
         }
     }
@@ -230,8 +248,13 @@ impl DataConfig {
         let folder = folder_of(path);
         let rows = || "to learn from its rows add --set data.source=npy".to_owned();
         let (problem, remedy) = match self {
-            Self::Mnist(_) => (
-                "is a file, but MNIST is read from the folder with its four files",
+            Self::Mnist(_) | Self::Idx(_) => (
+                match self {
+                    Self::Mnist(_) => {
+                        "is a file, but MNIST is read from the folder with its four files"
+                    }
+                    _ => "is a file, but pictures in idx files are read from the folder with four",
+                },
                 match has_extension(path, &["npy"]) {
                     true => rows(),
                     false => format!("name that folder: --data {}", folder.display()),
@@ -322,6 +345,38 @@ fn own_pictures(config: &DeadLeavesConfig, place: &Path) -> Result<DataConfig, P
     )
 }
 
+fn own_rows(config: &DictionaryConfig, place: &Path) -> Result<DataConfig, PlaceError> {
+    exists("--data", place)?;
+    let default = DictionaryConfig::default();
+    let train = limit(config.train, default.train);
+    let validation = limit(config.validation, default.validation);
+    let test = limit(config.test, default.test);
+    if has_extension(place, &["npy"]) {
+        return Ok(DataConfig::Npy(NpyConfig {
+            train,
+            validation,
+            test,
+            ..NpyConfig::default()
+        }));
+    }
+    if has_extension(place, &["safetensors"]) {
+        return Ok(DataConfig::Safetensors(SafetensorsConfig {
+            train,
+            validation,
+            test,
+            ..SafetensorsConfig::default()
+        }));
+    }
+    Err(PlaceError::Unfit {
+        said: "--data",
+        path: place.to_path_buf(),
+        problem: "this preset learns from vectors: the rows of an array (.npy), or of the tensors \
+                  of a .safetensors"
+            .to_owned(),
+        remedy: "name such a file, or say what else it is with --set data.source".to_owned(),
+    })
+}
+
 /// A count that somebody asked for.
 fn limit(count: usize, default: usize) -> Option<usize> {
     (count != default).then_some(count)
@@ -396,9 +451,10 @@ mod tests {
         DataConfig::Npy(NpyConfig::default())
     }
 
-    fn generated() -> [DataConfig; 3] {
+    fn generated() -> [DataConfig; 4] {
         let signal = GeneratedSignalConfig::default;
         [
+            DataConfig::Dictionary(DictionaryConfig::default()),
             DataConfig::Ecg(signal()),
             DataConfig::Vibration(signal()),
             DataConfig::DeadLeaves(DeadLeavesConfig::default()),
@@ -425,6 +481,8 @@ mod tests {
             (signal(Some("sub/a.wav".into())), "", "sub/a.wav"),
             (rows(), "rows.npy", "rows.npy"),
             (rows(), "sub", "sub"),
+            (DataConfig::Idx(Default::default()), "mnist", "mnist"),
+            (DataConfig::Safetensors(Default::default()), "sub", "sub"),
         ] {
             let flag = match name {
                 "" => folder.path().to_path_buf(),
@@ -446,6 +504,8 @@ mod tests {
         refused(&mnist(None), "rows.npy", true, &["data.source=npy"]);
         let here = folder.path().to_str().unwrap();
         refused(&mnist(None), "train-images", true, &[here, "four files"]);
+        let idx = DataConfig::Idx(Default::default());
+        refused(&idx, "train-images", true, &[here, "with four"]);
         refused(&images(), "0.png", true, &[here, "folder"]);
         refused(&images(), "rows.npy", true, &["data.source=npy"]);
         for table in [mnist(None), images(), own(), rows()] {
@@ -567,7 +627,16 @@ mod tests {
         };
         assert_eq!((own.patch, own.train, own.test), (8, 20_000, 2000));
         assert_eq!(leaves(8, 8).on_own_data(&at("rows.npy")).unwrap(), rows());
+        let vectors = DataConfig::Dictionary(DictionaryConfig {
+            train: 77,
+            ..DictionaryConfig::default()
+        });
+        let DataConfig::Npy(own) = vectors.on_own_data(&at("rows.npy")).unwrap() else {
+            panic!("no rows");
+        };
+        assert_eq!((own.train, own.test), (Some(77), None));
         for (table, name, word) in [
+            (vectors, "a.wav", ".safetensors"),
             (leaves(8, 8), "a.wav", "ecg/vdl"),
             (leaves(8, 8), "0.png", "name its folder"),
             (leaves(8, 9), "", "square"),

@@ -2,7 +2,9 @@
 //! recording that it has not seen.
 
 use super::signal::window_normalised;
-use super::{Contrast, Dataset, Normalisation, Preprocessing, Splits, globally_normalised};
+use super::{
+    Contrast, Dataset, Normalisation, PerPixel, Preprocessing, Splits, globally_normalised,
+};
 
 impl Splits {
     /// The same raw samples, preprocessed as a model's were: with its mean and deviation, not with
@@ -10,9 +12,14 @@ impl Splits {
     ///
     /// Splits come normalised by their own training part, which would hide that a recording is
     /// louder than the one that a model was trained on. Local contrast normalisation has no
-    /// statistics of the data but its floor, and stays as it is. `None` if the model normalises
-    /// contrast in another way.
-    pub fn preprocessed_as(mut self, model: &Preprocessing) -> Option<Self> {
+    /// statistics of the data but its floor, and stays as it is. `per_pixel` are the model's
+    /// statistics of each place, if it has them. `None` if the model normalises contrast in another
+    /// way, or takes samples of another length.
+    pub fn preprocessed_as(
+        mut self,
+        model: &Preprocessing,
+        per_pixel: Option<&PerPixel>,
+    ) -> Option<Self> {
         let normalisation = match (model.contrast, self.preprocessing.contrast) {
             (Contrast::Local { .. }, Contrast::Local { .. }) => return Some(self),
             (Contrast::None, Contrast::None) => Normalisation::Global,
@@ -20,31 +27,46 @@ impl Splits {
             (Contrast::Standardize { .. }, Contrast::Standardize { .. }) => Normalisation::Window,
             _ => return None,
         };
+        if per_pixel.is_some_and(|places| places.mean.len() != self.train.dim) {
+            return None;
+        }
         let own = (self.preprocessing.mean, self.preprocessing.deviation);
+        let own_places = PerPixel::used_by(&self.train);
         // The same bits, which a way to raw units and back would not give.
-        if own == (model.mean, model.deviation) {
+        if own == (model.mean, model.deviation) && own_places.as_ref() == per_pixel {
             return Some(self);
         }
         for part in [&mut self.train, &mut self.validation, &mut self.test] {
-            renormalise(part, normalisation, model);
+            renormalise(part, normalisation, model, per_pixel);
         }
         self.preprocessing = *model;
         Some(self)
     }
 }
 
-fn renormalise(part: &mut Dataset, normalisation: Normalisation, model: &Preprocessing) {
+fn renormalise(
+    part: &mut Dataset,
+    normalisation: Normalisation,
+    model: &Preprocessing,
+    per_pixel: Option<&PerPixel>,
+) {
     let dim = part.dim;
     let mut raw = std::mem::take(&mut part.samples);
     for (index, sample) in raw.chunks_exact_mut(dim).enumerate() {
         part.restore.restore(index, sample);
     }
     let (mean, deviation) = (model.mean, model.deviation);
-    let global = globally_normalised(raw, dim, mean, deviation);
     let labels = part.labels.take();
+    let normalised = match per_pixel {
+        Some(places) => places.normalised(raw),
+        None => {
+            let global = globally_normalised(raw, dim, mean, deviation);
+            window_normalised(global, normalisation, mean, deviation)
+        }
+    };
     *part = Dataset {
         labels,
-        ..window_normalised(global, normalisation, mean, deviation)
+        ..normalised
     };
 }
 
@@ -94,7 +116,7 @@ mod tests {
                 sample
             };
             let before = raw(&loud, 7);
-            let found = loud.preprocessed_as(&model).unwrap();
+            let found = loud.preprocessed_as(&model, None).unwrap();
             let close = |a: &[f32], b: &[f32]| {
                 let far = a.iter().zip(b).map(|(a, b)| (a - b).abs());
                 far.fold(0.0, f32::max) < 2e-4
@@ -104,9 +126,48 @@ mod tests {
             assert!(close(&raw(&found, 7), &before), "{normalisation:?}");
             assert_eq!(found.preprocessing, model);
             // The model's own data keep their bits.
-            let again = quiet.clone().preprocessed_as(&model).unwrap();
+            let again = quiet.clone().preprocessed_as(&model, None).unwrap();
             assert_eq!(again.test.samples, quiet.test.samples);
         }
+    }
+
+    #[test]
+    fn each_place_may_have_the_statistics_of_the_model() {
+        let splits = DataConfig::Ecg(Default::default()).load(None, 1).unwrap();
+        let dim = splits.test.dim;
+        let model = PerPixel {
+            mean: (0..dim).map(|place| 0.01 * place as f32).collect(),
+            deviation: (0..dim).map(|place| 1.0 + place as f32).collect(),
+        };
+        let mut raw = splits.test.sample(3).to_vec();
+        splits.test.restore.restore(3, &mut raw);
+        let found = splits
+            .clone()
+            .preprocessed_as(&Preprocessing::IDENTITY, Some(&model));
+        let found = found.unwrap();
+        for (place, (value, raw)) in found.test.sample(3).iter().zip(&raw).enumerate() {
+            let expected = (raw - 0.01 * place as f32) / (1.0 + place as f32);
+            assert!(
+                (value - expected).abs() < 1e-6,
+                "{place}: {value} {expected}"
+            );
+        }
+        let again = found
+            .clone()
+            .preprocessed_as(&Preprocessing::IDENTITY, Some(&model));
+        assert_eq!(again.unwrap().test.samples, found.test.samples);
+        let back = found.preprocessed_as(&splits.preprocessing, None).unwrap();
+        let far = back.test.samples.iter().zip(&splits.test.samples);
+        assert!(far.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-4);
+        let short = PerPixel {
+            mean: vec![0.0],
+            deviation: vec![1.0],
+        };
+        assert!(
+            splits
+                .preprocessed_as(&Preprocessing::IDENTITY, Some(&short))
+                .is_none()
+        );
     }
 
     #[test]
@@ -116,6 +177,6 @@ mod tests {
             contrast: Contrast::RemoveMean,
             ..splits.preprocessing
         };
-        assert!(splits.preprocessed_as(&model).is_none());
+        assert!(splits.preprocessed_as(&model, None).is_none());
     }
 }

@@ -263,7 +263,11 @@ fn validate(config: &DenoiseConfig) -> Result<(), ConfigError> {
         DataConfig::Images(images) => ("data.patch", images.patch),
         DataConfig::DeadLeaves(leaves) => ("data.height", leaves.height),
         // Their shape is known when they are read.
-        DataConfig::Mnist(_) | DataConfig::Npy(_) => ("data", model.window),
+        DataConfig::Dictionary(vectors) => ("data.input_dim", vectors.input_dim),
+        DataConfig::Mnist(_)
+        | DataConfig::Npy(_)
+        | DataConfig::Idx(_)
+        | DataConfig::Safetensors(_) => ("data", model.window),
     };
     in_range(
         windows_in(length, model.window, model.hop).is_some(),

@@ -63,7 +63,7 @@ impl DenoiseLearner {
     /// Fails if a stretch of the data is no whole number of hops, recordings of noise cannot be
     /// read, or the device cannot hold the network.
     pub fn new(config: &DenoiseConfig, facts: &DataFacts, device: &Device) -> Result<Self> {
-        let (shape, preprocessing) = facts.parse().map_err(candle_core::Error::wrap)?;
+        let (shape, preprocessing) = facts.parse_uniform().map_err(candle_core::Error::wrap)?;
         let length = shape.input_dim();
         let overlap = overlap(shape, &preprocessing, &config.family, device)?;
         let drift = match &config.data {

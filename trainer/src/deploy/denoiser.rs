@@ -162,7 +162,7 @@ impl DenoiserRun {
 
     /// The model in the file's orientation.
     fn owned(&self) -> Result<OwnedModel, ExportError> {
-        let (_, mut preprocessing) = self.facts.parse()?;
+        let (_, mut preprocessing) = self.facts.parse_uniform()?;
         let model = &self.config.family.model;
         let shape = self.input_shape();
         if !shape.is_window() {

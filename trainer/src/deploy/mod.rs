@@ -194,7 +194,7 @@ impl TrainedRun {
 
     /// The model in the file's orientation.
     fn owned(&self) -> Result<OwnedModel, ExportError> {
-        let (input_shape, preprocessing) = self.facts.parse()?;
+        let (input_shape, preprocessing) = self.facts.parse_uniform()?;
         let model = &self.model;
         // The configuration has checked that dimensions fit.
         let narrow = |x: usize| u16::try_from(x).unwrap_or(u16::MAX);

@@ -549,6 +549,8 @@ fn preset_matrices<F: Settings>() -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::data::npy::write_npy_f32;
     use crate::denoising::Denoise;
@@ -661,22 +663,19 @@ mod tests {
 
     #[test]
     fn an_annotated_configuration_reads_back() {
-        let sources = [
-            "ecg",
-            "signal",
-            "npy",
-            "images",
-            "mnist",
-            "dead-leaves",
-            "vibration",
-        ];
+        let sources: BTreeSet<String> = keys::<Lista>()
+            .into_iter()
+            .filter_map(|key| key.source)
+            .collect();
+        assert!(sources.len() > 5, "{sources:?}");
         let mut configs: Vec<Config> = preset_names()
             .iter()
             .map(|name| Config::preset(name).unwrap())
             .collect();
-        configs.extend(sources.map(|source| {
+        let base = configs[0].clone();
+        configs.extend(sources.into_iter().map(|source| {
             let setting = [format!("data.source={source}")];
-            configs[0].with_overrides(None, &setting).unwrap()
+            base.with_overrides(None, &setting).unwrap()
         }));
         for config in configs {
             let text = annotated(&config);

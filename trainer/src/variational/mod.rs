@@ -8,6 +8,7 @@
 //! | [`Seeded`], [`Given`] | samples of codes, of random numbers from a seed or of given ones |
 //! | [`Objective`] | which of several samples count, and the gradient for the heads |
 //! | [`Dictionary`] | the linear generator and its step |
+//! | [`ConvEncoder`], [`ConvGenerator`] | convolutional networks for pictures |
 //! | [`Nesterov`], [`OneCycle`] | how the encoder learns |
 //! | [`BatchFista`] | signed codes by FISTA, to compare with |
 //! | [`metrics`] | what is said of codes |
@@ -16,6 +17,7 @@
 //! host, in `f64`.
 
 mod config;
+mod conv;
 mod encoder;
 mod family;
 mod fista;
@@ -30,6 +32,10 @@ mod sgd;
 pub use config::{
     ObjectiveConfig, PosteriorConfig, ScheduleConfig, Threshold, Variational, VariationalConfig,
     VariationalModel, VariationalOptimizer,
+};
+pub use conv::{
+    BatchNorm, ConvAdam, ConvEncoder, ConvGenerator, ConvPlan, Convolution, Geometry, KERNEL, Pass,
+    Step, restore, snapshot,
 };
 pub use encoder::{Encoded, Head, Layer, MlpEncoder};
 pub use fista::{BatchCodes, BatchFista, lipschitz};

@@ -38,7 +38,8 @@ pub(super) fn in_units_of_dictionary(
             found.0
         )));
     }
-    splits.preprocessed_as(&preprocessing).ok_or_else(|| {
+    let splits = splits.preprocessed_as(&preprocessing, facts.per_pixel.as_ref());
+    splits.ok_or_else(|| {
         usage(format!(
             "--frozen-decoder: samples have contrast normalisation {}, but the dictionary takes {}",
             found.1, preprocessing.contrast

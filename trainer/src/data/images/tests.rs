@@ -317,3 +317,108 @@ fn the_real_images() {
     assert!((mean + 0.003).abs() < 0.01, "{mean}");
     assert!((local - 0.355).abs() < 0.015, "{local}");
 }
+
+/// Whole pictures are filtered before crops are cut, and each pixel of a patch is normalised by
+/// what the training pictures say of it.
+#[test]
+fn whitened_patches_are_normalised_by_the_training_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 10);
+    let config = ImagesConfig {
+        contrast: PatchContrast::Whiten,
+        ..small()
+    };
+    let splits = config.load(Some(folder.path()), 7).unwrap();
+    let dim = splits.train.dim;
+    assert_eq!(splits.preprocessing, Preprocessing::IDENTITY);
+    let facts = super::super::DataFacts::of(&splits);
+    let statistics = facts.per_pixel.clone().unwrap();
+    let error = facts.parse_uniform().unwrap_err().to_string();
+    assert!(error.contains("preprocessing"), "{error}");
+
+    // Held out are whole pictures: every raw patch is one of its own part's, filtered whole.
+    let (files, _) = find_images(folder.path()).unwrap();
+    let parts = split_files(files, &config, folder.path(), 7).unwrap();
+    assert_eq!(parts.each_ref().map(Vec::len), [8, 1, 1]);
+    let sets = [
+        (&splits.train, Stream::TrainData),
+        (&splits.validation, Stream::ValidationData),
+        (&splits.test, Stream::TestData),
+    ];
+    let mut means = vec![0.0f64; dim];
+    for (files, (set, stream)) in parts.iter().zip(sets) {
+        let white: Vec<Whitened> = files
+            .iter()
+            .map(|path| Whitened::of(&read_grey(path).unwrap().0, config.cutoff))
+            .collect();
+        let mut rng = part_generator(7, stream, 0);
+        for index in 0..set.len().min(BATCH) {
+            let picture = &white[rng.random_range(0..white.len())];
+            let (width, height) = picture.dimensions();
+            let x = rng.random_range(0..=width - config.patch);
+            let y = rng.random_range(0..=height - config.patch);
+            let mut raw = set.sample(index).to_vec();
+            set.restore.restore(index, &mut raw);
+            let mut row = vec![0.0; config.patch];
+            for (down, line) in raw.chunks_exact(config.patch).enumerate() {
+                picture.row(x, y + down, &mut row);
+                let far = line.iter().zip(&row).map(|(a, b)| (a - b).abs());
+                assert!(far.fold(0.0, f32::max) < 1e-5, "patch {index}");
+            }
+        }
+        // Of the training part alone the deviations are 1 and the means 0, pixel by pixel.
+        let found = PerPixel::of(&set.samples, dim).unwrap();
+        let off = |values: &[f32], expected: f32| {
+            let off = values.iter().map(|value| (value - expected).abs());
+            off.fold(0.0, f32::max)
+        };
+        let off = off(&found.mean, 0.0).max(off(&found.deviation, 1.0));
+        match stream {
+            Stream::TrainData => assert!(off < 1e-4, "{off}"),
+            _ => assert!(off > 1e-2, "{off}"),
+        }
+        if stream == Stream::TrainData {
+            for index in 0..set.len() {
+                let mut raw = set.sample(index).to_vec();
+                set.restore.restore(index, &mut raw);
+                for (mean, value) in means.iter_mut().zip(raw) {
+                    *mean += f64::from(value) / set.len() as f64;
+                }
+            }
+        }
+    }
+    for (mean, expected) in means.iter().zip(&statistics.mean) {
+        assert!((mean - f64::from(*expected)).abs() < 1e-6);
+    }
+    // The spread of the raw test patches, for PSNR.
+    let mut raw = splits.test.samples.clone();
+    for (index, sample) in raw.chunks_exact_mut(dim).enumerate() {
+        splits.test.restore.restore(index, sample);
+    }
+    assert!((range(&raw) - splits.peak).abs() < 1e-5);
+
+    let wrong = ImagesConfig {
+        cutoff: 0.0,
+        ..config
+    };
+    let error = wrong.load(Some(folder.path()), 7).unwrap_err().to_string();
+    assert!(error.starts_with("data.cutoff"), "{error}");
+}
+
+/// Tables of runs from before have no cut-off, and stay what they were.
+#[test]
+fn the_usual_cutoff_is_not_written() {
+    let text = toml::to_string(&small()).unwrap();
+    assert!(!text.contains("cutoff"), "{text}");
+    let other = ImagesConfig {
+        cutoff: 0.3,
+        contrast: PatchContrast::Whiten,
+        ..small()
+    };
+    let text = toml::to_string(&other).unwrap();
+    assert!(
+        text.contains("cutoff = 0.3") && text.contains("contrast = \"whiten\""),
+        "{text}"
+    );
+    assert_eq!(toml::from_str::<ImagesConfig>(&text).unwrap(), other);
+}

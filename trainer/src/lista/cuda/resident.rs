@@ -144,6 +144,8 @@ fn set_room(arena: &mut Arena, run: &mut Run, samples: &Samples) {
         Restore::Global { .. } => (0, 1),
         Restore::PerSample { scale, .. } => (1, scale.len()),
         Restore::PerPixel { scale, .. } => (2, scale.len()),
+        // The kernels know a scale for each value.
+        Restore::PerPosition { scale, .. } => (2, scale.len() * samples.len()),
     };
     run.inputs = arena.floats(samples.inputs.elem_count());
     run.scales = arena.floats(scales);
@@ -157,6 +159,9 @@ fn write_set(memory: &mut Numbers<'_>, run: &Run, samples: &Samples) -> Result<(
         Restore::Global { scale, .. } => memory.write(run.scales, &[*scale]),
         Restore::PerSample { scale, .. } | Restore::PerPixel { scale, .. } => {
             memory.write(run.scales, scale)
+        }
+        Restore::PerPosition { scale, .. } => {
+            memory.write(run.scales, &scale.repeat(samples.len()))
         }
     }
 }
