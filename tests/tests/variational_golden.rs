@@ -9,9 +9,9 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use sparsecode_trainer::variational::metrics::{self, Rows};
 use sparsecode_trainer::variational::{
-    Base, BatchFista, Dictionary, Draw, Encoded, Estimator, Given, Head, Heads, Layer, MlpEncoder,
-    Nesterov, Objective, OneCycle, Outcome, Posterior, Relaxation, Select, ShiftGradient, Sparsity,
-    Warmth, implicit_shape_gradient, lipschitz,
+    Base, BatchFista, Dictionary, Draw, Encoded, Estimator, GateOdds, Given, Head, Heads, Layer,
+    MlpEncoder, Nesterov, Objective, OneCycle, Outcome, Posterior, Relaxation, Select,
+    ShiftGradient, Sparsity, Warmth, implicit_shape_gradient, lipschitz,
 };
 
 /// The file, with what is read of it again and again.
@@ -190,6 +190,7 @@ impl Golden {
                 Kind::Gate => Sparsity::Gate {
                     open: self.setting("spike_prior"),
                     relaxation: Relaxation::Straight,
+                    odds: GateOdds::Log,
                 },
             },
             spread: self.setting("spread_prior"),
@@ -626,6 +627,7 @@ fn other_estimators_and_selections() {
     let gate = Sparsity::Gate {
         open: golden.setting("spike_prior"),
         relaxation: Relaxation::Soft,
+        odds: GateOdds::Log,
     };
     for (name, method, select, estimator, soft) in [
         (

@@ -3,9 +3,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{print_json, usage};
+use super::train::family::FamilyName;
 use crate::denoising::Denoise;
 use crate::lista::Lista;
 use crate::run::{Settings, reference};
+use crate::variational::Variational;
 
 /// Explain the keys of a configuration, or print a preset's
 ///
@@ -56,9 +58,11 @@ impl Arguments {
 /// The page `docs/configuration.md`.
 fn page() -> String {
     format!(
-        "{INTRODUCTION}{}\n# Models that denoise\n\n{DENOISING}{}",
+        "{INTRODUCTION}{}\n# Models that denoise\n\n{DENOISING}{}\n# Variational sparse \
+         coding\n\n{VARIATIONAL}{}",
         reference::markdown::<Lista>(),
-        reference::own_markdown::<Denoise>()
+        reference::own_markdown::<Denoise>(),
+        reference::own_markdown::<Variational>()
     )
 }
 
@@ -90,11 +94,17 @@ const DENOISING: &str = "\
 of the file and those of `[data]` are the same; the others are these.
 ";
 
+const VARIATIONAL: &str = "\
+`train --preset variational/…` trains the models of the second paper. Their files begin with
+`family = \"variational\"`. The keys at the top of the file and those of `[data]` are the same; the others are these.
+";
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(preset) = &arguments.preset {
-        return match Denoise::presets().contains(preset) {
-            true => arguments.print_preset::<Denoise>(preset),
-            false => arguments.print_preset::<Lista>(preset),
+        return match FamilyName::of_preset(preset) {
+            FamilyName::Denoise => arguments.print_preset::<Denoise>(preset),
+            FamilyName::Variational => arguments.print_preset::<Variational>(preset),
+            FamilyName::Lista => arguments.print_preset::<Lista>(preset),
         };
     }
     if arguments.json {
@@ -105,9 +115,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut keys = reference::keys::<Lista>();
-    let known: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
-    let others = reference::keys::<Denoise>().into_iter();
-    keys.extend(others.filter(|key| !known.contains(&key.name)));
+    for others in [
+        reference::keys::<Denoise>(),
+        reference::keys::<Variational>(),
+    ] {
+        let known: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
+        keys.extend(others.into_iter().filter(|key| !known.contains(&key.name)));
+    }
     if !arguments.keys.is_empty() {
         for asked in &arguments.keys {
             if !keys.iter().any(|key| key.name.contains(asked.as_str())) {

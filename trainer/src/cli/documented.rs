@@ -5,9 +5,11 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
+use super::train::family::FamilyName;
 use crate::denoising::Denoise;
 use crate::lista::Lista;
 use crate::run::{Config, ConfigError, Settings};
+use crate::variational::Variational;
 
 /// The `sparsecode` commands in the shell blocks of a document, or in the examples of a help text.
 fn commands(text: &str, mut inside: bool) -> Vec<String> {
@@ -67,9 +69,10 @@ fn check(place: &str, line: &str) {
         .map(|pair| pair[1].clone())
         .collect();
     let is_on_own_data = value("--data").is_some();
-    let checked = match preset.ends_with("/denoise") {
-        true => settled::<Denoise>(preset, is_on_own_data, &mut settings),
-        false => settled::<Lista>(preset, is_on_own_data, &mut settings),
+    let checked = match FamilyName::of_preset(preset) {
+        FamilyName::Denoise => settled::<Denoise>(preset, is_on_own_data, &mut settings),
+        FamilyName::Variational => settled::<Variational>(preset, is_on_own_data, &mut settings),
+        FamilyName::Lista => settled::<Lista>(preset, is_on_own_data, &mut settings),
     };
     if let Err(error) = checked {
         panic!("{place}: {line}\n{error}");

@@ -1,7 +1,9 @@
 mod arguments;
 mod denoise;
+pub(super) mod family;
 pub(super) mod session;
 mod start;
+mod variational;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::lista::{Backend, Config};
 use crate::report::progress::ProgressMode;
 use crate::run::{Ending, RunFolder, Session};
 pub(super) use arguments::Arguments;
+use family::FamilyName;
 use session::{at_terminal, crowded_note, interrupted, stop_flag};
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
@@ -141,8 +144,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             folder.path().display()
         )));
     }
-    if arguments.is_denoising(&folder)? {
-        return denoise::run(arguments, &folder);
+    match arguments.family(&folder)? {
+        FamilyName::Denoise => return denoise::run(arguments, &folder),
+        FamilyName::Variational => return variational::run(arguments, &folder),
+        FamilyName::Lista => {}
     }
     let mut config = arguments.resolve(&folder)?;
     let chosen = arguments.device.open_engine(arguments.engine)?;

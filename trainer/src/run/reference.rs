@@ -555,6 +555,7 @@ mod tests {
     use crate::data::npy::write_npy_f32;
     use crate::denoising::Denoise;
     use crate::lista::{Lista, preset_names};
+    use crate::variational::Variational;
 
     type Config = super::Config<Lista>;
 
@@ -562,6 +563,7 @@ mod tests {
     fn every_key_is_explained() {
         let mut keys = keys::<Lista>();
         keys.extend(super::keys::<Denoise>());
+        keys.extend(super::keys::<Variational>());
         for name in [
             "batch_size",
             "inference.lambda",
@@ -588,7 +590,8 @@ mod tests {
             // states it.
             let optional = key.default != DefaultValue::Unset
                 || is_optional::<Lista>(name, key.source.as_deref())
-                || is_optional::<Denoise>(name, key.source.as_deref());
+                || is_optional::<Denoise>(name, key.source.as_deref())
+                || is_optional::<Variational>(name, key.source.as_deref());
             assert!(optional, "{name}: add #[schemars(extend(\"default\" = …))]");
         }
     }

@@ -79,7 +79,9 @@ impl InplaceOp3 for Taken {
         Arch::new().dispatch(|| {
             let parameters = slice_mut(parameter, layout)?.iter_mut();
             let both = velocity.iter().zip(gradient);
-            parameters.zip(both).for_each(|(p, (v, g))| *p -= rate * (g + momentum * v));
+            parameters
+                .zip(both)
+                .for_each(|(p, (v, g))| *p -= rate * (g + momentum * v));
             Ok(())
         })
     }

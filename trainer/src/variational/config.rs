@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::objective::{Objective, Select};
-use super::posterior::{Base, Estimator, Posterior, Relaxation, ShiftGradient, Sparsity, Warmth};
+use super::posterior::{
+    Base, Estimator, GateOdds, Posterior, Relaxation, ShiftGradient, Sparsity, Warmth,
+};
 use super::sgd::OneCycle;
 use crate::data::{DataConfig, DeadLeavesConfig};
 use crate::run::{self, ConfigError, Settings, in_range};
@@ -26,17 +28,65 @@ pub struct Variational {
     pub optimizer: VariationalOptimizer,
     /// What changes from step to step.
     pub schedule: ScheduleConfig,
+    /// Codes where there is no encoder.
+    pub inference: FistaConfig,
 }
 
-/// Sizes of an encoder and its dictionary.
+/// How FISTA finds codes where there is no encoder: `min ½‖x − A z‖² + τ‖z‖₁`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FistaConfig {
+    /// τ, what sparsity weighs beside half the square error of a whole sample.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub sparsity: f64,
+    /// The share of τ at the beginning.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+    pub ramp: f64,
+    /// The share of the steps after which τ is whole.
+    #[schemars(range(min = 0, max = 1))]
+    pub ramp_until: f64,
+}
+
+impl FistaConfig {
+    /// τ of a step, from 0, of a run of so many.
+    pub fn at(&self, step: u64, steps: u64) -> f64 {
+        let last = self.ramp_until * steps as f64;
+        let share = if last > 0.0 {
+            (step as f64 / last).min(1.0)
+        } else {
+            1.0
+        };
+        self.sparsity * (self.ramp + (1.0 - self.ramp) * share)
+    }
+}
+
+/// An encoder and its dictionary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariationalModel {
     /// D, the atoms of the dictionary.
     #[schemars(range(min = 1, max = 4095))]
     pub code_dim: usize,
-    /// Outputs of each layer of the encoder's trunk; the heads are affine.
+    /// What says of an input how its code is distributed.
+    pub encoder: EncoderKind,
+    /// Outputs of each layer of an mlp's trunk, ReLU behind each; the heads are affine.
     pub widths: Vec<usize>,
+    /// How often S is applied by a lista encoder.
+    #[schemars(range(min = 0, max = 255))]
+    pub lista_iterations: usize,
+}
+
+/// Encoders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderKind {
+    /// The paper's: dense layers.
+    Mlp,
+    /// For microcontrollers: a LISTA with signed codes, whose code is the shift.
+    Lista,
+    /// None: codes are those of FISTA, and only the dictionary learns. What the others are compared
+    /// with.
+    None,
 }
 
 /// How samples become sparse.
@@ -74,6 +124,8 @@ pub struct PosteriorConfig {
     /// π, the prior probability of an open gate.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub open: f64,
+    /// How the spike head says how likely a gate is to open.
+    pub gate: GateOdds,
 }
 
 /// What a step minimises.
@@ -104,6 +156,8 @@ pub struct VariationalOptimizer {
     /// The share of the steps in which the learning rate rises.
     #[schemars(range(min = 0, max = 1))]
     pub warm_up: f64,
+    /// The rate of the very first step.
+    pub first_step: FirstStep,
     /// η, the step of the dictionary in the first epoch.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub dictionary_rate: f64,
@@ -115,6 +169,16 @@ pub struct VariationalOptimizer {
     pub norm_weight: f64,
 }
 
+/// The learning rate of the very first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstStep {
+    /// That of the schedule's beginning.
+    Scheduled,
+    /// The highest one, as the released code, which asks its schedule only afterwards.
+    Peak,
+}
+
 /// What changes from step to step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -122,12 +186,13 @@ pub struct ScheduleConfig {
     /// κ at the beginning: what the noise of Laplacian bases and of slabs counts.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
     pub noise: f64,
-    /// The step after which κ begins to grow. It has to reach 1 before the learning rate is
-    /// highest.
-    pub noise_from: u64,
-    /// What a step adds to κ, until it is 1.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub noise_step: f64,
+    /// The share of the steps after which κ begins to grow.
+    #[schemars(range(min = 0, max = 1))]
+    pub noise_from: f64,
+    /// The share of the steps after which κ is 1. Let it come before `optimizer.warm_up`: runs
+    /// whose learning rate was highest while κ was small diverged.
+    #[schemars(range(min = 0, max = 1))]
+    pub noise_until: f64,
     /// What a step multiplies the temperature of gates by, from 1.
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
     pub cooling: f64,
@@ -137,12 +202,13 @@ pub struct ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// κ and T of a step, from 0.
-    pub fn at(&self, step: u64) -> Warmth {
-        let grown = step.saturating_sub(self.noise_from) as f64;
+    /// κ and T of a step, from 0, of a run of so many.
+    pub fn at(&self, step: u64, steps: u64) -> Warmth {
+        let [from, until] = [self.noise_from, self.noise_until].map(|share| share * steps as f64);
+        let grown = (step as f64 - from).max(0.0) / (until - from).max(f64::MIN_POSITIVE);
         let cooled = self.cooling.powf(step as f64);
         Warmth {
-            noise: (self.noise + self.noise_step * grown).min(1.0),
+            noise: self.noise + (1.0 - self.noise) * grown.min(1.0),
             temperature: cooled.max(self.coolest),
         }
     }
@@ -157,6 +223,7 @@ impl Variational {
             threshold_weight: weight,
             spread,
             open,
+            gate,
             ..
         } = self.posterior;
         Posterior {
@@ -171,6 +238,7 @@ impl Variational {
                 Threshold::Gate => Sparsity::Gate {
                     open,
                     relaxation: Relaxation::Straight,
+                    odds: gate,
                 },
             },
             spread,
@@ -199,84 +267,84 @@ impl Variational {
     }
 }
 
-/// The presets, and base, threshold and level of each.
-const PRESETS: [(&str, Base, Threshold, f64); 7] = [
-    (
-        "variational/gaussian",
-        Base::Gaussian,
-        Threshold::None,
-        0.52,
-    ),
-    (
-        "variational/laplacian",
-        Base::Laplacian,
-        Threshold::None,
-        0.25,
-    ),
-    (
-        "variational/gaussian-fixed",
-        Base::Gaussian,
-        Threshold::Fixed,
-        0.52,
-    ),
-    (
-        "variational/laplacian-fixed",
-        Base::Laplacian,
-        Threshold::Fixed,
-        0.25,
-    ),
-    (
-        "variational/gaussian-learned",
-        Base::Gaussian,
-        Threshold::Learned,
-        0.52,
-    ),
-    (
-        "variational/laplacian-learned",
-        Base::Laplacian,
-        Threshold::Learned,
-        0.25,
-    ),
-    (
-        "variational/spike-and-slab",
-        Base::Gaussian,
-        Threshold::Gate,
-        0.52,
-    ),
+/// The presets: base and threshold of each. Of the last one codes are FISTA's.
+const PRESETS: [(&str, Base, Threshold); 8] = [
+    ("gaussian", Base::Gaussian, Threshold::None),
+    ("laplacian", Base::Laplacian, Threshold::None),
+    ("gaussian-fixed", Base::Gaussian, Threshold::Fixed),
+    ("laplacian-fixed", Base::Laplacian, Threshold::Fixed),
+    ("gaussian-learned", Base::Gaussian, Threshold::Learned),
+    ("laplacian-learned", Base::Laplacian, Threshold::Learned),
+    ("spike-and-slab", Base::Gaussian, Threshold::Gate),
+    ("fista", Base::Gaussian, Threshold::None),
 ];
+
+const PREFIX: &str = "variational/";
+/// Behind the name of a preset: with every peculiarity of the released code, in its sizes.
+const PAPER: &str = "/paper";
+
+/// Sizes: as the paper has them for patches of 16 × 16, or a quarter of that.
+fn sized(config: &mut VariationalConfig, side: usize) {
+    let pixels = side * side;
+    let model = &mut config.family.model;
+    model.code_dim = pixels;
+    model.widths = vec![2 * pixels, 4 * pixels, 2 * pixels, pixels];
+    if let DataConfig::DeadLeaves(data) = &mut config.data {
+        (data.height, data.width) = (side, side);
+    }
+}
 
 impl Settings for Variational {
     const NAME: &'static str = "variational";
-    const KEYS: &'static [&'static str] =
-        &["model", "posterior", "objective", "optimizer", "schedule"];
+    const KEYS: &'static [&'static str] = &[
+        "model",
+        "posterior",
+        "objective",
+        "optimizer",
+        "schedule",
+        "inference",
+    ];
     const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[
         ("model.code_dim", "atoms"),
         ("posterior.threshold", "threshold"),
     ];
 
     fn preset(name: &str) -> Result<VariationalConfig, ConfigError> {
-        let known = PRESETS.iter().find(|(known, ..)| *known == name);
-        let Some(&(_, base, threshold, threshold_level)) = known else {
-            let names: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
+        let short = name.strip_prefix(PREFIX).unwrap_or("");
+        let (short, is_paper) = match short.strip_suffix(PAPER) {
+            Some(short) => (short, true),
+            None => (short, false),
+        };
+        let known = PRESETS.iter().find(|(known, ..)| *known == short);
+        let Some(&(_, base, threshold)) = known else {
             return Err(ConfigError::UnknownPreset {
                 name: name.to_owned(),
                 guess: String::new(),
-                form: format!("variational ones are {}", names.join(", ")),
+                form: format!("variational ones are {}", Self::presets().join(", ")),
             });
         };
-        Ok(VariationalConfig {
+        let mut config = VariationalConfig {
             family: Self {
                 model: VariationalModel {
                     code_dim: 64,
-                    widths: vec![128, 256, 128, 64],
+                    encoder: match short {
+                        "fista" => EncoderKind::None,
+                        _ => EncoderKind::Mlp,
+                    },
+                    widths: Vec::new(),
+                    lista_iterations: 3,
                 },
                 posterior: PosteriorConfig {
                     base,
                     threshold,
-                    threshold_level,
+                    threshold_level: match base {
+                        Base::Gaussian => 0.52,
+                        Base::Laplacian => 0.25,
+                    },
                     threshold_weight: 0.1,
                     spread: 0.1,
                     open: 0.1,
+                    gate: GateOdds::Logit,
                 },
                 objective: ObjectiveConfig {
                     samples: 20,
@@ -288,16 +356,23 @@ impl Settings for Variational {
                 optimizer: VariationalOptimizer {
                     learning_rate: 0.01,
                     warm_up: 0.05,
-                    dictionary_rate: 0.5,
+                    first_step: FirstStep::Scheduled,
+                    // At the paper's 0.5 codes of these patches, which are not white, diverge.
+                    dictionary_rate: if is_paper { 0.5 } else { 0.1 },
                     dictionary_decay: 0.99,
                     norm_weight: 1e-4,
                 },
                 schedule: ScheduleConfig {
                     noise: 0.1,
-                    noise_from: 50,
-                    noise_step: 6e-3,
+                    noise_from: 0.006_25,
+                    noise_until: 0.025,
                     cooling: 0.9995,
                     coolest: 0.5,
+                },
+                inference: FistaConfig {
+                    sparsity: 20.0,
+                    ramp: 0.1,
+                    ramp_until: 0.0375,
                 },
             },
             seed: 31,
@@ -305,20 +380,28 @@ impl Settings for Variational {
             batch_size: 100,
             patience: 0,
             data: DataConfig::DeadLeaves(DeadLeavesConfig {
-                height: 8,
-                width: 8,
                 train: 8000,
                 validation: 1000,
                 test: 1000,
                 ..DeadLeavesConfig::default()
             }),
-        })
+        };
+        sized(&mut config, if is_paper { 16 } else { 8 });
+        if is_paper {
+            config.epochs = 300;
+            config.family.posterior.gate = GateOdds::Log;
+            config.family.optimizer.first_step = FirstStep::Peak;
+            if let DataConfig::DeadLeaves(data) = &mut config.data {
+                (data.train, data.validation, data.test) = (80_000, 8000, 8000);
+            }
+        }
+        Ok(config)
     }
 
     fn presets() -> Vec<String> {
-        PRESETS
-            .iter()
-            .map(|(name, ..)| (*name).to_owned())
+        let names = PRESETS.iter().map(|(name, ..)| format!("{PREFIX}{name}"));
+        names
+            .flat_map(|name| [name.clone(), name + PAPER])
             .collect()
     }
 
@@ -338,6 +421,7 @@ fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
         objective,
         optimizer,
         schedule,
+        inference,
     } = &config.family;
     let within = |x: usize, most: usize| (1..=most).contains(&x);
     in_range(
@@ -352,6 +436,18 @@ fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
         "model.widths",
         widths,
         "widths of 1 to 65535",
+    )?;
+    in_range(
+        model.lista_iterations <= 255,
+        "model.lista_iterations",
+        model.lista_iterations,
+        "0 to 255",
+    )?;
+    in_range(
+        schedule.noise_from <= schedule.noise_until,
+        "schedule.noise_from",
+        schedule.noise_from,
+        "at most schedule.noise_until",
     )?;
     in_range(
         within(objective.samples, 1000),
@@ -429,10 +525,34 @@ fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
             "above 0, at most 1",
         ),
         (
-            positive(schedule.noise_step),
-            "schedule.noise_step",
-            schedule.noise_step,
+            (0.0..=1.0).contains(&schedule.noise_from),
+            "schedule.noise_from",
+            schedule.noise_from,
+            "0 to 1",
+        ),
+        (
+            (0.0..=1.0).contains(&schedule.noise_until),
+            "schedule.noise_until",
+            schedule.noise_until,
+            "0 to 1",
+        ),
+        (
+            positive(inference.sparsity),
+            "inference.sparsity",
+            inference.sparsity,
             "positive",
+        ),
+        (
+            positive(inference.ramp) && inference.ramp <= 1.0,
+            "inference.ramp",
+            inference.ramp,
+            "above 0, at most 1",
+        ),
+        (
+            (0.0..=1.0).contains(&inference.ramp_until),
+            "inference.ramp_until",
+            inference.ramp_until,
+            "0 to 1",
         ),
         (
             positive(schedule.cooling) && schedule.cooling <= 1.0,

@@ -1,7 +1,5 @@
 //! Encoders: a trunk of dense layers, and a head for each thing that a posterior wants to know.
 
-use std::collections::BTreeMap;
-
 use candle_core::{Device, Result, Tensor, Var};
 use rand::Rng;
 
@@ -102,7 +100,7 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, kind: Dense) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, kind: Dense) -> Result<Tensor> {
         kind.forward(x, self.weight.as_tensor(), self.bias.as_tensor())
     }
 }
@@ -171,16 +169,6 @@ impl MlpEncoder {
         both.collect()
     }
 
-    /// The parameters as they are now: a step changes them in place.
-    pub fn snapshot(&self) -> BTreeMap<String, Tensor> {
-        let parameters = self.parameters().into_iter();
-        let copied = parameters.filter_map(|(name, parameter)| {
-            let copy = parameter.as_tensor().copy().ok()?;
-            Some((name, copy.detach()))
-        });
-        copied.collect()
-    }
-
     /// What it says of a batch, `batch × input_dim`.
     ///
     /// # Errors
@@ -196,29 +184,35 @@ impl MlpEncoder {
             feature = layer.forward(&feature, kind)?;
         }
         let mut outputs = Vec::with_capacity(self.heads.len());
-        let mut heads = Vec::new();
         for (head, layer) in &self.heads {
             let kind = Dense {
                 is_rectified: false,
                 is_first: self.trunk.is_empty(),
             };
-            let output = layer.forward(&feature, kind)?;
+            outputs.push((*head, layer.forward(&feature, kind)?));
+        }
+        Encoded::of(feature, outputs)
+    }
+}
+
+impl Encoded {
+    /// Takes what the heads say to the host.
+    pub(super) fn of(feature: Tensor, outputs: Vec<(Head, Tensor)>) -> Result<Self> {
+        let mut heads = Vec::new();
+        for (head, output) in &outputs {
             let values: Vec<f32> = output.flatten_all()?.to_vec1()?;
             heads.resize(values.len(), Heads::default());
             for (heads, value) in heads.iter_mut().zip(values) {
                 head.set(heads, value.into());
             }
-            outputs.push((*head, output));
         }
-        Ok(Encoded {
+        Ok(Self {
             feature,
             outputs,
             heads,
         })
     }
-}
 
-impl Encoded {
     /// A scalar whose derivative for each head's output is the given gradient: automatic
     /// differentiation goes on from there.
     ///

@@ -18,17 +18,19 @@ const fn column(figure: &'static str, heading: &'static str, unit: Unit) -> Colu
 const LOSS: Column = column("loss", "loss", Unit::Number(4));
 const BEST: Column = column("mse", "best", Unit::Number(4));
 const ONE: Column = column("mse_one", "one", Unit::Number(4));
+const CODE: Column = column("mse_code", "code", Unit::Number(4));
 const ZERO: Column = column("mse_zero", "zero", Unit::Number(4));
 const ACTIVE: Column = column("active", "active", Unit::Fraction);
 
 impl Family for Variational {
-    const OBJECTIVE: &'static str = "loss";
+    const OBJECTIVE: &'static str = "mse";
     const TRAIN_COLUMNS: &'static [Column] = &[LOSS, ACTIVE];
-    const VALIDATION_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, ACTIVE];
-    const CLEAN_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, ZERO, ACTIVE];
-    const NOISY_COLUMNS: &'static [Column] = &[BEST, ONE, ACTIVE];
+    const VALIDATION_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, CODE, ACTIVE];
+    const CLEAN_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, CODE, ZERO, ACTIVE];
+    const NOISY_COLUMNS: &'static [Column] = &[BEST, ONE, CODE, ACTIVE];
     const LEGEND: &'static str = "best: mean square error of the best of an input's samples; \
-                                  one: of its first; zero: of no code at all";
+                                  one: of its first; code: of the deterministic code; zero: of no code \
+                                  at all";
 
     type Backend = Device;
     type Learner<'a> = VariationalLearner;

@@ -1,10 +1,13 @@
 //! The family's learner.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Error, Result, Tensor, Var};
 use rand_distr::{Distribution, StandardNormal};
 
-use super::config::{Threshold, Variational, VariationalConfig};
+use super::body::{Encoder, ListaEncoder};
+use super::config::{EncoderKind, FirstStep, Threshold, Variational, VariationalConfig};
+use super::deterministic::{Calibrated, answer, calibrate};
 use super::encoder::{Encoded, Head, MlpEncoder};
+use super::fista::{BatchCodes, BatchFista};
 use super::objective::{Dictionary, Outcome};
 use super::posterior::Warmth;
 use super::sampler::Seeded;
@@ -21,6 +24,21 @@ const TRAINING: u16 = 7;
 const MEASURING: u16 = 8;
 const NOISE: u16 = 9;
 
+/// Samples that deterministic codes are calibrated on.
+const KNOWN: usize = 2000;
+
+/// Figures of a set of samples; those that a method has not are left out.
+const MEASURED: [&str; 8] = [
+    "loss",
+    "mse",
+    "mse_one",
+    "mse_code",
+    "active",
+    "active_code",
+    "divergence",
+    "divergence_exact",
+];
+
 /// The count of [`State`]: steps taken.
 const STEPS: &str = "steps";
 const DICTIONARY: &str = "decoder.dictionary";
@@ -33,7 +51,8 @@ const REMEDY: &str = "let schedule.noise reach 1 before the learning rate is hig
 /// Learns an encoder and a dictionary.
 pub struct VariationalLearner {
     config: VariationalConfig,
-    encoder: MlpEncoder,
+    /// `None`: codes are FISTA's.
+    encoder: Option<Encoder>,
     dictionary: Dictionary,
     optimizer: Nesterov,
     device: Device,
@@ -41,6 +60,8 @@ pub struct VariationalLearner {
     all_steps: u64,
     /// Steps taken.
     steps: u64,
+    /// Training samples that deterministic codes are calibrated on.
+    known: Option<Tensor>,
 }
 
 impl VariationalLearner {
@@ -59,7 +80,18 @@ impl VariationalLearner {
             Threshold::Learned => &[Head::Shift, Head::Scale, Head::Shape, Head::Rate],
             Threshold::Gate => &[Head::Shift, Head::Scale, Head::Spike],
         };
-        let encoder = MlpEncoder::init(&widths, model.code_dim, heads, &mut rng, device)?;
+        let encoder = match model.encoder {
+            EncoderKind::Mlp => {
+                let encoder = MlpEncoder::init(&widths, model.code_dim, heads, &mut rng, device)?;
+                Some(Encoder::Mlp(encoder))
+            }
+            EncoderKind::Lista => {
+                let sizes = [input_dim, model.code_dim, model.lista_iterations];
+                let encoder = ListaEncoder::init(sizes, heads, &mut rng, device)?;
+                Some(Encoder::Lista(encoder))
+            }
+            EncoderKind::None => None,
+        };
         let mut atoms = Vec::with_capacity(input_dim * model.code_dim);
         for _ in 0..model.code_dim {
             let atom: Vec<f64> = (0..input_dim)
@@ -76,6 +108,7 @@ impl VariationalLearner {
             config: config.clone(),
             all_steps: 1,
             steps: 0,
+            known: None,
         })
     }
 
@@ -96,7 +129,10 @@ impl VariationalLearner {
         purpose: u16,
         step: u64,
     ) -> Result<(Encoded, Outcome)> {
-        let encoded = self.encoder.forward(inputs)?;
+        let Some(encoder) = &self.encoder else {
+            return Err(Error::msg("no encoder draws no samples"));
+        };
+        let encoded = encoder.forward(inputs)?;
         let family = self.family();
         let objective = family.objective();
         let values: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
@@ -112,9 +148,157 @@ impl VariationalLearner {
         Ok((encoded, outcome))
     }
 
+    fn parameters(&self) -> Vec<(String, Var)> {
+        self.encoder
+            .as_ref()
+            .map_or_else(Vec::new, Encoder::parameters)
+    }
+
+    /// η as it stands.
+    fn dictionary_rate(&self, at: At) -> f64 {
+        let optimizer = &self.family().optimizer;
+        optimizer.dictionary_rate * optimizer.dictionary_decay.powf(at.epoch.into())
+    }
+
+    fn check_dictionary(&self) -> std::result::Result<(), StepError> {
+        if self.dictionary.atoms().iter().all(|a| a.is_finite()) {
+            return Ok(());
+        }
+        let problem = "a value is not finite";
+        Err(Divergence::new("the dictionary", problem, REMEDY).into())
+    }
+
+    /// Codes of a batch where there is no encoder.
+    fn by_fista(&self, inputs: &[f32], sparsity: f64) -> BatchCodes {
+        let fista = BatchFista {
+            sparsity,
+            tolerance: 1e-3,
+            most: 500,
+        };
+        let inputs: Vec<f64> = inputs.iter().map(|x| f64::from(*x)).collect();
+        fista.infer(
+            &inputs,
+            self.dictionary.atoms(),
+            self.dictionary.input_dim(),
+        )
+    }
+
+    fn step_by_fista(
+        &mut self,
+        batch: &Batch<'_>,
+        at: At,
+    ) -> std::result::Result<StepFigures, StepError> {
+        let inputs: Vec<f32> = batch.targets.flatten_all()?.to_vec1()?;
+        let sparsity = self.family().inference.at(at.step, self.all_steps);
+        let found = self.by_fista(&inputs, sparsity);
+        let facts = self.facts_by_fista(&inputs, &found, sparsity);
+        if !facts[0].is_finite() {
+            let problem = "a value is not finite";
+            return Err(Divergence::new("the loss", problem, REMEDY).into());
+        }
+        let (eta, decay) = (
+            self.dictionary_rate(at),
+            self.family().optimizer.norm_weight,
+        );
+        self.dictionary.step_for(&found.codes, &inputs, eta, decay);
+        self.check_dictionary()?;
+        self.steps = at.step + 1;
+        let weight = batch.places.len() as f64;
+        let mean = |value: f64| Share::Mean {
+            sum: value * weight,
+            weight,
+        };
+        Ok(vec![
+            ("loss", mean(facts[0])),
+            ("mse", mean(facts[1])),
+            ("active", mean(facts[2])),
+        ])
+    }
+
+    /// `½‖x − A z‖² + τ‖z‖₁` of a sample, its mean square error, and the share of its components
+    /// that are active: means of a batch.
+    fn facts_by_fista(&self, inputs: &[f32], found: &BatchCodes, sparsity: f64) -> [f64; 3] {
+        let (pixels, units) = (self.dictionary.input_dim(), self.dictionary.code_dim());
+        let (mut square, mut active) = (0.0, 0);
+        let rows = inputs.chunks_exact(pixels);
+        for (x, code) in rows.zip(found.codes.chunks_exact(units)) {
+            let components = code.iter().copied().enumerate();
+            let code: Vec<(usize, f64)> = components.filter(|(_, value)| *value != 0.0).collect();
+            active += code.len();
+            let answer = self.dictionary.answer(&code);
+            let squares = answer
+                .iter()
+                .zip(x)
+                .map(|(a, x)| (f64::from(*x) - a).powi(2));
+            square += squares.sum::<f64>();
+        }
+        let magnitudes = found.codes.iter().map(|z| z.abs()).sum::<f64>();
+        let count = (inputs.len() / pixels) as f64;
+        [
+            (0.5 * square + sparsity * magnitudes) / count,
+            square / inputs.len() as f64,
+            active as f64 / found.codes.len() as f64,
+        ]
+    }
+
+    /// The rule of deterministic codes, calibrated on training samples to be as active as samples
+    /// are; `None` where there is nothing to calibrate.
+    pub fn calibrated(&self) -> Result<Option<Calibrated>> {
+        let (Some(encoder), Some(known)) = (&self.encoder, &self.known) else {
+            return Ok(None);
+        };
+        let heads = encoder.forward(&known.to_device(&self.device)?)?.heads;
+        let posterior = self.family().posterior();
+        let activity = heads.iter().map(|heads| posterior.activity(heads));
+        let active = activity.sum::<f64>() / heads.len() as f64;
+        let inputs: Vec<f32> = known.flatten_all()?.to_vec1()?;
+        let rules = calibrate(&posterior, &self.dictionary, &inputs, &heads, active);
+        Ok(Some(rules[0].0))
+    }
+
+    /// The figures of [`MEASURED`] of some samples.
+    fn measured(
+        &self,
+        inputs: &Tensor,
+        rule: &Calibrated,
+        chunk: u64,
+    ) -> Result<[f64; MEASURED.len()]> {
+        let (encoded, outcome) = self.outcome(inputs, self.warmth(), MEASURING, chunk)?;
+        let facts = Facts::of(&outcome, self.family().objective.samples);
+        let posterior = self.family().posterior();
+        let exact = encoded
+            .heads
+            .iter()
+            .map(|heads| posterior.exact_divergence(heads));
+        let exact: Option<f64> = exact.sum();
+        let values: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+        let code = answer(&posterior, &self.dictionary, &values, &encoded.heads, rule);
+        Ok([
+            outcome.loss,
+            facts.best,
+            facts.one,
+            code.error,
+            facts.active,
+            code.active,
+            outcome.divergence,
+            exact.map_or(f64::NAN, |sum| sum / encoded.heads.len() as f64),
+        ])
+    }
+
+    fn measured_by_fista(&self, inputs: &Tensor) -> Result<[f64; MEASURED.len()]> {
+        let inputs: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+        let sparsity = self.family().inference.sparsity;
+        let found = self.by_fista(&inputs, sparsity);
+        let [loss, error, active] = self.facts_by_fista(&inputs, &found, sparsity);
+        let nothing = f64::NAN;
+        Ok([
+            loss, error, nothing, error, active, active, nothing, nothing,
+        ])
+    }
+
     /// κ and T as they stand.
     fn warmth(&self) -> Warmth {
-        self.family().schedule.at(self.steps)
+        self.family().schedule.at(self.steps, self.all_steps)
     }
 }
 
@@ -126,6 +310,8 @@ impl Learner for VariationalLearner {
     fn begin(&mut self, train: &Samples, _: &Samples) -> Result<()> {
         let batches = train.len() / self.config.batch_size;
         self.all_steps = u64::from(self.config.epochs) * batches as u64;
+        let known = train.inputs.dim(0)?.min(KNOWN);
+        self.known = Some(train.inputs.narrow(0, 0, known)?);
         Ok(())
     }
 
@@ -135,8 +321,11 @@ impl Learner for VariationalLearner {
         _: &Samples,
         at: At,
     ) -> std::result::Result<StepFigures, StepError> {
+        if self.encoder.is_none() {
+            return self.step_by_fista(batch, at);
+        }
         let family = self.family().clone();
-        let warmth = family.schedule.at(at.step);
+        let warmth = family.schedule.at(at.step, self.all_steps);
         let inputs = batch.targets.to_device(&self.device)?;
         let (encoded, outcome) = self.outcome(&inputs, warmth, TRAINING, at.step)?;
         if !outcome.loss.is_finite() {
@@ -149,21 +338,15 @@ impl Learner for VariationalLearner {
         let by_head = objective.head_gradients(&outcome, &by_code, &encoded.heads, warmth);
         let gradients = encoded.with_gradients(&by_head)?.backward()?;
         let cycle = family.cycle(self.all_steps);
-        // As the release: the first step is taken before the schedule is asked.
-        let rate = match at.step {
-            0 => cycle.peak,
-            step => cycle.rate(step),
+        let rate = match (at.step, family.optimizer.first_step) {
+            (0, FirstStep::Peak) => cycle.peak,
+            (0, FirstStep::Scheduled) => cycle.rate(1),
+            (step, _) => cycle.rate(step),
         };
-        self.optimizer
-            .step(&self.encoder.parameters(), &gradients, rate)?;
-        let optimizer = &family.optimizer;
-        let eta = optimizer.dictionary_rate * optimizer.dictionary_decay.powf(at.epoch.into());
-        self.dictionary
-            .step(&outcome, count, eta, optimizer.norm_weight);
-        if self.dictionary.atoms().iter().any(|a| !a.is_finite()) {
-            let problem = "a value is not finite";
-            return Err(Divergence::new("the dictionary", problem, REMEDY).into());
-        }
+        self.optimizer.step(&self.parameters(), &gradients, rate)?;
+        let (eta, decay) = (self.dictionary_rate(at), family.optimizer.norm_weight);
+        self.dictionary.step(&outcome, count, eta, decay);
+        self.check_dictionary()?;
         self.steps = at.step + 1;
         let weight = count as f64;
         let mean = |value: f64| Share::Mean {
@@ -183,7 +366,8 @@ impl Learner for VariationalLearner {
         const CHUNK: usize = 250;
         let mut rng = generator(self.config.seed, Stream::Noise { purpose: NOISE });
         let (rows, columns) = set.inputs.dims2()?;
-        let (mut sums, mut zero) = ([0.0; 5], 0.0);
+        let rule = self.calibrated()?;
+        let (mut sums, mut zero) = ([0.0; MEASURED.len()], 0.0);
         for first in (0..rows).step_by(CHUNK) {
             let count = CHUNK.min(rows - first);
             let mut inputs = set.inputs.narrow(0, first, count)?;
@@ -197,31 +381,26 @@ impl Learner for VariationalLearner {
             }
             let inputs = inputs.to_device(&self.device)?;
             let chunk = (first / CHUNK) as u64;
-            let (_, outcome) = self.outcome(&inputs, self.warmth(), MEASURING, chunk)?;
-            let facts = Facts::of(&outcome, self.family().objective.samples);
+            let values = match (&self.encoder, &rule) {
+                (Some(_), Some(rule)) => self.measured(&inputs, rule, chunk)?,
+                _ => self.measured_by_fista(&inputs)?,
+            };
             let weight = count as f64;
-            let values = [
-                outcome.loss,
-                facts.best,
-                facts.one,
-                outcome.divergence,
-                facts.active,
-            ];
             sums.iter_mut()
                 .zip(values)
                 .for_each(|(sum, value)| *sum += weight * value);
             let squares: f32 = inputs.sqr()?.mean_all()?.to_scalar()?;
             zero += weight * f64::from(squares);
         }
-        let [loss, best, one, divergence, active] = sums.map(|sum| sum / rows as f64);
-        Ok(Figures::from([
-            ("loss", loss),
-            ("mse", best),
-            ("mse_one", one),
-            ("mse_zero", zero / rows as f64),
-            ("divergence", divergence),
-            ("active", active),
-        ]))
+        let means = sums.map(|sum| sum / rows as f64);
+        let known = MEASURED.into_iter().zip(means);
+        let mut figures: Vec<(&str, f64)> = known.filter(|(_, mean)| mean.is_finite()).collect();
+        figures.push(("mse_zero", zero / rows as f64));
+        // What is not finite because it went wrong is told, as what is not there is not.
+        if !means[0].is_finite() {
+            figures.push(("loss", means[0]));
+        }
+        Ok(figures.into_iter().collect())
     }
 
     fn figures(&self, _: u32) -> Result<Figures> {
@@ -232,7 +411,10 @@ impl Learner for VariationalLearner {
     }
 
     fn model(&self) -> Tensors {
-        let mut tensors = self.encoder.snapshot();
+        let mut tensors = self
+            .encoder
+            .as_ref()
+            .map_or_else(Tensors::new, Encoder::snapshot);
         let (atoms, units) = (self.dictionary.atoms(), self.dictionary.code_dim());
         let pixels = atoms.len() / units;
         let columns =
@@ -245,7 +427,7 @@ impl Learner for VariationalLearner {
     }
 
     fn set_model(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
-        for (name, parameter) in self.encoder.parameters() {
+        for (name, parameter) in self.parameters() {
             let found = tensor(model, &name, parameter.dims())?;
             parameter.set(&found.to_device(&self.device)?)?;
         }
@@ -267,7 +449,7 @@ impl Learner for VariationalLearner {
         let parts = in_parts(self.dictionary.atoms());
         let parts = Tensor::from_vec(parts, (PARTS, units, pixels), &Device::Cpu)?;
         tensors.insert(ATOMS.to_owned(), parts);
-        for (name, parameter) in self.encoder.parameters() {
+        for (name, parameter) in self.parameters() {
             let velocity = match self.optimizer.velocity(&name) {
                 Some(velocity) => velocity.copy()?,
                 None => parameter.as_tensor().zeros_like()?,
@@ -289,7 +471,7 @@ impl Learner for VariationalLearner {
         self.steps = state.count(STEPS)?;
         let mut optimizer = Nesterov::default();
         if self.steps > 0 {
-            for (name, parameter) in self.encoder.parameters() {
+            for (name, parameter) in self.parameters() {
                 let velocity = state.tensor(&format!("momentum.{name}"), parameter.dims())?;
                 optimizer.set_velocity(name, velocity.to_device(&self.device)?);
             }

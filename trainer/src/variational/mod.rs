@@ -16,8 +16,10 @@
 //! Networks are candle's, with its automatic differentiation. Posteriors are in closed form on the
 //! host, in `f64`.
 
+mod body;
 mod config;
 mod conv;
+mod deterministic;
 mod encoder;
 mod family;
 mod fista;
@@ -29,22 +31,24 @@ mod posterior;
 mod sampler;
 mod sgd;
 
+pub use body::{Encoder, ListaEncoder};
 pub use config::{
-    ObjectiveConfig, PosteriorConfig, ScheduleConfig, Threshold, Variational, VariationalConfig,
-    VariationalModel, VariationalOptimizer,
+    EncoderKind, FirstStep, FistaConfig, ObjectiveConfig, PosteriorConfig, ScheduleConfig,
+    Threshold, Variational, VariationalConfig, VariationalModel, VariationalOptimizer,
 };
 pub use conv::{
     BatchNorm, ConvAdam, ConvEncoder, ConvGenerator, ConvPlan, Convolution, Geometry, KERNEL, Pass,
     Step, restore, snapshot,
 };
+pub use deterministic::{Answer, Calibrated, Rule, calibrate};
 pub use encoder::{Encoded, Head, Layer, MlpEncoder};
 pub use fista::{BatchCodes, BatchFista, lipschitz};
 pub use gamma::{gamma_divergence, implicit_shape_gradient, trigamma};
 pub use learner::VariationalLearner;
 pub use objective::{Counted, Dictionary, Objective, Outcome, Select};
 pub use posterior::{
-    Base, Divergence, Draw, Estimator, Heads, Posterior, Relaxation, ShiftGradient, Sparsity, Unit,
-    Warmth,
+    Base, Divergence, Draw, Estimator, GateOdds, Heads, Posterior, Relaxation, ShiftGradient,
+    Sparsity, Unit, Warmth,
 };
 pub use sampler::{Given, Sampler, Seeded};
 pub use sgd::{Nesterov, OneCycle};

@@ -116,6 +116,42 @@ impl Dictionary {
         self.atoms.len() / self.input_dim
     }
 
+    /// A z.
+    pub(super) fn answer(&self, code: &[(usize, f64)]) -> Vec<f64> {
+        let mut answer = Vec::new();
+        self.residual(&vec![0.0; self.input_dim], code, &mut answer);
+        answer.iter_mut().for_each(|a| *a = -*a);
+        answer
+    }
+
+    /// One step for codes with the same weight, `inputs × code_dim`, and their inputs.
+    pub(super) fn step_for(&mut self, codes: &[f64], inputs: &[f32], rate: f64, decay: f64) {
+        let count = inputs.len() / self.input_dim;
+        let rows = codes.chunks_exact(self.code_dim());
+        let counted = rows.zip(inputs.chunks_exact(self.input_dim)).enumerate();
+        let mut residual = Vec::new();
+        let counted = counted.map(|(input, (codes, x))| {
+            let units = codes.iter().copied().enumerate();
+            let code: Vec<(usize, f64)> = units.filter(|(_, value)| *value != 0.0).collect();
+            self.residual(x, &code, &mut residual);
+            let unit = |value: f64| Unit {
+                value,
+                ..Unit::default()
+            };
+            Counted {
+                input,
+                sample: 0,
+                weight: 1.0,
+                share: 1.0,
+                code: codes.iter().copied().map(unit).collect(),
+                draws: Vec::new(),
+                residual: residual.clone(),
+            }
+        });
+        let counted: Vec<Counted> = counted.collect();
+        self.descend(&counted, count, rate, decay);
+    }
+
     /// x − A z, into `residual`.
     fn residual(&self, input: &[f32], code: &[(usize, f64)], residual: &mut Vec<f64>) {
         residual.clear();
@@ -142,7 +178,9 @@ impl Dictionary {
         let mut codes = vec![0.0_f32; samples * units];
         for (sample, row) in codes.chunks_exact_mut(units).enumerate() {
             code(sample, &mut values);
-            values.iter().for_each(|(unit, value)| row[*unit] = *value as f32);
+            values
+                .iter()
+                .for_each(|(unit, value)| row[*unit] = *value as f32);
         }
         let mut answers = vec![0.0_f32; samples * self.input_dim];
         let left = Matrix::new(&codes, samples, units, units);
@@ -167,9 +205,13 @@ impl Dictionary {
     /// One step down `½ mean ‖x − A z‖² + φ ‖A‖²` over the samples that count:
     /// `A ← A + η ((1/B) Σ ω (x − A z) zᵀ − 2 φ A)`.
     pub fn step(&mut self, outcome: &Outcome, inputs: usize, rate: f64, decay: f64) {
+        self.descend(&outcome.counted, inputs, rate, decay);
+    }
+
+    fn descend(&mut self, counted: &[Counted], inputs: usize, rate: f64, decay: f64) {
         let shrink = 1.0 - 2.0 * rate * decay;
         self.atoms.iter_mut().for_each(|a| *a *= shrink);
-        for counted in &outcome.counted {
+        for counted in counted {
             let scale = rate * counted.weight / inputs as f64;
             let atoms = self.atoms.chunks_exact_mut(self.input_dim);
             for (atom, unit) in atoms.zip(&counted.code) {
@@ -288,7 +330,9 @@ impl Objective {
             dictionary.residual(x, &code, &mut residual);
             errors[best] = dot(&residual, &residual) / pixels;
         }
-        let losses = errors.iter().map(|error| error + self.kl_weight * divergence);
+        let losses = errors
+            .iter()
+            .map(|error| error + self.kl_weight * divergence);
         let losses: Vec<f64> = losses.collect();
         let (loss, shares) = self.shares(&losses);
         let counted = shares.into_iter().map(|(sample, [weight, share])| {
@@ -398,7 +442,11 @@ impl Objective {
                 for ((heads, gradient), ((unit, draw), upstream)) in
                     heads.iter().zip(&mut gradients).zip(units)
                 {
-                    gradient.add(&self.posterior.gradient(heads, draw, unit, warmth, *upstream));
+                    gradient.add(
+                        &self
+                            .posterior
+                            .gradient(heads, draw, unit, warmth, *upstream),
+                    );
                 }
             }
             gradients

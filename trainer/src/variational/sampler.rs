@@ -200,7 +200,11 @@ impl<'a> Seeded<'a> {
             true => self.value(heads, odds, word),
             false => 0.0,
         };
-        let beyond = if is_active { (value - heads.shift).abs() } else { 0.0 };
+        let beyond = if is_active {
+            (value - heads.shift).abs()
+        } else {
+            0.0
+        };
         let mut draw = Draw::default();
         let (magnitude, threshold) = match self.posterior.sparsity {
             Sparsity::Learned { .. } => {

@@ -13,9 +13,10 @@ use sparsecode_trainer::run::{
     Ending, Epoch, Figures, Learner as _, RunFolder, Session, Settings as _,
 };
 use sparsecode_trainer::variational::{
-    Base, Dictionary, Draw, Estimator, Given, Heads, Objective, Posterior, Relaxation, Sampler as _, ScheduleConfig, Seeded,
-    Select, ShiftGradient, Sparsity, Variational, VariationalConfig, VariationalLearner, Warmth,
-    gamma_divergence, implicit_shape_gradient, metrics, trigamma,
+    Base, Dictionary, Draw, Estimator, GateOdds, Given, Heads, Objective, Posterior, Relaxation,
+    Sampler as _, ScheduleConfig, Seeded, Select, ShiftGradient, Sparsity, Variational,
+    VariationalConfig, VariationalLearner, Warmth, gamma_divergence, implicit_shape_gradient,
+    metrics, trigamma,
 };
 
 use crate::stopping::StopAfter;
@@ -68,6 +69,7 @@ const LEARNED: Sparsity = Sparsity::Learned {
 const GATE: Sparsity = Sparsity::Gate {
     open: 0.1,
     relaxation: Relaxation::Straight,
+    odds: GateOdds::Log,
 };
 
 #[test]
@@ -303,6 +305,7 @@ fn gradients_are_those_of_differences_where_there_are_some() {
     let soft = Sparsity::Gate {
         open: 0.1,
         relaxation: Relaxation::Soft,
+        odds: GateOdds::Log,
     };
     let warmth = Warmth {
         noise: 0.6,
@@ -320,7 +323,12 @@ fn gradients_are_those_of_differences_where_there_are_some() {
                 select,
                 kl_weight: 0.3,
             };
-            let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 3, warmth, draw));
+            let outcome = objective.evaluate(
+                &inputs,
+                &all,
+                &dictionary,
+                &given(&objective, &all, 3, warmth, draw),
+            );
             let by_code = objective.code_gradients(&outcome, &dictionary, 2);
             let found = objective.head_gradients(&outcome, &by_code, &all, warmth);
             let step = 1e-6;
@@ -329,7 +337,12 @@ fn gradients_are_those_of_differences_where_there_are_some() {
                     let mut heads = all.clone();
                     *of(&mut heads[place]) += by;
                     objective
-                        .evaluate(&inputs, &heads, &dictionary, &given(&objective, &heads, 3, warmth, draw))
+                        .evaluate(
+                            &inputs,
+                            &heads,
+                            &dictionary,
+                            &given(&objective, &heads, 3, warmth, draw),
+                        )
                         .loss
                 };
                 let slope = |of| (moved(of, step) - moved(of, -step)) / (2.0 * step);
@@ -461,7 +474,12 @@ fn one_sample_is_the_best_and_the_average() {
             kl_weight: 0.01,
         };
         let inputs = [1.0, 0.5, -0.2, 0.1];
-        let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 2, WARM, draw));
+        let outcome = objective.evaluate(
+            &inputs,
+            &all,
+            &dictionary,
+            &given(&objective, &all, 2, WARM, draw),
+        );
         let gradients = objective.code_gradients(&outcome, &dictionary, 2);
         (outcome.loss, gradients)
     });
@@ -487,12 +505,22 @@ fn the_dictionary_steps_down_its_objective() {
     let (inputs, decay, rate) = ([0.8_f32, -0.5, 0.1, 0.4], 0.02, 1e-3);
     let value = |atoms: &[f64]| {
         let dictionary = Dictionary::new(atoms.to_vec(), 2);
-        let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 3, WARM, draw));
+        let outcome = objective.evaluate(
+            &inputs,
+            &all,
+            &dictionary,
+            &given(&objective, &all, 3, WARM, draw),
+        );
         // The mean over the two pixels is half their sum.
         outcome.loss + decay * atoms.iter().map(|a| a * a).sum::<f64>()
     };
     let mut dictionary = Dictionary::new(atoms.clone(), 2);
-    let outcome = objective.evaluate(&inputs, &all, &dictionary, &given(&objective, &all, 3, WARM, draw));
+    let outcome = objective.evaluate(
+        &inputs,
+        &all,
+        &dictionary,
+        &given(&objective, &all, 3, WARM, draw),
+    );
     dictionary.step(&outcome, 2, rate, decay);
     for place in 0..atoms.len() {
         let moved = |by: f64| {
@@ -588,8 +616,8 @@ const SMALL: [&str; 8] = [
     "model.code_dim=16",
     "model.widths=[32, 32]",
     "batch_size=50",
-    "schedule.noise_from=20",
-    "schedule.noise_step=0.02",
+    "schedule.noise_from=0.01",
+    "schedule.noise_until=0.04",
     "objective.samples=10",
 ];
 
@@ -738,16 +766,17 @@ fn settings_out_of_range_are_named() {
 fn the_schedule_warms_up() {
     let schedule = ScheduleConfig {
         noise: 0.1,
-        noise_from: 1500,
-        noise_step: 2e-4,
+        noise_from: 0.006_25,
+        noise_until: 0.025,
         cooling: 0.9995,
         coolest: 0.5,
     };
-    assert_eq!(schedule.at(1500).noise, 0.1);
-    assert!((schedule.at(1501).noise - 0.1002).abs() < 1e-12);
-    assert_eq!(schedule.at(6000).noise, 1.0);
-    assert_eq!(schedule.at(0).temperature, 1.0);
-    assert!(schedule.at(1386).temperature == 0.5 && schedule.at(1385).temperature > 0.5);
+    let at = |step| schedule.at(step, 240_000);
+    assert_eq!(at(1500).noise, 0.1);
+    assert!((at(1501).noise - 0.1002).abs() < 1e-12);
+    assert_eq!(at(6000).noise, 1.0);
+    assert_eq!(at(0).temperature, 1.0);
+    assert!(at(1386).temperature == 0.5 && at(1385).temperature > 0.5);
 }
 
 /// Seeded samples have the distribution that the posterior's own formulas give random numbers, for
@@ -793,7 +822,10 @@ fn seeded_samples_have_the_posteriors_distribution() {
                             gamma_by_shape: None,
                         };
                         let unit = posterior.sample(&heads, &draw, warmth);
-                        let pairs = [(&mut found, &units[0], &draws[0]), (&mut expected, &unit, &draw)];
+                        let pairs = [
+                            (&mut found, &units[0], &draws[0]),
+                            (&mut expected, &unit, &draw),
+                        ];
                         for (sums, unit, draw) in pairs {
                             // What a loss with the gradient z hands back.
                             let back = posterior.gradient(&heads, draw, unit, warmth, unit.value);
@@ -805,7 +837,9 @@ fn seeded_samples_have_the_posteriors_distribution() {
                                 back.scale,
                                 back.shape + back.rate + back.spike,
                             ];
-                            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                            sums.iter_mut()
+                                .zip(values)
+                                .for_each(|(sum, value)| *sum += value);
                         }
                     }
                 }

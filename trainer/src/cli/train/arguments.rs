@@ -22,12 +22,15 @@ use crate::run::RunFolder;
   sparsecode train --preset mnist/vdl --epochs 5 --data DIR --out runs/vdl --resume
   sparsecode train --from runs/vdl --epochs 3 --quantize-aware i8 --data DIR --out runs/vdl-i8
   sparsecode train --from runs/imported --frozen-decoder --data recording.wav --out runs/encoder
+  sparsecode train --preset variational/laplacian-fixed --out runs/variational
   sparsecode train --preset ecg/sdl --set data.window=128 --set optimizer.encoder_learning_rate=3e-4
 
 Presets are DATA/MODEL, for example patches/sdl-nl.
   DATA:  mnist, patches (a folder of pictures), dead-leaves, vibration, ecg (generated)
   MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
-  To denoise: ecg/denoise, bearing/denoise.
+  To denoise: ecg/denoise, bearing/denoise, pictures/denoise.
+  Variational: variational/gaussian, laplacian, gaussian-fixed, laplacian-fixed, gaussian-learned,
+  laplacian-learned, spike-and-slab, fista; with /paper behind it as the paper's code has it.
 
 docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
 

@@ -1,0 +1,54 @@
+//! `train --preset variational/…`: variational sparse coding.
+
+use super::arguments::Arguments;
+use super::family::learn;
+use crate::cli::common::usage;
+use crate::data::{DataConfig, PatchContrast};
+use crate::run::RunFolder;
+use crate::variational::VariationalConfig;
+
+/// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
+const BASE: &str = "variational/laplacian-fixed";
+
+impl Arguments {
+    fn resolve_variational(&self, folder: &RunFolder) -> anyhow::Result<VariationalConfig> {
+        let read = |path: &RunFolder| VariationalConfig::read(&path.config());
+        let base = match (&self.preset, &self.from) {
+            (Some(name), _) => VariationalConfig::preset(name)?,
+            (None, _) if self.resume => read(folder)?,
+            (None, Some(from)) if self.config.is_none() => read(&RunFolder::new(from))?,
+            (None, _) => VariationalConfig::preset(BASE)?,
+        };
+        let mut own = match self.names_source() {
+            true => base.data.clone(),
+            false => self.data.on_own_data(&base.data)?,
+        };
+        // The paper's pictures are whitened.
+        if let (DataConfig::Images(images), true) = (&mut own, base.data.is_generated()) {
+            images.contrast = PatchContrast::Whiten;
+        }
+        let base = VariationalConfig { data: own, ..base };
+        let mut resolved = base.with_overrides(self.config.as_deref(), &self.settings())?;
+        resolved.data = self.data.place(&resolved.data)?;
+        Ok(resolved)
+    }
+}
+
+/// Trains; the folder was looked at.
+pub(super) fn run(arguments: &Arguments, folder: &RunFolder) -> anyhow::Result<()> {
+    arguments.refuse_lista_flags("variational models")?;
+    if arguments.quantize_aware.is_some() {
+        return Err(usage(
+            "--quantize-aware: not for variational models; leave it out",
+        ));
+    }
+    let device = arguments.device.candle()?;
+    let config = arguments.resolve_variational(folder)?;
+    let splits = config.data.load(None, config.seed)?;
+    learn(arguments, folder, &config, splits, &device, |best| {
+        format!(
+            "mean square error of the best samples {:.4}",
+            best.objective
+        )
+    })
+}
