@@ -86,7 +86,7 @@ pub struct ImagesConfig {
     // Left out where it is the default, so that the hashes of runs from before stay.
     #[serde(skip_serializing_if = "is_usual_cutoff")]
     #[schemars(extend("default" = CUTOFF, "exclusiveMinimum" = 0, "maximum" = 1))]
-    pub cutoff: f32,
+    pub cutoff: f64,
     /// At most so many pictures are used, chosen by the seed.
     pub max_images: usize,
     /// The names of those pictures that the reported figures are of, such as `["boat.png"]`. Not
@@ -120,7 +120,7 @@ pub enum PatchContrast {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
-fn is_usual_cutoff(cutoff: &f32) -> bool {
+fn is_usual_cutoff(cutoff: &f64) -> bool {
     *cutoff == CUTOFF
 }
 
@@ -584,7 +584,7 @@ fn check_window(window: usize, sigma: f32) -> Result<(), DataError> {
     Ok(())
 }
 
-fn check_cutoff(cutoff: f32) -> Result<(), DataError> {
+fn check_cutoff(cutoff: f64) -> Result<(), DataError> {
     match cutoff > 0.0 && cutoff <= 1.0 {
         true => Ok(()),
         false => Err(DataError::config(
