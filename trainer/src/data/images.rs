@@ -52,15 +52,15 @@ const ROUND: u32 = 16;
 /// crop of `patch + 2 (window − 1)` pixels gives a patch; local deviations below their mean over
 /// the batch (or 1e-4) are raised to it; patches with a standard deviation of 0.5 or more are kept.
 ///
-/// With `contrast = "whiten"` each whole grey picture goes through the filter `f · exp(−(f/cutoff)⁴)`
-/// first, with f in cycles per pixel of the resized picture, and mirrored at its borders. Crops of
-/// the filtered pictures are raw samples; all are kept. Each pixel of a patch is normalised by the
-/// mean and the deviation that it has over the training patches.
+/// With `contrast = "whiten"` each whole grey picture, as resized, goes through the filter `f ·
+/// exp(−(f/cutoff)⁴)`, where f is in cycles per pixel. Its borders are mirrors. Crops of the
+/// filtered pictures are raw samples; all are kept. Each pixel of a patch is normalised by the mean
+/// and the deviation that it has over the training patches.
 ///
 /// Images are split by file: a tenth for validation, and for test those that `test_files` names, or
 /// a tenth. Memory: 12 bytes a pixel of the patches (7.5 GB for 800,000 patches of 28×28), and a
-/// byte or two a pixel of the images; with `contrast = "whiten"` 4 bytes a pixel of the patches, and
-/// 4 more a pixel of the images of a part.
+/// byte or two a pixel of the images. With `contrast = "whiten"` 4 bytes a pixel of the patches,
+/// and 4 more a pixel of the images of a part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
@@ -86,7 +86,7 @@ pub struct ImagesConfig {
     // Left out where it is the default, so that the hashes of runs from before stay.
     #[serde(skip_serializing_if = "is_usual_cutoff")]
     #[schemars(extend("default" = CUTOFF, "exclusiveMinimum" = 0, "maximum" = 1))]
-    pub cutoff: f32,
+    pub cutoff: f64,
     /// At most so many pictures are used, chosen by the seed.
     pub max_images: usize,
     /// The names of those pictures that the reported figures are of, such as `["boat.png"]`. Not
@@ -120,7 +120,7 @@ pub enum PatchContrast {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
-fn is_usual_cutoff(cutoff: &f32) -> bool {
+fn is_usual_cutoff(cutoff: &f64) -> bool {
     *cutoff == CUTOFF
 }
 
@@ -584,7 +584,7 @@ fn check_window(window: usize, sigma: f32) -> Result<(), DataError> {
     Ok(())
 }
 
-fn check_cutoff(cutoff: f32) -> Result<(), DataError> {
+fn check_cutoff(cutoff: f64) -> Result<(), DataError> {
     match cutoff > 0.0 && cutoff <= 1.0 {
         true => Ok(()),
         false => Err(DataError::config(

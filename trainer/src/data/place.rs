@@ -91,9 +91,10 @@ impl DataConfig {
     /// from generated data.
     ///
     /// Signals become windows of the recording in `place`, of the same length and hop. Dead leaves
-    /// become patches, as large, of the pictures in a folder, or the rows of a `.npy`. Combinations of
-    /// atoms become the rows of a `.npy` or a `.safetensors`. At most as many training, validation and test samples are taken as the table asks for, where it asks
-    /// for other numbers than by default. Tables that read files already come back as they are.
+    /// become patches, as large, of the pictures in a folder, or the rows of a `.npy`. Combinations
+    /// of atoms become the rows of a `.npy` or a `.safetensors`. At most as many training,
+    /// validation and test samples are taken as the table asks for, where it asks for other numbers
+    /// than by default. Tables that read files already come back as they are.
     ///
     /// ```
     /// use sparsecode_trainer::data::{DataConfig, GeneratedSignalConfig};

@@ -19,7 +19,7 @@ use super::picture::Grey;
 
 /// The cut-off f₀ in cycles per pixel: 200 cycles across the 512 pixels of the pictures that the
 /// filter was made for.
-pub(super) const CUTOFF: f32 = 0.39;
+pub(super) const CUTOFF: f64 = 0.39;
 
 /// What the filter does to an amplitude of frequency `f`, with both in cycles per pixel.
 fn response(f: f64, cutoff: f64) -> f64 {
@@ -36,7 +36,7 @@ pub(super) struct Whitened {
 
 impl Whitened {
     /// Filters a picture. Cost: four cosine transforms of every row and column.
-    pub(super) fn of(picture: &Grey, cutoff: f32) -> Self {
+    pub(super) fn of(picture: &Grey, cutoff: f64) -> Self {
         let (width, height) = picture.dimensions();
         let (width, height) = (width as usize, height as usize);
         let mut row = vec![0.0; width];
@@ -45,7 +45,7 @@ impl Whitened {
             picture.row(0, y, &mut row);
             pixels.extend(row.iter().map(|&value| f64::from(value)));
         }
-        let pixels = filtered(&pixels, width, cutoff.into());
+        let pixels = filtered(&pixels, width, cutoff);
         Self {
             width,
             height,
@@ -151,8 +151,6 @@ impl Cosine {
 mod tests {
     use super::*;
 
-    const CUT: f64 = 0.39;
-
     /// Σ x e^(−2πi(fx·x + fy·y)) over a picture that its mirror images surround, the slow way.
     fn spectrum(pixels: &[f64], width: usize, across: usize, down: usize) -> Complex<f64> {
         let height = pixels.len() / width;
@@ -176,7 +174,7 @@ mod tests {
         for (width, height) in [(12, 20), (17, 13)] {
             let mut point = vec![0.0; width * height];
             point[7 * width + 5] = 1.0;
-            let found = filtered(&point, width, CUT);
+            let found = filtered(&point, width, CUTOFF);
             for across in 0..2 * width {
                 for down in 0..2 * height {
                     let signed = |k: usize, length: usize| {
@@ -185,7 +183,7 @@ mod tests {
                     };
                     let f = signed(across, width).hypot(signed(down, height));
                     let expected =
-                        spectrum(&point, width, across, down) * (f * (-(f / CUT).powi(4)).exp());
+                        spectrum(&point, width, across, down) * (f * (-(f / CUTOFF).powi(4)).exp());
                     let found = spectrum(&found, width, across, down);
                     assert!(
                         (found - expected).norm() < 1e-12,
@@ -209,9 +207,9 @@ mod tests {
             let input: Vec<f64> = places()
                 .map(|(x, y)| 0.7 + window(x) * window(y) * wave(x, y))
                 .collect();
-            let found = filtered(&input, side, CUT);
+            let found = filtered(&input, side, CUTOFF);
             let f = across.hypot(down);
-            let weight = f * (-(f / CUT).powi(4)).exp();
+            let weight = f * (-(f / CUTOFF).powi(4)).exp();
             for (x, y) in places().filter(|&(x, y)| [x, y].iter().all(|n| (46..50).contains(n))) {
                 let expected = weight * window(x) * window(y) * wave(x, y);
                 let found = found[y * side + x];
@@ -235,7 +233,7 @@ mod tests {
         };
         let places = || (0..width * height).map(|place| (place % width, place / width));
         let input: Vec<f64> = places().map(|(x, y)| blob(x, y)).collect();
-        let found = filtered(&input, width, CUT);
+        let found = filtered(&input, width, CUTOFF);
         let at = |x: usize, y: usize| found[y * width + x];
         for (x, y) in places() {
             assert!((at(x, y) - at(width - 1 - x, y)).abs() < 1e-13);
@@ -252,7 +250,7 @@ mod tests {
         let found = Whitened::of(&Grey::Eight(picture), CUTOFF);
         assert_eq!(found.dimensions(), (40, 30));
         let pixels: Vec<f64> = pixels.iter().map(|&v| f64::from(v) / 255.0).collect();
-        let expected = filtered(&pixels, 40, CUTOFF.into());
+        let expected = filtered(&pixels, 40, CUTOFF);
         let mut row = [0.0; 6];
         found.row(11, 17, &mut row);
         for (value, expected) in row.iter().zip(&expected[17 * 40 + 11..]) {

@@ -13,8 +13,6 @@
 
 mod adam;
 mod layers;
-#[cfg(test)]
-mod tests;
 
 use candle_core::{Device, Result, Tensor, Var, bail};
 use rand::Rng;
@@ -191,7 +189,7 @@ pub struct ConvEncoder {
 }
 
 impl ConvEncoder {
-    /// An encoder as PyTorch begins: uniform weights and biases, normalisation that changes nothing.
+    /// An encoder as PyTorch begins: uniform weights and biases, normalisation with factors of 1.
     ///
     /// # Errors
     ///
@@ -384,3 +382,6 @@ impl ConvGenerator {
         candle_nn::ops::sigmoid(&last)?.flatten_from(1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod family;
 mod fista;
 mod frozen;
 mod gradients;
+mod per_pixel;
 mod pinned;
 mod quantized;
 mod reading;

@@ -417,7 +417,7 @@ fn the_usual_cutoff_is_not_written() {
     };
     let text = toml::to_string(&other).unwrap();
     assert!(
-        text.contains("cutoff = 0.3") && text.contains("contrast = \"whiten\""),
+        text.contains("cutoff = 0.3\n") && text.contains("contrast = \"whiten\""),
         "{text}"
     );
     assert_eq!(toml::from_str::<ImagesConfig>(&text).unwrap(), other);

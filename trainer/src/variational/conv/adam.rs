@@ -15,8 +15,10 @@ const WEIGHT_DECAY: f64 = 1e-5;
 
 const STEPS: &str = "adam.steps";
 
-/// Adam (Kingma & Ba 2015) as the second paper sets it for convolutional networks: β = (0.5, 0.999),
-/// and 1e-5 of the parameter added to the gradient. Parameters change in place.
+/// Adam (Kingma & Ba 2015) as the second paper sets it for convolutional networks.
+///
+/// β = (0.5, 0.999), and 1e-5 of the parameter is added to the gradient. Parameters change in
+/// place.
 #[derive(Clone, Debug, Default)]
 pub struct ConvAdam {
     /// First and second moment of each parameter; 0 before its first gradient.

@@ -90,8 +90,9 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Weights and biases uniform within ±1/√n, as PyTorch begins: n is 16 times the weight's second
-    /// axis, which is the output's for a transposed convolution.
+    /// Weights and biases uniform within ±1/√n, as PyTorch begins.
+    ///
+    /// n is 16 times the weight's second axis, which is the output's for a transposed convolution.
     ///
     /// # Errors
     ///
@@ -186,7 +187,8 @@ impl BatchNorm {
                 let count = x.elem_count() / channels;
                 if count < 2 {
                     bail!(
-                        "batch normalisation: one number a channel has no deviation; take more inputs a batch"
+                        "batch normalisation: one number a channel has no deviation; take more \
+                         inputs a batch"
                     )
                 }
                 if pass == Pass::Train {
