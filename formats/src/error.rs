@@ -9,7 +9,7 @@ use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 ///
 /// ```
 /// let error = "vld".parse::<sparsecode_formats::Variant>().unwrap_err();
-/// assert_eq!(error.to_string(), "variant: expected one of sdl, vdl, wdl, do, none, denoise");
+/// assert_eq!(error.to_string(), "variant: expected one of sdl, vdl, wdl, do, none, denoise, variational");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -279,6 +279,13 @@ pub enum ReadError {
         /// Index of the first such element.
         index: usize,
     },
+    /// A number below 0 where none may be, such as a shrinkage.
+    Negative {
+        /// The tensor.
+        tensor: &'static str,
+        /// Index of the first such element.
+        index: usize,
+    },
     /// A multiplier that is below 0.
     Multiplier {
         /// The tensor.
@@ -377,7 +384,7 @@ impl fmt::Display for ReadError {
             }
             Self::UnexpectedTensor { tensor } => write!(
                 f,
-                "tensor {tensor} contradicts the metadata keys lista_iterations, hidden_dim or weights: {AGAIN}"
+                "tensor {tensor} contradicts the metadata keys variant, lista_iterations, hidden_dim or weights: {AGAIN}"
             ),
             Self::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing: {AGAIN}"),
             Self::DuplicateTensor { tensor } => {
@@ -439,6 +446,9 @@ impl fmt::Display for ReadError {
                     f,
                     "tensor {tensor} holds a scale that is not above 0 at {index}: {AGAIN}"
                 )
+            }
+            Self::Negative { tensor, index } => {
+                write!(f, "tensor {tensor} holds a number below 0 at {index}: {AGAIN}")
             }
             Self::Multiplier { tensor, index } => write!(
                 f,

@@ -5,7 +5,8 @@ use std::vec::Vec;
 
 use crate::input::InputFacts;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
-use crate::spec::{CodeSign, InputShape, Preprocessing, Variant};
+use crate::preprocessing::Preprocessing;
+use crate::spec::{CodeSign, InputShape, Variant};
 
 /// Windows of 8 samples, 4 atoms of two adjacent samples each. U is Wᵀ, as before training.
 #[must_use]
@@ -33,6 +34,7 @@ pub fn example(preprocessing: Preprocessing) -> OwnedModel {
             recurrent: vec![0.0; 16],
         }),
         gram: None,
+        variational: None,
         decoder: OwnedDecoder::Linear { dictionary: atoms },
     }
 }

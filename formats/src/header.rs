@@ -4,7 +4,9 @@ use crate::decimal::{integer, real};
 use crate::error::{Dims, Name, ReadError};
 use crate::format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::json::Scanner;
-use crate::spec::{CodeSign, InputShape, ModelSpec, Preprocessing, Provenance};
+use crate::preprocessing::Preprocessing;
+use crate::spec::{CodeSign, InputShape, ModelSpec, Provenance, Variant};
+use crate::widths::EncoderWidths;
 
 /// What a version of the format may hold: `T` tensors and `K` metadata keys.
 pub(crate) struct Schema<const T: usize, const K: usize> {
@@ -20,6 +22,15 @@ pub(crate) struct Schema<const T: usize, const K: usize> {
 /// programs have no room for it.
 const fn of_denoising(names: &'static [&'static str]) -> &'static [&'static str] {
     if cfg!(feature = "denoise") {
+        names
+    } else {
+        &[]
+    }
+}
+
+/// What only variational models have.
+const fn of_variational(names: &'static [&'static str]) -> &'static [&'static str] {
+    if cfg!(feature = "variational") {
         names
     } else {
         &[]
@@ -44,14 +55,17 @@ const NOISE: &str = "white or recorded";
 const fn joined<const A: usize, const C: usize>(
     first: [&'static str; A],
     second: &[&'static str],
+    third: &[&'static str],
 ) -> [&'static str; C] {
     let mut all = [""; C];
     let mut index = 0;
     while index < C {
         all[index] = if index < A {
             first[index]
-        } else {
+        } else if index < A + second.len() {
             second[index - A]
+        } else {
+            third[index - A - second.len()]
         };
         index += 1;
     }
@@ -59,8 +73,9 @@ const fn joined<const A: usize, const C: usize>(
 }
 
 /// Tensors and keys of models for arithmetic in `f32`.
-pub(crate) const FLOAT_TENSORS: usize = 12 + FLOAT_DENOISE_TENSORS.len();
-pub(crate) const FLOAT_KEYS: usize = 22 + FLOAT_DENOISE_KEYS.len();
+pub(crate) const FLOAT_TENSORS: usize =
+    12 + FLOAT_DENOISE_TENSORS.len() + FLOAT_VARIATIONAL_TENSORS.len();
+pub(crate) const FLOAT_KEYS: usize = 22 + FLOAT_DENOISE_KEYS.len() + VARIATIONAL_KEYS.len();
 const FLOAT_DENOISE_TENSORS: &[&str] = of_denoising(&[
     "encoder.steps",
     "encoder.thresholds",
@@ -75,6 +90,30 @@ const FLOAT_DENOISE_KEYS: &[&str] = of_denoising(&[
     "noise",
     "noise_level",
 ]);
+const FLOAT_VARIATIONAL_TENSORS: &[&str] = of_variational(&[
+    "encoder.trunk.0",
+    "encoder.trunk.0.scale",
+    "encoder.trunk.0.bias",
+    "encoder.trunk.1",
+    "encoder.trunk.1.scale",
+    "encoder.trunk.1.bias",
+    "encoder.trunk.2",
+    "encoder.trunk.2.scale",
+    "encoder.trunk.2.bias",
+    "encoder.trunk.3",
+    "encoder.trunk.3.scale",
+    "encoder.trunk.3.bias",
+    "encoder.shift",
+    "encoder.shift.scale",
+    "encoder.shift.bias",
+    "encoder.scale",
+    "encoder.scale.scale",
+    "encoder.scale.bias",
+    "encoder.shrinkage",
+    "code.thresholds",
+    "input.mean",
+]);
+const VARIATIONAL_KEYS: &[&str] = of_variational(&["code_gain", "encoder_widths", "selection"]);
 
 /// Models for arithmetic in `f32`.
 pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
@@ -95,6 +134,7 @@ pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
             "decoder.output.scale",
         ],
         FLOAT_DENOISE_TENSORS,
+        FLOAT_VARIATIONAL_TENSORS,
     ),
     keys: joined(
         [
@@ -122,12 +162,15 @@ pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
             "weights",
         ],
         FLOAT_DENOISE_KEYS,
+        VARIATIONAL_KEYS,
     ),
 };
 
 /// Tensors and keys of models for arithmetic in integers.
-pub(crate) const INTEGER_TENSORS: usize = 10 + INTEGER_DENOISE_TENSORS.len();
-pub(crate) const INTEGER_KEYS: usize = 38 + INTEGER_DENOISE_KEYS.len();
+pub(crate) const INTEGER_TENSORS: usize =
+    10 + INTEGER_DENOISE_TENSORS.len() + INTEGER_VARIATIONAL_TENSORS.len();
+pub(crate) const INTEGER_KEYS: usize =
+    38 + INTEGER_DENOISE_KEYS.len() + INTEGER_VARIATIONAL_KEYS.len();
 const INTEGER_DENOISE_TENSORS: &[&str] =
     of_denoising(&["encoder.steps", "encoder.thresholds", "window.weights"]);
 const INTEGER_DENOISE_KEYS: &[&str] = of_denoising(&[
@@ -141,6 +184,31 @@ const INTEGER_DENOISE_KEYS: &[&str] = of_denoising(&[
     "noise_level",
     "threshold_shift",
 ]);
+const INTEGER_VARIATIONAL_TENSORS: &[&str] = of_variational(&[
+    "encoder.trunk.0",
+    "encoder.trunk.0.multiplier",
+    "encoder.trunk.0.bias",
+    "encoder.trunk.1",
+    "encoder.trunk.1.multiplier",
+    "encoder.trunk.1.bias",
+    "encoder.trunk.2",
+    "encoder.trunk.2.multiplier",
+    "encoder.trunk.2.bias",
+    "encoder.trunk.3",
+    "encoder.trunk.3.multiplier",
+    "encoder.trunk.3.bias",
+    "encoder.shift",
+    "encoder.shift.multiplier",
+    "encoder.shift.bias",
+    "encoder.scale",
+    "encoder.scale.multiplier",
+    "encoder.scale.bias",
+    "encoder.shrinkage",
+    "code.thresholds",
+    "input.mean",
+]);
+const INTEGER_VARIATIONAL_KEYS: &[&str] =
+    of_variational(&["code_gain", "encoder_widths", "layer_shifts", "selection"]);
 
 /// Models for arithmetic in integers.
 pub(crate) static INTEGER: Schema<INTEGER_TENSORS, INTEGER_KEYS> = Schema {
@@ -159,6 +227,7 @@ pub(crate) static INTEGER: Schema<INTEGER_TENSORS, INTEGER_KEYS> = Schema {
             "refiner.correlation.bias",
         ],
         INTEGER_DENOISE_TENSORS,
+        INTEGER_VARIATIONAL_TENSORS,
     ),
     keys: joined(
         [
@@ -202,6 +271,7 @@ pub(crate) static INTEGER: Schema<INTEGER_TENSORS, INTEGER_KEYS> = Schema {
             "weights",
         ],
         INTEGER_DENOISE_KEYS,
+        INTEGER_VARIATIONAL_KEYS,
     ),
 };
 
@@ -406,14 +476,16 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         };
         let lista_iterations = self.value("lista_iterations", "none or 0 to 255", lista)?;
         let gram_iterations = self.gram_iterations()?;
+        let variant = self.text("variant")?.parse::<Variant>()?;
         let spec = ModelSpec {
-            variant: self.text("variant")?.parse()?,
+            variant,
             input_shape: self.text("input_shape")?.parse::<InputShape>()?,
             code_dim: dimension("code_dim")?,
             hidden_dim: dimension("hidden_dim")?,
             lista_iterations,
             gram_iterations,
-            codes: self.codes(lista_iterations.is_some() || gram_iterations.is_some())?,
+            encoder_widths: self.encoder_widths()?,
+            codes: self.codes(variant)?,
             lambda: float("lambda")?,
             step_size: float("step_size")?,
             atom_norm: float("atom_norm")?,
@@ -446,6 +518,27 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
         })
     }
 
+    /// Widths of a dense encoder, where the metadata states any.
+    pub(crate) fn encoder_widths(&self) -> Result<Option<EncoderWidths>, ReadError> {
+        if !cfg!(feature = "variational") {
+            return Ok(None);
+        }
+        match self.text("encoder_widths") {
+            Ok(text) => Ok(Some(text.parse()?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether the metadata names the scale head, and not the shift, as what selects components.
+    #[cfg(feature = "variational")]
+    pub(crate) fn selects_by_scale(&self) -> Result<bool, ReadError> {
+        self.value("selection", "shift or scale", |text| match text {
+            "shift" => Some(false),
+            "scale" => Some(true),
+            _ => None,
+        })
+    }
+
     /// Samples from one window to the next, within a window of `window` samples.
     #[cfg(feature = "denoise")]
     pub(crate) fn hop(&self, shape: InputShape) -> Result<u16, ReadError> {
@@ -475,9 +568,9 @@ impl<'a, const T: usize, const K: usize> Header<'a, T, K> {
     }
 
     /// Which signs codes have; non-negative where the metadata does not say.
-    pub(crate) fn codes(&self, has_encoder: bool) -> Result<CodeSign, ReadError> {
+    pub(crate) fn codes(&self, variant: Variant) -> Result<CodeSign, ReadError> {
         match self.text("codes") {
-            Ok("signed") if !has_encoder => Ok(CodeSign::Signed),
+            Ok("signed") if !variant.has_relu() => Ok(CodeSign::Signed),
             Ok("non-negative") | Err(_) => Ok(CodeSign::NonNegative),
             Ok(_) => Err(CodeSign::ERROR.into()),
         }

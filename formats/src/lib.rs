@@ -36,6 +36,7 @@
 //!         recurrent: vec![0.0; 9],
 //!     }),
 //!     gram: None,
+//!     variational: None,
 //!     decoder: OwnedDecoder::Linear { dictionary: vec![1.0, 0.0, 0.0, 1.0, -0.7, 0.7] },
 //! };
 //! let file = write(&trained, WeightType::I8).unwrap();
@@ -76,34 +77,45 @@ extern crate std;
 mod align;
 mod checksum;
 mod decimal;
+mod encoders;
 mod error;
 #[cfg(feature = "std")]
 mod example;
+#[cfg(feature = "std")]
+mod example_variational;
 mod format;
 mod header;
 mod input;
 mod integer;
 mod json;
+mod matrix;
 #[cfg(feature = "std")]
 mod owned;
+mod preprocessing;
 #[cfg(feature = "std")]
 pub mod quant;
 mod read;
 mod spec;
 #[cfg(feature = "std")]
 mod spectral;
+mod tensors;
 #[cfg(feature = "std")]
 mod weights;
+mod widths;
 #[cfg(feature = "std")]
 mod write;
 
 #[cfg(feature = "std")]
 pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
+pub use encoders::{Encoder, Gram, Layer, StreamSpec, Variational, VariationalBody};
 pub use error::{Dims, Name, ReadError, SpecError};
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub use example::{example, example_decoder, example_denoiser};
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use example_variational::example_variational;
 pub use format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
@@ -116,13 +128,17 @@ pub use integer::{
     IntegerFile, IntegerGram, IntegerRefiner, IntegerSpec, IntegerStreamSpec, LANES, Nibbles,
     Overflow, Packed, Rescale, Rescales, STANDARD_FRACTION, Units, WeightBlocks,
 };
+pub use matrix::{MatrixRef, ScaleAxis, Weights};
 #[cfg(feature = "std")]
-pub use owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
-pub use read::{Decoder, Encoder, Gram, MatrixRef, ModelFile, ScaleAxis, StreamSpec, Weights};
-pub use spec::{
-    CodeSign, Contrast, InputShape, ModelSpec, Preprocessing, Provenance, Variant, WeightType,
+pub use owned::{
+    OwnedDecoder, OwnedEncoder, OwnedGram, OwnedLayer, OwnedModel, OwnedProvenance, OwnedSpec,
+    OwnedVariational, OwnedVariationalBody,
 };
+pub use preprocessing::{Contrast, Preprocessing};
+pub use read::{Decoder, ModelFile};
+pub use spec::{CodeSign, InputShape, ModelSpec, Provenance, Variant, WeightType};
 #[cfg(feature = "std")]
 pub use weights::is_run_weights;
+pub use widths::EncoderWidths;
 #[cfg(feature = "std")]
 pub use write::{TensorReport, WriteError, Written, write, write_file, write_with_report};

@@ -4,11 +4,13 @@ use std::borrow::ToOwned;
 use std::string::String;
 use std::vec::Vec;
 
+use crate::encoders::{Encoder, Layer, Variational, VariationalBody};
 use crate::error::ReadError;
 use crate::input::InputFacts;
+use crate::preprocessing::Preprocessing;
 use crate::quant::dequantize;
 use crate::read::{Decoder, ModelFile};
-use crate::spec::{CodeSign, InputShape, ModelSpec, Preprocessing, Provenance, Variant};
+use crate::spec::{CodeSign, InputShape, ModelSpec, Provenance, Variant};
 
 /// Where a model comes from; see [`Provenance`] for what each field may hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,9 +39,11 @@ pub struct OwnedSpec {
     pub code_dim: u16,
     /// m; 0 for a linear decoder.
     pub hidden_dim: u16,
-    /// L; `None` exactly for [`Variant::Do`] and [`Variant::Denoise`].
+    /// L; `None` exactly for [`Variant::Do`], [`Variant::Denoise`], and [`Variant::Variational`]
+    /// with a dense encoder.
     pub lista_iterations: Option<u8>,
-    /// Which signs the components of its codes have; non-negative with an encoder.
+    /// Which signs the components of its codes have; signed for [`Variant::Variational`],
+    /// non-negative with any other encoder.
     pub codes: CodeSign,
     /// λ of training.
     pub lambda: f32,
@@ -53,7 +57,7 @@ pub struct OwnedSpec {
     pub provenance: OwnedProvenance,
 }
 
-/// The encoder in the stored orientation; see [`Encoder`](crate::Encoder).
+/// The encoder in the stored orientation; see [`Encoder`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedEncoder {
     /// U \[l, d\], as torch's `Linear` keeps it.
@@ -62,6 +66,16 @@ pub struct OwnedEncoder {
     pub bias: Vec<f32>,
     /// Sᵀ \[l, l\]: the transpose of torch's.
     pub recurrent: Vec<f32>,
+}
+
+impl OwnedEncoder {
+    fn of(encoder: &Encoder<'_>) -> Self {
+        Self {
+            input: dequantize(&encoder.input),
+            bias: encoder.bias.to_vec(),
+            recurrent: dequantize(&encoder.recurrent),
+        }
+    }
 }
 
 /// The encoder of a model that denoises; see [`Gram`](crate::Gram).
@@ -88,6 +102,86 @@ pub struct OwnedGram {
     pub guard: f32,
 }
 
+/// A dense layer; see [`Layer`](crate::Layer).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedLayer {
+    /// W \[outputs, inputs\], as torch's `Linear` keeps it.
+    pub weights: Vec<f32>,
+    /// b \[outputs\].
+    pub bias: Vec<f32>,
+}
+
+impl OwnedLayer {
+    fn of(layer: &Layer<'_>) -> Self {
+        Self {
+            weights: dequantize(&layer.weights),
+            bias: layer.bias.to_vec(),
+        }
+    }
+}
+
+/// What gives the shift of a variational model; see [`VariationalBody`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum OwnedVariationalBody {
+    /// Dense layers, with `lista_iterations` `None`.
+    Dense {
+        /// 1 to 4 layers with a relu behind each. Each bias is as long as the layer is wide.
+        trunk: Vec<OwnedLayer>,
+        /// For integer models the largest output of each layer that levels represent, such as the
+        /// largest on calibration data; finite and above 0. Larger outputs are cut to it. Files in
+        /// `f32` have no such numbers, and take any, or none.
+        trunk_max: Vec<f32>,
+        /// The head \[l, w\].
+        shift: OwnedLayer,
+    },
+    /// LISTA with signed shrinkage, with `lista_iterations` L.
+    Lista {
+        /// U, b and Sᵀ.
+        encoder: OwnedEncoder,
+        /// θ \[l\]; none is negative.
+        shrinkage: Vec<f32>,
+    },
+}
+
+/// The encoder of a variational model; see [`Variational`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedVariational {
+    /// What gives the shift μ.
+    pub body: OwnedVariationalBody,
+    /// The head \[l, w\] that selects components (`selection` is then `scale`), on the trunk's w
+    /// outputs, or, of a LISTA body, on `|μ|` (w = l). `None`: `|μ|` selects (`shift`).
+    pub scale: Option<OwnedLayer>,
+    /// What a component has to be above to be selected \[l\].
+    pub thresholds: Vec<f32>,
+    /// What the shift counts in the code; finite and above 0.
+    pub gain: f32,
+    /// What is taken off each number of a sample \[d\], in raw units. The preprocessing then has a
+    /// mean of 0 and no contrast.
+    pub input_mean: Option<Vec<f32>>,
+}
+
+impl OwnedVariational {
+    fn of(encoder: &Variational<'_>) -> Self {
+        Self {
+            body: match &encoder.body {
+                VariationalBody::Dense { trunk, shift } => OwnedVariationalBody::Dense {
+                    trunk: trunk.iter().flatten().map(OwnedLayer::of).collect(),
+                    trunk_max: Vec::new(),
+                    shift: OwnedLayer::of(shift),
+                },
+                VariationalBody::Lista { encoder, shrinkage } => OwnedVariationalBody::Lista {
+                    encoder: OwnedEncoder::of(encoder),
+                    shrinkage: shrinkage.to_vec(),
+                },
+            },
+            scale: encoder.scale.as_ref().map(OwnedLayer::of),
+            thresholds: encoder.thresholds.to_vec(),
+            gain: encoder.gain,
+            input_mean: encoder.input_mean.map(<[f32]>::to_vec),
+        }
+    }
+}
+
 /// The decoder in the stored orientation; see [`Decoder`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnedDecoder {
@@ -112,15 +206,29 @@ pub enum OwnedDecoder {
 pub struct OwnedModel {
     /// What the metadata will say.
     pub spec: OwnedSpec,
-    /// The LISTA encoder; `None` exactly for [`Variant::Do`] and [`Variant::Denoise`].
+    /// The LISTA encoder; `None` exactly for [`Variant::Do`], [`Variant::Denoise`] and
+    /// [`Variant::Variational`].
     pub encoder: Option<OwnedEncoder>,
     /// The encoder of [`Variant::Denoise`]; `None` for every other.
     pub gram: Option<OwnedGram>,
+    /// The encoder of [`Variant::Variational`]; `None` for every other.
+    pub variational: Option<OwnedVariational>,
     /// The decoder; linear exactly if `spec.hidden_dim` is 0.
     pub decoder: OwnedDecoder,
 }
 
 impl OwnedModel {
+    /// U, b and S, wherever they are.
+    pub(crate) fn lista(&self) -> Option<&OwnedEncoder> {
+        match &self.variational {
+            Some(OwnedVariational {
+                body: OwnedVariationalBody::Lista { encoder, .. },
+                ..
+            }) => Some(encoder),
+            _ => self.encoder.as_ref(),
+        }
+    }
+
     /// The model in a file, with scales applied: writing it again with the same number type gives
     /// the same weights, up to rounding.
     ///
@@ -165,11 +273,8 @@ impl OwnedModel {
                     config_hash: config_hash.to_owned(),
                 },
             },
-            encoder: file.encoder.map(|encoder| OwnedEncoder {
-                input: dequantize(&encoder.input),
-                bias: encoder.bias.to_vec(),
-                recurrent: dequantize(&encoder.recurrent),
-            }),
+            encoder: file.encoder.as_ref().map(OwnedEncoder::of),
+            variational: file.variational.as_ref().map(OwnedVariational::of),
             gram: file.gram.map(|gram| OwnedGram {
                 steps: gram.steps.to_vec(),
                 thresholds: gram.thresholds.to_vec(),

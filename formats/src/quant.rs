@@ -13,7 +13,7 @@ use core::fmt;
 use std::vec;
 use std::vec::Vec;
 
-use crate::read::{MatrixRef, ScaleAxis, Weights};
+use crate::matrix::{MatrixRef, ScaleAxis, Weights};
 use crate::spec::WeightType;
 
 pub use crate::spectral::{atom_norm, lipschitz_bound, squared_norm_bound};

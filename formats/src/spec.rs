@@ -3,8 +3,10 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::decimal::{integer, real, split_once};
+use crate::decimal::{integer, split_once};
 use crate::error::SpecError;
+use crate::preprocessing::Preprocessing;
+use crate::widths::EncoderWidths;
 
 /// How a model was kept from collapsing while it was trained.
 ///
@@ -34,13 +36,15 @@ pub enum Variant {
     Plain,
     /// Trained from noisy to clean, with an encoder on the Gram matrix.
     Denoise,
+    /// Variational sparse coding: codes are signed, and an encoder selects their components.
+    Variational,
 }
 
 impl Variant {
     /// Every variant that reconstructs, in the order of the paper's tables.
     pub const ALL: [Self; 5] = [Self::Sdl, Self::Vdl, Self::Wdl, Self::Do, Self::Plain];
 
-    /// The text name: `"sdl"`, `"vdl"`, `"wdl"`, `"do"`, `"none"` or `"denoise"`.
+    /// The text name: `"sdl"`, `"vdl"`, `"wdl"`, `"do"`, `"none"`, `"denoise"` or `"variational"`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.model_name(false)
@@ -62,6 +66,7 @@ impl Variant {
             (Self::Plain, false) => "none",
             (Self::Plain, true) => "none-nl",
             (Self::Denoise, _) => "denoise",
+            (Self::Variational, _) => "variational",
         }
     }
 
@@ -71,11 +76,25 @@ impl Variant {
         !matches!(self, Self::Do)
     }
 
-    /// Whether their encoder is LISTA.
+    /// Whether their encoder is always LISTA. That of a variational model may be.
     #[must_use]
     pub const fn has_lista(self) -> bool {
-        !matches!(self, Self::Do | Self::Denoise)
+        !matches!(self, Self::Do | Self::Denoise | Self::Variational)
     }
+
+    /// Whether a model of this variant may have, or lack, LISTA iterations.
+    pub(crate) const fn admits_lista(self, has_iterations: bool) -> bool {
+        self.has_lista() == has_iterations || matches!(self, Self::Variational)
+    }
+
+    /// Whether its encoder ends with a relu, so that codes are not negative.
+    pub(crate) const fn has_relu(self) -> bool {
+        self.has_encoder() && !matches!(self, Self::Variational)
+    }
+
+    /// What is expected of `lista_iterations`.
+    pub(crate) const LISTA: &str = "none for the variants do and denoise, none or 0 to 255 for \
+                                    variational, 0 to 255 for every other";
 }
 
 impl fmt::Display for Variant {
@@ -89,12 +108,19 @@ impl FromStr for Variant {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let known = Self::ALL.into_iter().find(|variant| variant.name() == text);
-        let denoise = cfg!(feature = "denoise") && text == "denoise";
-        known.or(denoise.then_some(Self::Denoise)).ok_or(SpecError {
+        let more = match text {
+            "denoise" if cfg!(feature = "denoise") => Some(Self::Denoise),
+            "variational" if cfg!(feature = "variational") => Some(Self::Variational),
+            _ => None,
+        };
+        known.or(more).ok_or(SpecError {
             field: "variant",
-            expected: match cfg!(feature = "denoise") {
-                true => "one of sdl, vdl, wdl, do, none, denoise",
-                false => "one of sdl, vdl, wdl, do, none (with the feature denoise also denoise)",
+            expected: match cfg!(all(feature = "denoise", feature = "variational")) {
+                true => "one of sdl, vdl, wdl, do, none, denoise, variational",
+                false => {
+                    "one of sdl, vdl, wdl, do, none (with the feature denoise also denoise, with \
+                     the feature variational also variational)"
+                }
             },
         })
     }
@@ -200,135 +226,6 @@ impl FromStr for InputShape {
         };
         shape.check().map(|()| shape)
     }
-}
-
-/// What is done to each patch after the affine normalisation of [`Preprocessing`].
-///
-/// As text `none`, `remove-mean`, `standardize:FLOOR` or `local:WINDOW:SIGMA:FLOOR`.
-///
-/// ```
-/// use sparsecode_formats::Contrast;
-///
-/// let local: Contrast = "local:13:5:0.001".parse()?;
-/// assert_eq!(local, Contrast::Local { window: 13, sigma: 5.0, floor: 0.001 });
-/// assert_eq!(Contrast::Standardize { floor: 0.1 }.to_string(), "standardize:0.1");
-/// assert!("standardize:0".parse::<Contrast>().is_err());
-/// # Ok::<(), sparsecode_formats::SpecError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Contrast {
-    /// Nothing.
-    None,
-    /// Subtract the patch's mean.
-    RemoveMean,
-    /// Subtract the patch's mean and divide by `max(population standard deviation, floor)`.
-    Standardize {
-        /// Smallest divisor, in the unit of the affinely normalised sample; finite and above 0.
-        floor: f32,
-    },
-    /// Local contrast normalisation of a whole image with a Gaussian window: a patch is cut out
-    /// *afterwards*, so a patch handed to the runtime is already normalised.
-    Local {
-        /// Side of the square Gaussian window, in pixels; odd.
-        window: u16,
-        /// Standard deviation of the Gaussian, in pixels; finite and above 0.
-        sigma: f32,
-        /// Smallest local deviation, in the unit of the affinely normalised image; finite and above
-        /// 0.
-        floor: f32,
-    },
-}
-
-impl Contrast {
-    fn check(self) -> Result<(), SpecError> {
-        let positive = |x: f32| x.is_finite() && x > 0.0;
-        let good = match self {
-            Self::None | Self::RemoveMean => true,
-            Self::Standardize { floor } => positive(floor),
-            Self::Local {
-                window,
-                sigma,
-                floor,
-            } => window % 2 == 1 && positive(sigma) && positive(floor),
-        };
-        if good { Ok(()) } else { Err(Self::ERROR) }
-    }
-
-    /// What the text says, in range or not.
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "none" => return Some(Self::None),
-            "remove-mean" => return Some(Self::RemoveMean),
-            _ => {}
-        }
-        match split_once(text, b':')? {
-            ("standardize", floor) => Some(Self::Standardize {
-                floor: real(floor)?,
-            }),
-            ("local", values) => {
-                let (window, values) = split_once(values, b':')?;
-                let (sigma, floor) = split_once(values, b':')?;
-                Some(Self::Local {
-                    window: integer(window)?,
-                    sigma: real(sigma)?,
-                    floor: real(floor)?,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    const ERROR: SpecError = SpecError {
-        field: "contrast",
-        expected: "none, remove-mean, standardize:FLOOR or local:WINDOW:SIGMA:FLOOR, with an odd window, sigma and floor above 0",
-    };
-}
-
-impl fmt::Display for Contrast {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::RemoveMean => f.write_str("remove-mean"),
-            Self::Standardize { floor } => write!(f, "standardize:{floor}"),
-            Self::Local {
-                window,
-                sigma,
-                floor,
-            } => write!(f, "local:{window}:{sigma}:{floor}"),
-        }
-    }
-}
-
-impl FromStr for Contrast {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        let contrast = Self::parse(text).ok_or(Self::ERROR)?;
-        contrast.check().map(|()| contrast)
-    }
-}
-
-/// From raw samples to what the model was trained on: `y = (x − mean) / deviation`, then
-/// `contrast`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Preprocessing {
-    /// Subtracted from every raw sample; in raw units, finite.
-    pub mean: f32,
-    /// Every sample is divided by it; in raw units, finite and above 0.
-    pub deviation: f32,
-    /// What follows, patch by patch.
-    pub contrast: Contrast,
-}
-
-impl Preprocessing {
-    /// Samples are used as they are.
-    pub const IDENTITY: Self = Self {
-        mean: 0.0,
-        deviation: 1.0,
-        contrast: Contrast::None,
-    };
 }
 
 /// The number type of a model's matrices. Biases and scales are always `f32`.
@@ -466,7 +363,7 @@ impl CodeSign {
 
     pub(crate) const ERROR: SpecError = SpecError {
         field: "codes",
-        expected: "non-negative or, for a model without an encoder, signed",
+        expected: "non-negative or, for a model without an encoder, signed; signed for the variant variational",
     };
 }
 
@@ -517,11 +414,16 @@ pub struct ModelSpec<'a> {
     pub code_dim: u16,
     /// m; 0 for a linear decoder.
     pub hidden_dim: u16,
-    /// L, or `None` without LISTA: the variants [`Variant::Do`] and [`Variant::Denoise`].
+    /// L, or `None` without LISTA: the variants [`Variant::Do`] and [`Variant::Denoise`], and
+    /// [`Variant::Variational`] with a dense encoder.
     pub lista_iterations: Option<u8>,
     /// T, at least 1; `None` but for [`Variant::Denoise`].
     pub gram_iterations: Option<u8>,
-    /// Which signs the components of its codes have; non-negative with an encoder.
+    /// Widths of a dense encoder's trunk: those of [`Variant::Variational`] without LISTA; `None`
+    /// for every other.
+    pub encoder_widths: Option<EncoderWidths>,
+    /// Which signs the components of its codes have; signed for [`Variant::Variational`],
+    /// non-negative with any other encoder.
     pub codes: CodeSign,
     /// λ, the weight of ‖z‖₁ in training; finite, not negative.
     pub lambda: f32,
@@ -561,6 +463,16 @@ impl<'a> ModelSpec<'a> {
         self.hidden_dim as usize
     }
 
+    /// Hidden numbers that a workspace has room for: m, or, of a dense encoder, the outputs of two
+    /// layers of its trunk that follow one another, the most of any two.
+    #[must_use]
+    pub fn hidden_units(&self) -> usize {
+        match self.encoder_widths {
+            Some(widths) => widths.widest_pair(),
+            None => self.hidden_dim(),
+        }
+    }
+
     /// Whether the decoder is one matrix.
     #[must_use]
     pub const fn is_linear(&self) -> bool {
@@ -570,7 +482,9 @@ impl<'a> ModelSpec<'a> {
     /// Whether the file has an encoder.
     #[must_use]
     pub const fn has_encoder(&self) -> bool {
-        self.lista_iterations.is_some() || self.gram_iterations.is_some()
+        self.lista_iterations.is_some()
+            || self.gram_iterations.is_some()
+            || self.encoder_widths.is_some()
     }
 
     /// The model's text name, such as `"vdl"` or `"sdl-nl"`.
@@ -596,9 +510,9 @@ impl<'a> ModelSpec<'a> {
         self.input_shape.check()?;
         test(self.code_dim > 0, "code_dim", "1 to 65535")?;
         test(
-            self.variant.has_lista() == self.lista_iterations.is_some(),
+            self.variant.admits_lista(self.lista_iterations.is_some()),
             "lista_iterations",
-            "none for the variants do and denoise, 0 to 255 for every other",
+            Variant::LISTA,
         )?;
         if cfg!(feature = "denoise") {
             test(
@@ -613,8 +527,27 @@ impl<'a> ModelSpec<'a> {
                 "0 for the variant denoise",
             )?;
         }
+        if cfg!(feature = "variational") {
+            let is_variational = self.variant == Variant::Variational;
+            test(
+                self.encoder_widths.is_some()
+                    == (is_variational && self.lista_iterations.is_none()),
+                "encoder_widths",
+                "1 to 4 widths for the variant variational without lista_iterations, none for every other",
+            )?;
+            test(
+                !is_variational || self.is_linear(),
+                "hidden_dim",
+                "0 for the variant variational",
+            )?;
+            test(
+                !is_variational || self.codes == CodeSign::Signed,
+                "codes",
+                "signed for the variant variational",
+            )?;
+        }
         // An encoder's relu gives no negative component.
-        if self.has_encoder() && self.codes == CodeSign::Signed {
+        if self.variant.has_relu() && self.codes == CodeSign::Signed {
             return Err(CodeSign::ERROR);
         }
         test(

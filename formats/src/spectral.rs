@@ -6,7 +6,8 @@
 use std::vec;
 use std::vec::Vec;
 
-use crate::read::{Decoder, MatrixRef, ScaleAxis, Weights};
+use crate::matrix::{MatrixRef, ScaleAxis, Weights};
+use crate::read::Decoder;
 
 /// An upper bound of the Lipschitz constant L of the reconstruction's gradient, for the decoder as
 /// stored.

@@ -3,6 +3,9 @@
 // Host code: indices come from the shapes that `check` and the types hold to.
 #![allow(clippy::indexing_slicing)]
 
+mod denoiser;
+mod variational;
+
 use core::fmt::{self, Write as _};
 use std::borrow::ToOwned;
 use std::format;
@@ -16,15 +19,21 @@ use crate::align::AlignedBytes;
 use crate::checksum::crc32;
 use crate::error::SpecError;
 use crate::format::{FORMAT_VERSION, MAX_HEADER_LEN};
-use crate::header::{DRIFT, HOP};
 use crate::input::InputFacts;
 use crate::integer::Overflow;
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedGram, OwnedModel, OwnedProvenance, OwnedSpec};
+use crate::matrix::ScaleAxis;
+use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
 use crate::quant::{
     OwnedMatrix, QuantError, QuantReport, atom_norm, check, lipschitz_bound, quantize,
 };
-use crate::read::{Decoder, ModelFile, NOT_FOR_FLOATS, ScaleAxis};
+use crate::read::{Decoder, ModelFile};
 use crate::spec::{ModelSpec, Provenance, WeightType};
+use crate::tensors::NOT_FOR_FLOATS;
+
+use denoiser::check_gram;
+pub(crate) use denoiser::stream_entries;
+pub(crate) use variational::selection;
+use variational::{check_variational, widths};
 
 /// A matrix and what its quantisation cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,20 +152,11 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
     }
     let spec = check_layout(model)?;
     let (inputs, codes, hiddens) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
-    if let Some(OwnedEncoder {
-        input,
-        bias,
-        recurrent,
-    }) = &model.encoder
-    {
-        tensors.matrix("encoder.input", input, [codes, inputs], ScaleAxis::Row)?;
-        tensors.vector("encoder.bias", bias, codes)?;
-        tensors.matrix(
-            "encoder.recurrent",
-            recurrent,
-            [codes, codes],
-            ScaleAxis::Column,
-        )?;
+    if let Some(encoder) = &model.encoder {
+        tensors.encoder(encoder, inputs, codes)?;
+    }
+    if let Some(encoder) = &model.variational {
+        tensors.variational(encoder, inputs, codes)?;
     }
     if let Some(gram) = &model.gram {
         tensors.vector("encoder.steps", &gram.steps, gram.steps.len())?;
@@ -204,6 +204,7 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
         own.push(("guard", gram.guard.to_string()));
         own.push(("noise_level", gram.noise_level.to_string()));
     }
+    own.extend(selection(model.variational.as_ref()));
     let bytes = tensors.layout(&spec, &model.spec.input, &own)?;
     check_read_back(&bytes, &spec, &model.spec.input)?;
     Ok(Written {
@@ -248,6 +249,7 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
             .gram
             .as_ref()
             .map(|gram| u8::try_from(gram.steps.len()).unwrap_or(0)),
+        encoder_widths: widths(model.variational.as_ref())?,
         codes,
         lambda,
         step_size: 1.0,
@@ -269,8 +271,9 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
     if let Some(gram) = &model.gram {
         check_gram(gram, &spec)?;
     }
+    check_variational(model, &spec)?;
     match (
-        &model.encoder,
+        model.lista(),
         spec.lista_iterations.is_some(),
         &model.decoder,
         spec.is_linear(),
@@ -281,62 +284,6 @@ pub(crate) fn check_layout(model: &OwnedModel) -> Result<ModelSpec<'_>, WriteErr
         (_, _, OwnedDecoder::OneHidden { .. }, true) => layout("hidden_dim", "at least 1"),
         _ => Ok(spec),
     }
-}
-
-fn check_gram(gram: &OwnedGram, spec: &ModelSpec<'_>) -> Result<(), WriteError> {
-    let test = |good: bool, field, expected| match good {
-        true => Ok(()),
-        false => Err(SpecError { field, expected }),
-    };
-    let (shape, odd) = (spec.input_shape, |length: u16| length % 2 == 1);
-    test(
-        gram.thresholds.len() == gram.steps.len() * spec.code_dim(),
-        "encoder.thresholds",
-        "a threshold for each component and iteration",
-    )?;
-    test(
-        gram.noise_level.is_finite() && gram.noise_level > 0.0,
-        "noise_level",
-        "a finite number above 0",
-    )?;
-    test((1..=shape.longest_hop()).contains(&gram.hop), "hop", HOP)?;
-    test(
-        gram.drift
-            .is_none_or(|length| shape.is_window() && (3..=4095).contains(&length) && odd(length)),
-        "drift",
-        DRIFT,
-    )?;
-    test(
-        gram.guard.is_finite() && gram.guard >= 0.0,
-        "guard",
-        "a finite number, 0 or more",
-    )?;
-    test(
-        gram.window_weights.len() == shape.overlap_weights(),
-        "window.weights",
-        "a number for each sample of a window, or for each row and each column of a patch",
-    )?;
-    test(
-        gram.window_weights
-            .iter()
-            .all(|weight| (1e-6..=1e6).contains(weight)),
-        "window.weights",
-        "numbers of 1e-6 to 1e6",
-    )?;
-    Ok(())
-}
-
-/// What the metadata says of a model that denoises.
-pub(crate) fn stream_entries(gram: Option<&OwnedGram>) -> Vec<(&'static str, String)> {
-    let Some(gram) = gram else {
-        return Vec::new();
-    };
-    let mut entries = vec![("hop", gram.hop.to_string())];
-    entries.extend(gram.drift.map(|length| ("drift", length.to_string())));
-    if !gram.is_white {
-        entries.push(("noise", "recorded".to_owned()));
-    }
-    entries
 }
 
 /// Reads what was written. Shortest texts are equal exactly if the numbers have the same bits,
@@ -396,6 +343,25 @@ impl<'m> Tensors<'m> {
             matrix,
         ));
         Ok(&self.matrices[self.matrices.len() - 1].1)
+    }
+
+    /// U, b and S.
+    fn encoder(
+        &mut self,
+        encoder: &'m OwnedEncoder,
+        inputs: usize,
+        codes: usize,
+    ) -> Result<(), WriteError> {
+        let OwnedEncoder {
+            input,
+            bias,
+            recurrent,
+        } = encoder;
+        self.matrix("encoder.input", input, [codes, inputs], ScaleAxis::Row)?;
+        self.vector("encoder.bias", bias, codes)?;
+        let shape = [codes, codes];
+        self.matrix("encoder.recurrent", recurrent, shape, ScaleAxis::Column)?;
+        Ok(())
     }
 
     fn vector(
@@ -573,6 +539,9 @@ pub(crate) fn metadata(
     if let Some(iterations) = spec.gram_iterations {
         entries.push(("gram_iterations", iterations.to_string()));
     }
+    if let Some(widths) = spec.encoder_widths {
+        entries.push(("encoder_widths", widths.to_string()));
+    }
     if let Some([least, most]) = input.range {
         entries.push(("raw_min", least.to_string()));
         entries.push(("raw_max", most.to_string()));
@@ -619,7 +588,8 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::example::example_decoder;
-    use crate::spec::{Contrast, InputShape, Preprocessing};
+    use crate::preprocessing::{Contrast, Preprocessing};
+    use crate::spec::InputShape;
 
     #[test]
     fn reading_back_compares_bits() {

@@ -231,7 +231,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[80];
+  size_t opaque[144];
   uint64_t aligned;
 } sparsecode_model;
 

@@ -290,7 +290,8 @@ pub type Denoising<'m> = ::sparsecode_runtime::stream::Denoising<'m, {sample}, I
 
 fn float_types(file: &ModelFile<'_>) -> String {
     let spec = &file.spec;
-    let (input_dim, code_dim, hidden_dim) = (spec.input_dim(), spec.code_dim(), spec.hidden_dim());
+    let (input_dim, code_dim, hidden_dim) =
+        (spec.input_dim(), spec.code_dim(), spec.hidden_units());
     format!(
         r#"// {}, {} weights, arithmetic in f32.
 
@@ -298,7 +299,7 @@ fn float_types(file: &ModelFile<'_>) -> String {
 pub const INPUT_DIM: usize = {input_dim};
 /// Components of a code (`l`).
 pub const CODE_DIM: usize = {code_dim};
-/// Hidden units of the decoder (`m`); 0 for a linear one.
+/// Hidden units of the decoder (`m`), or those of a dense encoder; 0 without either.
 pub const HIDDEN_DIM: usize = {hidden_dim};
 
 /// The model's type.

@@ -378,6 +378,7 @@ fn owned(bytes: &[u8]) -> Result<OwnedModel> {
             recurrent: values(&encoder.recurrent),
         }),
         gram: None,
+        variational: None,
         decoder: OwnedDecoder::Linear {
             dictionary: values(dictionary),
         },
@@ -458,6 +459,7 @@ fn random_model() -> OwnedModel {
             recurrent: recurrent.collect(),
         }),
         gram: None,
+        variational: None,
         decoder: OwnedDecoder::Linear { dictionary },
     }
 }

@@ -1,6 +1,6 @@
 //! What is done to a patch of integer samples.
 
-use crate::spec::{Contrast, Preprocessing};
+use crate::preprocessing::{Contrast, Preprocessing};
 
 /// Fractional bits of standardised samples: 4096 levels are one standard deviation of the patch.
 pub const STANDARD_FRACTION: u32 = 12;

@@ -14,8 +14,8 @@ use super::limits::DRIVE_LIMIT;
 use crate::error::SpecError;
 use crate::format::INTEGER_FORMAT_VERSION;
 use crate::input::InputFacts;
+use crate::matrix::{ScaleAxis, Weights};
 use crate::quant::{OwnedMatrix, QuantReport, quantize};
-use crate::read::{ScaleAxis, Weights};
 use crate::spec::{ModelSpec, WeightType};
 use crate::write::{Stored, TensorReport, WriteError, lay_out, metadata};
 

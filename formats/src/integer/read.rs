@@ -14,8 +14,8 @@ use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
 use crate::error::{Dims, ReadError};
 use crate::header::{Header, INTEGER, INTEGER_KEYS, INTEGER_TENSORS};
-use crate::read::{Tensors, check_place, without_lowest};
 use crate::spec::{CodeSign, ModelSpec, Variant, WeightType};
+use crate::tensors::{Tensors, check_place, without_lowest};
 
 #[cfg(feature = "denoise")]
 use denoiser::read_gram;
@@ -477,7 +477,7 @@ fn read_refiner<'a>(
         threshold: header.value("threshold", "an integer of 0 to 2147483647", |text| {
             integer::<u32>(text).and_then(|value| i32::try_from(value).ok())
         })?,
-        codes: header.codes(spec.variant.has_encoder())?,
+        codes: header.codes(spec.variant)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::decimal::integer;
 use crate::error::ReadError;
 use crate::header::{Header, INTEGER_KEYS, INTEGER_TENSORS};
-use crate::read::Tensors;
+use crate::tensors::Tensors;
 
 pub(super) type Source<'a> = Header<'a, INTEGER_TENSORS, INTEGER_KEYS>;
 pub(super) type Store<'h, 'a> = Tensors<'h, 'a, INTEGER_TENSORS, INTEGER_KEYS>;

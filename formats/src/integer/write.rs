@@ -22,10 +22,11 @@ use super::read::IntegerFile;
 use super::spec::IntegerSpec;
 use crate::align::AlignedBytes;
 use crate::input::InputFacts;
+use crate::matrix::ScaleAxis;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
+use crate::preprocessing::Contrast;
 use crate::quant::{OwnedMatrix, check};
-use crate::read::ScaleAxis;
-use crate::spec::{CodeSign, Contrast, InputShape, ModelSpec, Variant, WeightType};
+use crate::spec::{CodeSign, InputShape, ModelSpec, Variant, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
 use crate::write::{
     TensorReport, WriteError, check_layout, largest_step, metadata, stream_entries,

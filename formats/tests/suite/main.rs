@@ -11,3 +11,4 @@ mod malformed;
 mod mutations;
 mod quantisation;
 mod round_trip;
+mod variational;

@@ -3,21 +3,27 @@
 use crate::common::{join, small, split};
 use proptest::prelude::*;
 use sparsecode_formats::{
-    AlignedBytes, Decoder, MatrixRef, ModelFile, Variant, WeightType, Weights, write,
+    AlignedBytes, Decoder, Encoder, Layer, MatrixRef, ModelFile, Variant, VariationalBody,
+    WeightType, Weights, example_variational, write,
 };
 
 fn files() -> impl Strategy<Value = Vec<u8>> {
     let kinds = (
-        0..Variant::ALL.len(),
+        0..Variant::ALL.len() + 2,
         any::<bool>(),
         0..WeightType::FLOAT.len(),
     );
-    kinds.prop_map(|(variant, one_hidden, weights)| {
-        write(
-            &small(Variant::ALL[variant], one_hidden),
-            WeightType::FLOAT[weights],
-        )
-        .unwrap()
+    kinds.prop_map(|(variant, flag, weights)| {
+        let model = match variant.checked_sub(Variant::ALL.len()) {
+            None => small(Variant::ALL[variant], flag),
+            Some(0) => example_variational(12, 5, &[], flag),
+            Some(_) => {
+                let mut model = example_variational(12, 5, &[7, 6], flag);
+                model.variational.as_mut().unwrap().input_mean = Some(vec![0.5; 12]);
+                model
+            }
+        };
+        write(&model, WeightType::FLOAT[weights]).unwrap()
     })
 }
 
@@ -64,10 +70,49 @@ fn examine(bytes: &AlignedBytes) -> bool {
         model.spec.hidden_dim(),
     );
     model.spec.check().unwrap();
-    if let Some(encoder) = model.encoder {
+    let lista = |encoder: &Encoder<'_>| {
         matrix(&encoder.input, l, d, l);
         floats(encoder.bias, l);
         matrix(&encoder.recurrent, l, l, l);
+    };
+    if let Some(encoder) = model.encoder {
+        lista(&encoder);
+    }
+    assert_eq!(
+        model.variational.is_some(),
+        model.spec.variant == Variant::Variational
+    );
+    if let Some(encoder) = model.variational {
+        let layer = |layer: &Layer<'_>, outputs: usize, inputs: usize| {
+            matrix(&layer.weights, outputs, inputs, outputs);
+            floats(layer.bias, outputs);
+        };
+        let mut width = l;
+        match encoder.body {
+            VariationalBody::Lista { encoder, shrinkage } => {
+                lista(&encoder);
+                floats(shrinkage, l);
+                assert!(shrinkage.iter().all(|threshold| *threshold >= 0.0));
+            }
+            VariationalBody::Dense { trunk, shift } => {
+                width = d;
+                let widths = model.spec.encoder_widths.unwrap();
+                assert_eq!(trunk.iter().flatten().count(), widths.iter().count());
+                for (part, outputs) in trunk.iter().flatten().zip(widths.iter()) {
+                    layer(part, outputs, width);
+                    width = outputs;
+                }
+                layer(&shift, l, width);
+            }
+        }
+        if let Some(scale) = encoder.scale {
+            layer(&scale, l, width);
+        }
+        floats(encoder.thresholds, l);
+        assert!(encoder.gain.is_finite() && encoder.gain > 0.0);
+        if let Some(mean) = encoder.input_mean {
+            floats(mean, d);
+        }
     }
     match model.decoder {
         Decoder::Linear { dictionary } => matrix(&dictionary, l, d, d),
@@ -160,9 +205,10 @@ proptest! {
             "0", "1", "2", "4", "5", "7", "12", "60", "65535", "65536", "4294967295", "4294967296",
             "9223372036854775807", "18446744073709551615", "18446744073709551616", "340282356779733661637539395458142568448",
         ];
-        const NAMES: [&str; 6] = [
+        const NAMES: [&str; 10] = [
             "\"encoder.input\"", "\"encoder.recurrent\"", "\"decoder.dictionary\"", "\"decoder.hidden\"",
-            "\"decoder.output\"", "\"encoder.bias\"",
+            "\"decoder.output\"", "\"encoder.bias\"", "\"encoder.trunk.0\"", "\"encoder.trunk.1\"",
+            "\"encoder.scale\"", "\"encoder.shrinkage\"",
         ];
         let (mut header, data) = split(&file);
         for (kind, place, choice) in edits {
@@ -171,7 +217,7 @@ proptest! {
                 0 => swap_word(&header, &["\"F32\"", "\"I16\"", "\"I8\"", "\"BF16\"", "\"\""], place, choice),
                 1 => swap_number(&header, place, NUMBERS[choice % NUMBERS.len()]),
                 2 => swap_word(&header, &NAMES, place, choice),
-                _ => swap_word(&header, &["\"vdl\"", "\"do\"", "\"none\"", "\"3\"", "\"0\"", "\"f32\"", "\"i8\""], place, choice),
+                _ => swap_word(&header, &["\"vdl\"", "\"do\"", "\"variational\"", "\"shift\"", "\"scale\"", "\"none\"", "\"3\"", "\"0\"", "\"f32\"", "\"i8\""], place, choice),
             };
         }
         examine(&join(&header, &data));

@@ -31,7 +31,7 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
-    opaque: [usize; 80],
+    opaque: [usize; 144],
     aligned: u64,
 }
 
@@ -39,7 +39,7 @@ impl Default for sparsecode_model {
     /// A handle without a model.
     fn default() -> Self {
         Self {
-            opaque: [0; 80],
+            opaque: [0; 144],
             aligned: 0,
         }
     }
@@ -129,7 +129,9 @@ impl Float {
         let spec = self.model.spec();
         let numbers = spec.code_dim().saturating_mul(2);
         let numbers = numbers.saturating_add(spec.input_dim());
-        numbers.saturating_add(spec.hidden_dim()).saturating_mul(4)
+        numbers
+            .saturating_add(spec.hidden_units())
+            .saturating_mul(4)
     }
 
     /// A patch of the model's length.
@@ -167,7 +169,7 @@ pub(super) unsafe fn scratch_from<'w>(parts: &mut Parts, model: &Float) -> Scrat
             drive: parts.take(spec.code_dim()),
             point: parts.take(spec.code_dim()),
             residual: parts.take(spec.input_dim()),
-            hidden: parts.take(spec.hidden_dim()),
+            hidden: parts.take(spec.hidden_units()),
         }
     }
 }

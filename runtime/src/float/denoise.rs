@@ -9,6 +9,8 @@ use super::code::{self, CodeBuffer};
 use super::gram_encoder;
 use super::preprocess::{self, Normalisation};
 use super::refine::{self, Refine, Refinement, Start};
+#[cfg(feature = "variational")]
+use super::variational_encoder;
 use super::workspace::Scratch;
 use super::{decoder, encoder};
 
@@ -25,17 +27,22 @@ pub struct Denoised {
     pub normalisation: Normalisation,
 }
 
-/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, FISTA with
-/// [`Refine::for_inference`].
+/// The model's own inference: LISTA, steps on the Gram matrix, a variational encoder, or, without
+/// an encoder, FISTA with [`Refine::for_inference`].
 pub(crate) fn encode<C: CodeBuffer>(
     file: &ModelFile<'_>,
     input: &[f32],
     code: &mut C,
     scratch: &mut Scratch<'_>,
 ) {
+    let iterations = file.spec.lista_iterations.unwrap_or(0);
+    #[cfg(feature = "variational")]
+    if let Some(weights) = &file.variational {
+        variational_encoder::encode(weights, iterations, input, code, scratch);
+        return;
+    }
     match (&file.encoder, &file.gram) {
         (Some(weights), _) => {
-            let iterations = file.spec.lista_iterations.unwrap_or(0);
             encoder::encode(weights, iterations, input, code, scratch);
         }
         #[cfg(feature = "denoise")]
@@ -105,7 +112,7 @@ pub(crate) fn denoise<C: CodeBuffer>(
     scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> Denoised {
-    let normalisation = preprocess::apply(&file.spec.preprocessing, patch);
+    let normalisation = preprocess::apply(file, patch);
     if settings.is_none_or(|settings| settings.start == Start::Code) {
         encode(file, patch, code, scratch);
     }
@@ -121,7 +128,7 @@ pub(crate) fn denoise<C: CodeBuffer>(
         )
     });
     decode(file, code, scratch.hidden, patch);
-    preprocess::restore(&file.spec.preprocessing, patch, normalisation);
+    preprocess::restore(file, patch, normalisation);
     Denoised {
         active: code.active(),
         refinement,

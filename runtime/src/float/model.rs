@@ -14,8 +14,10 @@ use crate::error::{DimensionError, LoadError};
 /// A trained sparse autoencoder over the bytes of its file, which may lie in flash. Immutable;
 /// copying it copies references.
 ///
-/// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear
-/// decoder. They are compared with the file once, in [`load`](Self::load). After that nothing can
+/// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers. `HIDDEN` is 0 for a linear
+/// decoder, but for a variational model with a dense encoder: there it is what
+/// [`hidden_units`](ModelSpec::hidden_units) says, the outputs of two layers that follow one another.
+/// They are compared with the file once, in [`load`](Self::load). After that nothing can
 /// fail: patches, codes and workspaces of the wrong size do not compile,
 ///
 /// ```compile_fail,E0308
@@ -79,7 +81,7 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
         let spec = &file.spec;
         DimensionError::check("input_dim", INPUT, spec.input_dim())?;
         DimensionError::check("code_dim", CODE, spec.code_dim())?;
-        DimensionError::check("hidden_dim", HIDDEN, spec.hidden_dim())?;
+        DimensionError::check("hidden_dim", HIDDEN, spec.hidden_units())?;
         Ok(Self { file })
     }
 
@@ -114,12 +116,15 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     /// Writes the sparse code of a preprocessed `input` (`y`).
     ///
     /// With an encoder this is LISTA: `u = U y + b`, `z_0 = relu(u)`, `z_i = relu(u + S z_{i−1})`
-    /// (Gregor & LeCun 2010). Without one (DO models) it is FISTA with [`Refine::for_inference`],
+    /// (Gregor & LeCun 2010). A variational model has an encoder of its own, dense or LISTA, and a
+    /// rule that selects components ([`Variational`](sparsecode_formats::Variational)). Without one
+    /// (DO models) it is FISTA with [`Refine::for_inference`],
     /// up to 200 iterations; call [`refine`](Self::refine) with these settings and fewer iterations
     /// where that is too long.
     ///
     /// Cost: `l·d` multiply-adds for `U`, and for each of the `L` iterations `a·l`, where `a` is
-    /// the number of active atoms of `z_{i−1}`: rows of inactive ones are not read.
+    /// the number of active atoms of `z_{i−1}`: rows of inactive ones are not read. A dense encoder
+    /// takes a multiply-add for each of its weights.
     pub fn encode(
         &self,
         input: &[f32; INPUT],
@@ -192,14 +197,14 @@ impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
     ///
     /// Cost: up to five passes over the patch, with two divisions an element.
     pub fn preprocess(&self, patch: &mut [f32; INPUT]) -> Normalisation {
-        preprocess::apply(&self.file.spec.preprocessing, patch)
+        preprocess::apply(&self.file, patch)
     }
 
     /// Brings a patch back to raw samples, in place: undoes [`preprocess`](Self::preprocess).
     ///
     /// Cost: one pass, two multiply-adds an element.
     pub fn restore(&self, patch: &mut [f32; INPUT], normalisation: Normalisation) {
-        preprocess::restore(&self.file.spec.preprocessing, patch, normalisation);
+        preprocess::restore(&self.file, patch, normalisation);
     }
 
     /// Replaces a raw patch by its reconstruction from a sparse code:

@@ -1,6 +1,6 @@
 //! From raw samples to what the model was trained on, and back.
 
-use sparsecode_formats::{Contrast, Preprocessing};
+use sparsecode_formats::{Contrast, ModelFile};
 
 use crate::kernels::float::portable;
 
@@ -25,9 +25,23 @@ pub enum Normalisation {
     External,
 }
 
+/// What is taken off each number of a patch beside the mean of all.
+fn input_mean<'a>(file: &ModelFile<'a>) -> &'a [f32] {
+    #[cfg(feature = "variational")]
+    if let Some(mean) = file.variational.as_ref().and_then(|model| model.input_mean) {
+        return mean;
+    }
+    let _ = file;
+    &[]
+}
+
 /// Normalises `patch` in place: the affine map of the whole data set, then the patch's own
 /// contrast.
-pub(crate) fn apply(preprocessing: &Preprocessing, patch: &mut [f32]) -> Normalisation {
+pub(crate) fn apply(file: &ModelFile<'_>, patch: &mut [f32]) -> Normalisation {
+    let preprocessing = &file.spec.preprocessing;
+    for (value, mean) in patch.iter_mut().zip(input_mean(file)) {
+        *value -= mean;
+    }
     if let Contrast::Local { .. } = preprocessing.contrast {
         return Normalisation::External;
     }
@@ -57,15 +71,15 @@ pub(crate) fn apply(preprocessing: &Preprocessing, patch: &mut [f32]) -> Normali
 }
 
 /// Undoes [`apply`].
-pub(crate) fn restore(
-    preprocessing: &Preprocessing,
-    patch: &mut [f32],
-    normalisation: Normalisation,
-) {
+pub(crate) fn restore(file: &ModelFile<'_>, patch: &mut [f32], normalisation: Normalisation) {
+    let preprocessing = &file.spec.preprocessing;
     if let Normalisation::Patch { mean, deviation } = normalisation {
         for value in patch.iter_mut() {
             let normalised = *value * deviation + mean;
             *value = normalised * preprocessing.deviation + preprocessing.mean;
         }
+    }
+    for (value, mean) in patch.iter_mut().zip(input_mean(file)) {
+        *value += mean;
     }
 }

@@ -210,7 +210,7 @@ impl<'a> ModelView<'a> {
     /// [`DimensionError`] if the patch has the wrong length.
     pub fn preprocess(&self, patch: &mut [f32]) -> Result<Normalisation, DimensionError> {
         self.check("patch", patch)?;
-        Ok(preprocess::apply(&self.file.spec.preprocessing, patch))
+        Ok(preprocess::apply(&self.file, patch))
     }
 
     /// See [`Model::restore`](crate::Model::restore).
@@ -224,7 +224,7 @@ impl<'a> ModelView<'a> {
         normalisation: Normalisation,
     ) -> Result<(), DimensionError> {
         self.check("patch", patch)?;
-        preprocess::restore(&self.file.spec.preprocessing, patch, normalisation);
+        preprocess::restore(&self.file, patch, normalisation);
         Ok(())
     }
 
@@ -273,6 +273,6 @@ impl<'a> ModelView<'a> {
         }
         workspace
             .parts()
-            .cut(spec.input_dim(), spec.code_dim(), spec.hidden_dim())
+            .cut(spec.input_dim(), spec.code_dim(), spec.hidden_units())
     }
 }

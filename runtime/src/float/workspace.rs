@@ -7,8 +7,9 @@ workspace! {
     /// Scratch memory for encoding, refining and decoding with models of these dimensions, in fixed
     /// memory.
     ///
-    /// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers; `HIDDEN` is 0 for a linear
-    /// decoder. Nothing is kept in it from one call to the next: one workspace serves any number of
+    /// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers. `HIDDEN` is 0 for a linear
+    /// decoder, but for a variational model with a dense encoder: there it is what
+    /// [`hidden_units`](sparsecode_formats::ModelSpec::hidden_units) says. Nothing is kept in it from one call to the next: one workspace serves any number of
     /// models of the same dimensions.
     ///
     /// ```
@@ -32,7 +33,8 @@ workspace! {
         point: [f32; CODE = code_dim] = 0.0,
         /// `D(x) − y`.
         residual: [f32; INPUT = input_dim] = 0.0,
-        /// Activations of the hidden layer, then their gradient.
+        /// Activations of the hidden layer, then their gradient; of a dense encoder those of a layer
+        /// and of the one before it.
         hidden: [f32; HIDDEN = hidden_dim] = 0.0,
     }
 }
@@ -114,11 +116,12 @@ impl WorkspaceBuf {
     /// A workspace for one model.
     #[must_use]
     pub fn for_model(spec: &sparsecode_formats::ModelSpec<'_>) -> Self {
-        Self::new(spec.input_dim(), spec.code_dim(), spec.hidden_dim())
+        Self::new(spec.input_dim(), spec.code_dim(), spec.hidden_units())
     }
 }
 
-/// Bytes of RAM that a device needs for a model of these dimensions: a patch (decoded in place), a
+/// Bytes of RAM that a device needs for a model of these dimensions, with
+/// [`hidden_units`](sparsecode_formats::ModelSpec::hidden_units): a patch (decoded in place), a
 /// [`SparseCode`](crate::SparseCode) and a [`Workspace`].
 ///
 /// The stack of the calls comes on top.
@@ -127,14 +130,14 @@ impl WorkspaceBuf {
 /// assert_eq!(sparsecode_runtime::ram_bytes(784, 128, 0), 3136 + 776 + 4160);
 /// ```
 #[must_use]
-pub const fn ram_bytes(input_dim: usize, code_dim: usize, hidden_dim: usize) -> usize {
+pub const fn ram_bytes(input_dim: usize, code_dim: usize, hidden_units: usize) -> usize {
     let patch = input_dim.saturating_mul(4);
     // Two vectors with lengths of 16 bits, the first padded to the alignment of the second.
     let padding = if code_dim.is_multiple_of(2) { 8 } else { 6 };
     let code = code_dim.saturating_mul(6).saturating_add(padding);
     let workspace = patch
         .saturating_add(code_dim.saturating_mul(8))
-        .saturating_add(hidden_dim.saturating_mul(4));
+        .saturating_add(hidden_units.saturating_mul(4));
     patch.saturating_add(code).saturating_add(workspace)
 }
 

@@ -19,7 +19,7 @@ struct Arena {
 }
 
 impl Arena {
-    const SLOT: usize = 1024;
+    const SLOT: usize = 2048;
 
     fn new(file: &[u8]) -> Self {
         let words = (8 * Self::SLOT + file.len()).div_ceil(8);

@@ -78,6 +78,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> OwnedModel {
             recurrent: random.vector(code * code, fan_in(code)),
         }),
         gram: None,
+        variational: None,
         decoder: if hidden == 0 {
             OwnedDecoder::Linear {
                 dictionary: random.vector(code * input, fan_in(code)),

@@ -253,6 +253,7 @@ impl Sklearn {
             },
             encoder: None,
             gram: None,
+            variational: None,
             decoder: OwnedDecoder::Linear {
                 dictionary: dictionary.clone(),
             },

@@ -235,6 +235,7 @@ mod tests {
             },
             encoder: None,
             gram: None,
+            variational: None,
             decoder: OwnedDecoder::Linear {
                 dictionary: vec![1.0, 0.0, 0.0, 1.0],
             },

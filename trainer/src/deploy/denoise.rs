@@ -396,6 +396,7 @@ mod tests {
             spec,
             encoder: None,
             gram: None,
+            variational: None,
             decoder,
         };
         AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap())

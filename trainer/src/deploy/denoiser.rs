@@ -221,6 +221,7 @@ impl DenoiserRun {
                 is_white: noise.recordings.is_none() || noise.white == 1.0,
                 guard: model.guard as f32,
             }),
+            variational: None,
             decoder: OwnedDecoder::Linear {
                 dictionary: transposed(&network.dictionary)?,
             },

@@ -246,6 +246,7 @@ impl TrainedRun {
             spec,
             encoder,
             gram: None,
+            variational: None,
             decoder,
         })
     }

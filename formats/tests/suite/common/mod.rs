@@ -81,6 +81,7 @@ pub(crate) fn sized(
             recurrent: numbers.take(l * l),
         }),
         gram: None,
+        variational: None,
         decoder: if m == 0 {
             OwnedDecoder::Linear {
                 dictionary: numbers.take(l * d),

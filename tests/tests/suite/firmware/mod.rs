@@ -416,6 +416,7 @@ fn made_up(height: u16, width: u16, codes: usize) -> OwnedModel {
                 .collect(),
         }),
         gram: None,
+        variational: None,
         decoder: OwnedDecoder::Linear {
             dictionary: weights(codes * inputs, 71),
         },

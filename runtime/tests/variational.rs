@@ -1,0 +1,337 @@
+//! Variational models in `f32` against the formulas of the model file in `f64`.
+#![cfg(feature = "std")]
+
+mod common;
+
+use common::{Random, assert_close, file};
+use proptest::prelude::*;
+use sparsecode_formats::{
+    AlignedBytes, Decoder, Layer, MatrixRef, ModelFile, OwnedModel, VariationalBody, WeightType,
+    example_variational,
+};
+use sparsecode_runtime::{
+    CodeBuffer as _, GramView, Model, ModelView, Refine, SparseCode, SparseCodeBuf, Workspace,
+    WorkspaceBuf, ram_bytes,
+};
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+/// `M x` where rows are outputs, or, transposed, columns.
+fn product(matrix: &MatrixRef<'_>, x: &[f64], transposed: bool) -> Vec<f64> {
+    let (outputs, inputs) = match transposed {
+        false => (matrix.rows, matrix.cols),
+        true => (matrix.cols, matrix.rows),
+    };
+    assert_eq!(inputs, x.len());
+    let weight = |output: usize, input: usize| match transposed {
+        false => matrix.weight(output, input),
+        true => matrix.weight(input, output),
+    };
+    (0..outputs)
+        .map(|output| {
+            let terms = x.iter().enumerate();
+            terms
+                .map(|(input, x)| f64::from(weight(output, input).unwrap()) * x)
+                .sum()
+        })
+        .collect()
+}
+
+fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+fn affine(layer: &Layer<'_>, x: &[f64]) -> Vec<f64> {
+    sum(&product(&layer.weights, x, false), &wide(layer.bias))
+}
+
+/// The shift of each component, and what decides whether the component is selected.
+fn shift(file: &ModelFile<'_>, input: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let encoder = file.variational.unwrap();
+    let (features, shift) = match encoder.body {
+        VariationalBody::Dense { trunk, shift } => {
+            let mut features = input.to_vec();
+            for layer in trunk.iter().flatten() {
+                features = affine(layer, &features);
+                features.iter_mut().for_each(|x| *x = x.max(0.0));
+            }
+            let shift = affine(&shift, &features);
+            (features, shift)
+        }
+        VariationalBody::Lista {
+            encoder: lista,
+            shrinkage,
+        } => {
+            let shrink = |v: Vec<f64>| -> Vec<f64> {
+                let pairs = v.iter().zip(wide(shrinkage));
+                pairs
+                    .map(|(v, t)| (v.abs() - t).max(0.0).copysign(*v))
+                    .collect()
+            };
+            let drive = sum(&product(&lista.input, input, false), &wide(lista.bias));
+            let mut z = shrink(drive.clone());
+            for _ in 0..file.spec.lista_iterations.unwrap() {
+                z = shrink(sum(&drive, &product(&lista.recurrent, &z, true)));
+            }
+            (z.iter().map(|x| x.abs()).collect(), z)
+        }
+    };
+    let decides = match &encoder.scale {
+        Some(scale) => affine(scale, &features),
+        None => shift.iter().map(|x| x.abs()).collect(),
+    };
+    (shift, decides)
+}
+
+/// Holds a code to the formulas. Returns how many components it has.
+fn check(file: &ModelFile<'_>, input: &[f32], code: &SparseCodeBuf) -> usize {
+    let encoder = file.variational.unwrap();
+    let (shift, decides) = shift(file, &wide(input));
+    let mut found = vec![0.0; shift.len()];
+    code.to_dense(&mut found);
+    let size = decides.iter().fold(1.0_f64, |size, x| size.max(x.abs()));
+    let mut expected = Vec::new();
+    for (k, (shift, decides)) in shift.iter().zip(decides).enumerate() {
+        let threshold = f64::from(encoder.thresholds[k]);
+        // Either way where rounding decides.
+        let is_selected = match (decides - threshold).abs() < 1e-5 * size {
+            true => found[k] != 0.0,
+            false => decides > threshold,
+        };
+        let gain = if is_selected { encoder.gain } else { 0.0 };
+        expected.push(f64::from(gain) * shift);
+    }
+    assert_close(&found, &expected, 1e-5);
+    code.active()
+}
+
+fn encoded(view: &ModelView<'_>, input: &[f32]) -> SparseCodeBuf {
+    let mut code = SparseCodeBuf::new(view.spec().code_dim);
+    let mut workspace = WorkspaceBuf::for_model(view.spec());
+    view.encode(input, &mut code, &mut workspace).unwrap();
+    code
+}
+
+fn with_means(mut model: OwnedModel) -> OwnedModel {
+    let d = model.spec.input_shape.input_dim();
+    let means = (0..d).map(|i| 0.5 - 0.125 * (i % 7) as f32).collect();
+    model.variational.as_mut().unwrap().input_mean = Some(means);
+    model.spec.preprocessing.deviation = 2.0;
+    model
+}
+
+const TRUNKS: [&[u16]; 5] = [&[], &[31], &[40, 9], &[7, 32, 24], &[16, 5, 33, 8]];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn codes_are_those_of_the_formulas(
+        trunk in 0..TRUNKS.len(),
+        by_scale: bool,
+        weights in prop::sample::select(&WeightType::FLOAT[..]),
+        (input_dim, code_dim) in prop_oneof![Just((24_u16, 17_u16)), Just((33, 40)), Just((1, 1)), Just((64, 64))],
+        seed: u64,
+    ) {
+        let model = example_variational(input_dim, code_dim, TRUNKS[trunk], by_scale);
+        let bytes = file(&model, weights);
+        let view = ModelView::load(&bytes).unwrap();
+        let mut random = Random(seed);
+        for _ in 0..4 {
+            let input = random.vector(input_dim.into(), 1.0);
+            check(view.file(), &input, &encoded(&view, &input));
+        }
+    }
+}
+
+#[test]
+fn a_fifth_of_the_components_is_active_and_has_both_signs() {
+    for trunk in TRUNKS {
+        for by_scale in [false, true] {
+            let bytes = file(
+                &example_variational(64, 64, trunk, by_scale),
+                WeightType::I8,
+            );
+            let view = ModelView::load(&bytes).unwrap();
+            let mut random = Random(5);
+            let (mut active, mut negative) = (0, 0);
+            for _ in 0..50 {
+                let code = encoded(&view, &random.vector(64, 1.0));
+                active += code.active();
+                negative += code.values().iter().filter(|z| **z < 0.0).count();
+            }
+            // Of LISTA's shift some components are 0, whatever a scale head says.
+            assert!(
+                (200..1000).contains(&active),
+                "{trunk:?} {by_scale}: {active}"
+            );
+            assert!(
+                (active / 8..active * 7 / 8).contains(&negative),
+                "{negative}"
+            );
+        }
+    }
+}
+
+/// Of a size that the compiler knows, of one that the file says, and many at once: the same bits.
+#[test]
+fn every_way_to_encode_gives_the_same_code() {
+    fn each<const HIDDEN: usize>(bytes: &AlignedBytes) {
+        let model = Model::<64, 64, HIDDEN>::load(bytes).unwrap();
+        let view = model.view();
+        let mut random = Random(9);
+        let inputs = random.vector(64 * 5, 1.0);
+        let mut batch = Vec::new();
+        let mut workspace = WorkspaceBuf::for_model(view.spec());
+        let code = &mut SparseCodeBuf::new(64);
+        view.encode_batch(&inputs, code, &mut workspace, |_, code, _| {
+            batch.push(code.clone());
+        })
+        .unwrap();
+        for (input, batched) in inputs.as_chunks().0.iter().zip(&batch) {
+            let mut code = SparseCode::<64>::new();
+            model.encode(input, &mut code, &mut Workspace::new());
+            assert!(code.active() > 0);
+            assert!(code.iter().eq(batched.iter()));
+            assert!(code.iter().eq(encoded(&view, input).iter()));
+        }
+    }
+    each::<0>(&file(
+        &example_variational(64, 64, &[], true),
+        WeightType::I8,
+    ));
+    each::<128>(&file(
+        &example_variational(64, 64, &[128], true),
+        WeightType::I8,
+    ));
+    each::<160>(&file(
+        &example_variational(64, 64, &[96, 64, 32], false),
+        WeightType::F32,
+    ));
+}
+
+#[test]
+fn the_workspace_has_room_for_two_layers() {
+    let bytes = file(
+        &example_variational(64, 64, &[128, 32, 100], true),
+        WeightType::I8,
+    );
+    let file = ModelFile::read(&bytes).unwrap();
+    assert_eq!(file.spec.hidden_units(), 160);
+    let error = Model::<64, 64>::load(&bytes).unwrap_err().to_string();
+    assert!(
+        error.contains("hidden_dim") && error.contains("160"),
+        "{error}"
+    );
+    let expected = ram_bytes(64, 64, 160);
+    let found = 4 * 64 + SparseCode::<64>::BYTES + Workspace::<64, 64, 160>::BYTES;
+    assert_eq!(found, expected);
+    let view = ModelView::load(&bytes).unwrap();
+    let mut narrow = WorkspaceBuf::new(64, 64, 159);
+    let mut code = SparseCodeBuf::new(64);
+    let error = view.encode(&[0.0; 64], &mut code, &mut narrow).unwrap_err();
+    assert_eq!((error.expected, error.found), (160, 159));
+}
+
+#[test]
+fn means_are_taken_off_and_given_back_number_by_number() {
+    let model = with_means(example_variational(24, 17, &[31], false));
+    let means = model
+        .variational
+        .as_ref()
+        .unwrap()
+        .input_mean
+        .clone()
+        .unwrap();
+    let bytes = file(&model, WeightType::F32);
+    let view = ModelView::load(&bytes).unwrap();
+    let raw = Random(3).vector(24, 2.0);
+    let mut patch = raw.clone();
+    let normalisation = view.preprocess(&mut patch).unwrap();
+    for ((found, raw), mean) in patch.iter().zip(&raw).zip(&means) {
+        assert_eq!(*found, (raw - mean) / 2.0);
+    }
+    let input = patch.clone();
+    view.restore(&mut patch, normalisation).unwrap();
+    for (found, raw) in patch.iter().zip(&raw) {
+        assert!((found - raw).abs() < 1e-6, "{found} {raw}");
+    }
+    // In one call: decoded, and the means on top.
+    let mut code = SparseCodeBuf::new(17);
+    let mut workspace = WorkspaceBuf::for_model(view.spec());
+    let mut clean = raw.clone();
+    view.denoise(&mut clean, None, &mut code, &mut workspace, || false)
+        .unwrap();
+    assert!(check(view.file(), &input, &code) > 0);
+    let Decoder::Linear { dictionary } = view.file().decoder else {
+        panic!("linear")
+    };
+    let mut dense = vec![0.0; 17];
+    code.to_dense(&mut dense);
+    let decoded = product(&dictionary, &wide(&dense), true);
+    let pairs = decoded.iter().zip(&means);
+    let expected: Vec<f64> = pairs.map(|(y, mean)| 2.0 * y + f64::from(*mean)).collect();
+    assert_close(&clean, &expected, 1e-6);
+}
+
+/// Refinement starts at the code of the encoder, and lowers the energy whichever way is taken.
+#[test]
+fn codes_are_refined() {
+    for trunk in [TRUNKS[0], TRUNKS[2]] {
+        let bytes = file(&example_variational(40, 24, trunk, true), WeightType::I16);
+        let view = ModelView::load(&bytes).unwrap();
+        let input = Random(8).vector(40, 1.0);
+        let start = encoded(&view, &input);
+        let mut workspace = WorkspaceBuf::for_model(view.spec());
+        let workspace = &mut workspace;
+        let settings = Refine {
+            max_iterations: 3000,
+            tolerance: 0.0,
+            ..Refine::for_model(view.spec())
+        };
+        let measured = Refine {
+            max_iterations: 0,
+            ..settings
+        };
+        let energy = |code: &SparseCodeBuf, workspace: &mut WorkspaceBuf| {
+            let mut code = code.clone();
+            let found = view.refine(&input, &mut code, &measured, workspace, || false);
+            found.unwrap().energy
+        };
+        let before = energy(&start, workspace);
+        let mut gram = GramView::new(&view).unwrap();
+        let mut ends = Vec::new();
+        for way in 0..3 {
+            let mut code = start.clone();
+            let done = match way {
+                0 => view.refine(&input, &mut code, &settings, workspace, || false),
+                1 => gram.refine(&input, &mut code, &settings, workspace, || false),
+                _ => gram.descend(&input, &mut code, &settings, workspace, || false),
+            };
+            done.unwrap();
+            ends.push(energy(&code, workspace));
+        }
+        for end in &ends {
+            assert!(*end < 0.9 * before, "{before} {ends:?}");
+            assert!((end - ends[0]).abs() < 1e-4 * before, "{ends:?}");
+        }
+    }
+}
+
+/// A sample that is no number selects nothing.
+#[test]
+fn nan_enters_no_code() {
+    for trunk in TRUNKS {
+        for by_scale in [false, true] {
+            let bytes = file(
+                &example_variational(24, 17, trunk, by_scale),
+                WeightType::F32,
+            );
+            let view = ModelView::load(&bytes).unwrap();
+            let code = encoded(&view, &[f32::NAN; 24]);
+            assert!(code.values().iter().all(|z| z.is_finite()), "{trunk:?}");
+        }
+    }
+}
