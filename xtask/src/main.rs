@@ -56,6 +56,8 @@ enum Task {
     Parity(reproduce::Arguments),
     /// Train on MNIST to the end and compare with the paper's Table 1
     Table1(reproduce::Arguments),
+    /// Train the variational models on a synthetic set and compare with the released code's curves
+    Curves(reproduce::Arguments),
     /// Measure how fast training is
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Task::Cuda(arguments) => cuda::run(&tools, &arguments),
         Task::Parity(arguments) => reproduce::run("parity", &arguments),
         Task::Table1(arguments) => reproduce::run("table1", &arguments),
+        Task::Curves(arguments) => reproduce::run("curves", &arguments),
         Task::Bench(arguments) => bench::run(&tools, &arguments),
         Task::Golden(arguments) => golden::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Tools(_) => {

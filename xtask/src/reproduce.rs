@@ -1,4 +1,4 @@
-//! `cargo xtask parity` and `cargo xtask table1`: the papers' results beside ours, by the program
+//! `cargo xtask parity`, `table1` and `curves`: the papers' results beside ours, by the program
 //! `reproduce`.
 
 use std::ffi::OsString;

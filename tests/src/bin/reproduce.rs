@@ -1,5 +1,5 @@
 //! The papers' results beside ours, with the program `sparsecode` that lies beside this one:
-//! `cargo xtask parity` and `cargo xtask table1` build both and pass their arguments on.
+//! `cargo xtask parity`, `table1` and `curves` build both and pass their arguments on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use sparsecode_tests::workspace;
 use sparsecode_trainer::report::metrics;
 use sparsecode_trainer::report::page::{self, Origin, Page};
+use sparsecode_trainer::reproduce::curves;
 use sparsecode_trainer::reproduce::parity::{self, Epoch};
 use sparsecode_trainer::reproduce::published::{MNIST, PaperModel};
 use sparsecode_trainer::reproduce::table1::{self, Figures};
@@ -27,6 +28,8 @@ enum Task {
     Parity(Parity),
     /// Train on MNIST to the end and compare with the paper's Table 1
     Table1(Table1),
+    /// Train the variational models on a synthetic set and compare with the released code's curves
+    Curves(Curves),
 }
 
 /// What both take.
@@ -91,6 +94,34 @@ struct Table1 {
     seed: Vec<u64>,
 }
 
+/// Trains the eight methods of the second paper on the synthetic set of the curves, 8,000 steps
+/// each, and sets their last figures beside those of the released code.
+#[derive(clap::Args)]
+#[command(after_help = "\
+A run that was interrupted is continued; one that is finished is not trained again.
+
+Exit status: 0 all methods agree; 1 one does not, or training failed; 2 usage; 77 skipped, because
+the set or the curves are not here.
+
+Example: cargo xtask curves --golden ../shared/golden --markdown docs/results/variational-curves.md")]
+struct Curves {
+    /// Folder with variational_synthetic.safetensors and variational_curves.csv
+    #[arg(long, default_value = "../shared/golden")]
+    golden: PathBuf,
+    /// Seeds, one run of each method for each
+    #[arg(long, value_delimiter = ',', default_value = "31")]
+    seed: Vec<u64>,
+    /// These methods only, by the names of their presets (repeatable, or separated by commas)
+    #[arg(long, value_delimiter = ',')]
+    method: Vec<String>,
+    /// Folder of the runs [default: curves in cargo's target folder]
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+    /// Write the table here as Markdown, with the command, the commit and the machine
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
 enum Model {
     Sdl,
@@ -121,6 +152,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Task::Parity(arguments) => parity(arguments),
         Task::Table1(arguments) => table1(arguments),
+        Task::Curves(arguments) => curves(arguments),
     }
 }
 
@@ -233,6 +265,95 @@ fn table1(arguments: &Table1) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!agrees)))
 }
 
+fn curves(arguments: &Curves) -> Result<ExitCode> {
+    let set = arguments.golden.join("variational_synthetic.safetensors");
+    let theirs = arguments.golden.join("variational_curves.csv");
+    let Some(theirs) = given(&theirs, "--golden").filter(|_| set.exists()) else {
+        return Ok(ExitCode::from(SKIPPED));
+    };
+    let theirs = curves::reference(&theirs)?;
+    let unknown = |name: &&String| !curves::METHODS.iter().any(|m| m.preset == name.as_str());
+    if let Some(name) = arguments.method.iter().find(unknown) {
+        let known = curves::METHODS.map(|method| method.preset).join(", ");
+        eprintln!("error: --method {name}: choose of {known}");
+        return Ok(ExitCode::from(2));
+    }
+    let wanted = |method: &curves::Method| {
+        arguments.method.is_empty() || arguments.method.iter().any(|name| name == method.preset)
+    };
+    let (program, target) = program()?;
+    let folder = match &arguments.runs {
+        Some(folder) => std::path::absolute(workspace().join(folder))?,
+        None => target.join("curves"),
+    };
+    let mut all = Vec::new();
+    for method in curves::METHODS.into_iter().filter(wanted) {
+        let mut figures = Vec::new();
+        for seed in &arguments.seed {
+            let run = folder.join(format!("{}-{seed}", method.preset));
+            let mut train = Command::new(&program);
+            train.args(["train", "--quiet", "--preset"]);
+            train.arg(format!("variational/{}/paper", method.preset));
+            train.args(["--seed", &seed.to_string(), "--epochs", "100"]);
+            for setting in [
+                "data.source=safetensors",
+                "model.code_dim=64",
+                "model.widths=[128, 256, 128, 64]",
+            ] {
+                train.args(["--set", setting]);
+            }
+            train.arg("--data").arg(&set).arg("--out").arg(&run);
+            if run.join("checkpoint.safetensors").exists() {
+                train.arg("--resume");
+            }
+            let status = train.status().context("cannot start sparsecode")?;
+            ensure!(status.success(), "sparsecode train ended with {status}");
+            figures.push(curves::ours(&metrics::read(run.join("metrics.jsonl"))?)?);
+        }
+        all.push((method, figures));
+    }
+    let (text, agree) = curves::table(&all, &theirs)?;
+    let verdict = format!(
+        "{} within {} in mean square error, {} points of activity and {} in recovery.",
+        if agree { "All are" } else { "NOT all are" },
+        curves::ERROR,
+        100.0 * curves::ACTIVE,
+        curves::RECOVERY
+    );
+    println!("{text}\n{verdict}");
+    if let Some(path) = &arguments.markdown {
+        let seeds: Vec<String> = arguments.seed.iter().map(u64::to_string).collect();
+        let mut command = format!("cargo xtask curves --golden DIR --seed {}", seeds.join(","));
+        if !arguments.method.is_empty() {
+            command += &format!(" --method {}", arguments.method.join(","));
+        }
+        let origin = Origin {
+            command,
+            commit: page::commit(workspace()),
+            machine: page::machine(false),
+        };
+        let title = "Variational sparse coding beside the released code";
+        let summary = format!(
+            "A synthetic set of 64 atoms in 64 dimensions, 8,000 steps, 20 samples; the validation \
+             set after the last step, means over our seeds, and in brackets over those of the \
+             curves. Mean square errors of a number; a code of zeros has 1.006. {verdict}"
+        );
+        let mut page = Page::new(title, &summary, &origin);
+        page.text(&text);
+        page.save(path)?;
+    }
+    Ok(ExitCode::from(u8::from(!agree)))
+}
+
+/// The program `sparsecode` that lies beside this one, and cargo's target folder.
+fn program() -> Result<(PathBuf, PathBuf)> {
+    let program = std::env::current_exe()?;
+    let target = program.parent().and_then(Path::parent);
+    let target = target.context("a target folder")?.to_path_buf();
+    let name = format!("sparsecode{}", std::env::consts::EXE_SUFFIX);
+    Ok((program.with_file_name(name), target))
+}
+
 /// The text of a file, or a line that says what is skipped.
 fn given(path: &Path, flag: &str) -> Option<String> {
     fs::read_to_string(path)
@@ -273,14 +394,13 @@ impl<'a> Runs<'a> {
             skip(&common.data, "holds no MNIST", remedy);
             return Ok(None);
         }
-        let program = std::env::current_exe()?;
-        let target = program.parent().and_then(Path::parent);
+        let (program, target) = program()?;
         let folder = match &common.runs {
             Some(folder) => std::path::absolute(workspace().join(folder))?,
-            None => target.context("a target folder")?.join(name),
+            None => target.join(name),
         };
         Ok(Some(Self {
-            program: program.with_file_name(format!("sparsecode{}", std::env::consts::EXE_SUFFIX)),
+            program,
             common,
             data: fs::canonicalize(&common.data)?,
             folder,
@@ -363,6 +483,7 @@ mod tests {
             &["parity", "--curves", "/no/such/file.csv"][..],
             &["parity", "--curves", curves, "--data", nowhere],
             &["table1", "--data", nowhere],
+            &["curves", "--golden", nowhere],
         ] {
             let words = ["cargo xtask"].iter().chain(words);
             let code = run(&Arguments::try_parse_from(words).unwrap()).unwrap();

@@ -15,6 +15,7 @@ pub mod measure;
 pub mod qrs;
 mod torch;
 pub mod units;
+mod variational;
 
 pub use calibrate::{Calibration, calibrate};
 pub use cleaner::{Counts, Noise};
@@ -22,6 +23,7 @@ pub use denoiser::DenoiserRun;
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
 pub use host::{Cleaned, HostError, HostModel, HostRefine, HostStream, read_model};
 pub use torch::import_torch;
+pub use variational::{Deterministic, VariationalRun};
 
 use std::path::Path;
 

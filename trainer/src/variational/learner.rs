@@ -5,14 +5,15 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::body::{Encoder, ListaEncoder};
 use super::config::{EncoderKind, FirstStep, Threshold, Variational, VariationalConfig};
-use super::deterministic::{Calibrated, answer, calibrate};
+use super::deterministic::{Answer, Calibrated, answer, calibrate};
 use super::encoder::{Encoded, Head, MlpEncoder};
 use super::fista::{BatchCodes, BatchFista};
+use super::metrics::{Rows, recovery};
 use super::objective::{Dictionary, Outcome};
 use super::posterior::Warmth;
 use super::sampler::Seeded;
 use super::sgd::Nesterov;
-use crate::data::{DataFacts, Samples};
+use crate::data::{DataFacts, Samples, TrueAtoms};
 use crate::rng::{Stream, generator};
 use crate::run::{
     At, Batch, Divergence, Figures, Learner, Share, State, StateError, StepError, StepFigures,
@@ -62,6 +63,8 @@ pub struct VariationalLearner {
     steps: u64,
     /// Training samples that deterministic codes are calibrated on.
     known: Option<Tensor>,
+    /// The atoms that a synthetic set was made with.
+    truth: Option<TrueAtoms>,
 }
 
 impl VariationalLearner {
@@ -109,7 +112,33 @@ impl VariationalLearner {
             all_steps: 1,
             steps: 0,
             known: None,
+            truth: None,
         })
+    }
+
+    /// A learner at its last step, to measure with: of these tensors, with deterministic codes
+    /// calibrated on these training samples.
+    ///
+    /// # Errors
+    ///
+    /// Names the tensor that is missing or of another shape.
+    pub fn trained(
+        config: &VariationalConfig,
+        facts: &DataFacts,
+        tensors: &Tensors,
+        train: &Samples,
+        device: &Device,
+    ) -> std::result::Result<Self, StateError> {
+        let mut learner = Self::new(config, facts, device)?;
+        learner.set_model(tensors)?;
+        learner.begin(train, train)?;
+        learner.steps = learner.all_steps;
+        Ok(learner)
+    }
+
+    /// The encoder; none where codes are FISTA's.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.encoder.as_ref()
     }
 
     fn family(&self) -> &Variational {
@@ -241,11 +270,15 @@ impl VariationalLearner {
         ]
     }
 
-    /// The rule of deterministic codes, calibrated on training samples to be as active as samples
-    /// are; `None` where there is nothing to calibrate.
-    pub fn calibrated(&self) -> Result<Option<Calibrated>> {
+    /// The rules of deterministic codes, the better one first, calibrated on training samples to
+    /// be as active as samples are; none where there is nothing to calibrate.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn rules(&self) -> Result<Vec<(Calibrated, Answer)>> {
         let (Some(encoder), Some(known)) = (&self.encoder, &self.known) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let heads = encoder.forward(&known.to_device(&self.device)?)?.heads;
         let posterior = self.family().posterior();
@@ -253,7 +286,7 @@ impl VariationalLearner {
         let active = activity.sum::<f64>() / heads.len() as f64;
         let inputs: Vec<f32> = known.flatten_all()?.to_vec1()?;
         let rules = calibrate(&posterior, &self.dictionary, &inputs, &heads, active);
-        Ok(Some(rules[0].0))
+        Ok(rules.into())
     }
 
     /// The figures of [`MEASURED`] of some samples.
@@ -312,6 +345,8 @@ impl Learner for VariationalLearner {
         self.all_steps = u64::from(self.config.epochs) * batches as u64;
         let known = train.inputs.dim(0)?.min(KNOWN);
         self.known = Some(train.inputs.narrow(0, 0, known)?);
+        let truth = self.config.data.true_atoms(None, self.config.seed);
+        self.truth = truth.map_err(Error::wrap)?;
         Ok(())
     }
 
@@ -366,7 +401,7 @@ impl Learner for VariationalLearner {
         const CHUNK: usize = 250;
         let mut rng = generator(self.config.seed, Stream::Noise { purpose: NOISE });
         let (rows, columns) = set.inputs.dims2()?;
-        let rule = self.calibrated()?;
+        let rule = self.rules()?.first().map(|(rule, _)| *rule);
         let (mut sums, mut zero) = ([0.0; MEASURED.len()], 0.0);
         for first in (0..rows).step_by(CHUNK) {
             let count = CHUNK.min(rows - first);
@@ -407,7 +442,14 @@ impl Learner for VariationalLearner {
         let atoms = self.dictionary.atoms();
         let square = atoms.iter().map(|a| a * a).sum::<f64>();
         let norm = (square / self.dictionary.code_dim() as f64).sqrt();
-        Ok(Figures::from([("dictionary_norm", norm)]))
+        let mut figures = vec![("dictionary_norm", norm)];
+        if let Some(truth) = &self.truth {
+            let width = truth.input_dim;
+            let rows = |values| Rows { values, width };
+            let found = recovery(rows(atoms), rows(&truth.atoms));
+            figures.push(("recovery", found));
+        }
+        Ok(figures.into_iter().collect())
     }
 
     fn model(&self) -> Tensors {

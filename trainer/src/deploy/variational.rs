@@ -1,0 +1,328 @@
+//! From a run of the variational family to the model file.
+
+use candle_core::{Device, Tensor};
+use sparsecode_formats::{
+    CodeSign, OwnedDecoder, OwnedEncoder, OwnedLayer, OwnedModel, OwnedProvenance, OwnedSpec,
+    OwnedVariational, OwnedVariationalBody, Preprocessing, Variant, WeightType, Written,
+    write_with_report,
+};
+use statrs::function::erf::erfc_inv;
+
+use super::{ExportError, transposed, values};
+use crate::data::{DataFacts, PerPixel, Samples};
+use crate::run::{
+    CheckpointError, Figures, Learner as _, RunFolder, Tensors, Weights, without_place,
+};
+use crate::variational::{
+    Base, Calibrated, Encoder, Head, Layer, Rule, Sparsity, VariationalConfig, VariationalLearner,
+};
+
+/// FISTA with this weight of the codes' magnitudes, on atoms of norm 1 and samples of deviation 1,
+/// refines codes: on the synthetic set of the released code's curves it halves their error.
+const REFINEMENT: f64 = 0.6;
+
+/// A finished or running run of the variational family, opened for use.
+pub struct VariationalRun {
+    /// The resolved configuration.
+    pub config: VariationalConfig,
+    /// The data's facts.
+    pub facts: DataFacts,
+    /// The epoch that the model was kept after.
+    pub epoch: u32,
+    /// The commit of the program that trained it.
+    pub commit: String,
+    tensors: Tensors,
+}
+
+/// What was calibrated for a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deterministic {
+    /// The rule that the file has.
+    pub rule: Calibrated,
+    /// Mean square error of the rule on the training samples that it was calibrated on.
+    pub error: f64,
+    /// The share of the components that it keeps.
+    pub active: f64,
+    /// The same of the other rule, where there is one.
+    pub other: Option<(Rule, f64)>,
+}
+
+impl VariationalRun {
+    /// Opens the best model of a run.
+    ///
+    /// # Errors
+    ///
+    /// Names the file and field that is missing or wrong, or the keys of `config.toml` that were
+    /// edited after training.
+    pub fn open(folder: &RunFolder) -> Result<Self, ExportError> {
+        let config = VariationalConfig::read(&folder.config())?;
+        let weights = Weights::read(&folder.best())?;
+        if let Some(differences) = weights.differences(&config)?
+            && !differences.keys.is_empty()
+        {
+            return Err(ExportError::Edited {
+                folder: folder.path().display().to_string(),
+                differences,
+            });
+        }
+        Ok(Self {
+            config,
+            facts: weights.data().clone(),
+            epoch: weights.epoch(),
+            commit: weights.commit().to_owned(),
+            tensors: weights.tensors().clone(),
+        })
+    }
+
+    /// The model at its last step, with deterministic codes calibrated on `train`.
+    ///
+    /// # Errors
+    ///
+    /// Names the tensor that does not fit the configuration.
+    pub fn learner(&self, train: &Samples) -> Result<VariationalLearner, ExportError> {
+        let (config, facts) = (&self.config, &self.facts);
+        let learner =
+            VariationalLearner::trained(config, facts, &self.tensors, train, &Device::Cpu);
+        Ok(learner.map_err(|error| CheckpointError::of_state("weights", &error))?)
+    }
+
+    /// The family's figures on a set of samples.
+    ///
+    /// # Errors
+    ///
+    /// As [`learner`](Self::learner).
+    pub fn measure(
+        &self,
+        train: &Samples,
+        set: &Samples,
+        noise: Option<f64>,
+    ) -> Result<Figures, ExportError> {
+        Ok(self.learner(train)?.measure(set, noise)?)
+    }
+
+    /// Writes the model file's bytes, with the deterministic code calibrated on `train`; the same
+    /// run and samples give the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Write`] names the tensor or field that a model file cannot hold;
+    /// [`ExportError::Samples`] says that the run has no encoder.
+    pub fn export(
+        &self,
+        train: &Samples,
+        weights: WeightType,
+    ) -> Result<(Written, Deterministic), ExportError> {
+        let (model, rule) = self.owned(train)?;
+        Ok((write_with_report(&model, weights)?, rule))
+    }
+
+    /// The model in the file's orientation.
+    fn owned(&self, train: &Samples) -> Result<(OwnedModel, Deterministic), ExportError> {
+        let learner = self.learner(train)?;
+        let Some(encoder) = learner.encoder() else {
+            return Err(ExportError::Samples(
+                "of this run have codes by FISTA, and there is no encoder to export; export a run \
+                 of another variational preset",
+            ));
+        };
+        let family = &self.config.family;
+        let rules = learner.rules()?;
+        // Of two rules the better one that a file can hold.
+        let chosen = rules
+            .iter()
+            .find_map(|(rule, answer)| Some((rule, answer, self.selection(&rule.rule)?)));
+        let Some((rule, answer, (selecting, limit))) = chosen else {
+            return Err(ExportError::Samples(
+                "are none, so that no code can be calibrated",
+            ));
+        };
+        let deterministic = Deterministic {
+            rule: *rule,
+            error: answer.error,
+            active: answer.active,
+            other: rules
+                .iter()
+                .find(|(other, _)| other.rule != rule.rule)
+                .map(|(other, answer)| (other.rule, answer.error)),
+        };
+        let (shape, mut preprocessing) = self.facts.parse()?;
+        let dictionary = transposed(&self.tensors["decoder.dictionary"])?;
+        let own = Own::of(self.facts.per_pixel.as_ref(), &mut preprocessing);
+        let code_dim = family.model.code_dim;
+        let scale = match selecting {
+            Some(head) => Some(layer_of(head_of(encoder, head))?),
+            None => None,
+        };
+        let body = match encoder {
+            Encoder::Mlp(encoder) => {
+                let trunk = encoder.trunk.iter().enumerate().map(|(index, layer)| {
+                    let mut layer = layer_of(Some(layer))?;
+                    if index == 0 {
+                        own.fold(&mut layer.weights);
+                    }
+                    Ok(layer)
+                });
+                OwnedVariationalBody::Dense {
+                    trunk: trunk.collect::<Result<_, ExportError>>()?,
+                    trunk_max: Vec::new(),
+                    shift: layer_of(head_of_mlp(encoder, Head::Shift))?,
+                }
+            }
+            Encoder::Lista(encoder) => {
+                let mut input = values(encoder.input.weight.as_tensor())?;
+                own.fold(&mut input);
+                let shrinkage = values(encoder.shrinkage.as_tensor())?;
+                OwnedVariationalBody::Lista {
+                    encoder: OwnedEncoder {
+                        input,
+                        bias: values(encoder.input.bias.as_tensor())?,
+                        recurrent: transposed(encoder.recurrent.as_tensor())?,
+                    },
+                    shrinkage: shrinkage.into_iter().map(f32::abs).collect(),
+                }
+            }
+        };
+        // The configuration has checked that sizes fit.
+        let narrow = |x: usize| u16::try_from(x).unwrap_or(u16::MAX);
+        let lista_iterations = match encoder {
+            Encoder::Mlp(_) => None,
+            Encoder::Lista(encoder) => u8::try_from(encoder.iterations).ok(),
+        };
+        let atoms = learner.dictionary().atoms();
+        let norm = (atoms.iter().map(|a| a * a).sum::<f64>() / code_dim as f64).sqrt();
+        let spec = OwnedSpec {
+            variant: Variant::Variational,
+            input_shape: shape,
+            code_dim: narrow(code_dim),
+            hidden_dim: 0,
+            lista_iterations,
+            codes: CodeSign::Signed,
+            lambda: (2.0 * REFINEMENT * norm / shape.input_dim() as f64) as f32,
+            preprocessing,
+            peak: self.facts.peak,
+            input: self.facts.input()?,
+            provenance: OwnedProvenance {
+                data: self.facts.description.clone(),
+                seed: self.config.seed,
+                epoch: self.epoch,
+                commit: self.commit.clone(),
+                config_hash: without_place(&self.config).hash(),
+            },
+        };
+        let model = OwnedModel {
+            spec,
+            encoder: None,
+            gram: None,
+            variational: Some(OwnedVariational {
+                body,
+                scale,
+                thresholds: vec![limit; code_dim],
+                gain: rule.gain as f32,
+                input_mean: own.mean.clone(),
+            }),
+            decoder: OwnedDecoder::Linear {
+                dictionary: own.unfold(dictionary),
+            },
+        };
+        Ok((model, deterministic))
+    }
+
+    /// The head that a rule compares, and with what; `None` where no single head says how likely a
+    /// unit is active.
+    fn selection(&self, rule: &Rule) -> Option<(Option<Head>, f32)> {
+        let posterior = self.config.family.posterior();
+        match (*rule, posterior.sparsity, posterior.base) {
+            (Rule::Shift(limit), ..) => Some((None, limit.max(0.0) as f32)),
+            (Rule::Activity(_), Sparsity::Dense | Sparsity::Learned { .. }, _) => None,
+            // p above t is the same as a head above something.
+            (Rule::Activity(limit), Sparsity::Fixed { threshold }, Base::Laplacian) => {
+                let scale = (threshold / -limit.clamp(1e-12, 1.0 - 1e-12).ln()).ln();
+                Some((Some(Head::Scale), scale as f32))
+            }
+            (Rule::Activity(limit), Sparsity::Fixed { threshold }, Base::Gaussian) => {
+                let far = std::f64::consts::SQRT_2 * erfc_inv(limit.clamp(1e-12, 1.0 - 1e-12));
+                Some((Some(Head::Scale), (2.0 * (threshold / far).ln()) as f32))
+            }
+            (Rule::Activity(_), Sparsity::Gate { .. }, _) => None,
+        }
+    }
+}
+
+/// A normalisation of each place in a sample, folded into matrices.
+struct Own {
+    /// Of each place, in raw units.
+    mean: Option<Vec<f32>>,
+    /// Of each place, beside the one that preprocessing divides by.
+    deviation: Vec<f32>,
+}
+
+impl Own {
+    /// Leaves one deviation to the preprocessing.
+    fn of(per_pixel: Option<&PerPixel>, preprocessing: &mut Preprocessing) -> Self {
+        let Some(PerPixel { mean, deviation }) = per_pixel else {
+            return Self {
+                mean: None,
+                deviation: Vec::new(),
+            };
+        };
+        let whole = deviation.iter().sum::<f32>() / deviation.len() as f32;
+        preprocessing.deviation = whole;
+        Self {
+            mean: Some(mean.clone()),
+            deviation: deviation.iter().map(|own| own / whole).collect(),
+        }
+    }
+
+    /// Columns of a first layer divided by their deviations.
+    fn fold(&self, weights: &mut [f32]) {
+        if self.deviation.is_empty() {
+            return;
+        }
+        for row in weights.chunks_exact_mut(self.deviation.len()) {
+            row.iter_mut()
+                .zip(&self.deviation)
+                .for_each(|(w, own)| *w /= own);
+        }
+    }
+
+    /// Places of atoms times their deviations.
+    fn unfold(&self, mut atoms: Vec<f32>) -> Vec<f32> {
+        if !self.deviation.is_empty() {
+            for atom in atoms.chunks_exact_mut(self.deviation.len()) {
+                atom.iter_mut()
+                    .zip(&self.deviation)
+                    .for_each(|(a, own)| *a *= own);
+            }
+        }
+        atoms
+    }
+}
+
+fn head_of(encoder: &Encoder, wanted: Head) -> Option<&Layer> {
+    let heads = match encoder {
+        Encoder::Mlp(encoder) => &encoder.heads,
+        Encoder::Lista(encoder) => &encoder.heads,
+    };
+    heads
+        .iter()
+        .find(|(head, _)| *head == wanted)
+        .map(|(_, layer)| layer)
+}
+
+fn head_of_mlp(encoder: &crate::variational::MlpEncoder, wanted: Head) -> Option<&Layer> {
+    let mut heads = encoder.heads.iter();
+    heads
+        .find(|(head, _)| *head == wanted)
+        .map(|(_, layer)| layer)
+}
+
+fn layer_of(layer: Option<&Layer>) -> Result<OwnedLayer, ExportError> {
+    let Some(layer) = layer else {
+        return Err(ExportError::Samples("need a head that the encoder has not"));
+    };
+    let of = |tensor: &Tensor| values(tensor);
+    Ok(OwnedLayer {
+        weights: of(layer.weight.as_tensor())?,
+        bias: of(layer.bias.as_tensor())?,
+    })
+}
