@@ -6,8 +6,9 @@ use sparsecode_formats::is_run_weights;
 use super::common::print_json;
 use super::data_flags::DataFlags;
 use super::device::DeviceChoice;
-use super::{evaluate_denoising, evaluate_file};
-use crate::data::Samples;
+use super::train::family::FamilyName;
+use super::{evaluate_denoising, evaluate_file, variational};
+use crate::data::{Samples, Splits};
 use crate::lista::evaluate::{self, CodeSource, Evaluation};
 use crate::report::table::{Table, decibels, percent};
 
@@ -129,6 +130,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Err(super::common::usage(format!(
             "{flag}: only for model files, and this is a run; sparsecode export writes a model file"
         )));
+    }
+    let folder = super::run::checked(&arguments.run)?;
+    if FamilyName::of_run(&folder) == Some(FamilyName::Variational) {
+        variational::refuse(&[
+            ("--fista", arguments.fista),
+            ("--device", arguments.device.is_some()),
+        ])?;
+        let (data, noise) = (&arguments.data, &arguments.noise);
+        let of_split = |splits: &Splits| match arguments.split.unwrap_or(Split::Test) {
+            Split::Train => splits.train.clone(),
+            Split::Validation => splits.validation.clone(),
+            Split::Test => splits.test.clone(),
+        };
+        return variational::evaluate(&folder, data, noise, of_split, arguments.json);
     }
     let engine = arguments.device.unwrap_or(DeviceChoice::Cpu).open()?;
     let trained = super::run::open(&arguments.run)?;

@@ -6,15 +6,14 @@ use sparsecode_formats::{AlignedBytes, Contrast, GramStorage, TensorReport, Weig
 use super::common::{check_extension, print_json, usage};
 use super::data_flags::{DataFlags, OtherData};
 use super::export_report::{Figures, Ranges, Report, TensorCost};
-use super::{export_denoising, export_report};
+use super::train::family::FamilyName;
+use super::{export_denoising, export_report, variational};
 use crate::data::Dataset;
 use crate::data::Samples;
-use crate::denoising::Denoise;
 use crate::deploy::measure::{Deployed, measure};
 use crate::deploy::{Calibration, HostModel, TrainedRun};
 use crate::lista::evaluate::{self, CodeSource};
 use crate::lista::inference::CpuEngine;
-use crate::run::{Settings as _, family_named};
 use crate::storage::write_atomic;
 
 /// The most samples that the report measures on.
@@ -169,7 +168,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Err(usage("--input-scale: expected a number above 0"));
     }
     let folder = super::run::checked(&arguments.run)?;
-    if family_named(&folder.config())?.as_deref() == Some(Denoise::NAME) {
+    let family = FamilyName::of_run(&folder);
+    if family == Some(FamilyName::Variational) {
+        variational::refuse(&[
+            ("--activations i16 or i8", integer.is_some()),
+            ("--gram", arguments.gram.is_some()),
+        ])?;
+        let (data, output) = (&arguments.data, &arguments.output);
+        return variational::export(&folder, weights, data, output, arguments.json);
+    }
+    if family == Some(FamilyName::Denoise) {
         return export_denoising::run(
             &folder,
             &export_denoising::Wanted {

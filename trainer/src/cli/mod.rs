@@ -32,6 +32,7 @@ mod refine;
 mod run;
 mod sweep;
 mod train;
+mod variational;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,134 @@
+//! `export` and `evaluate` of a run of the variational family.
+
+use std::path::Path;
+
+use sparsecode_formats::WeightType;
+
+use super::common::{print_json, usage};
+use super::data_flags::{DataFlags, tell};
+use super::export_report::{self, Report, TensorCost};
+use crate::data::{Dataset, Samples, Splits};
+use crate::deploy::{Deterministic, VariationalRun};
+use crate::report::table::{Table, percent};
+use crate::run::{Family, RunFolder};
+use crate::storage::write_atomic;
+use crate::variational::{Rule, Variational};
+
+fn load(run: &VariationalRun, data: &DataFlags) -> anyhow::Result<Splits> {
+    let data = data.place(&run.config.data)?;
+    Ok(data.load(None, run.config.seed)?)
+}
+
+/// Writes the file of the run in `folder`.
+pub(super) fn export(
+    folder: &RunFolder,
+    weights: WeightType,
+    data: &DataFlags,
+    output: &Path,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let run = VariationalRun::open(folder)?;
+    let train = Samples::new(load(&run, data)?.train)?;
+    let (written, code) = run.export(&train, weights)?;
+    write_atomic(output, &written.bytes)?;
+    let report = Report {
+        output: output.to_path_buf(),
+        weights: weights.to_string(),
+        activations: "f32",
+        ranges: None,
+        bytes: written.bytes.len(),
+        step_size: written.step_size,
+        tensors: written.matrices.iter().map(TensorCost::from).collect(),
+        run: None,
+        file: None,
+        is_local: false,
+    };
+    if is_json {
+        return print_json(&report);
+    }
+    export_report::print(&report);
+    println!("\n{}", words(&code));
+    Ok(())
+}
+
+fn words(code: &Deterministic) -> String {
+    let rule = match code.rule.rule {
+        Rule::Shift(limit) => format!("whose shift exceeds {limit:.4}"),
+        Rule::Activity(limit) => format!("that are active with a probability above {limit:.4}"),
+    };
+    let mut text = format!(
+        "deterministic code: components {rule}, times {:.4}; on training samples {} of them, mean \
+         square error {:.4}",
+        code.rule.gain,
+        percent(code.active),
+        code.error
+    );
+    if let Some((other, error)) = code.other {
+        let by = match other {
+            Rule::Shift(_) => "by the shift",
+            Rule::Activity(_) => "by the probability",
+        };
+        text += &format!(" ({by} {error:.4})");
+    }
+    text
+}
+
+/// Prints the figures of a part of the data, clean and with noise.
+pub(super) fn evaluate(
+    folder: &RunFolder,
+    data: &DataFlags,
+    noise: &[f64],
+    part: impl Fn(&Splits) -> Dataset,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let run = VariationalRun::open(folder)?;
+    let splits = load(&run, data)?;
+    tell(&splits);
+    let (train, test) = (
+        Samples::new(splits.train.clone())?,
+        Samples::new(part(&splits))?,
+    );
+    let mut all = vec![(None, run.measure(&train, &test, None)?)];
+    for sigma in noise {
+        all.push((Some(*sigma), run.measure(&train, &test, Some(*sigma))?));
+    }
+    if is_json {
+        let rows = all.iter().map(|(noise, figures)| {
+            let mut row = serde_json::to_value(figures)?;
+            row["noise"] = serde_json::to_value(noise)?;
+            Ok(row)
+        });
+        return print_json(&rows.collect::<anyhow::Result<Vec<_>>>()?);
+    }
+    let columns = Variational::CLEAN_COLUMNS;
+    let heads = columns.iter().map(|column| column.heading.to_owned());
+    let mut table = Table::new(std::iter::once("noise".to_owned()).chain(heads));
+    for (noise, figures) in &all {
+        let first = noise.map_or_else(|| "0".to_owned(), |sigma| format!("{sigma}"));
+        let cells = columns.iter().map(|column| {
+            let value = figures.get(column.figure);
+            value.map_or_else(String::new, |value| column.unit.text(value))
+        });
+        table.push(std::iter::once(first).chain(cells));
+    }
+    println!(
+        "{} of epoch {} on {} samples of {}",
+        run.config.model_name(),
+        run.epoch,
+        test.len(),
+        splits.description
+    );
+    print!("{table}");
+    println!("{}", Variational::LEGEND);
+    Ok(())
+}
+
+/// Refuses what a variational run cannot do.
+pub(super) fn refuse(flags: &[(&str, bool)]) -> anyhow::Result<()> {
+    match flags.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(usage(format!(
+            "{flag}: not for variational models; leave it out"
+        ))),
+        None => Ok(()),
+    }
+}
