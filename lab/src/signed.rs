@@ -178,7 +178,7 @@ mod tests {
         let bytes = AlignedBytes::read(models.join("signed-integer.safetensors")).unwrap();
         let view = IntegerView::load(&bytes).unwrap();
         let mut code = IntegerCodeBuf::new(32);
-        let mut workspace = IntegerWorkspaceBuf::new(32);
+        let mut workspace = IntegerWorkspaceBuf::new(32, 0);
         let patch = Levels(31).patch(24);
         view.encode(&patch, &mut code, &mut workspace).unwrap();
         let levels: Vec<i16> = code.iter().map(|(_, level)| level).collect();

@@ -22,7 +22,10 @@ pub use limits::{CODE_LIMIT, DRIVE_LIMIT};
 pub use proof::Overflow;
 pub use read::{
     IntegerDecoder, IntegerEncoder, IntegerFile, IntegerGram, IntegerRefiner, IntegerStreamSpec,
+    IntegerVariational,
 };
+#[cfg(feature = "variational")]
+pub use read::{IntegerLayer, IntegerVariationalBody};
 pub use rescale::{Rescale, Rescales};
 pub use spec::IntegerSpec;
 #[cfg(feature = "std")]

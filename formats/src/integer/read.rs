@@ -1,6 +1,7 @@
 //! Reading a model for integer arithmetic in place, without a floating-point operation.
 
 mod denoiser;
+mod variational;
 
 use super::activations::Activations;
 use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
@@ -20,6 +21,9 @@ use crate::tensors::{Tensors, check_place, without_lowest};
 #[cfg(feature = "denoise")]
 use denoiser::read_gram;
 pub use denoiser::{IntegerGram, IntegerStreamSpec};
+pub use variational::IntegerVariational;
+#[cfg(feature = "variational")]
+pub use variational::{IntegerLayer, IntegerVariationalBody};
 
 /// The LISTA encoder in integers. With levels `n` of a sample: `u = rescale(U n) + b`, then `z =
 /// min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is
@@ -97,10 +101,13 @@ pub(crate) enum GramMemory<'a> {
 pub struct IntegerFile<'a> {
     /// Dimensions and levels.
     pub spec: IntegerSpec,
-    /// The LISTA encoder, except in decoder-only models and in those that denoise.
+    /// The LISTA encoder; `None` in decoder-only models, in those that denoise and in variational
+    /// ones.
     pub encoder: Option<IntegerEncoder<'a>>,
     /// The encoder of models that denoise.
     pub gram: Option<IntegerGram<'a>>,
+    /// The encoder of variational models.
+    pub variational: Option<IntegerVariational<'a>>,
     /// The decoder.
     pub decoder: IntegerDecoder<'a>,
     /// Refinement.
@@ -170,6 +177,17 @@ impl<'a> IntegerFile<'a> {
         let gram = read_gram(&header, &mut tensors, &spec)?;
         #[cfg(not(feature = "denoise"))]
         let gram = None;
+        #[cfg(feature = "variational")]
+        let (spec, encoder, variational) = match spec.variant {
+            Variant::Variational => {
+                let (spec, read) =
+                    variational::read(&header, &mut tensors, spec, weights, encoder)?;
+                (spec, None, Some(read))
+            }
+            _ => (spec, encoder, None),
+        };
+        #[cfg(not(feature = "variational"))]
+        let variational = None;
         let refiner = read_refiner(&header, &mut tensors, &spec, &decoder.dictionary, memory)?;
         let data_len = tensors.finish()?;
         match header.data.len().saturating_sub(data_len) {
@@ -177,6 +195,7 @@ impl<'a> IntegerFile<'a> {
                 spec,
                 encoder,
                 gram,
+                variational,
                 decoder,
                 refiner,
                 checksum,
@@ -337,6 +356,7 @@ fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
         variant: header.text("variant")?.parse()?,
         input_shape: header.text("input_shape")?.parse()?,
         code_dim,
+        encoder_widths: header.encoder_widths()?,
         input_min: level("input_min", "an integer of -32767 to 0", |level| {
             (-i16::MAX..=0).contains(&level)
         })?,
@@ -367,10 +387,10 @@ fn read_encoder<'a>(
             integer::<u8>(text).map(Some)
         }
     })?;
-    if lista.is_some() != spec.variant.has_lista() {
+    if !spec.variant.admits_lista(lista.is_some()) {
         return Err(ReadError::InvalidMetadata {
             key: "lista_iterations",
-            expected: "none for the variants do and denoise, 0 to 255 for every other",
+            expected: Variant::LISTA,
         });
     }
     let Some(iterations) = lista else {
