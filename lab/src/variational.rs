@@ -48,7 +48,7 @@ mod tests {
             width: 8,
         };
         // Pixels from 0 to 1, and noise.
-        model.spec.preprocessing.deviation = 0.25;
+        model.spec.preprocessing.deviation = 0.4;
         model.spec.provenance.data = "none".into();
         let mean = (0..64).map(|pixel| 0.5 + 0.01 * (pixel % 8) as f32);
         let encoder = model.variational.as_mut().unwrap();
