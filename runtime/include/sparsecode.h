@@ -236,7 +236,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[144];
+  size_t opaque[176];
   uint64_t aligned;
 } sparsecode_model;
 

@@ -5,9 +5,11 @@ use core::fmt;
 use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
+#[cfg(feature = "variational")]
+use super::lista::IntegerEncoder;
 use super::read::IntegerFile;
 #[cfg(feature = "variational")]
-use super::read::{IntegerEncoder, IntegerLayer, IntegerVariationalBody};
+use super::read::{IntegerLayer, IntegerVariationalBody};
 use super::rescale::Rescales;
 use super::spec::IntegerSpec;
 use crate::spec::CodeSign;

@@ -31,7 +31,7 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
-    opaque: [usize; 144],
+    opaque: [usize; 176],
     aligned: u64,
 }
 
@@ -39,7 +39,7 @@ impl Default for sparsecode_model {
     /// A handle without a model.
     fn default() -> Self {
         Self {
-            opaque: [0; 144],
+            opaque: [0; 176],
             aligned: 0,
         }
     }

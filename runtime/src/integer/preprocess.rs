@@ -43,6 +43,10 @@ pub(crate) fn apply(file: &IntegerFile<'_>, patch: &mut [i16]) -> IntegerNormali
     };
     match spec.contrast {
         IntegerContrast::None | IntegerContrast::External => nothing,
+        // Of variational models alone.
+        #[cfg(not(feature = "variational"))]
+        IntegerContrast::InputMean => nothing,
+        #[cfg(feature = "variational")]
         IntegerContrast::InputMean => {
             for (level, mean) in patch.iter_mut().zip(input_mean(file)) {
                 *level = level.saturating_sub(*mean).max(-i16::MAX);

@@ -7,13 +7,13 @@ use super::super::blocks::WeightBlocks;
 #[cfg(feature = "variational")]
 use super::super::contrast::IntegerContrast;
 #[cfg(feature = "variational")]
+use super::super::lista::IntegerEncoder;
+#[cfg(feature = "variational")]
 use super::super::rescale::Rescales;
 #[cfg(feature = "variational")]
-use super::super::source::{Source, Store, small};
+use super::super::source::{Source, Store, multipliers, offsets, small, weights};
 #[cfg(feature = "variational")]
 use super::super::spec::IntegerSpec;
-#[cfg(feature = "variational")]
-use super::{IntegerEncoder, multipliers, offsets, weights};
 #[cfg(feature = "variational")]
 use crate::decimal::{integer, split_once};
 #[cfg(feature = "variational")]
