@@ -33,6 +33,10 @@ fn main() -> Result<()> {
         .name("signed_integer")
         .arithmetic(Arithmetic::Integers)
         .write()?;
+    // A variational one in f32; those in integers are for `integer`.
+    Embed::new("model/variational.safetensors")
+        .name("variational")
+        .write()?;
     let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
     let bytes = AlignedBytes::read(&path)?;
     // The programs for f32 and for integers are different ones; which is built is chosen by who
@@ -57,13 +61,13 @@ fn main() -> Result<()> {
         .with_context(|| patches.display().to_string())
 }
 
-/// Sets `gram` if the decoder is linear and its Gram matrix fits the RAM beside everything else and
+/// Sets `gram` if nothing has hidden units and the Gram matrix fits the RAM beside everything else and
 /// 8 KB of stack.
 fn offer_gram(file: &ModelFile<'_>, ram: usize) {
     let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
     let matrix = 4 * code_dim * code_dim + 14 * code_dim;
     let rest = sparsecode_runtime::ram_bytes(input_dim, code_dim, 0) + 8 * 1024;
-    if file.spec.is_linear() && matrix + rest <= ram {
+    if file.spec.is_linear() && file.spec.hidden_units() == 0 && matrix + rest <= ram {
         println!("cargo::rustc-cfg=gram");
     }
 }

@@ -129,7 +129,8 @@ fn dense(numbers: &mut Numbers, widths: &[u16], codes: usize, samples: Vec<Vec<f
     (body, features, shifts)
 }
 
-/// Steps of ISTA with a step of 1/4: U is the step's share of Wᵀ, S what it leaves of a code.
+/// Steps of ISTA with a step of 1/4: U is the step's share of Wᵀ, S what it leaves of a code. θ makes
+/// some of the components 0 in between.
 fn lista(numbers: &mut Numbers, atoms: &[f32], samples: &[Vec<f32>]) -> Body {
     let d = samples[0].len();
     let rows: Vec<&[f32]> = atoms.chunks(d).collect();
@@ -145,7 +146,7 @@ fn lista(numbers: &mut Numbers, atoms: &[f32], samples: &[Vec<f32>]) -> Body {
         bias: numbers.take(l, 0.01),
         recurrent,
     };
-    let shrinkage: Vec<f32> = numbers.take(l, 0.02).iter().map(|x| 0.06 + x).collect();
+    let shrinkage: Vec<f32> = numbers.take(l, 0.03).iter().map(|x| 0.09 + x).collect();
     let shrink = |v: &[f32]| -> Vec<f32> {
         let pairs = v.iter().zip(&shrinkage);
         pairs

@@ -125,9 +125,11 @@ pub use integer::{
 };
 pub use integer::{
     Activations, Blocks, CODE_LIMIT, DRIVE_LIMIT, IntegerContrast, IntegerDecoder, IntegerEncoder,
-    IntegerFile, IntegerGram, IntegerRefiner, IntegerSpec, IntegerStreamSpec, LANES, Nibbles,
-    Overflow, Packed, Rescale, Rescales, STANDARD_FRACTION, Units, WeightBlocks,
+    IntegerFile, IntegerGram, IntegerRefiner, IntegerSpec, IntegerStreamSpec, IntegerVariational,
+    LANES, Nibbles, Overflow, Packed, Rescale, Rescales, STANDARD_FRACTION, Units, WeightBlocks,
 };
+#[cfg(feature = "variational")]
+pub use integer::{IntegerLayer, IntegerVariationalBody};
 pub use matrix::{MatrixRef, ScaleAxis, Weights};
 #[cfg(feature = "std")]
 pub use owned::{

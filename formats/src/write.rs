@@ -3,10 +3,11 @@
 // Host code: indices come from the shapes that `check` and the types hold to.
 #![allow(clippy::indexing_slicing)]
 
-mod denoiser;
+mod checks;
+mod error;
 mod variational;
 
-use core::fmt::{self, Write as _};
+use core::fmt::Write as _;
 use std::borrow::ToOwned;
 use std::format;
 use std::io::{self, Write as _};
@@ -17,23 +18,18 @@ use std::vec::Vec;
 
 use crate::align::AlignedBytes;
 use crate::checksum::crc32;
-use crate::error::SpecError;
 use crate::format::{FORMAT_VERSION, MAX_HEADER_LEN};
 use crate::input::InputFacts;
-use crate::integer::Overflow;
 use crate::matrix::ScaleAxis;
 use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel, OwnedProvenance, OwnedSpec};
-use crate::quant::{
-    OwnedMatrix, QuantError, QuantReport, atom_norm, check, lipschitz_bound, quantize,
-};
+use crate::quant::{OwnedMatrix, QuantReport, atom_norm, check, lipschitz_bound, quantize};
 use crate::read::{Decoder, ModelFile};
 use crate::spec::{ModelSpec, Provenance, WeightType};
 use crate::tensors::NOT_FOR_FLOATS;
 
-use denoiser::check_gram;
-pub(crate) use denoiser::stream_entries;
-pub(crate) use variational::selection;
-use variational::{check_variational, widths};
+use checks::{check_gram, check_variational, widths};
+pub(crate) use checks::{selection, stream_entries};
+pub use error::WriteError;
 
 /// A matrix and what its quantisation cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,72 +52,6 @@ pub struct Written {
     /// Every matrix, in the order of the documentation's table.
     pub matrices: Vec<TensorReport>,
 }
-
-/// Why a model cannot be written. The message names the field or tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// A field of the specification is out of range.
-    Spec(SpecError),
-    /// A tensor has the wrong length or holds a number that is not finite.
-    Tensor {
-        /// The tensor.
-        tensor: &'static str,
-        /// What is wrong with it.
-        error: QuantError,
-    },
-    /// The encoder is present or absent, or the decoder linear or not, against what the
-    /// specification says.
-    Layout {
-        /// The field of the specification.
-        field: &'static str,
-        /// What the weights demand of it.
-        expected: &'static str,
-    },
-    /// No step size exists: the decoder is all zero, or so large or small that 1/L is no `f32`.
-    StepSize,
-    /// The written file does not read back as what was to be written: a fault of this crate.
-    ReadBack,
-    /// A sum of an integer model could leave 32 bits.
-    Overflow(Overflow),
-    /// The metadata's text is too long.
-    HeaderLength {
-        /// Bytes that the header would have.
-        length: usize,
-    },
-}
-
-impl From<SpecError> for WriteError {
-    fn from(error: SpecError) -> Self {
-        Self::Spec(error)
-    }
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Spec(error) => error.fmt(f),
-            Self::Tensor { tensor, error } => write!(f, "tensor {tensor} {error}"),
-            Self::Layout { field, expected } => {
-                write!(f, "{field}: expected {expected}, as the weights are")
-            }
-            Self::StepSize => f.write_str(
-                "step_size: the decoder is zero or its norm is out of range, so no step exists: \
-                 the training collapsed, export an earlier epoch",
-            ),
-            Self::ReadBack => f.write_str(
-                "file does not read back as it was written: please report this with the configuration of the run",
-            ),
-            Self::Overflow(overflow) => overflow.fmt(f),
-            Self::HeaderLength { length } => write!(
-                f,
-                "header would have {length} bytes, more than {MAX_HEADER_LEN}: shorten data, commit or config_hash"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for WriteError {}
 
 /// Quantises `model` to `weights` and lays it out as a model file. The same input gives the same
 /// bytes.

@@ -16,7 +16,7 @@ use crate::firmware::{Job, check_counter};
 use crate::host::add_code;
 use crate::integer::{self, GOOD};
 use crate::log::Log;
-use crate::{Tools, elf, sound};
+use crate::{Tools, elf, sound, variational};
 
 pub use crate::integer::{IntegerBench, IntegerCosts, IntegerIterations};
 
@@ -284,7 +284,9 @@ fn host(model: &[u8], patches: &Patches, iterations: u32) -> Result<Host> {
 pub fn run(tools: &Tools, job: &Job, cores: &[Core], budgets: bool) -> Result<Bench> {
     let is_integer = integer::takes(&job.model);
     let binary = if is_integer { "integer" } else { "bench" };
-    let budgets = budgets.then(|| Budgets::of(binary)).transpose()?;
+    let file = job.model.integer_file().ok();
+    let kind = file.as_ref().and_then(variational::kind).unwrap_or(binary);
+    let budgets = budgets.then(|| Budgets::of(kind)).transpose()?;
     let rows = on_cores(
         tools,
         cores,

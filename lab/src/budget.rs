@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn the_repositorys_budgets_cover_every_core() {
-        for program in ["bench", "integer"] {
+        for program in ["bench", "integer"]
+            .into_iter()
+            .chain(crate::variational::MODELS)
+        {
             let budgets = Budgets::of(program).unwrap();
             for core in crate::Core::ALL {
                 for precompiled in [false, true] {

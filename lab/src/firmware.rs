@@ -116,13 +116,17 @@ pub struct Measurements {
     pub checksums: Checksums,
 }
 
-/// Whether a model file holds a model of `sparsecode train --task denoise`.
-fn denoises(model: &AlignedBytes) -> bool {
+/// The feature of the firmware that a model file asks for.
+fn feature_of(model: &AlignedBytes) -> Option<&'static str> {
     let spec = match ModelFile::read(model) {
         Ok(file) => Ok(file.spec),
         Err(_) => model.integer_file().and_then(|file| file.spec()),
     };
-    spec.is_ok_and(|spec| spec.variant == Variant::Denoise)
+    match spec.ok()?.variant {
+        Variant::Denoise => Some("denoise"),
+        Variant::Variational => Some("variational"),
+        _ => None,
+    }
 }
 
 impl Job {
@@ -192,10 +196,12 @@ impl Job {
         let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);
         // All of the runtime has to be free of panics, and all kernels are tested.
         let all = matches!(binary, "no_panic" | "self_test");
-        let features = match all || denoises(&self.model) {
-            true => format!("{},denoise", setup.name),
-            false => setup.name.to_owned(),
+        let own = match all {
+            true => Some("denoise,variational"),
+            false => feature_of(&self.model),
         };
+        let features = [setup.name].into_iter().chain(own).collect::<Vec<_>>();
+        let features = features.join(",");
         cargo
             .current_dir(folder())
             .args(["--quiet", "--no-default-features"])

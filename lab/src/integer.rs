@@ -13,7 +13,7 @@ use sparsecode_runtime::{
 use crate::cores::Row;
 use crate::firmware::Job;
 use crate::log::Log;
-use crate::{elf, sound};
+use crate::{elf, sound, variational};
 
 /// Relative excess over the lowest energy that counts as having arrived.
 pub(crate) const GOOD: f64 = 1e-3;
@@ -333,7 +333,7 @@ pub(crate) fn bench(job: &Job, rows: Vec<Row<(Vec<u8>, Log)>>) -> Result<Integer
     let [fista, descent] = host.good;
     Ok(IntegerBench {
         cores: cores.collect(),
-        name: about.name().to_string(),
+        name: variational::name(&file)?,
         data: about.provenance.data.to_string(),
         lambda: about.lambda,
         input_dim: file.spec.input_dim(),

@@ -52,6 +52,7 @@ pub mod qemu;
 mod signed;
 pub mod stream;
 pub mod toolchain;
+pub mod variational;
 pub mod without_driver;
 
 pub use cores::{Core, Outcome, Row, Setup, Status, status};

@@ -34,6 +34,7 @@ impl Levels {
 struct Checksums {
     floats: u32,
     integers: u32,
+    variational: u32,
 }
 
 fn floats(bytes: &[u8]) -> Result<u32> {
@@ -58,6 +59,22 @@ fn floats(bytes: &[u8]) -> Result<u32> {
         gram.descend(&patch, &mut code, &settings, workspace, || false)?;
         add_code(&mut hasher, &code);
         view.decode(&code, &mut patch, workspace)?;
+        add_patch(&mut hasher, &patch);
+    }
+    Ok(hasher.finalize())
+}
+
+fn variational(bytes: &[u8]) -> Result<u32> {
+    let view = ModelView::load(bytes).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let spec = view.spec();
+    let mut workspace = WorkspaceBuf::for_model(spec);
+    let mut code = SparseCodeBuf::new(spec.code_dim);
+    let (mut hasher, mut levels) = (crc32fast::Hasher::new(), Levels(31));
+    for _ in 0..PATCHES {
+        let patch = levels.patch(spec.input_dim());
+        let mut patch: Vec<f32> = patch.iter().map(|x| f32::from(*x) / 1024.0).collect();
+        view.denoise(&mut patch, None, &mut code, &mut workspace, || false)?;
+        add_code(&mut hasher, &code);
         add_patch(&mut hasher, &patch);
     }
     Ok(hasher.finalize())
@@ -98,10 +115,12 @@ pub(crate) fn check(log: &Log, models: &Path) -> Result<()> {
     let expected = Checksums {
         floats: floats(&read("signed.safetensors")?)?,
         integers: integers(&read("signed-integer.safetensors")?)?,
+        variational: variational(&read("variational.safetensors")?)?,
     };
     let found = Checksums {
         floats: log.value("signed floats checksum")?,
         integers: log.value("signed integers checksum")?,
+        variational: log.value("variational checksum")?,
     };
     ensure!(
         found == expected,
@@ -114,7 +133,7 @@ pub(crate) fn check(log: &Log, models: &Path) -> Result<()> {
 mod tests {
     use sparsecode_formats::{
         ActivationRanges, CodeSign, InputShape, OwnedModel, Preprocessing, WeightType,
-        example_decoder, write, write_file, write_integer,
+        example_decoder, example_variational, write, write_file, write_integer,
     };
 
     use super::*;
@@ -145,7 +164,15 @@ mod tests {
         };
         let floats = write(&model, WeightType::I8).unwrap();
         let integers = write_integer(&model, &ranges).unwrap().bytes;
-        for (name, bytes) in [("signed", floats), ("signed-integer", integers)] {
+        let mut other = example_variational(24, 32, &[20, 12], true);
+        other.spec.provenance.data = "none".into();
+        let variational = write(&other, WeightType::I8).unwrap();
+        let files = [
+            ("signed", floats),
+            ("signed-integer", integers),
+            ("variational", variational),
+        ];
+        for (name, bytes) in files {
             let path = folder().join(format!("model/{name}.safetensors"));
             if std::env::var_os("SPARSECODE_WRITE").is_some() {
                 write_file(&path, &bytes).unwrap();
@@ -160,15 +187,18 @@ mod tests {
         let read = |name: &str| AlignedBytes::read(models.join(name)).unwrap();
         let a = floats(&read("signed.safetensors")).unwrap();
         let b = integers(&read("signed-integer.safetensors")).unwrap();
-        let log = |a: u32, b: u32| {
+        let c = variational(&read("variational.safetensors")).unwrap();
+        let log = |a: u32, b: u32, c: u32| {
             Log::from_lines(vec![
                 format!("info  signed floats checksum = {a}"),
                 format!("info  signed integers checksum = {b}"),
+                format!("info  variational checksum = {c}"),
             ])
         };
-        check(&log(a, b), &models).unwrap();
-        assert!(check(&log(a ^ 1, b), &models).is_err());
-        assert!(check(&log(a, b ^ 1), &models).is_err());
+        check(&log(a, b, c), &models).unwrap();
+        assert!(check(&log(a ^ 1, b, c), &models).is_err());
+        assert!(check(&log(a, b ^ 1, c), &models).is_err());
+        assert!(check(&log(a, b, c ^ 1), &models).is_err());
     }
 
     /// Codes of both signs occur in both arithmetics.
@@ -178,7 +208,7 @@ mod tests {
         let bytes = AlignedBytes::read(models.join("signed-integer.safetensors")).unwrap();
         let view = IntegerView::load(&bytes).unwrap();
         let mut code = IntegerCodeBuf::new(32);
-        let mut workspace = IntegerWorkspaceBuf::new(32);
+        let mut workspace = IntegerWorkspaceBuf::new(32, 0);
         let patch = Levels(31).patch(24);
         view.encode(&patch, &mut code, &mut workspace).unwrap();
         let levels: Vec<i16> = code.iter().map(|(_, level)| level).collect();

@@ -55,6 +55,11 @@
 #define SPARSECODE_INTEGER_WORKSPACE_BYTES(code_dim) (18u * (code_dim))
 
 /**
+ * The same for a model with a dense encoder.
+ */
+#define SPARSECODE_DENSE_WORKSPACE_BYTES(code_dim, hidden_units) (18u * (code_dim) + 6u * (hidden_units))
+
+/**
  * Numbers of memory for the Gram matrix of a model in integer arithmetic that leaves it to be built.
  */
 #define SPARSECODE_INTEGER_GRAM_LENGTH(code_dim) ((code_dim) * (((code_dim) + 7u) / 8u * 8u))
@@ -231,7 +236,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[144];
+  size_t opaque[176];
   uint64_t aligned;
 } sparsecode_model;
 
@@ -256,7 +261,8 @@ typedef struct sparsecode_model_info {
    */
   uint32_t code_dim;
   /**
-   * m: hidden units of the decoder; 0 if it is linear.
+   * m: hidden units of the decoder, or, of a dense encoder, those that the workspace has room for;
+   * 0 without either.
    */
   uint32_t hidden_dim;
   /**
@@ -423,7 +429,7 @@ typedef struct sparsecode_integer_code {
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_integer_model {
-  size_t opaque[64];
+  size_t opaque[136];
 } sparsecode_integer_model;
 
 /**
@@ -446,6 +452,10 @@ typedef struct sparsecode_integer_model_info {
    * l: components of a code, and what the capacity of a code has to be.
    */
   uint32_t code_dim;
+  /**
+   * Hidden units of a dense encoder that the workspace has room for; 0 without one.
+   */
+  uint32_t hidden_units;
   /**
    * Whether there is an encoder. Without one, codes are inferred by refinement alone.
    */
@@ -471,7 +481,8 @@ typedef struct sparsecode_integer_model_info {
    */
   size_t file_bytes;
   /**
-   * Bytes of workspace that the calls need: `SPARSECODE_INTEGER_WORKSPACE_BYTES`.
+   * Bytes of workspace that the calls need: `SPARSECODE_INTEGER_WORKSPACE_BYTES`, or
+   * `SPARSECODE_DENSE_WORKSPACE_BYTES` with hidden units.
    */
   size_t workspace_bytes;
 } sparsecode_integer_model_info;

@@ -133,7 +133,7 @@ impl Embed {
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
     /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
-    /// `HIDDEN_DIM`. For a model that denoises signals there are also `HOP`, `DRIFT`, `Stream`,
+    /// `HIDDEN_DIM`, but for a variational model with a dense encoder `HIDDEN_UNITS`. For a model that denoises signals there are also `HOP`, `DRIFT`, `Stream`,
     /// `StreamScratch` and `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and
     /// `GRAM_LEN` take the place of `load()`.
     ///
@@ -317,6 +317,18 @@ pub type Code = ::sparsecode_runtime::SparseCode<CODE_DIM>;
 fn integer_types(file: &IntegerFile<'_>, spec: &ModelSpec<'_>) -> String {
     let (name, weights) = (spec.name(), spec.weights);
     let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
+    // Programs with other models have no third dimension to write.
+    let hidden = match file.spec.hidden_units() {
+        0 => String::new(),
+        units => format!(
+            "/// Hidden units of the encoder's widest layer.\npub const HIDDEN_UNITS: usize = {units};\n"
+        ),
+    };
+    let third = if hidden.is_empty() {
+        ""
+    } else {
+        ", HIDDEN_UNITS"
+    };
     format!(
         r#"// {name}, {weights} weights, arithmetic in integers.
 
@@ -324,11 +336,11 @@ fn integer_types(file: &IntegerFile<'_>, spec: &ModelSpec<'_>) -> String {
 pub const INPUT_DIM: usize = {input_dim};
 /// Components of a code (`l`).
 pub const CODE_DIM: usize = {code_dim};
-
+{hidden}
 /// The model's type.
-pub type Model = ::sparsecode_runtime::IntegerModel<'static, INPUT_DIM, CODE_DIM>;
+pub type Model = ::sparsecode_runtime::IntegerModel<'static, INPUT_DIM, CODE_DIM{third}>;
 /// Scratch memory for the model.
-pub type Workspace = ::sparsecode_runtime::IntegerWorkspace<CODE_DIM>;
+pub type Workspace = ::sparsecode_runtime::IntegerWorkspace<CODE_DIM{third}>;
 /// A code of the model.
 pub type Code = ::sparsecode_runtime::IntegerCode<CODE_DIM>;
 "#

@@ -6,11 +6,12 @@ mod common;
 use common::{Random, assert_close, file};
 use proptest::prelude::*;
 use sparsecode_formats::{
-    AlignedBytes, Decoder, Layer, MatrixRef, ModelFile, OwnedModel, VariationalBody, WeightType,
-    example_variational,
+    ActivationRanges, Activations, AlignedBytes, Decoder, Layer, MatrixRef, ModelFile, OwnedModel,
+    VariationalBody, WeightType, example_variational, write_integer_as,
 };
 use sparsecode_runtime::{
-    CodeBuffer as _, GramView, Model, ModelView, Refine, SparseCode, SparseCodeBuf, Workspace,
+    CodeBuffer as _, GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerView,
+    IntegerWorkspaceBuf, Model, ModelView, Refine, SparseCode, SparseCodeBuf, Workspace,
     WorkspaceBuf, ram_bytes,
 };
 
@@ -332,6 +333,219 @@ fn nan_enters_no_code() {
             let view = ModelView::load(&bytes).unwrap();
             let code = encoded(&view, &[f32::NAN; 24]);
             assert!(code.values().iter().all(|z| z.is_finite()), "{trunk:?}");
+        }
+    }
+}
+
+/// The arithmetic of `docs/model-file.md`, in 64 bits and without a kernel.
+mod exact {
+    use sparsecode_formats::{
+        IntegerFile, IntegerLayer, IntegerVariationalBody, Rescales, WeightBlocks,
+    };
+
+    fn rescale(sum: i64, by: &Rescales<'_>, k: usize) -> i64 {
+        let product = i128::from(sum) * i128::from(by.multipliers[k]);
+        let rounded = (product + (1 << (by.shift - 1))) >> by.shift;
+        let cut = rounded.clamp(-(1 << 29), 1 << 29);
+        // What was proved.
+        assert_eq!(cut, rounded);
+        i64::try_from(cut).unwrap()
+    }
+
+    fn level(drive: i64, fraction: u8) -> i64 {
+        ((drive + (1 << fraction) / 2) >> fraction).clamp(0, 32767)
+    }
+
+    fn signed(drive: i64, fraction: u8) -> i64 {
+        level(drive.abs(), fraction) * drive.signum()
+    }
+
+    fn drives(weights: &WeightBlocks<'_>, by: &Rescales<'_>, bias: &[i32], x: &[i64]) -> Vec<i64> {
+        let sum = |k: usize| -> i64 {
+            let terms = x.iter().enumerate();
+            terms
+                .map(|(i, x)| i64::from(weights.get(k, i).unwrap()) * x)
+                .sum()
+        };
+        (0..weights.rows())
+            .map(|k| {
+                let sum = sum(k);
+                assert!(i32::try_from(sum).is_ok(), "what was proved");
+                rescale(sum, by, k) + i64::from(bias[k])
+            })
+            .collect()
+    }
+
+    fn of(layer: &IntegerLayer<'_>, x: &[i64]) -> Vec<i64> {
+        drives(&layer.weights, &layer.rescale, layer.bias, x)
+    }
+
+    /// The code of levels after the contrast.
+    pub(crate) fn encode(file: &IntegerFile<'_>, levels: &[i16]) -> Vec<i64> {
+        let encoder = file.variational.unwrap();
+        let levels: Vec<i64> = levels.iter().copied().map(i64::from).collect();
+        let (features, shift, fraction) = match encoder.body {
+            IntegerVariationalBody::Dense {
+                trunk,
+                shift,
+                drive_fraction,
+            } => {
+                let mut x = levels;
+                for layer in trunk.iter().flatten() {
+                    let drives = of(layer, &x);
+                    x = drives.iter().map(|u| level(*u, drive_fraction)).collect();
+                }
+                let shift = of(&shift, &x);
+                (x, shift, drive_fraction)
+            }
+            IntegerVariationalBody::Lista {
+                encoder: lista,
+                shrinkage,
+            } => {
+                let fraction = lista.drive_fraction;
+                let shrink = |v: &[i64]| -> Vec<i64> {
+                    v.iter()
+                        .zip(shrinkage)
+                        .map(|(v, t)| level(v.abs() - i64::from(*t), fraction) * v.signum())
+                        .collect()
+                };
+                let u = drives(&lista.input, &lista.input_rescale, lista.bias, &levels);
+                let mut z = shrink(&u);
+                for _ in 0..lista.iterations {
+                    let next: Vec<i64> = (0..z.len())
+                        .map(|j| {
+                            let weight = |k: usize| i64::from(lista.recurrent.get(k, j).unwrap());
+                            let sum: i64 = z.iter().enumerate().map(|(k, z)| weight(k) * z).sum();
+                            assert!(i32::try_from(sum).is_ok(), "what was proved");
+                            u[j] + rescale(sum, &lista.recurrent_rescale, j)
+                        })
+                        .collect();
+                    z = shrink(&next);
+                }
+                (z.iter().map(|z| z.abs()).collect(), z, 0)
+            }
+        };
+        let decides = match &encoder.scale {
+            Some(scale) => of(scale, &features),
+            None => shift.iter().map(|shift| shift.abs()).collect(),
+        };
+        let pairs = shift.iter().zip(decides).zip(encoder.thresholds);
+        pairs
+            .map(
+                |((shift, decides), threshold)| match decides > i64::from(*threshold) {
+                    true => signed(*shift, fraction),
+                    false => 0,
+                },
+            )
+            .collect()
+    }
+}
+
+/// Samples of ±1 in levels of 1/1000.
+const RANGES: ActivationRanges = ActivationRanges {
+    input_scale: 0.001,
+    input_min: -1500,
+    input_max: 1500,
+    code_max: 8.0,
+};
+
+fn integers(model: &OwnedModel, weights: WeightType) -> AlignedBytes {
+    let written = write_integer_as(model, &RANGES, weights, Activations::I16).unwrap();
+    AlignedBytes::from_slice(&written.bytes)
+}
+
+fn integer_code(view: &IntegerView<'_>, levels: &[i16]) -> Vec<i64> {
+    let mut code = IntegerCodeBuf::new(view.spec().code_dim);
+    let mut workspace = IntegerWorkspaceBuf::for_model(view.spec());
+    view.encode(levels, &mut code, &mut workspace).unwrap();
+    let mut dense = vec![0; view.spec().code_dim()];
+    code.to_dense(&mut dense);
+    dense.into_iter().map(i64::from).collect()
+}
+
+fn sample(random: &mut Random, length: usize) -> Vec<i16> {
+    let levels = random.vector(length, 1000.0);
+    levels.into_iter().map(|x| x as i16).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn integers_are_those_of_the_formulas(
+        trunk in 0..TRUNKS.len(),
+        by_scale: bool,
+        weights in prop::sample::select(&[WeightType::I8, WeightType::I4][..]),
+        (input_dim, code_dim) in prop_oneof![Just((24_u16, 17_u16)), Just((33, 40)), Just((1, 1)), Just((64, 64))],
+        has_means: bool,
+        code_max in prop_oneof![Just(8.0_f32), Just(0.5)],
+        seed: u64,
+    ) {
+        let mut model = example_variational(input_dim, code_dim, TRUNKS[trunk], by_scale);
+        if has_means {
+            model = with_means(model);
+        }
+        let ranges = ActivationRanges { code_max, ..RANGES };
+        let written = write_integer_as(&model, &ranges, weights, Activations::I16).unwrap();
+        let bytes = AlignedBytes::from_slice(&written.bytes);
+        let view = IntegerView::load(&bytes).unwrap();
+        view.file().prove().unwrap();
+        let mut random = Random(seed);
+        for _ in 0..4 {
+            let mut levels = sample(&mut random, input_dim.into());
+            let _ = view.preprocess(&mut levels).unwrap();
+            prop_assert_eq!(integer_code(&view, &levels), exact::encode(view.file(), &levels));
+        }
+        // The largest levels that there are.
+        let largest: Vec<i16> = (0..input_dim).map(|i| if i % 3 == 0 { -1500 } else { 1500 }).collect();
+        prop_assert_eq!(integer_code(&view, &largest), exact::encode(view.file(), &largest));
+    }
+}
+
+/// Signal to noise of reconstructions in integers beside those in `f32`, in dB.
+fn agreement(trunk: &[u16], by_scale: bool, weights: WeightType, against: WeightType) -> f64 {
+    let model = with_means(example_variational(64, 64, trunk, by_scale));
+    let (bytes, floats) = (integers(&model, weights), file(&model, against));
+    let view = IntegerView::load(&bytes).unwrap();
+    let floats = ModelView::load(&floats).unwrap();
+    let mut workspace = IntegerWorkspaceBuf::for_model(view.spec());
+    let mut code = IntegerCodeBuf::new(64);
+    let mut float_workspace = WorkspaceBuf::for_model(floats.spec());
+    let mut float_code = SparseCodeBuf::new(64);
+    let mut random = Random(12);
+    let (mut signal, mut noise) = (0.0, 0.0);
+    for _ in 0..60 {
+        let levels = sample(&mut random, 64);
+        let mut clean = levels.clone();
+        view.denoise(&mut clean, None, &mut code, &mut workspace, || false)
+            .unwrap();
+        let mut exact: Vec<f32> = levels.iter().map(|x| f32::from(*x) / 1000.0).collect();
+        floats
+            .denoise(
+                &mut exact,
+                None,
+                &mut float_code,
+                &mut float_workspace,
+                || false,
+            )
+            .unwrap();
+        for (found, expected) in clean.iter().zip(&exact) {
+            let error = f64::from(*found) / 1000.0 - f64::from(*expected);
+            signal += f64::from(*expected).powi(2);
+            noise += error * error;
+        }
+    }
+    10.0 * (signal / noise).log10()
+}
+
+#[test]
+fn integers_are_close_to_floats() {
+    for trunk in TRUNKS {
+        for by_scale in [false, true] {
+            let same = agreement(trunk, by_scale, WeightType::I8, WeightType::I8);
+            let exact = agreement(trunk, by_scale, WeightType::I8, WeightType::F32);
+            assert!(same > 38.0, "{trunk:?} {by_scale}: {same} dB");
+            assert!(exact > 20.0, "{trunk:?} {by_scale}: {exact} dB");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the core computes beside what others do: its kernels beside the portable ones, a self-test
-//! as firmware may run it at power-up, and models whose codes are signed, for `cargo xtask
-//! firmware` to hold to the host.
+//! as firmware may run it at power-up, and models whose codes are signed, a variational one among
+//! them, for `cargo xtask firmware` to hold to the host.
 #![no_std]
 #![no_main]
 
@@ -14,6 +14,12 @@ mod signed {
 #[allow(dead_code, unreachable_pub)]
 mod signed_integer {
     include!(concat!(env!("OUT_DIR"), "/signed_integer.rs"));
+}
+
+/// A variational model in float arithmetic, from the build script.
+#[allow(dead_code, unreachable_pub)]
+mod variational {
+    include!(concat!(env!("OUT_DIR"), "/variational.rs"));
 }
 
 use defmt::{error, info};
@@ -65,7 +71,7 @@ fn main() -> ! {
     if let Err(mismatch) = &outcome {
         error!("{}", mismatch);
     }
-    let signed = floats(SCRATCH.take()).and_then(|floats| Ok((floats, integers()?)));
+    let signed = floats(SCRATCH.take()).and_then(|floats| Ok((floats, integers()?, encoded()?)));
     if let Err(reason) = &signed {
         error!("a model does not load: {}", reason);
     }
@@ -79,9 +85,10 @@ fn main() -> ! {
         count / u64::from(ROUNDS)
     );
     info!("stack bytes = {=usize}", stack_of_test);
-    if let Ok((floats, integers)) = signed {
+    if let Ok((floats, integers, variational)) = signed {
         info!("signed floats checksum = {=u32}", floats);
         info!("signed integers checksum = {=u32}", integers);
+        info!("variational checksum = {=u32}", variational);
     }
     board::exit(outcome.is_ok() && signed.is_ok())
 }
@@ -111,6 +118,21 @@ fn floats(scratch: &mut Scratch) -> Result<u32, LoadError> {
         gram.descend(&patch, code, &settings, workspace, gram_workspace, || false);
         checksum.add_code(code);
         model.decode(code, &mut patch, workspace);
+        checksum.add_patch(&patch);
+    }
+    Ok(checksum.value())
+}
+
+/// The checksum of the variational model's codes and reconstructions.
+#[inline(never)]
+fn encoded() -> Result<u32, LoadError> {
+    let model = variational::load()?;
+    let (mut code, mut workspace) = (variational::Code::new(), variational::Workspace::new());
+    let (mut checksum, mut levels) = (Checksum::new(), Levels(31));
+    for _ in 0..PATCHES {
+        let mut patch = levels.patch().map(|level| f32::from(level) / 1024.0);
+        model.denoise(&mut patch, None, &mut code, &mut workspace, || false);
+        checksum.add_code(&code);
         checksum.add_patch(&patch);
     }
     Ok(checksum.value())

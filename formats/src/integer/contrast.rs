@@ -14,6 +14,9 @@ pub enum IntegerContrast {
     None,
     /// `r − mean`, with the patch's mean rounded to a level.
     RemoveMean,
+    /// `r − mean` for each number of the patch, with the means of `input.mean`; see
+    /// [`IntegerVariational::input_mean`](crate::IntegerVariational).
+    InputMean,
     /// `(r − mean) · 4096 / max(deviation, floor)`.
     Standardize {
         /// Smallest divisor, in sixteenths of a level; at least 16.

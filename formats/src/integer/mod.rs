@@ -5,6 +5,7 @@ mod blocks;
 mod contrast;
 mod gram;
 mod limits;
+mod lista;
 #[cfg(feature = "std")]
 mod parts;
 mod proof;
@@ -19,10 +20,13 @@ pub use activations::Activations;
 pub use blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
 pub use contrast::{IntegerContrast, STANDARD_FRACTION, Units};
 pub use limits::{CODE_LIMIT, DRIVE_LIMIT};
+pub use lista::IntegerEncoder;
 pub use proof::Overflow;
 pub use read::{
-    IntegerDecoder, IntegerEncoder, IntegerFile, IntegerGram, IntegerRefiner, IntegerStreamSpec,
+    IntegerDecoder, IntegerFile, IntegerGram, IntegerRefiner, IntegerStreamSpec, IntegerVariational,
 };
+#[cfg(feature = "variational")]
+pub use read::{IntegerLayer, IntegerVariationalBody};
 pub use rescale::{Rescale, Rescales};
 pub use spec::IntegerSpec;
 #[cfg(feature = "std")]

@@ -5,10 +5,16 @@ use core::fmt;
 use super::blocks::{Blocks, LANES, Packed, WeightBlocks};
 use super::contrast::IntegerContrast;
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT};
+#[cfg(feature = "variational")]
+use super::lista::IntegerEncoder;
 use super::read::IntegerFile;
+#[cfg(feature = "variational")]
+use super::read::{IntegerLayer, IntegerVariationalBody};
 use super::rescale::Rescales;
 use super::spec::IntegerSpec;
 use crate::spec::CodeSign;
+#[cfg(feature = "variational")]
+use crate::widths::EncoderWidths;
 
 /// A number that could leave its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,13 @@ pub(super) struct Levels {
 }
 
 impl Levels {
+    /// Those between dense layers.
+    #[cfg(feature = "variational")]
+    pub(super) const HIDDEN: Self = Self {
+        range: (0, i16::MAX),
+        norm: None,
+    };
+
     pub(super) fn of(spec: &IntegerSpec) -> Self {
         let norm = match spec.contrast {
             // 4096 to a deviation that is rounded down, to 16 of its units or more, which makes
@@ -120,16 +133,33 @@ fn prove(file: &IntegerFile<'_>) -> Result<(), Overflow> {
     let codes = file.refiner.codes;
     // A drive or a correlation is cut to ±2²⁹, and so is what is added to it: none may ever have to
     // be.
-    if let Some(encoder) = &file.encoder {
+    let by_input = !matches!(file.spec.contrast, IntegerContrast::Standardize { .. });
+    #[cfg(feature = "variational")]
+    let lista = variational(file, levels, by_input)?.or(file.encoder.as_ref());
+    #[cfg(not(feature = "variational"))]
+    let lista = file.encoder.as_ref();
+    if let Some(encoder) = lista {
         let names = ["encoder.input", "encoder.input.multiplier"];
-        weight_rows(&encoder.input, levels, &encoder.input_rescale, names, file)?;
+        weight_rows(
+            &encoder.input,
+            levels,
+            &encoder.input_rescale,
+            names,
+            by_input,
+        )?;
         // Drives, biases and rescaled sums of at most
         // 2^31 · 2^31 / 2^33 stay below 3 · 2^29 in all.
         columns(&encoder.recurrent, codes, |_| limit, "encoder.recurrent")?;
     }
     let names = ["decoder.dictionary", "refiner.correlation.multiplier"];
     let correlation = &file.refiner.correlation;
-    weight_rows(&file.decoder.dictionary, levels, correlation, names, file)?;
+    weight_rows(
+        &file.decoder.dictionary,
+        levels,
+        correlation,
+        names,
+        by_input,
+    )?;
     let contribution = |k: usize| {
         let multiplier = file.decoder.multiplier.get(k).copied().unwrap_or(0);
         (limit * multiplier + (1 << 14)) >> 15
@@ -148,12 +178,52 @@ fn weight_rows(
     levels: Levels,
     by: &Rescales<'_>,
     names: [&'static str; 2],
-    file: &IntegerFile<'_>,
+    by_input: bool,
 ) -> Result<(), Overflow> {
     match matrix {
-        WeightBlocks::I8(matrix) => rows(matrix, levels, by, names, file),
-        WeightBlocks::I4(matrix) => rows(matrix, levels, by, names, file),
+        WeightBlocks::I8(matrix) => rows(matrix, levels, by, names, by_input),
+        WeightBlocks::I4(matrix) => rows(matrix, levels, by, names, by_input),
     }
+}
+
+/// Sums of dense layers, of which each but the first takes levels of 0 to 32767. Returns the LISTA
+/// body, whose sums are those of LISTA with signed codes.
+#[cfg(feature = "variational")]
+fn variational<'f, 'a>(
+    file: &'f IntegerFile<'a>,
+    levels: Levels,
+    by_input: bool,
+) -> Result<Option<&'f IntegerEncoder<'a>>, Overflow> {
+    const TRUNK: [[&str; 2]; EncoderWidths::MOST] = [
+        ["encoder.trunk.0", "encoder.trunk.0.multiplier"],
+        ["encoder.trunk.1", "encoder.trunk.1.multiplier"],
+        ["encoder.trunk.2", "encoder.trunk.2.multiplier"],
+        ["encoder.trunk.3", "encoder.trunk.3.multiplier"],
+    ];
+    let Some(encoder) = &file.variational else {
+        return Ok(None);
+    };
+    let layer = |layer: &IntegerLayer<'_>, levels, names, by_input| {
+        weight_rows(&layer.weights, levels, &layer.rescale, names, by_input)
+    };
+    let lista = match &encoder.body {
+        IntegerVariationalBody::Dense { trunk, shift, .. } => {
+            let (mut levels, mut by_input) = (levels, by_input);
+            for (part, names) in trunk.iter().flatten().zip(TRUNK) {
+                layer(part, levels, names, by_input)?;
+                (levels, by_input) = (Levels::HIDDEN, false);
+            }
+            let names = ["encoder.shift", "encoder.shift.multiplier"];
+            layer(shift, Levels::HIDDEN, names, false)?;
+            None
+        }
+        IntegerVariationalBody::Lista { encoder, .. } => Some(encoder),
+    };
+    if let Some(scale) = &encoder.scale {
+        let names = ["encoder.scale", "encoder.scale.multiplier"];
+        layer(scale, Levels::HIDDEN, names, false)?;
+    }
+    Ok(lista)
 }
 
 /// Sums of rows with a sample in 32 bits, and what they are rescaled to within the limit of drives.
@@ -162,9 +232,8 @@ fn rows<T: Packed>(
     levels: Levels,
     by: &Rescales<'_>,
     [tensor, rescaled]: [&'static str; 2],
-    file: &IntegerFile<'_>,
+    by_input: bool,
 ) -> Result<(), Overflow> {
-    let by_input = !matches!(file.spec.contrast, IntegerContrast::Standardize { .. });
     for (output, &multiplier) in (0..matrix.rows()).zip(by.multipliers) {
         let reach = levels.reach(matrix.row(output).flatten());
         check(reach, i64::from(i32::MAX), tensor, output, by_input)?;

@@ -1,18 +1,21 @@
 //! Reading a model for integer arithmetic in place, without a floating-point operation.
 
 mod denoiser;
+mod variational;
 
-use super::activations::Activations;
-use super::blocks::{Blocks, LANES, Nibbles, Packed, WeightBlocks};
+use super::blocks::{Blocks, LANES, WeightBlocks};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
-use super::limits::{DRIVE_LIMIT, LEAST_STEP_SHIFT};
+use super::limits::LEAST_STEP_SHIFT;
+use super::lista::IntegerEncoder;
 use super::rescale::{Rescale, Rescales};
-use super::source::{Source, Store, small};
+use super::source::{
+    Source, Store, blocks, bytes, contributions, multipliers, offsets, small, stored_shape, weights,
+};
 use super::spec::IntegerSpec;
 use crate::checksum::crc32;
 use crate::decimal::{integer, signed_integer};
-use crate::error::{Dims, ReadError};
+use crate::error::ReadError;
 use crate::header::{Header, INTEGER, INTEGER_KEYS, INTEGER_TENSORS};
 use crate::spec::{CodeSign, ModelSpec, Variant, WeightType};
 use crate::tensors::{Tensors, check_place, without_lowest};
@@ -20,27 +23,9 @@ use crate::tensors::{Tensors, check_place, without_lowest};
 #[cfg(feature = "denoise")]
 use denoiser::read_gram;
 pub use denoiser::{IntegerGram, IntegerStreamSpec};
-
-/// The LISTA encoder in integers. With levels `n` of a sample: `u = rescale(U n) + b`, then `z =
-/// min(relu((u + 2^(f−1)) >> f), limit)`, and L times the same of `u + rescale(S z)`; `limit` is
-/// the [`code_limit`](Activations::code_limit).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct IntegerEncoder<'a> {
-    /// L.
-    pub iterations: u8,
-    /// U \[l, d\].
-    pub input: WeightBlocks<'a>,
-    /// From sums of U to drives.
-    pub input_rescale: Rescales<'a>,
-    /// b \[l\], the normalisation's mean folded in; within ±2²⁹.
-    pub bias: &'a [i32],
-    /// Sᵀ \[l, l\]: row k is what an active component k adds to every component.
-    pub recurrent: Blocks<'a, i8>,
-    /// From sums of S to drives; its shift is at least 33.
-    pub recurrent_rescale: Rescales<'a>,
-    /// f: drives are codes with `f` more bits, 0 to 8.
-    pub drive_fraction: u8,
-}
+pub use variational::IntegerVariational;
+#[cfg(feature = "variational")]
+pub use variational::{IntegerLayer, IntegerVariationalBody};
 
 /// The linear decoder in integers: `v_k = (z_k · multiplier_k + 2^14) >> 15`, `r = rescale(Σ_k v_k
 /// W_k) + offset`.
@@ -97,10 +82,13 @@ pub(crate) enum GramMemory<'a> {
 pub struct IntegerFile<'a> {
     /// Dimensions and levels.
     pub spec: IntegerSpec,
-    /// The LISTA encoder, except in decoder-only models and in those that denoise.
+    /// The LISTA encoder; `None` in decoder-only models, in those that denoise and in variational
+    /// ones.
     pub encoder: Option<IntegerEncoder<'a>>,
     /// The encoder of models that denoise.
     pub gram: Option<IntegerGram<'a>>,
+    /// The encoder of variational models.
+    pub variational: Option<IntegerVariational<'a>>,
     /// The decoder.
     pub decoder: IntegerDecoder<'a>,
     /// Refinement.
@@ -170,6 +158,17 @@ impl<'a> IntegerFile<'a> {
         let gram = read_gram(&header, &mut tensors, &spec)?;
         #[cfg(not(feature = "denoise"))]
         let gram = None;
+        #[cfg(feature = "variational")]
+        let (spec, encoder, variational) = match spec.variant {
+            Variant::Variational => {
+                let (spec, read) =
+                    variational::read(&header, &mut tensors, spec, weights, encoder)?;
+                (spec, None, Some(read))
+            }
+            _ => (spec, encoder, None),
+        };
+        #[cfg(not(feature = "variational"))]
+        let variational = None;
         let refiner = read_refiner(&header, &mut tensors, &spec, &decoder.dictionary, memory)?;
         let data_len = tensors.finish()?;
         match header.data.len().saturating_sub(data_len) {
@@ -177,6 +176,7 @@ impl<'a> IntegerFile<'a> {
                 spec,
                 encoder,
                 gram,
+                variational,
                 decoder,
                 refiner,
                 checksum,
@@ -337,6 +337,7 @@ fn read_spec(header: &Source<'_>) -> Result<IntegerSpec, ReadError> {
         variant: header.text("variant")?.parse()?,
         input_shape: header.text("input_shape")?.parse()?,
         code_dim,
+        encoder_widths: header.encoder_widths()?,
         input_min: level("input_min", "an integer of -32767 to 0", |level| {
             (-i16::MAX..=0).contains(&level)
         })?,
@@ -367,10 +368,10 @@ fn read_encoder<'a>(
             integer::<u8>(text).map(Some)
         }
     })?;
-    if lista.is_some() != spec.variant.has_lista() {
+    if !spec.variant.admits_lista(lista.is_some()) {
         return Err(ReadError::InvalidMetadata {
             key: "lista_iterations",
-            expected: "none for the variants do and denoise, 0 to 255 for every other",
+            expected: Variant::LISTA,
         });
     }
     let Some(iterations) = lista else {
@@ -479,108 +480,4 @@ fn read_refiner<'a>(
         })?,
         codes: header.codes(spec.variant)?,
     })
-}
-
-/// A size beyond the address space fits no file: `take` compares it with the file's.
-fn stored_shape<T: Packed>(rows: usize, cols: usize) -> Dims {
-    let eights = Blocks::<T>::stored_rows(rows, cols).unwrap_or(usize::MAX);
-    // Of nibbles, bytes are counted.
-    Dims::Matrix(eights, LANES.min(size_of::<T::Eight>()))
-}
-
-fn weights<'a>(
-    tensors: &mut Store<'_, 'a>,
-    name: &'static str,
-    rows: usize,
-    cols: usize,
-    bits: WeightType,
-) -> Result<WeightBlocks<'a>, ReadError> {
-    Ok(match bits {
-        WeightType::I4 => WeightBlocks::I4(nibbles(tensors, name, rows, cols)?),
-        _ => WeightBlocks::I8(bytes(tensors, name, rows, cols)?),
-    })
-}
-
-fn bytes<'a>(
-    tensors: &mut Store<'_, 'a>,
-    name: &'static str,
-    rows: usize,
-    cols: usize,
-) -> Result<Blocks<'a, i8>, ReadError> {
-    let levels = tensors.take(name, "I8", stored_shape::<i8>(rows, cols))?;
-    blocks(name, rows, cols, without_lowest(name, levels, i8::MIN)?)
-}
-
-fn nibbles<'a>(
-    tensors: &mut Store<'_, 'a>,
-    tensor: &'static str,
-    rows: usize,
-    cols: usize,
-) -> Result<Blocks<'a, Nibbles>, ReadError> {
-    let stored: &[u8] = tensors.take(tensor, "U8", stored_shape::<Nibbles>(rows, cols))?;
-    // 0 would be -8.
-    match stored
-        .iter()
-        .position(|byte| byte & 0xf == 0 || byte >> 4 == 0)
-    {
-        None => blocks(tensor, rows, cols, stored.as_chunks().0),
-        Some(index) => Err(ReadError::Level { tensor, index }),
-    }
-}
-
-/// Cannot fail after `take`.
-fn blocks<'a, T: Packed>(
-    tensor: &'static str,
-    rows: usize,
-    cols: usize,
-    values: &'a [T],
-) -> Result<Blocks<'a, T>, ReadError> {
-    Blocks::new(rows, cols, values).ok_or(ReadError::MissingTensor { tensor })
-}
-
-fn multipliers<'a>(
-    tensors: &mut Store<'_, 'a>,
-    name: &'static str,
-    length: usize,
-) -> Result<&'a [i32], ReadError> {
-    not_negative(name, tensors.take(name, "I32", Dims::Vector(length))?)
-}
-
-/// How much of a level each atom adds, in 1/2¹⁵.
-fn contributions<'a>(
-    tensors: &mut Store<'_, 'a>,
-    length: usize,
-    activations: Activations,
-) -> Result<&'a [i32], ReadError> {
-    let tensor = "decoder.dictionary.multiplier";
-    let values = multipliers(tensors, tensor, length)?;
-    let most = activations.most_contribution();
-    match values.iter().position(|value| *value > most) {
-        None => Ok(values),
-        Some(index) => Err(ReadError::Level { tensor, index }),
-    }
-}
-
-fn not_negative<'a, T: PartialOrd + Default>(
-    tensor: &'static str,
-    values: &'a [T],
-) -> Result<&'a [T], ReadError> {
-    match values.iter().position(|value| *value < T::default()) {
-        None => Ok(values),
-        Some(index) => Err(ReadError::Multiplier { tensor, index }),
-    }
-}
-
-/// Numbers within ±2²⁹.
-fn offsets<'a>(
-    tensors: &mut Store<'_, 'a>,
-    tensor: &'static str,
-    length: usize,
-) -> Result<&'a [i32], ReadError> {
-    let values: &[i32] = tensors.take(tensor, "I32", Dims::Vector(length))?;
-    let limit = DRIVE_LIMIT.unsigned_abs();
-    match values.iter().position(|value| value.unsigned_abs() > limit) {
-        None => Ok(values),
-        Some(index) => Err(ReadError::Level { tensor, index }),
-    }
 }

@@ -3,6 +3,7 @@
 use super::activations::Activations;
 use super::contrast::IntegerContrast;
 use crate::spec::{InputShape, Variant};
+use crate::widths::EncoderWidths;
 
 /// Dimensions and levels: what a device needs of the metadata. Integers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct IntegerSpec {
     pub input_shape: InputShape,
     /// l, at least 1.
     pub code_dim: u16,
+    /// Widths of a dense encoder's trunk; `None` without one.
+    pub encoder_widths: Option<EncoderWidths>,
     /// The smallest raw level; smaller ones are raised to it. Not above 0.
     pub input_min: i16,
     /// The largest raw level; larger ones are cut to it. Above 0.
@@ -37,12 +40,22 @@ impl IntegerSpec {
         self.code_dim as usize
     }
 
+    /// Hidden numbers that a workspace has room for: the outputs of the widest layer of a dense
+    /// encoder's trunk; 0 without one.
+    #[must_use]
+    pub fn hidden_units(&self) -> usize {
+        match self.encoder_widths {
+            Some(widths) if cfg!(feature = "variational") => widths.widest(),
+            _ => 0,
+        }
+    }
+
     /// Smallest and largest level that the products take, after the patch's contrast.
     #[must_use]
     pub const fn level_range(&self) -> (i16, i16) {
         match self.contrast {
             IntegerContrast::None | IntegerContrast::External => (self.input_min, self.input_max),
-            IntegerContrast::RemoveMean => {
+            IntegerContrast::RemoveMean | IntegerContrast::InputMean => {
                 // The mean lies between the two; what is further from it is cut.
                 let span = self.input_max.saturating_sub(self.input_min);
                 (-span, span)

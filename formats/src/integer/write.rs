@@ -4,6 +4,8 @@
 #![allow(clippy::indexing_slicing)]
 
 mod denoiser;
+mod lista;
+mod variational;
 
 use std::string::{String, ToString};
 use std::vec;
@@ -14,22 +16,20 @@ use super::blocks::{LANES, arrange};
 use super::contrast::{IntegerContrast, Units};
 use super::gram;
 use super::limits::{CODE_LIMIT, DRIVE_LIMIT, LEAST_STEP_SHIFT};
-use super::parts::{
-    Parts, bias_levels, dequantized, invalid, levels, multipliers_of, quantized, scales,
-};
+use super::parts::{self, Parts, dequantized, invalid, levels, multipliers_of, quantized, scales};
 use super::proof::{Levels, reach};
-use super::read::IntegerFile;
+use super::read::{IntegerFile, IntegerVariationalBody};
 use super::spec::IntegerSpec;
 use crate::align::AlignedBytes;
 use crate::input::InputFacts;
 use crate::matrix::ScaleAxis;
-use crate::owned::{OwnedDecoder, OwnedEncoder, OwnedModel};
+use crate::owned::{OwnedDecoder, OwnedModel};
 use crate::preprocessing::Contrast;
-use crate::quant::{OwnedMatrix, check};
+use crate::quant::OwnedMatrix;
 use crate::spec::{CodeSign, InputShape, ModelSpec, Variant, WeightType};
 use crate::spectral::largest_eigenvalue_bound;
 use crate::write::{
-    TensorReport, WriteError, check_layout, largest_step, metadata, stream_entries,
+    TensorReport, WriteError, check_layout, largest_step, metadata, selection, stream_entries,
 };
 
 /// What one level means, and which levels occur: from a sensor's datasheet, or from sample data.
@@ -145,18 +145,27 @@ pub fn write_integer_with(
     if spec.code_dim > 4095 {
         return Err(invalid("code_dim", "at most 4095 for integer models"));
     }
-    let plan = Plan::new(&spec, ranges, weights, activations)?;
+    let means = model
+        .variational
+        .as_ref()
+        .and_then(|v| v.input_mean.as_deref());
+    let plan = Plan::new(&spec, ranges, weights, activations, means.is_some())?;
     let (inputs, codes) = (spec.input_dim(), spec.code_dim());
     let mut file = Parts::default();
 
     if let Some(encoder) = &model.encoder {
-        plan.encoder(&mut file, encoder, inputs, codes)?;
+        plan.encoder(&mut file, encoder, plan.units.code, [codes, inputs])?;
+    }
+    let mut own = plan.entries(ranges).to_vec();
+    if let Some(encoder) = &model.variational {
+        let shifts = plan.variational(&mut file, encoder, [codes, inputs])?;
+        own.extend(shifts.map(|shifts| ("layer_shifts", shifts)));
+        own.extend(selection(Some(encoder)));
     }
     let gain = model.gram.as_ref().map(|gram| gram.gain.as_slice());
     let dictionary = plan.decoder(&mut file, dictionary, gain, inputs, codes)?;
     let built = model.gram.is_some();
     let constants = plan.refiner(&mut file, &dictionary, built, storage)?;
-    let mut own = plan.entries(ranges).to_vec();
     if let Some(gram) = &model.gram {
         plan.gram(&mut file, gram, &constants)?;
         own.extend(stream_entries(Some(gram)));
@@ -190,11 +199,20 @@ pub fn write_integer_with(
     let report = IntegerReport {
         matrices: reports,
         code_scale: plan.code_scale,
-        drive_fraction: written.encoder.map_or(0, |encoder| encoder.drive_fraction),
+        drive_fraction: drive_fraction(&written),
         gram_fraction: written.refiner.gram_fraction,
         step_size: spec.step_size,
     };
     Ok(IntegerWritten { bytes, report })
+}
+
+fn drive_fraction(file: &IntegerFile<'_>) -> u8 {
+    let of_body = file.variational.map(|encoder| match encoder.body {
+        IntegerVariationalBody::Dense { drive_fraction, .. } => drive_fraction,
+        IntegerVariationalBody::Lista { encoder, .. } => encoder.drive_fraction,
+    });
+    let own = file.encoder.map(|encoder| encoder.drive_fraction);
+    of_body.or(own).unwrap_or(0)
 }
 
 fn check_ranges(ranges: &ActivationRanges, activations: Activations) -> Result<(), WriteError> {
@@ -231,6 +249,8 @@ struct Plan {
     codes: CodeSign,
     /// Which levels the products take.
     levels: Levels,
+    /// The smallest and the largest raw level.
+    input_range: (i16, i16),
     /// The normalisation's mean in raw levels.
     offset: i16,
     lambda: f64,
@@ -244,10 +264,12 @@ impl Plan {
         ranges: &ActivationRanges,
         weights: WeightType,
         activations: Activations,
+        has_input_mean: bool,
     ) -> Result<Self, WriteError> {
         let code_scale = ranges.code_max / f32::from(activations.code_limit());
         let units = Units::new(&spec.preprocessing, ranges.input_scale, code_scale);
         let contrast = match spec.preprocessing.contrast {
+            Contrast::None if has_input_mean => IntegerContrast::InputMean,
             Contrast::None => IntegerContrast::None,
             Contrast::RemoveMean => IntegerContrast::RemoveMean,
             Contrast::Standardize { floor } => {
@@ -271,6 +293,7 @@ impl Plan {
             variant: spec.variant,
             input_shape: spec.input_shape,
             code_dim: spec.code_dim,
+            encoder_widths: spec.encoder_widths,
             input_min: ranges.input_min,
             input_max: ranges.input_max,
             contrast,
@@ -297,6 +320,7 @@ impl Plan {
             contrast,
             codes: spec.codes,
             levels: Levels::of(&levels),
+            input_range: (ranges.input_min, ranges.input_max),
             offset: offset as i16,
             lambda: f64::from(spec.lambda),
             least_finer: match spec.variant {
@@ -322,16 +346,18 @@ impl Plan {
     /// bias is.
     fn fraction(
         &self,
+        levels: Levels,
         matrix: &OwnedMatrix,
         scale: &[f64],
         constants: &[f64],
         (least, most): (u8, u8),
     ) -> Result<u8, WriteError> {
         let cols = matrix.as_ref().cols;
-        let stored = levels(matrix);
-        let reach = stored.chunks(cols).zip(scale).map(|(row, scale)| {
-            self.levels.reach(row.iter().copied().map(i16::from)) as f64 * scale
-        });
+        let stored = parts::levels(matrix);
+        let reach = stored
+            .chunks(cols)
+            .zip(scale)
+            .map(|(row, scale)| levels.reach(row.iter().copied().map(i16::from)) as f64 * scale);
         let largest = reach
             .chain(constants.iter().map(|constant| constant.abs()))
             .fold(0.0, f64::max);
@@ -344,67 +370,6 @@ impl Plan {
                 "input_scale",
                 "levels and weights that keep drives within 2^29 levels of the code: a larger input scale, or activations f32",
             ))
-    }
-
-    fn encoder(
-        &self,
-        file: &mut Parts,
-        encoder: &OwnedEncoder,
-        inputs: usize,
-        codes: usize,
-    ) -> Result<(), WriteError> {
-        let input = file.quantize(
-            "encoder.input",
-            &encoder.input,
-            [codes, inputs],
-            ScaleAxis::Row,
-            self.weights,
-        )?;
-        let recurrent = file.quantize(
-            "encoder.recurrent",
-            &encoder.recurrent,
-            [codes, codes],
-            ScaleAxis::Column,
-            WeightType::I8,
-        )?;
-        check(&encoder.bias, codes).map_err(|error| WriteError::Tensor {
-            tensor: "encoder.bias",
-            error,
-        })?;
-        // The finest drives that a shift of 33 or more reaches: it leaves room for sums of two.
-        let largest = scales(&recurrent).into_iter().fold(0.0, f64::max);
-        let most = (0..=8_u8)
-            .rev()
-            .find(|f| largest * f64::from(1 << f) < 0.25)
-            .ok_or(invalid(
-                "encoder.recurrent",
-                "weights below 31 in magnitude for integer models",
-            ))?;
-        let code_scale = self.units.code;
-        let ratios: Vec<f64> = scales(&input)
-            .iter()
-            .map(|scale| scale * self.units.level / code_scale)
-            .collect();
-        let bias: Vec<f64> = bias_levels(&input, self.units.zero)
-            .zip(&encoder.bias)
-            .map(|(constant, &bias)| (constant + f64::from(bias)) / code_scale)
-            .collect();
-        let fraction = self.fraction(&input, &ratios, &bias, (0, most))?;
-        let finer = f64::from(1 << fraction);
-        let ratios: Vec<f64> = ratios.iter().map(|ratio| ratio * finer).collect();
-        let shift = file.rescale("encoder.input.multiplier", &ratios, 1)?;
-        file.integers.push(("input_shift", shift));
-        file.bias("encoder.bias", bias.iter().map(|bias| bias * finer))?;
-        let ratios: Vec<f64> = scales(&recurrent)
-            .iter()
-            .map(|scale| scale * f64::from(1 << fraction))
-            .collect();
-        let shift = file.rescale("encoder.recurrent.multiplier", &ratios, 33)?;
-        file.integers.push(("recurrent_shift", shift));
-        file.integers.push(("drive_fraction", i64::from(fraction)));
-        file.blocks("encoder.input", &input, self.weights);
-        file.blocks("encoder.recurrent", &recurrent, WeightType::I8);
-        Ok(())
     }
 
     /// Returns the atoms as the device has them, the scale of each included. `gain` is what
@@ -606,7 +571,8 @@ impl Plan {
             .map(|row| step * self.units.zero * row.iter().sum::<f64>() / code_scale)
             .collect();
         let most = gram_fraction.saturating_sub(self.least_finer).clamp(1, 13) as u8;
-        let point_fraction = self.fraction(&atoms.levels, &ratios, &bias, (1, most))?;
+        let point_fraction =
+            self.fraction(self.levels, &atoms.levels, &ratios, &bias, (1, most))?;
         let finer = f64::from(1_u32 << point_fraction);
         Ok(Correlation {
             point_fraction,

@@ -3,9 +3,10 @@
 
 use crate::common::Parts;
 use sparsecode_formats::{
-    AlignedBytes, CodeSign, Contrast, EncoderWidths, ModelFile, OwnedLayer, OwnedModel,
+    ActivationRanges, Activations, AlignedBytes, CodeSign, Contrast, EncoderWidths,
+    IntegerContrast, IntegerFile, IntegerVariationalBody, ModelFile, OwnedLayer, OwnedModel,
     OwnedVariational, OwnedVariationalBody, ReadError, Variant, VariationalBody, WeightType,
-    example_variational, write,
+    WriteError, example_variational, write, write_integer, write_integer_as,
 };
 
 fn encoder(model: &mut OwnedModel) -> &mut OwnedVariational {
@@ -239,4 +240,218 @@ fn what_cannot_be_written_is_named() {
     other.variational = lista().variational;
     let error = write(&other, WeightType::F32).unwrap_err().to_string();
     assert!(error.contains("variant"), "{error}");
+}
+
+const RANGES: ActivationRanges = ActivationRanges {
+    input_scale: 0.001,
+    input_min: -1500,
+    input_max: 1500,
+    code_max: 8.0,
+};
+
+#[test]
+fn integers_stand_for_the_model() {
+    for model in kinds() {
+        for weights in [WeightType::I8, WeightType::I4] {
+            let written = write_integer_as(&model, &RANGES, weights, Activations::I16).unwrap();
+            let bytes = AlignedBytes::from_slice(&written.bytes);
+            let file = IntegerFile::read(&bytes).unwrap();
+            let encoder = model.variational.as_ref().unwrap();
+            let found = file.variational.unwrap();
+            assert!(file.encoder.is_none() && file.gram.is_none());
+            assert_eq!(found.scale.is_some(), encoder.scale.is_some());
+            let contrast = match encoder.input_mean {
+                Some(_) => IntegerContrast::InputMean,
+                None => IntegerContrast::None,
+            };
+            assert_eq!(file.spec.contrast, contrast);
+            let means = encoder.input_mean.as_deref().unwrap_or_default();
+            for (level, mean) in found.input_mean.unwrap_or_default().iter().zip(means) {
+                assert!((f32::from(*level) * 0.001 - mean).abs() <= 0.0005 + 1e-6);
+            }
+            // The gain is in the unit of the shift.
+            let unit = 8.0 / 32767.0 / encoder.gain;
+            let bits = match (&found.body, &encoder.body) {
+                (
+                    IntegerVariationalBody::Lista { encoder, shrinkage },
+                    OwnedVariationalBody::Lista { shrinkage: own, .. },
+                ) => {
+                    let drive = unit / f32::from(1_u16 << encoder.drive_fraction);
+                    for (level, threshold) in shrinkage.iter().zip(own) {
+                        assert!((*level as f32 * drive - threshold).abs() <= drive);
+                    }
+                    assert_eq!((file.spec.hidden_units(), encoder.iterations), (0, 3));
+                    0
+                }
+                (
+                    IntegerVariationalBody::Dense {
+                        trunk,
+                        shift,
+                        drive_fraction,
+                    },
+                    OwnedVariationalBody::Dense { shift: own, .. },
+                ) => {
+                    let widths = file.spec.encoder_widths.unwrap();
+                    let found = trunk.iter().flatten().map(|layer| layer.weights.rows());
+                    assert!(found.eq(widths.iter()));
+                    assert_eq!(file.spec.hidden_units(), widths.iter().max().unwrap());
+                    let drive = unit / f32::from(1_u16 << drive_fraction);
+                    for (level, bias) in shift.bias.iter().zip(&own.bias) {
+                        assert!((*level as f32 * drive - bias).abs() <= drive);
+                    }
+                    *drive_fraction
+                }
+                _ => panic!("another body"),
+            };
+            if encoder.scale.is_none() {
+                let drive = unit / f32::from(1_u16 << bits);
+                for (level, threshold) in found.thresholds.iter().zip(&encoder.thresholds) {
+                    assert!((*level as f32 * drive - threshold).abs() <= drive);
+                }
+            }
+            file.prove().unwrap();
+        }
+    }
+}
+
+#[test]
+fn malformed_integers_are_errors_that_name_the_field() {
+    let of = |model: &OwnedModel| Parts::of(&write_integer(model, &RANGES).unwrap().bytes);
+    let error = |parts: Parts| IntegerFile::read(&parts.bytes()).map(|_| ()).unwrap_err();
+    for (key, values) in [
+        ("selection", &["", "both"][..]),
+        ("encoder_widths", &["", "9,0", "9,7,"]),
+        (
+            "layer_shifts",
+            &["", "40", "40,40,40,40,40", "40,63,40,40", "0,40,40,40", "a"],
+        ),
+        ("drive_fraction", &["9", ""]),
+        ("codes", &["non-negative"]),
+        ("activations", &["i8"]),
+        ("contrast", &["remove-mean"]),
+    ] {
+        for value in values {
+            let error = error(of(&dense()).metadata(key, value)).to_string();
+            let known = error.contains(key) || key == "activations";
+            assert!(known, "{key} = {value}: {error}");
+        }
+    }
+    let both = error(of(&lista()).replace("\"config_hash\"", "\"encoder_widths\":\"3\",\"x\""));
+    assert!(both.to_string().contains("encoder_widths"), "{both}");
+    let missing = error(of(&dense()).replace("\"layer_shifts\"", "\"other\""));
+    assert!(missing.to_string().contains("layer_shifts"), "{missing}");
+    let (tensor, index) = ("encoder.shrinkage", 4);
+    let negative = of(&lista()).poke(tensor, index, &(-1_i32).to_le_bytes());
+    assert_eq!(error(negative), ReadError::Negative { tensor, index });
+    let (tensor, index) = ("encoder.trunk.1.multiplier", 2);
+    let negative = of(&dense()).poke(tensor, index, &(-1_i32).to_le_bytes());
+    assert_eq!(error(negative), ReadError::Multiplier { tensor, index });
+    for tensor in ["encoder.trunk.0.bias", "encoder.scale.bias"] {
+        let large = of(&dense()).poke(tensor, 1, &((1_i32 << 29) + 1).to_le_bytes());
+        assert_eq!(error(large), ReadError::Level { tensor, index: 1 });
+    }
+    let (tensor, index) = ("input.mean", 3);
+    let outside = of(&dense()).poke(tensor, index, &1501_i16.to_le_bytes());
+    assert_eq!(error(outside), ReadError::Level { tensor, index });
+    let unexpected = error(of(&dense()).metadata("selection", "shift"));
+    assert!(
+        unexpected.to_string().contains("layer_shifts"),
+        "{unexpected}"
+    );
+    for tensor in ["encoder.trunk.1", "encoder.shift.bias", "code.thresholds"] {
+        let renamed = of(&dense()).replace(&format!("\"{tensor}\""), "\"encoder.bias\"");
+        assert_eq!(error(renamed), ReadError::MissingTensor { tensor });
+    }
+}
+
+#[test]
+fn cut_files_are_refused() {
+    for model in [dense(), lista()] {
+        for file in [
+            write(&model, WeightType::I8).unwrap(),
+            write_integer(&model, &RANGES).unwrap().bytes,
+        ] {
+            for length in (0..file.len()).step_by(7) {
+                let bytes = AlignedBytes::from_slice(&file[..length]);
+                assert!(ModelFile::read(&bytes).is_err(), "{length}");
+                assert!(IntegerFile::read(&bytes).is_err(), "{length}");
+            }
+        }
+    }
+}
+
+/// What a dense layer could reach is found from its weights, wherever the file was written.
+#[test]
+fn sums_that_could_overflow_are_refused() {
+    let wide = |most: f32| {
+        let mut model = example_variational(4, 3, &[900], false);
+        let OwnedVariationalBody::Dense {
+            shift, trunk_max, ..
+        } = &mut encoder(&mut model).body
+        else {
+            panic!("dense")
+        };
+        // 900 levels of 127: 127 · 32767 · 900 is more than 2³¹, a sign in between is not.
+        shift.weights = (0..3 * 900)
+            .map(|i| if i % 2 == 0 { 0.001 } else { most })
+            .collect();
+        trunk_max[0] = 1.0;
+        model
+    };
+    write_integer(&wide(-0.001), &RANGES).unwrap();
+    let error = write_integer(&wide(0.001), &RANGES).unwrap_err();
+    let WriteError::Overflow(overflow) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(overflow.tensor, "encoder.shift");
+    assert_eq!(overflow.bound, 127 * 32767 * 900);
+    assert!(!overflow.by_input);
+    // A file whose multiplier makes drives of more than 2²⁹.
+    let parts = Parts::of(&write_integer(&dense(), &RANGES).unwrap().bytes);
+    let tensor = "encoder.trunk.1.multiplier";
+    let large = parts
+        .poke(tensor, 3, &i32::MAX.to_le_bytes())
+        .metadata("layer_shifts", "40,20,40,40");
+    let bytes = large.bytes();
+    let overflow = IntegerFile::read(&bytes).unwrap().prove().unwrap_err();
+    assert_eq!(overflow.tensor, tensor);
+}
+
+#[test]
+fn what_has_no_integer_form_is_named() {
+    let faults: [Fault; 5] = [
+        (|m| trunk_max(m).clear(), "encoder.trunk"),
+        (|m| trunk_max(m)[1] = 0.0, "encoder.trunk"),
+        (|m| trunk_max(m)[0] = f32::NAN, "encoder.trunk"),
+        (
+            |m| encoder(m).input_mean.as_mut().unwrap()[5] = 1.6,
+            "input.mean",
+        ),
+        // Drives of more than 2²⁹ levels.
+        (|m| trunk_max(m)[0] = 1e-5, "encoder.trunk.0"),
+    ];
+    for (spoil, field) in faults {
+        let mut model = dense();
+        spoil(&mut model);
+        let error = write_integer(&model, &RANGES).unwrap_err().to_string();
+        assert!(error.contains(field), "{field}: {error}");
+    }
+    let narrow = ActivationRanges {
+        input_min: -127,
+        input_max: 127,
+        input_scale: 0.01,
+        ..RANGES
+    };
+    let error = write_integer_as(&lista(), &narrow, WeightType::I8, Activations::I8).unwrap_err();
+    assert!(
+        matches!(error, WriteError::Spec(spec) if spec.field == "activations"),
+        "{error}"
+    );
+}
+
+fn trunk_max(model: &mut OwnedModel) -> &mut Vec<f32> {
+    match &mut encoder(model).body {
+        OwnedVariationalBody::Dense { trunk_max, .. } => trunk_max,
+        OwnedVariationalBody::Lista { .. } => panic!("dense"),
+    }
 }

@@ -35,13 +35,13 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_integer_model {
-    opaque: [usize; 64],
+    opaque: [usize; 136],
 }
 
 impl Default for sparsecode_integer_model {
     /// A handle without a model.
     fn default() -> Self {
-        Self { opaque: [0; 64] }
+        Self { opaque: [0; 136] }
     }
 }
 
@@ -67,6 +67,8 @@ pub struct sparsecode_integer_model_info {
     pub width: u32,
     /// l: components of a code, and what the capacity of a code has to be.
     pub code_dim: u32,
+    /// Hidden units of a dense encoder that the workspace has room for; 0 without one.
+    pub hidden_units: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,
     /// Whether codes are signed. Otherwise no component of a code is negative.
@@ -79,7 +81,8 @@ pub struct sparsecode_integer_model_info {
     pub input_max: i16,
     /// Bytes of the file.
     pub file_bytes: usize,
-    /// Bytes of workspace that the calls need: `SPARSECODE_INTEGER_WORKSPACE_BYTES`.
+    /// Bytes of workspace that the calls need: `SPARSECODE_INTEGER_WORKSPACE_BYTES`, or
+    /// `SPARSECODE_DENSE_WORKSPACE_BYTES` with hidden units.
     pub workspace_bytes: usize,
 }
 
@@ -176,10 +179,15 @@ type Integer = Loaded<sparsecode_integer_model>;
 /// Three sums, a list and a vector of levels: 18 bytes a component.
 const WORKSPACE_BYTES: usize = 3 * size_of::<i32>() + size_of::<Entry>() + size_of::<i16>();
 
+/// A sum and a level: 6 bytes a hidden unit.
+const HIDDEN_BYTES: usize = size_of::<i32>() + size_of::<i16>();
+
 impl Integer {
     pub(super) fn workspace_bytes(&self) -> usize {
-        let code_dim = self.model.spec().code_dim();
-        code_dim.saturating_mul(WORKSPACE_BYTES)
+        let spec = self.model.spec();
+        let hidden = spec.hidden_units().saturating_mul(HIDDEN_BYTES);
+        let codes = spec.code_dim().saturating_mul(WORKSPACE_BYTES);
+        codes.saturating_add(hidden)
     }
 
     /// A patch of the model's length.
@@ -255,16 +263,19 @@ impl Integer {
     /// The next parts have the model's bytes, are aligned to 4, and nothing else refers to them for
     /// `'w`.
     pub(super) unsafe fn scratch_from<'w>(&self, parts: &mut Parts) -> Scratch<'w> {
-        let code_dim = self.model.spec().code_dim();
-        // SAFETY: together `WORKSPACE_BYTES` a component; what needs the larger alignment comes
-        // first.
+        let spec = self.model.spec();
+        let (code_dim, hidden_units) = (spec.code_dim(), spec.hidden_units());
+        // SAFETY: together `WORKSPACE_BYTES` a component and `HIDDEN_BYTES` a hidden unit; what needs
+        // the larger alignment comes first.
         unsafe {
             Scratch {
                 sums: parts.take(code_dim),
                 drive: parts.take(code_dim),
                 previous: parts.take(code_dim),
                 entries: parts.take(code_dim),
+                hidden_sums: parts.take(hidden_units),
                 levels: parts.take(code_dim),
+                hidden: parts.take(hidden_units),
             }
         }
     }
@@ -357,7 +368,9 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
             height: spec.input_shape.height.into(),
             width: spec.input_shape.width.into(),
             code_dim: spec.code_dim.into(),
-            has_encoder: file.encoder.is_some().into(),
+            // A width of 16 bits.
+            hidden_units: spec.hidden_units() as u32,
+            has_encoder: (file.encoder.is_some() || file.variational.is_some()).into(),
             has_signed_codes: (file.refiner.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),
             input_min: spec.input_min,

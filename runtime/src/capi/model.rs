@@ -31,7 +31,7 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
-    opaque: [usize; 144],
+    opaque: [usize; 176],
     aligned: u64,
 }
 
@@ -39,7 +39,7 @@ impl Default for sparsecode_model {
     /// A handle without a model.
     fn default() -> Self {
         Self {
-            opaque: [0; 144],
+            opaque: [0; 176],
             aligned: 0,
         }
     }
@@ -67,7 +67,8 @@ pub struct sparsecode_model_info {
     pub width: u32,
     /// l: components of a code, and what the capacity of a code has to be.
     pub code_dim: u32,
-    /// m: hidden units of the decoder; 0 if it is linear.
+    /// m: hidden units of the decoder, or, of a dense encoder, those that the workspace has room for;
+    /// 0 without either.
     pub hidden_dim: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,
@@ -247,7 +248,8 @@ pub unsafe extern "C" fn sparsecode_model_get_info(
             height: spec.input_shape.height.into(),
             width: spec.input_shape.width.into(),
             code_dim: spec.code_dim.into(),
-            hidden_dim: spec.hidden_dim.into(),
+            // Two widths of 16 bits.
+            hidden_dim: spec.hidden_units() as u32,
             has_encoder: spec.has_encoder().into(),
             has_signed_codes: (spec.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),

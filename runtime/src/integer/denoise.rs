@@ -7,18 +7,25 @@ use super::code::List;
 use super::gram_encoder;
 use super::preprocess;
 use super::refine::{self, IntegerRefine, IntegerRefinement};
+#[cfg(feature = "variational")]
+use super::variational_encoder;
 use super::workspace::Scratch;
 use super::{decoder, encoder};
 use crate::kernels::integer::Entry;
 
-/// The model's own inference: LISTA, steps on the Gram matrix, or, without an encoder, refinement
-/// with [`IntegerRefine::for_inference`].
+/// The model's own inference: LISTA, steps on the Gram matrix, a variational encoder, or, without
+/// an encoder, refinement with [`IntegerRefine::for_inference`].
 pub(crate) fn encode(
     file: &IntegerFile<'_>,
     patch: &[i16],
     code: &mut List<'_>,
     scratch: &mut Scratch<'_>,
 ) {
+    #[cfg(feature = "variational")]
+    if let Some(weights) = &file.variational {
+        variational_encoder::encode(weights, patch, code, scratch);
+        return;
+    }
     match (&file.encoder, &file.gram) {
         (Some(weights), _) => {
             let limit = file.spec.activations.code_limit();
@@ -53,13 +60,13 @@ pub(crate) fn denoise(
     scratch: &mut Scratch<'_>,
     deadline: &mut dyn FnMut() -> bool,
 ) -> Option<IntegerRefinement> {
-    let normalisation = preprocess::apply(&file.spec, patch);
+    let normalisation = preprocess::apply(file, patch);
     if settings.is_none_or(|settings| !settings.from_zero) {
         encode(file, patch, code, scratch);
     }
     let refinement =
         settings.map(|settings| refine::refine(file, patch, code, settings, scratch, deadline));
     decode(file, code.entries(), patch, scratch);
-    preprocess::restore(patch, normalisation);
+    preprocess::restore(file, patch, normalisation);
     refinement
 }

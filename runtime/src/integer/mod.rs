@@ -14,5 +14,7 @@ mod gram_encoder;
 pub(crate) mod model;
 pub(crate) mod preprocess;
 pub(crate) mod refine;
+#[cfg(feature = "variational")]
+mod variational_encoder;
 pub(crate) mod view;
 pub(crate) mod workspace;

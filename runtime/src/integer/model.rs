@@ -14,7 +14,9 @@ use crate::error::{DimensionError, LoadError};
 /// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode
 /// export --activations i16`), which may lie in flash. Immutable; copying it copies references.
 ///
-/// `INPUT` and `CODE` are `d` and `l` of the papers, compared with the file once, in
+/// `INPUT` and `CODE` are `d` and `l` of the papers. `HIDDEN` is 0, but for a variational model with
+/// a dense encoder: there it is the outputs of its widest hidden layer,
+/// [`hidden_units`](IntegerSpec::hidden_units). They are compared with the file once, in
 /// [`load`](Self::load). After that nothing can fail, and no step takes a floating-point operation.
 /// Samples are raw levels of the sensor, of the range and scale that the file states (8-bit pixels
 /// 0 … 255, ADC readings around 0).
@@ -46,11 +48,13 @@ use crate::error::{DimensionError, LoadError};
 /// # Ok::<(), sparsecode_runtime::LoadError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct IntegerModel<'a, const INPUT: usize, const CODE: usize> {
+pub struct IntegerModel<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize = 0> {
     file: IntegerFile<'a>,
 }
 
-impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
+impl<'a, const INPUT: usize, const CODE: usize, const HIDDEN: usize>
+    IntegerModel<'a, INPUT, CODE, HIDDEN>
+{
     /// Loads a model file in place; `bytes` must start on a 4-byte boundary:
     /// [`include_model!`](crate::include_model) sees to that.
     ///
@@ -91,6 +95,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         }
         DimensionError::check("input_dim", INPUT, file.spec.input_dim())?;
         DimensionError::check("code_dim", CODE, file.spec.code_dim())?;
+        DimensionError::check("hidden_units", HIDDEN, file.spec.hidden_units())?;
         Ok(Self { file })
     }
 
@@ -135,7 +140,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     ///
     /// Cost: one pass; up to four with a contrast.
     pub fn preprocess(&self, patch: &mut [i16; INPUT]) -> IntegerNormalisation {
-        preprocess::apply(&self.file.spec, patch)
+        preprocess::apply(&self.file, patch)
     }
 
     /// Brings a decoded patch back to raw levels, in place: undoes the contrast of
@@ -143,11 +148,12 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
     ///
     /// Cost: one pass if there is a contrast, otherwise nothing.
     pub fn restore(&self, patch: &mut [i16; INPUT], normalisation: IntegerNormalisation) {
-        preprocess::restore(patch, normalisation);
+        preprocess::restore(&self.file, patch, normalisation);
     }
 
-    /// Writes the sparse code of a preprocessed patch: LISTA, or, without an encoder, refinement
-    /// with [`IntegerRefine::for_inference`].
+    /// Writes the sparse code of a preprocessed patch: LISTA, the encoder of a variational model
+    /// ([`IntegerVariational`](sparsecode_formats::IntegerVariational)), or, without an encoder,
+    /// refinement with [`IntegerRefine::for_inference`].
     ///
     /// Cost: `8·l` multiply-adds for each eight adjacent levels that are not all 0, and for each of
     /// the `L` iterations `a·l`, where `a` is the number of active atoms before it.
@@ -155,7 +161,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         &self,
         patch: &[i16; INPUT],
         code: &mut IntegerCode<CODE>,
-        workspace: &mut IntegerWorkspace<CODE>,
+        workspace: &mut IntegerWorkspace<CODE, HIDDEN>,
     ) {
         denoise::encode(
             &self.file,
@@ -179,7 +185,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         patch: &[i16; INPUT],
         code: &mut IntegerCode<CODE>,
         settings: &IntegerRefine,
-        workspace: &mut IntegerWorkspace<CODE>,
+        workspace: &mut IntegerWorkspace<CODE, HIDDEN>,
         mut deadline: impl FnMut() -> bool,
     ) -> IntegerRefinement {
         refine::refine(
@@ -199,7 +205,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         &self,
         code: &IntegerCode<CODE>,
         patch: &mut [i16; INPUT],
-        workspace: &mut IntegerWorkspace<CODE>,
+        workspace: &mut IntegerWorkspace<CODE, HIDDEN>,
     ) {
         denoise::decode(&self.file, code.entries(), patch, &mut workspace.scratch());
     }
@@ -219,7 +225,7 @@ impl<'a, const INPUT: usize, const CODE: usize> IntegerModel<'a, INPUT, CODE> {
         patch: &mut [i16; INPUT],
         refine: Option<&IntegerRefine>,
         code: &mut IntegerCode<CODE>,
-        workspace: &mut IntegerWorkspace<CODE>,
+        workspace: &mut IntegerWorkspace<CODE, HIDDEN>,
         mut deadline: impl FnMut() -> bool,
     ) -> Option<IntegerRefinement> {
         denoise::denoise(

@@ -1,6 +1,6 @@
 //! The contrast of a patch, in integers.
 
-use sparsecode_formats::{IntegerContrast, IntegerSpec};
+use sparsecode_formats::{IntegerContrast, IntegerFile};
 
 use crate::kernels::integer::{self as kernels, saturate};
 
@@ -21,9 +21,21 @@ pub struct IntegerNormalisation {
 /// Largest standardised level.
 const LIMIT: i64 = i16::MAX as i64;
 
+/// What is taken off each level of a patch.
+#[inline(always)]
+fn input_mean<'a>(file: &IntegerFile<'a>) -> &'a [i16] {
+    #[cfg(feature = "variational")]
+    if let Some(mean) = file.variational.as_ref().and_then(|model| model.input_mean) {
+        return mean;
+    }
+    let _ = file;
+    &[]
+}
+
 /// Brings raw levels to the levels of the products, in place.
 #[inline(never)]
-pub(crate) fn apply(spec: &IntegerSpec, patch: &mut [i16]) -> IntegerNormalisation {
+pub(crate) fn apply(file: &IntegerFile<'_>, patch: &mut [i16]) -> IntegerNormalisation {
+    let spec = &file.spec;
     kernels::clamp(patch, spec.input_min, spec.input_max);
     let nothing = IntegerNormalisation {
         mean: 0,
@@ -31,6 +43,16 @@ pub(crate) fn apply(spec: &IntegerSpec, patch: &mut [i16]) -> IntegerNormalisati
     };
     match spec.contrast {
         IntegerContrast::None | IntegerContrast::External => nothing,
+        // Of variational models alone.
+        #[cfg(not(feature = "variational"))]
+        IntegerContrast::InputMean => nothing,
+        #[cfg(feature = "variational")]
+        IntegerContrast::InputMean => {
+            for (level, mean) in patch.iter_mut().zip(input_mean(file)) {
+                *level = level.saturating_sub(*mean).max(-i16::MAX);
+            }
+            nothing
+        }
         IntegerContrast::RemoveMean => {
             let mean = mean(patch);
             for level in patch.iter_mut() {
@@ -65,7 +87,14 @@ pub(crate) fn apply(spec: &IntegerSpec, patch: &mut [i16]) -> IntegerNormalisati
 
 /// Undoes [`apply`].
 #[inline(never)]
-pub(crate) fn restore(patch: &mut [i16], normalisation: IntegerNormalisation) {
+pub(crate) fn restore(
+    file: &IntegerFile<'_>,
+    patch: &mut [i16],
+    normalisation: IntegerNormalisation,
+) {
+    for (level, mean) in patch.iter_mut().zip(input_mean(file)) {
+        *level = level.saturating_add(*mean);
+    }
     let IntegerNormalisation { mean, deviation } = normalisation;
     if mean == 0 && deviation == 0 {
         return;

@@ -86,6 +86,7 @@ pub(crate) fn refine(
         previous,
         entries,
         levels: iterate,
+        ..
     } = scratch;
     if settings.from_zero {
         code.clear();

@@ -214,7 +214,7 @@ impl<'a> IntegerView<'a> {
     /// [`DimensionError`] if the patch has the wrong length.
     pub fn preprocess(&self, patch: &mut [i16]) -> Result<IntegerNormalisation, DimensionError> {
         self.check(patch)?;
-        Ok(preprocess::apply(&self.file.spec, patch))
+        Ok(preprocess::apply(&self.file, patch))
     }
 
     /// See [`IntegerModel::restore`](crate::IntegerModel::restore).
@@ -228,7 +228,7 @@ impl<'a> IntegerView<'a> {
         normalisation: IntegerNormalisation,
     ) -> Result<(), DimensionError> {
         self.check(patch)?;
-        preprocess::restore(patch, normalisation);
+        preprocess::restore(&self.file, patch, normalisation);
         Ok(())
     }
 
@@ -275,6 +275,6 @@ impl<'a> IntegerView<'a> {
                 found: code.capacity(),
             });
         }
-        workspace.parts().cut(code_dim)
+        workspace.parts().cut(code_dim, self.spec().hidden_units())
     }
 }

@@ -327,6 +327,7 @@ fn information_and_scales_are_the_integer_files() {
             height: 1,
             width: 21,
             code_dim: 13,
+            hidden_units: 0,
             has_encoder: 1,
             has_signed_codes: 0,
             checksum: file.checksum(),

@@ -29,6 +29,7 @@ mod overlap;
 mod settings;
 mod signed;
 mod stream;
+mod variational;
 
 use std::collections::HashSet;
 use std::ffi::CStr;

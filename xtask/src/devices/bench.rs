@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use sparsecode_lab::bench::{self, Bench, FloatBench, IntegerBench, MethodCosts};
 use sparsecode_lab::firmware::{self, Files, Job};
-use sparsecode_lab::{Core, Status, Tools, status};
+use sparsecode_lab::{Core, Status, Tools, status, variational};
 
 use super::{FileArguments, cells, core, cores, exit_code, table, without};
 use crate::results::{command_line, write_page};
@@ -40,16 +40,18 @@ pub(crate) struct Arguments {
 
 /// Runs `cargo xtask bench device`.
 pub(crate) fn run(tools: &Tools, arguments: &Arguments) -> Result<ExitCode> {
-    // Without a model of the user's: the firmware's two.
+    // Without a model of the user's: the firmware's own.
     let mut jobs = vec![arguments.files.files()];
     if arguments.files.model.is_none() && arguments.files.patches.is_none() {
-        jobs.push(Files {
-            model: Some(firmware::folder().join("model/integer.safetensors")),
-            ..arguments.files.files()
-        });
+        for name in ["integer"].into_iter().chain(variational::MODELS) {
+            jobs.push(Files {
+                model: Some(firmware::folder().join(format!("model/{name}.safetensors"))),
+                ..arguments.files.files()
+            });
+        }
     }
     // Means over fewer patches are others.
-    let own = jobs.len() == 2 && arguments.files.patch_limit.is_none();
+    let own = jobs.len() > 1 && arguments.files.patch_limit.is_none();
     let cores = cores(&arguments.core);
     let mut models = Vec::new();
     for files in &jobs {
@@ -62,7 +64,7 @@ pub(crate) fn run(tools: &Tools, arguments: &Arguments) -> Result<ExitCode> {
             Bench::Integer(found) => (integer(found), without(&found.cores), status(&found.cores)),
         };
         tables += &text;
-        // Both models miss the same tools.
+        // All models miss the same tools.
         if !missing.contains(&lines) {
             missing.push(lines);
         }
