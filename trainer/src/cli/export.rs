@@ -170,12 +170,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = super::run::checked(&arguments.run)?;
     let family = FamilyName::of_run(&folder);
     if family == Some(FamilyName::Variational) {
-        variational::refuse(&[
-            ("--activations i16 or i8", integer.is_some()),
-            ("--gram", arguments.gram.is_some()),
-        ])?;
-        let (data, output) = (&arguments.data, &arguments.output);
-        return variational::export(&folder, weights, data, output, arguments.json);
+        variational::refuse(&[("--gram", arguments.gram.is_some())])?;
+        let wanted = variational::Wanted {
+            weights,
+            integers: integer,
+            calibration: arguments.calibration.map(Into::into),
+            input_scale: arguments.input_scale,
+            data: &arguments.data,
+            output: &arguments.output,
+            json: arguments.json,
+        };
+        return variational::export(&folder, &wanted);
     }
     if family == Some(FamilyName::Denoise) {
         return export_denoising::run(

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use sparsecode_formats::WeightType;
+use sparsecode_formats::{Activations, WeightType};
 
 use super::common::{print_json, usage};
 use super::data_flags::{DataFlags, tell};
 use super::export_report::{self, Report, TensorCost};
 use crate::data::{Dataset, Samples, Splits};
-use crate::deploy::{Deterministic, VariationalRun};
+use crate::deploy::{Calibration, Deterministic, VariationalRun};
 use crate::report::table::{Table, percent};
 use crate::run::{Family, RunFolder};
 use crate::storage::write_atomic;
@@ -19,31 +19,54 @@ fn load(run: &VariationalRun, data: &DataFlags) -> anyhow::Result<Splits> {
     Ok(data.load(None, run.config.seed)?)
 }
 
+/// What is asked for.
+pub(super) struct Wanted<'a> {
+    pub(super) weights: WeightType,
+    /// `None` for f32.
+    pub(super) integers: Option<Activations>,
+    pub(super) calibration: Option<Calibration>,
+    pub(super) input_scale: Option<f32>,
+    pub(super) data: &'a DataFlags,
+    pub(super) output: &'a Path,
+    pub(super) json: bool,
+}
+
 /// Writes the file of the run in `folder`.
-pub(super) fn export(
-    folder: &RunFolder,
-    weights: WeightType,
-    data: &DataFlags,
-    output: &Path,
-    is_json: bool,
-) -> anyhow::Result<()> {
+pub(super) fn export(folder: &RunFolder, wanted: &Wanted<'_>) -> anyhow::Result<()> {
     let run = VariationalRun::open(folder)?;
-    let train = Samples::new(load(&run, data)?.train)?;
-    let (written, code) = run.export(&train, weights)?;
-    write_atomic(output, &written.bytes)?;
+    let train = Samples::new(load(&run, wanted.data)?.train)?;
+    let (weights, integers) = (wanted.weights, wanted.integers);
+    let (bytes, step_size, matrices, ranges, code) = match integers {
+        None => {
+            let (written, code) = run.export(&train, weights)?;
+            let (step_size, matrices) = (written.step_size, written.matrices);
+            (written.bytes, step_size, matrices, None, code)
+        }
+        Some(activations) => {
+            let calibration = wanted.calibration.unwrap_or_default();
+            let kinds = (weights, activations);
+            let (written, ranges, code) =
+                run.export_integer(&train, calibration, wanted.input_scale, kinds)?;
+            let report = written.report;
+            let ranges = export_report::ranges(calibration, &ranges, activations, &report);
+            let (step_size, matrices) = (report.step_size, report.matrices);
+            (written.bytes, step_size, matrices, Some(ranges), code)
+        }
+    };
+    write_atomic(wanted.output, &bytes)?;
     let report = Report {
-        output: output.to_path_buf(),
+        output: wanted.output.to_path_buf(),
         weights: weights.to_string(),
-        activations: "f32",
-        ranges: None,
-        bytes: written.bytes.len(),
-        step_size: written.step_size,
-        tensors: written.matrices.iter().map(TensorCost::from).collect(),
+        activations: integers.map_or("f32", Activations::name),
+        ranges,
+        bytes: bytes.len(),
+        step_size,
+        tensors: matrices.iter().map(TensorCost::from).collect(),
         run: None,
         file: None,
         is_local: false,
     };
-    if is_json {
+    if wanted.json {
         return print_json(&report);
     }
     export_report::print(&report);

@@ -2,14 +2,14 @@
 
 use candle_core::{Device, Tensor};
 use sparsecode_formats::{
-    CodeSign, OwnedDecoder, OwnedEncoder, OwnedLayer, OwnedModel, OwnedProvenance, OwnedSpec,
-    OwnedVariational, OwnedVariationalBody, Preprocessing, Variant, WeightType, Written,
-    write_with_report,
+    ActivationRanges, Activations, CodeSign, IntegerWritten, OwnedDecoder, OwnedEncoder,
+    OwnedLayer, OwnedModel, OwnedProvenance, OwnedSpec, OwnedVariational, OwnedVariationalBody,
+    Preprocessing, Variant, WeightType, Written, write_integer_as, write_with_report,
 };
 use statrs::function::erf::erfc_inv;
 
-use super::{ExportError, transposed, values};
-use crate::data::{DataFacts, PerPixel, Samples};
+use super::{Calibration, ExportError, calibrate, transposed, values};
+use crate::data::{DataFacts, Dataset, PerPixel, Restore, Samples};
 use crate::run::{
     CheckpointError, Figures, Learner as _, RunFolder, Tensors, Weights, without_place,
 };
@@ -20,6 +20,11 @@ use crate::variational::{
 /// FISTA with this weight of the codes' magnitudes, on atoms of norm 1 and samples of deviation 1,
 /// refines codes: on the synthetic set of the released code's curves it halves their error.
 const REFINEMENT: f64 = 0.6;
+
+/// Samples that ranges are found from.
+const RANGES: usize = 500;
+/// The range of a layer's outputs beside the largest one of these samples.
+const HEADROOM: f32 = 1.25;
 
 /// A finished or running run of the variational family, opened for use.
 pub struct VariationalRun {
@@ -114,6 +119,67 @@ impl VariationalRun {
     ) -> Result<(Written, Deterministic), ExportError> {
         let (model, rule) = self.owned(train)?;
         Ok((write_with_report(&model, weights)?, rule))
+    }
+
+    /// Writes the bytes of a model file for integer arithmetic, whose ranges are found from samples
+    /// of `train`.
+    ///
+    /// # Errors
+    ///
+    /// As [`export`](Self::export); [`ExportError::Samples`] for samples that no ranges can be
+    /// found from.
+    pub fn export_integer(
+        &self,
+        train: &Samples,
+        method: Calibration,
+        input_scale: Option<f32>,
+        (weights, activations): (WeightType, Activations),
+    ) -> Result<(IntegerWritten, ActivationRanges, Deterministic), ExportError> {
+        let (mut model, rule) = self.owned(train)?;
+        let count = train.inputs.dim(0)?.min(RANGES);
+        let inputs = train.inputs.narrow(0, 0, count)?;
+        if let Some(variational) = &mut model.variational
+            && let OwnedVariationalBody::Dense { trunk_max, .. } = &mut variational.body
+            && let Some(Encoder::Mlp(encoder)) = self.learner(train)?.encoder()
+        {
+            let largest = encoder.largest(&inputs)?.into_iter();
+            *trunk_max = largest.map(|most| HEADROOM * most.max(1e-6)).collect();
+        }
+        let samples = self.in_file_units(&model, &inputs, train)?;
+        let ranges = calibrate(&model, &samples, method, input_scale, activations)?;
+        let written = write_integer_as(&model, &ranges, weights, activations)?;
+        Ok((written, ranges, rule))
+    }
+
+    /// Samples as the file preprocesses them, with one deviation for all places.
+    fn in_file_units(
+        &self,
+        model: &OwnedModel,
+        inputs: &Tensor,
+        train: &Samples,
+    ) -> Result<Dataset, ExportError> {
+        let dim = inputs.dim(1)?;
+        let mut samples = values(inputs)?;
+        let restore = match &self.facts.per_pixel {
+            None => train.restore.clone(),
+            Some(PerPixel { mean, deviation }) => {
+                let whole = model.spec.preprocessing.deviation;
+                for sample in samples.chunks_exact_mut(dim) {
+                    let places = sample.iter_mut().zip(deviation);
+                    places.for_each(|(value, own)| *value *= own / whole);
+                }
+                Restore::PerPosition {
+                    scale: vec![whole; dim],
+                    offset: mean.clone(),
+                }
+            }
+        };
+        Ok(Dataset {
+            samples,
+            dim,
+            restore,
+            labels: None,
+        })
     }
 
     /// The model in the file's orientation.

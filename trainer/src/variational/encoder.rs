@@ -169,6 +169,24 @@ impl MlpEncoder {
         both.collect()
     }
 
+    /// The largest output of each layer of the trunk on a batch.
+    ///
+    /// # Errors
+    ///
+    /// If shapes, dtypes or devices disagree.
+    pub fn largest(&self, x: &Tensor) -> Result<Vec<f32>> {
+        let mut feature = x.detach();
+        let layers = self.trunk.iter().map(|layer| {
+            let kind = Dense {
+                is_rectified: true,
+                is_first: true,
+            };
+            feature = layer.forward(&feature, kind)?.detach();
+            feature.max_all()?.to_scalar()
+        });
+        layers.collect()
+    }
+
     /// What it says of a batch, `batch × input_dim`.
     ///
     /// # Errors
