@@ -468,8 +468,8 @@ impl<'a> ModelSpec<'a> {
     #[must_use]
     pub fn hidden_units(&self) -> usize {
         match self.encoder_widths {
-            Some(widths) if cfg!(feature = "variational") => widths.widest_pair(),
-            _ => self.hidden_dim(),
+            Some(widths) => widths.widest_pair(),
+            None => self.hidden_dim(),
         }
     }
 

@@ -14,19 +14,28 @@ use crate::error::SpecError;
 /// ```
 /// use sparsecode_formats::EncoderWidths;
 ///
+/// # #[cfg(feature = "variational")] {
 /// let widths: EncoderWidths = "128,64".parse()?;
 /// assert!(widths.iter().eq([128, 64]));
 /// assert_eq!((widths.last(), widths.widest(), widths.widest_pair()), (64, 128, 192));
 /// assert_eq!(EncoderWidths::new(&[128, 64]), Some(widths));
 /// assert!("128,0".parse::<EncoderWidths>().is_err());
+/// # }
 /// # Ok::<(), sparsecode_formats::SpecError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EncoderWidths {
-    /// 0 beyond the last.
-    widths: [u16; Self::MOST],
+    widths: Widths,
 }
+
+/// 0 beyond the last.
+#[cfg(feature = "variational")]
+type Widths = [u16; EncoderWidths::MOST];
+
+/// Without the feature `variational` there are none, and an option of them takes no room.
+#[cfg(not(feature = "variational"))]
+type Widths = core::convert::Infallible;
 
 impl EncoderWidths {
     /// The most layers.
@@ -38,12 +47,32 @@ impl EncoderWidths {
         let mut found = [0; Self::MOST];
         let to = found.get_mut(..widths.len())?;
         to.copy_from_slice(widths);
-        (!widths.is_empty() && !widths.contains(&0)).then_some(Self { widths: found })
+        Self::of(found).filter(|_| !widths.is_empty() && !widths.contains(&0))
+    }
+
+    #[cfg(feature = "variational")]
+    fn of(widths: [u16; Self::MOST]) -> Option<Self> {
+        Some(Self { widths })
+    }
+
+    #[cfg(not(feature = "variational"))]
+    fn of(_: [u16; Self::MOST]) -> Option<Self> {
+        None
+    }
+
+    #[cfg(feature = "variational")]
+    fn widths(self) -> [u16; Self::MOST] {
+        self.widths
+    }
+
+    #[cfg(not(feature = "variational"))]
+    fn widths(self) -> [u16; Self::MOST] {
+        match self.widths {}
     }
 
     /// The widths, from the first layer.
     pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
-        let layers = self.widths.into_iter().take_while(|width| *width > 0);
+        let layers = self.widths().into_iter().take_while(|width| *width > 0);
         layers.map(usize::from)
     }
 
@@ -101,7 +130,7 @@ impl FromStr for EncoderWidths {
             (*width, rest) = (found.ok_or(Self::ERROR)?, others);
         }
         match rest {
-            None => Ok(Self { widths }),
+            None => Self::of(widths).ok_or(Self::ERROR),
             Some(_) => Err(Self::ERROR),
         }
     }

@@ -45,8 +45,8 @@ impl IntegerSpec {
     #[must_use]
     pub fn hidden_units(&self) -> usize {
         match self.encoder_widths {
-            Some(widths) if cfg!(feature = "variational") => widths.widest(),
-            _ => 0,
+            Some(widths) => widths.widest(),
+            None => 0,
         }
     }
 
