@@ -224,6 +224,19 @@ impl Grid {
         Ok(Plan::new(configs, &self.noise))
     }
 
+    /// The presets that the blocks name, in order, each once.
+    pub fn presets(&self) -> Vec<&str> {
+        let axes = self.blocks.iter().flat_map(|block| &block.axes);
+        let named = axes.filter(|axis| axis.key == "preset");
+        let mut presets = Vec::new();
+        for preset in named.flat_map(|axis| axis.values.iter().filter_map(Value::as_str)) {
+            if !presets.contains(&preset) {
+                presets.push(preset);
+            }
+        }
+        presets
+    }
+
     /// Runs that the lists make, duplicates included.
     pub fn combinations(&self) -> usize {
         self.blocks

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::encoder::Head;
 use super::objective::{Objective, Select};
 use super::posterior::{
     Base, Estimator, GateOdds, Posterior, Relaxation, ShiftGradient, Sparsity, Warmth,
@@ -244,6 +245,15 @@ impl Variational {
             spread,
             estimator: self.objective.estimator,
             shift_gradient: self.objective.shift_gradient,
+        }
+    }
+
+    /// The heads of an encoder, as the posterior wants them.
+    pub fn heads(&self) -> &'static [Head] {
+        match self.posterior.threshold {
+            Threshold::None | Threshold::Fixed => &[Head::Shift, Head::Scale],
+            Threshold::Learned => &[Head::Shift, Head::Scale, Head::Shape, Head::Rate],
+            Threshold::Gate => &[Head::Shift, Head::Scale, Head::Spike],
         }
     }
 
