@@ -481,6 +481,12 @@ fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
             "0 or more",
         ),
         (
+            posterior.threshold != Threshold::Learned || posterior.threshold_weight != 0.0,
+            "posterior.threshold_weight",
+            posterior.threshold_weight,
+            "above 0 with posterior.threshold = \"learned\": learned thresholds need their prior",
+        ),
+        (
             positive(posterior.spread),
             "posterior.spread",
             posterior.spread,
