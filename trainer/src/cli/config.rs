@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{print_json, usage};
-use super::train::family::FamilyName;
+use super::train::family::{FamilyName, with_family};
 use crate::denoising::Denoise;
 use crate::lista::Lista;
 use crate::run::{Settings, reference};
@@ -101,11 +101,8 @@ const VARIATIONAL: &str = "\
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(preset) = &arguments.preset {
-        return match FamilyName::of_preset(preset) {
-            FamilyName::Denoise => arguments.print_preset::<Denoise>(preset),
-            FamilyName::Variational => arguments.print_preset::<Variational>(preset),
-            FamilyName::Lista => arguments.print_preset::<Lista>(preset),
-        };
+        let family = FamilyName::of_preset(preset);
+        return with_family!(family, F => arguments.print_preset::<F>(preset));
     }
     if arguments.json {
         return print_json(&reference::schema::<Lista>());

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::common::usage;
 use super::input;
-use crate::data::{DataConfig, DataError, DataFacts, Hints, Named, Splits};
-use crate::deploy::TrainedRun;
+use crate::data::{DataConfig, DataError, DataFacts, Hints, Named, PatchContrast, Splits};
 use crate::deploy::units::{Fit, Known};
+use crate::deploy::{TrainedRun, VariationalRun};
 
 /// Says what was read, and the remarks on it: on standard error, as figures go to standard output.
 pub(super) fn tell(splits: &Splits) {
@@ -105,6 +105,33 @@ impl OtherData {
     }
 }
 
+/// What of a run says which samples it takes.
+pub(super) struct RunData<'a> {
+    data: &'a DataConfig,
+    seed: u64,
+    facts: &'a DataFacts,
+}
+
+impl<'a> From<&'a TrainedRun> for RunData<'a> {
+    fn from(run: &'a TrainedRun) -> Self {
+        Self {
+            data: &run.config.data,
+            seed: run.config.seed,
+            facts: &run.facts,
+        }
+    }
+}
+
+impl<'a> From<&'a VariationalRun> for RunData<'a> {
+    fn from(run: &'a VariationalRun) -> Self {
+        Self {
+            data: &run.config.data,
+            seed: run.config.seed,
+            facts: &run.facts,
+        }
+    }
+}
+
 impl DataFlags {
     /// What is said about the place of the data.
     pub(super) fn named(&self) -> Named {
@@ -130,6 +157,19 @@ impl DataFlags {
         Ok(own)
     }
 
+    /// The same; pictures in place of generated ones have this contrast normalisation.
+    pub(super) fn on_own_pictures(
+        &self,
+        data: &DataConfig,
+        contrast: PatchContrast,
+    ) -> anyhow::Result<DataConfig> {
+        let mut own = self.on_own_data(data)?;
+        if let (DataConfig::Images(images), true) = (&mut own, data.is_generated()) {
+            images.contrast = contrast;
+        }
+        Ok(own)
+    }
+
     /// The table with the place that counts.
     pub(super) fn place(&self, data: &DataConfig) -> anyhow::Result<DataConfig> {
         Ok(data.placed(&self.named())?)
@@ -143,23 +183,27 @@ impl DataFlags {
     /// says which.
     ///
     /// Data of another rate or unit are refused, unless `other` lets them through.
-    pub(super) fn load_for(&self, run: &TrainedRun, other: &OtherData) -> anyhow::Result<Splits> {
-        let data = other.over(self.on_own_data(&run.config.data)?)?;
+    pub(super) fn load_for<'a>(
+        &self,
+        run: impl Into<RunData<'a>>,
+        other: &OtherData,
+    ) -> anyhow::Result<Splits> {
+        let RunData { data, seed, facts } = run.into();
+        let data = other.over(self.on_own_data(data)?)?;
         let has_flags = other.may_differ.is_some();
-        let mut splits = self.load(&data, run.config.seed).map_err(|error| {
-            match error.downcast::<DataError>() {
-                Ok(error) if has_flags => input::in_own_flags(error),
-                Ok(error) => error.into(),
-                Err(error) => error,
-            }
-        })?;
+        let mut splits =
+            self.load(&data, seed)
+                .map_err(|error| match error.downcast::<DataError>() {
+                    Ok(error) if has_flags => input::in_own_flags(error),
+                    Ok(error) => error.into(),
+                    Err(error) => error,
+                })?;
         if has_flags {
             let notes = splits.notes.iter();
             splits.notes = notes.map(|note| input::in_flags(note)).collect();
         }
         tell(&splits);
         let found = DataFacts::of(&splits);
-        let facts = &run.facts;
         let refuse = |what: String| {
             let (trained, named) = (&facts.description, self.data.as_deref());
             let data = named.map_or_else(

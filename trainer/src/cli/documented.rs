@@ -5,11 +5,8 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
-use super::train::family::FamilyName;
-use crate::denoising::Denoise;
-use crate::lista::Lista;
+use super::train::family::{FamilyName, with_family};
 use crate::run::{Config, ConfigError, Settings};
-use crate::variational::Variational;
 
 /// The `sparsecode` commands in the shell blocks of a document, or in the examples of a help text.
 fn commands(text: &str, mut inside: bool) -> Vec<String> {
@@ -69,11 +66,8 @@ fn check(place: &str, line: &str) {
         .map(|pair| pair[1].clone())
         .collect();
     let is_on_own_data = value("--data").is_some();
-    let checked = match FamilyName::of_preset(preset) {
-        FamilyName::Denoise => settled::<Denoise>(preset, is_on_own_data, &mut settings),
-        FamilyName::Variational => settled::<Variational>(preset, is_on_own_data, &mut settings),
-        FamilyName::Lista => settled::<Lista>(preset, is_on_own_data, &mut settings),
-    };
+    let family = FamilyName::of_preset(preset);
+    let checked = with_family!(family, F => settled::<F>(preset, is_on_own_data, &mut settings));
     if let Err(error) = checked {
         panic!("{place}: {line}\n{error}");
     }

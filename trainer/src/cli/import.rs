@@ -5,12 +5,15 @@ use sparsecode_formats::{Contrast, InputShape};
 
 use super::common::usage;
 use super::data_flags::DataFlags;
-use crate::data::DataFacts;
-use crate::data::{DataConfig, NpyConfig, SignalConfig};
-use crate::deploy::{Atoms, Dictionary, DictionaryError, import_torch, write_run};
+use super::train::family::FamilyName;
+use crate::data::{DataConfig, DataFacts, NpyConfig, PatchContrast, SignalConfig};
+use crate::deploy::{
+    Atoms, Dictionary, DictionaryError, import_torch, import_variational, write_run,
+};
 use crate::lista::Config;
 use crate::lista::inference::safe_step;
-use crate::run::RunFolder;
+use crate::run::{self, Family, RunFolder};
+use crate::variational::{EncoderKind, VariationalConfig};
 
 /// Make a run of a dictionary or of weights made elsewhere
 ///
@@ -23,11 +26,17 @@ use crate::run::RunFolder;
 /// encoder.W.weight, encoder.W.bias, encoder.S.weight, and decoder.decoder.weight or
 /// decoder.layer1.weight, decoder.layer1.bias, decoder.layer2.weight. Sizes come from the tensors,
 /// everything else from preset and settings.
+///
+/// With --preset variational/… FILE.safetensors holds the encoder's state dict of the second
+/// paper's PyTorch code, in f32: enc.enc.0, enc.enc.2 and so on, shift, scale, and spike, or
+/// lambda_prior_alpha and lambda_prior_beta, each with .weight and .bias. The dictionary is phi,
+/// with an atom a column: the last one of phi in train_savefile.npz.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode import --dictionary components.npy --atoms rows --input-shape 8x8 --lambda 0.03 --output runs/imported
   sparsecode import --dictionary D.npy --atoms rows --lambda 0.03 --data recording.wav --output runs/imported
   sparsecode import torch.safetensors --preset mnist/vdl --output runs/imported
+  sparsecode import encoder.safetensors --preset variational/laplacian-fixed/paper --data PICTURES --output runs/imported
 
 λ weighs ‖z‖₁ against the mean over the d numbers of a sample, (1/d)‖y − Dz‖². scikit-learn's alpha weighs it against
 ½‖y − Dz‖²: λ = 2 alpha / d.")]
@@ -107,7 +116,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     match (&arguments.dictionary, &arguments.file, &arguments.preset) {
         (Some(dictionary), _, _) => arguments.import_dictionary(dictionary, &folder),
-        (None, Some(file), Some(preset)) => arguments.import_weights(file, preset, &folder),
+        (None, Some(file), Some(preset)) => match FamilyName::of_preset(preset) {
+            FamilyName::Variational => arguments.import_released(file, preset, &folder),
+            // A preset that denoises is none that weights are imported for, and told so.
+            FamilyName::Lista | FamilyName::Denoise => {
+                arguments.import_weights(file, preset, &folder)
+            }
+        },
         // clap asks for one of them.
         _ => Err(usage("name a file of weights, or --dictionary FILE")),
     }
@@ -254,7 +269,7 @@ impl Arguments {
         }
         let facts = self.stated(facts)?;
         facts.parse()?;
-        write_run(folder, &config, &model, &facts, 0)?;
+        write_run(folder, &config, model.tensors(), &facts, 0)?;
         for line in self.assumed(&facts) {
             eprintln!("note: {line}");
         }
@@ -338,6 +353,55 @@ impl Arguments {
                 file.display()
             )));
         }
+        let facts = self.facts_of_weights(file, preset, &mut config, None, input_dim)?;
+        write_run(folder, &config, model.tensors(), &facts, 0)?;
+        println!(
+            "{}: {} with {input_dim} inputs, {} code components, {} hidden units",
+            self.output.display(),
+            config.model_name(),
+            config.family.model.code_dim,
+            config.family.model.hidden_dim
+        );
+        Ok(())
+    }
+
+    fn import_released(&self, file: &Path, preset: &str, folder: &RunFolder) -> anyhow::Result<()> {
+        if self.lambda.is_some() {
+            return Err(usage("--lambda: not for variational models; leave it out"));
+        }
+        let config = VariationalConfig::preset(preset)?;
+        let mut config = config.with_overrides(self.config.as_deref(), &self.set)?;
+        let (tensors, input_dim) = import_variational(file, &mut config)?;
+        // The paper's pictures are whitened.
+        let pictures = Some(PatchContrast::Whiten);
+        let facts = self.facts_of_weights(file, preset, &mut config, pictures, input_dim)?;
+        write_run(folder, &config, tensors, &facts, 0)?;
+        let model = &config.family.model;
+        let widths: Vec<String> = model.widths.iter().map(usize::to_string).collect();
+        let encoder = match model.encoder {
+            EncoderKind::None => "no encoder".to_owned(),
+            _ => format!("layers of {}", widths.join(", ")),
+        };
+        println!(
+            "{}: {} with {input_dim} inputs, {} atoms, {encoder}",
+            self.output.display(),
+            config.model_name(),
+            model.code_dim
+        );
+        Ok(())
+    }
+
+    /// The facts of the data that imported weights take: of MNIST, as stated, or of the data of the
+    /// configuration, whose place is then set. Pictures in place of generated data have the
+    /// contrast normalisation.
+    fn facts_of_weights<F: Family>(
+        &self,
+        file: &Path,
+        preset: &str,
+        config: &mut run::Config<F>,
+        pictures: Option<PatchContrast>,
+        input_dim: usize,
+    ) -> anyhow::Result<DataFacts> {
         let shape = self.shape()?;
         let stated = self.mean.is_some() && self.deviation.is_some();
         let imported = format!("imported weights {}", plain_name(file));
@@ -358,7 +422,11 @@ impl Arguments {
                 per_pixel: None,
             },
             (data, _) => {
-                config.data = self.data.place(&self.data.on_own_data(data)?)?;
+                let own = match pictures {
+                    Some(contrast) => self.data.on_own_pictures(data, contrast)?,
+                    None => self.data.on_own_data(data)?,
+                };
+                config.data = self.data.place(&own)?;
                 let found = DataFacts::of(&config.data.load(None, config.seed)?);
                 DataFacts {
                     description: format!("{imported}, units of {}", found.description),
@@ -379,15 +447,7 @@ impl Arguments {
                 found.input_dim()
             )));
         }
-        write_run(folder, &config, &model, &facts, 0)?;
-        println!(
-            "{}: {} with {input_dim} inputs, {} code components, {} hidden units",
-            self.output.display(),
-            config.model_name(),
-            config.family.model.code_dim,
-            config.family.model.hidden_dim
-        );
-        Ok(())
+        Ok(facts)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use sparsecode_formats::{Activations, WeightType};
 
 use super::common::{print_json, usage};
-use super::data_flags::{DataFlags, tell};
+use super::data_flags::{DataFlags, OtherData};
 use super::export_report::{self, Report, TensorCost};
 use crate::data::{Dataset, Samples, Splits};
 use crate::deploy::{Calibration, Deterministic, VariationalRun};
@@ -13,11 +13,6 @@ use crate::report::table::{Table, percent};
 use crate::run::{Family, RunFolder};
 use crate::storage::write_atomic;
 use crate::variational::{Rule, Variational};
-
-fn load(run: &VariationalRun, data: &DataFlags) -> anyhow::Result<Splits> {
-    let data = data.place(&run.config.data)?;
-    Ok(data.load(None, run.config.seed)?)
-}
 
 /// What is asked for.
 pub(super) struct Wanted<'a> {
@@ -34,7 +29,8 @@ pub(super) struct Wanted<'a> {
 /// Writes the file of the run in `folder`.
 pub(super) fn export(folder: &RunFolder, wanted: &Wanted<'_>) -> anyhow::Result<()> {
     let run = VariationalRun::open(folder)?;
-    let train = Samples::new(load(&run, wanted.data)?.train)?;
+    let train = wanted.data.load_for(&run, &OtherData::default())?.train;
+    let train = Samples::new(train)?;
     let (weights, integers) = (wanted.weights, wanted.integers);
     let (bytes, step_size, matrices, ranges, code) = match integers {
         None => {
@@ -105,8 +101,7 @@ pub(super) fn evaluate(
     is_json: bool,
 ) -> anyhow::Result<()> {
     let run = VariationalRun::open(folder)?;
-    let splits = load(&run, data)?;
-    tell(&splits);
+    let splits = data.load_for(&run, &OtherData::default())?;
     let (train, test) = (
         Samples::new(splits.train.clone())?,
         Samples::new(part(&splits))?,

@@ -1,10 +1,12 @@
 //! What this family brings to a run.
 
+use std::path::Path;
+
 use candle_core::{Device, Result};
 
 use super::config::{Denoise, DenoiseConfig};
 use super::learner::DenoiseLearner;
-use crate::data::DataFacts;
+use crate::data::{DataError, DataFacts};
 use crate::run::{Column, Family, Unit};
 
 const fn decibels(figure: &'static str, heading: &'static str) -> Column {
@@ -65,5 +67,12 @@ impl Family for Denoise {
         device: &Device,
     ) -> Result<DenoiseLearner> {
         DenoiseLearner::new(config, facts, device)
+    }
+
+    fn place(
+        config: &mut DenoiseConfig,
+        data: Option<&Path>,
+    ) -> std::result::Result<(), DataError> {
+        config.family.noise.place(data)
     }
 }

@@ -13,6 +13,7 @@ pub mod given;
 mod host;
 pub mod measure;
 pub mod qrs;
+mod release;
 mod torch;
 pub mod units;
 mod variational;
@@ -22,6 +23,7 @@ pub use cleaner::{Counts, Noise};
 pub use denoiser::DenoiserRun;
 pub use dictionary::{Atoms, Dictionary, DictionaryError};
 pub use host::{Cleaned, HostError, HostModel, HostRefine, HostStream, read_model};
+pub use release::import_variational;
 pub use torch::import_torch;
 pub use variational::{Deterministic, VariationalRun};
 
@@ -38,7 +40,9 @@ use crate::data::{DataError, DataFacts, Dataset};
 use crate::lista::model::{Autoencoder, Decoder};
 use crate::lista::{Config, Lista, autoencoder_of};
 use crate::run::ConfigError;
-use crate::run::{Checkpoint, CheckpointError, Differences, RunFolder, Weights, without_place};
+use crate::run::{
+    Checkpoint, CheckpointError, Differences, Family, RunFolder, Tensors, Weights, without_place,
+};
 
 /// Why a run cannot be exported or weights cannot be imported.
 #[derive(Debug, thiserror::Error)]
@@ -268,14 +272,14 @@ fn transposed(matrix: &Tensor) -> candle_core::Result<Vec<f32>> {
 /// # Errors
 ///
 /// Names the file that cannot be written.
-pub fn write_run(
+pub fn write_run<F: Family>(
     folder: &RunFolder,
-    config: &Config,
-    model: &Autoencoder,
+    config: &crate::run::Config<F>,
+    model: Tensors,
     facts: &DataFacts,
     epoch: u32,
 ) -> Result<(), CheckpointError> {
-    Weights::new(model.tensors(), config, facts, epoch).write(&folder.best())?;
+    Weights::new(model, config, facts, epoch).write(&folder.best())?;
     crate::storage::write_atomic(folder.config(), config.to_toml().as_bytes())?;
     Ok(())
 }

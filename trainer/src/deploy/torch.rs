@@ -137,7 +137,7 @@ pub fn import_torch(path: &Path, config: &mut Config) -> Result<(Autoencoder, us
     Ok((Autoencoder { encoder, decoder }, input_dim))
 }
 
-fn problem(path: &Path, problem: &str) -> ExportError {
+pub(super) fn problem(path: &Path, problem: &str) -> ExportError {
     ExportError::Torch {
         file: path.display().to_string(),
         problem: problem.to_owned(),

@@ -11,10 +11,11 @@ use statrs::function::erf::erfc_inv;
 use super::{Calibration, ExportError, calibrate, transposed, values};
 use crate::data::{DataFacts, Dataset, PerPixel, Restore, Samples};
 use crate::run::{
-    CheckpointError, Figures, Learner as _, RunFolder, Tensors, Weights, without_place,
+    CheckpointError, Figures, Learner as _, RunFolder, Tensors, Weights, tensor, without_place,
 };
 use crate::variational::{
-    Base, Calibrated, Encoder, Head, Layer, Rule, Sparsity, VariationalConfig, VariationalLearner,
+    Base, Calibrated, Encoder, EncoderKind, Head, Layer, Rule, Sparsity, VariationalConfig,
+    VariationalLearner,
 };
 
 /// FISTA with this weight of the codes' magnitudes, on atoms of norm 1 and samples of deviation 1,
@@ -103,6 +104,44 @@ impl VariationalRun {
         noise: Option<f64>,
     ) -> Result<Figures, ExportError> {
         Ok(self.learner(train)?.measure(set, noise)?)
+    }
+
+    /// The atoms, one after the other, each of `input_dim` numbers in preprocessed units.
+    ///
+    /// # Errors
+    ///
+    /// Names the tensor that does not fit the configuration.
+    pub fn atoms(&self) -> Result<Vec<f32>, ExportError> {
+        let shape = [self.input_dim()?, self.config.family.model.code_dim];
+        Ok(transposed(self.tensor("decoder.dictionary", &shape)?)?)
+    }
+
+    /// The rows of the encoder's first matrix, each of `input_dim` numbers; `None` without an
+    /// encoder.
+    ///
+    /// # Errors
+    ///
+    /// Names the tensor that does not fit the configuration.
+    pub fn encoder_rows(&self) -> Result<Option<Vec<f32>>, ExportError> {
+        let model = &self.config.family.model;
+        let (name, rows) = match (model.encoder, model.widths.first()) {
+            (EncoderKind::Mlp, Some(width)) => ("encoder.trunk.0.weight", *width),
+            (EncoderKind::Mlp, None) => ("encoder.shift.weight", model.code_dim),
+            (EncoderKind::Lista, _) => ("encoder.input", model.code_dim),
+            (EncoderKind::None, _) => return Ok(None),
+        };
+        let matrix = self.tensor(name, &[rows, self.input_dim()?])?;
+        Ok(Some(values(matrix)?))
+    }
+
+    /// Numbers in a sample.
+    fn input_dim(&self) -> Result<usize, ExportError> {
+        Ok(self.facts.parse()?.0.input_dim())
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<&Tensor, ExportError> {
+        let found = tensor(&self.tensors, name, shape);
+        Ok(found.map_err(|error| CheckpointError::of_state("weights", &error))?)
     }
 
     /// Writes the model file's bytes, with the deterministic code calibrated on `train`; the same

@@ -1,12 +1,14 @@
 //! A family of models: what a run is made for.
 
+use std::path::Path;
+
 use candle_core::Result;
 use serde_json::{Map, Value};
 
 use super::config::{Config, Settings};
 use super::figures::Figures;
 use super::learner::{Learner, Tensors};
-use crate::data::DataFacts;
+use crate::data::{DataError, DataFacts};
 
 /// How a figure is shown to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub trait Family: Settings {
     const NOISY_COLUMNS: &'static [Column] = &[];
     /// What is said below the header of a run's progress.
     const LEGEND: &'static str;
+    /// Whether [`Learner::calibrate`] finds something on the training samples.
+    const CALIBRATES: bool = false;
 
     /// What learners compute with.
     type Backend: ?Sized + Send + Sync;
@@ -69,6 +73,19 @@ pub trait Family: Settings {
         facts: &DataFacts,
         backend: &'a Self::Backend,
     ) -> Result<Self::Learner<'a>>;
+
+    /// Makes the places in the family's own settings absolute; `data` is where a person says that
+    /// the data are.
+    ///
+    /// # Errors
+    ///
+    /// Names what is not there.
+    fn place(
+        _config: &mut Config<Self>,
+        _data: Option<&Path>,
+    ) -> std::result::Result<(), DataError> {
+        Ok(())
+    }
 
     /// Rewrites the metadata of a checkpoint that an older version wrote.
     fn upgrade_checkpoint(_metadata: &mut Map<String, Value>, _tensors: &Tensors) {}

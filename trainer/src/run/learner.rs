@@ -216,6 +216,15 @@ pub trait Learner {
         Ok(())
     }
 
+    /// Gets a model that was set ready to be measured as at the end of a run on these samples.
+    ///
+    /// # Errors
+    ///
+    /// What the device says.
+    fn calibrate(&mut self, _train: &Samples) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes one step.
     ///
     /// # Errors

@@ -155,9 +155,17 @@ impl Grid {
                     let remedy = "list the values to combine, or leave the key out";
                     return Err(refuse(&place(&axis.key), "an empty list", remedy));
                 }
-                if let Some(value) = axis.values.iter().find(|v| v.is_array() || v.is_table()) {
+                // Lists of lists are an axis of a key whose value is a list.
+                let is_list = |value: &Value| {
+                    let items = value.as_array();
+                    items.is_some_and(|items| items.iter().all(is_single))
+                };
+                let values = &axis.values;
+                let several = values.iter().find(|value| !is_single(value));
+                if let Some(value) = several.filter(|_| !values.iter().all(is_list)) {
                     let problem = format!("{value} in a list");
-                    let remedy = "a list holds single values: numbers, texts, true or false";
+                    let remedy = "a list holds single values (numbers, texts, true or false), or \
+                                  lists of them where one value is a list";
                     return Err(refuse(&place(&axis.key), &problem, remedy));
                 }
             }
@@ -224,6 +232,19 @@ impl Grid {
         Ok(Plan::new(configs, &self.noise))
     }
 
+    /// The presets that the blocks name, in order, each once.
+    pub fn presets(&self) -> Vec<&str> {
+        let axes = self.blocks.iter().flat_map(|block| &block.axes);
+        let named = axes.filter(|axis| axis.key == "preset");
+        let mut presets = Vec::new();
+        for preset in named.flat_map(|axis| axis.values.iter().filter_map(Value::as_str)) {
+            if !presets.contains(&preset) {
+                presets.push(preset);
+            }
+        }
+        presets
+    }
+
     /// Runs that the lists make, duplicates included.
     pub fn combinations(&self) -> usize {
         self.blocks
@@ -273,6 +294,10 @@ fn resolve<F: Family>(settings: &[(&str, &Value)]) -> Result<Config<F>, ConfigEr
     let base = F::preset(preset)?;
     let resolved = base.with_table(table.clone())?;
     F::following(base, &resolved).with_table(table)
+}
+
+fn is_single(value: &Value) -> bool {
+    !value.is_array() && !value.is_table()
 }
 
 fn nested(key: &str, value: Value) -> Table {
@@ -428,6 +453,26 @@ mod tests {
             .iter()
             .map(|entry| (entry.config.epochs, entry.config.seed));
         assert_eq!(found.collect::<Vec<_>>(), [(7, 31), (1, 3), (2, 3)]);
+    }
+
+    #[test]
+    fn a_list_of_lists_is_an_axis_of_lists() {
+        use crate::variational::Variational;
+
+        let text = "preset = [\"variational/laplacian\", \"variational/gaussian\"]\n\
+                    model.widths = [[8, 4], [16]]";
+        let grid = Grid::parse(text, "grid.toml").unwrap();
+        assert_eq!(
+            grid.presets(),
+            ["variational/laplacian", "variational/gaussian"]
+        );
+        let plan = grid.plan::<Variational>().unwrap();
+        let widths = plan
+            .entries()
+            .iter()
+            .map(|entry| &entry.config.family.model.widths);
+        let of_each = [vec![8, 4], vec![16]];
+        assert!(widths.eq(of_each.iter().chain(&of_each)));
     }
 
     #[test]

@@ -179,6 +179,24 @@ impl<F: Family> Plan<F> {
     }
 }
 
+/// The family that the first run of a plan names, in either form, or a run alone; `None` for the
+/// first family, which is not named, and for what is no run.
+pub fn family_in(text: &str) -> Option<String> {
+    let items = text.trim_start().trim_start_matches('[');
+    let mut values = serde_json::Deserializer::from_str(items).into_iter::<Value>();
+    let first = values.next()?.ok()?;
+    Some(first["config"]["family"].as_str()?.to_owned())
+}
+
+/// The same of a file.
+///
+/// # Errors
+///
+/// [`SweepError::Read`].
+pub fn family_named(path: &Path) -> Result<Option<String>, SweepError> {
+    Ok(family_in(&read_text(path)?))
+}
+
 /// A line of a file, for errors.
 struct PlanLine<'a> {
     file: &'a str,

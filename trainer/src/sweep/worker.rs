@@ -126,15 +126,18 @@ impl<F: Family> Worker<'_, F> {
         let files = &run.files;
         // The run remembers where its data are; its name is that of the configuration as planned.
         let placed = run.entry.config.data.placed_as_planned(self.data);
-        let config = &Config {
+        let mut config = Config {
             data: placed.map_err(DataError::from)?,
             ..run.entry.config.clone()
         };
+        F::place(&mut config, self.data.flag.as_deref())?;
+        let config = &config;
         let splits = config.data.load(None, config.seed)?;
         let (validation, test) = (splits.validation.clone(), splits.test.clone());
         if test.is_empty() {
             return Err(AttemptError::NoTest);
         }
+        let train = F::CALIBRATES.then(|| splits.train.clone());
         let session = Session {
             folder: files,
             config,
@@ -152,6 +155,9 @@ impl<F: Family> Worker<'_, F> {
         let mut best = F::learner(config, facts, self.backend)?;
         best.set_model(weights.tensors())
             .map_err(|error| CheckpointError::of_state("best.safetensors", &error))?;
+        if let Some(train) = train {
+            best.calibrate(&Samples::new(train)?)?;
+        }
         let measure = |set: &'static str, samples: &Samples, noise| {
             let figures = best.measure(samples, noise)?;
             match figures.not_finite() {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::encoder::Head;
 use super::objective::{Objective, Select};
 use super::posterior::{
     Base, Estimator, GateOdds, Posterior, Relaxation, ShiftGradient, Sparsity, Warmth,
@@ -247,6 +248,15 @@ impl Variational {
         }
     }
 
+    /// The heads of an encoder, as the posterior wants them.
+    pub fn heads(&self) -> &'static [Head] {
+        match self.posterior.threshold {
+            Threshold::None | Threshold::Fixed => &[Head::Shift, Head::Scale],
+            Threshold::Learned => &[Head::Shift, Head::Scale, Head::Shape, Head::Rate],
+            Threshold::Gate => &[Head::Shift, Head::Scale, Head::Spike],
+        }
+    }
+
     /// What a step minimises.
     pub fn objective(&self) -> Objective {
         Objective {
@@ -469,6 +479,12 @@ fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
             "posterior.threshold_weight",
             posterior.threshold_weight,
             "0 or more",
+        ),
+        (
+            posterior.threshold != Threshold::Learned || posterior.threshold_weight != 0.0,
+            "posterior.threshold_weight",
+            posterior.threshold_weight,
+            "above 0 with posterior.threshold = \"learned\": learned thresholds need their prior",
         ),
         (
             positive(posterior.spread),

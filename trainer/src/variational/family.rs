@@ -32,6 +32,8 @@ impl Family for Variational {
                                   one: of its first; code: of the deterministic code; zero: of no code \
                                   at all";
 
+    const CALIBRATES: bool = true;
+
     type Backend = Device;
     type Learner<'a> = VariationalLearner;
 

@@ -4,9 +4,9 @@ use candle_core::{Device, Error, Result, Tensor, Var};
 use rand_distr::{Distribution, StandardNormal};
 
 use super::body::{Encoder, ListaEncoder};
-use super::config::{EncoderKind, FirstStep, Threshold, Variational, VariationalConfig};
+use super::config::{EncoderKind, FirstStep, Variational, VariationalConfig};
 use super::deterministic::{Answer, Calibrated, answer, calibrate};
-use super::encoder::{Encoded, Head, MlpEncoder};
+use super::encoder::{Encoded, MlpEncoder};
 use super::fista::{BatchCodes, BatchFista};
 use super::metrics::{Rows, recovery};
 use super::objective::{Dictionary, Outcome};
@@ -78,11 +78,7 @@ impl VariationalLearner {
         let (input_dim, model) = (shape.input_dim(), &config.family.model);
         let mut rng = generator(config.seed, Stream::Weights);
         let widths = [&[input_dim], &*model.widths].concat();
-        let heads: &[Head] = match config.family.posterior.threshold {
-            Threshold::None | Threshold::Fixed => &[Head::Shift, Head::Scale],
-            Threshold::Learned => &[Head::Shift, Head::Scale, Head::Shape, Head::Rate],
-            Threshold::Gate => &[Head::Shift, Head::Scale, Head::Spike],
-        };
+        let heads = config.family.heads();
         let encoder = match model.encoder {
             EncoderKind::Mlp => {
                 let encoder = MlpEncoder::init(&widths, model.code_dim, heads, &mut rng, device)?;
@@ -131,8 +127,7 @@ impl VariationalLearner {
     ) -> std::result::Result<Self, StateError> {
         let mut learner = Self::new(config, facts, device)?;
         learner.set_model(tensors)?;
-        learner.begin(train, train)?;
-        learner.steps = learner.all_steps;
+        learner.calibrate(train)?;
         Ok(learner)
     }
 
@@ -350,6 +345,12 @@ impl Learner for VariationalLearner {
         Ok(())
     }
 
+    fn calibrate(&mut self, train: &Samples) -> Result<()> {
+        self.begin(train, train)?;
+        self.steps = self.all_steps;
+        Ok(())
+    }
+
     fn step(
         &mut self,
         batch: &Batch<'_>,
@@ -418,7 +419,10 @@ impl Learner for VariationalLearner {
             let chunk = (first / CHUNK) as u64;
             let values = match (&self.encoder, &rule) {
                 (Some(_), Some(rule)) => self.measured(&inputs, rule, chunk)?,
-                _ => self.measured_by_fista(&inputs)?,
+                (Some(_), None) => {
+                    candle_core::bail!("no training samples to calibrate deterministic codes on")
+                }
+                (None, _) => self.measured_by_fista(&inputs)?,
             };
             let weight = count as f64;
             sums.iter_mut()

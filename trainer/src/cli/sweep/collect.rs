@@ -3,7 +3,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::lista::Lista;
+use super::family::of_plan;
+use crate::cli::train::family::with_family;
+use crate::run::Family;
 use crate::storage::write_atomic;
 use crate::sweep::collect::Collected;
 use crate::sweep::{Plan, SweepFolder};
@@ -44,7 +46,11 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let plan = Plan::<Lista>::read(&arguments.plan)?;
+    with_family!(of_plan(&arguments.plan)?, F => collect::<F>(arguments))
+}
+
+fn collect<F: Family>(arguments: &Arguments) -> anyhow::Result<()> {
+    let plan = Plan::<F>::read(&arguments.plan)?;
     let collected = Collected::of(&plan, &SweepFolder::new(&arguments.out));
     let seconds = arguments.seconds;
     let text = match arguments.format() {

@@ -1,6 +1,7 @@
 //! `sweep`: many runs from one file.
 
 mod collect;
+mod family;
 mod plan;
 mod run;
 mod slurm;

@@ -2,7 +2,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::lista::Lista;
+use super::family::of_grid;
+use crate::cli::train::family::with_family;
+use crate::run::Family;
 use crate::storage::write_atomic;
 use crate::sweep::Grid;
 
@@ -42,7 +44,11 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let grid = Grid::read(&arguments.grid)?;
-    let plan = grid.plan::<Lista>()?;
+    with_family!(of_grid(&grid, &arguments.grid)?, F => plan::<F>(&grid, arguments))
+}
+
+fn plan<F: Family>(grid: &Grid, arguments: &Arguments) -> anyhow::Result<()> {
+    let plan = grid.plan::<F>()?;
     let text = match arguments.format {
         Format::Lines => plan.to_lines(),
         Format::Json => plan.to_json(),

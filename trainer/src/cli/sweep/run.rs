@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::family::{Computes, of_plan};
 use crate::cli::common::{exit_with, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::DataFlags;
 use crate::cli::device::DeviceChoice;
+use crate::cli::train::family::{FamilyName, with_family};
 use crate::cli::train::session::{at_terminal, stop_flag};
 use crate::data::Named;
-use crate::lista::Lista;
 use crate::report::progress::ProgressMode;
+use crate::run::Family;
 use crate::sweep::folder::PATIENCE;
+use crate::sweep::plan::family_in;
 use crate::sweep::supervise::{Supervisor, Tally};
 use crate::sweep::worker::{Work, Worker};
 use crate::sweep::workers::{ENTRY_VARIABLE, HELD, STOPPED};
@@ -86,20 +89,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "--entry: the environment variable {ENTRY_VARIABLE} holds no run; HyperQueue sets it with --from-json or --each-line"
             ))
         })?;
-        return arguments.one(&Entry::<Lista>::parse(&text, ENTRY_VARIABLE)?, &folder);
+        let family = FamilyName::of_name(family_in(&text).as_deref());
+        return with_family!(family, F => {
+            arguments.one(&Entry::<F>::parse(&text, ENTRY_VARIABLE)?, &folder)
+        });
     }
     // Clap has seen to it that there is a plan without --entry.
     let path = arguments.plan.as_deref().unwrap_or(Path::new(""));
-    let plan = Plan::<Lista>::read(path)?;
-    match arguments.index {
-        Some(index) => arguments.one(plan.entry(index)?, &folder),
-        None => arguments.all(path, &plan, &folder),
-    }
+    with_family!(of_plan(path)?, F => arguments.planned::<F>(path, &folder))
 }
 
 impl Arguments {
+    fn planned<F: Computes>(&self, path: &Path, folder: &SweepFolder) -> anyhow::Result<()> {
+        let plan = Plan::<F>::read(path)?;
+        match self.index {
+            Some(index) => self.one(plan.entry(index)?, folder),
+            None => self.all(path, &plan, folder),
+        }
+    }
+
     /// Where the data of these runs are; refuses a flag that none of them can use.
-    fn named(&self, entries: &[Entry<Lista>]) -> anyhow::Result<Named> {
+    fn named<F: Family>(&self, entries: &[Entry<F>]) -> anyhow::Result<Named> {
         let named = self.data.named();
         let Some(path) = &named.flag else {
             return Ok(named);
@@ -129,7 +139,7 @@ impl Arguments {
         Ok(named)
     }
 
-    fn one(&self, entry: &Entry<Lista>, folder: &SweepFolder) -> anyhow::Result<()> {
+    fn one<F: Computes>(&self, entry: &Entry<F>, folder: &SweepFolder) -> anyhow::Result<()> {
         let run = folder.run(entry);
         let name = format!("run {} {}", entry.index, entry.id);
         let data = self.named(std::slice::from_ref(entry))?;
@@ -138,7 +148,7 @@ impl Arguments {
             true => stop_with_supervisor()?,
             false => stop_flag(false)?,
         };
-        let backend = self.device.open()?;
+        let backend = F::open(self.device)?;
         // The supervisor itself looks again, and has other runs to do meanwhile.
         let seconds = if self.supervised { 0 } else { self.wait };
         let waiting = || {
@@ -190,10 +200,15 @@ impl Arguments {
         }
     }
 
-    fn all(&self, path: &Path, plan: &Plan<Lista>, folder: &SweepFolder) -> anyhow::Result<()> {
+    fn all<F: Computes>(
+        &self,
+        path: &Path,
+        plan: &Plan<F>,
+        folder: &SweepFolder,
+    ) -> anyhow::Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let gpu = self.device.gpu()?;
-        let default_jobs = gpu.as_ref().map_or(cores, |gpu| gpu.concurrent_runs());
+        let gpu = F::gpu(self.device)?;
+        let default_jobs = gpu.as_ref().map_or(cores, |gpu| gpu.runs);
         // A plan of few runs has several cores for each.
         let runs = plan.entries().len();
         let jobs = self.jobs.unwrap_or(default_jobs.min(runs).max(1));
@@ -208,7 +223,7 @@ impl Arguments {
                 "--threads {threads}: this machine has {cores} cores, and more threads would wait for one another"
             )));
         }
-        let gpu = gpu.map(|gpu| gpu.shared_by(jobs).unwrap_or(gpu));
+        let gpu = gpu.map(|gpu| F::shared(gpu.backend, jobs));
         let data = self.named(plan.entries())?;
         let workers = match &gpu {
             Some(gpu) => Workers::Threads(gpu.as_ref()),

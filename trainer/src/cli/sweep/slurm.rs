@@ -3,10 +3,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use super::family::of_plan;
 use crate::cli::common::usage;
 use crate::cli::data_flags::DataFlags;
 use crate::cli::device::DeviceChoice;
-use crate::lista::Lista;
+use crate::cli::train::family::with_family;
 use crate::storage::write_atomic;
 use crate::sweep::Plan;
 use crate::sweep::slurm::Script;
@@ -66,8 +67,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let plan = Plan::<Lista>::read(&arguments.plan)?;
-    let runs = plan.entries().len();
+    let family = of_plan(&arguments.plan)?;
+    let runs = with_family!(family, F => Plan::<F>::read(&arguments.plan)?.entries().len());
     for (flag, value) in [
         ("--cpus", Some(arguments.cpus)),
         ("--chunk", Some(arguments.chunk)),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::arguments::Arguments;
 use super::family::learn;
-use crate::data::{DataConfig, PatchContrast};
+use crate::data::PatchContrast;
 use crate::denoising::DenoiseConfig;
 use crate::lista::remarks::enough_epochs;
 use crate::run::RunFolder;
@@ -21,13 +21,10 @@ impl Arguments {
             (None, Some(from)) if self.config.is_none() && of_run(from).is_ok() => of_run(from)?,
             (None, _) => DenoiseConfig::preset(BASE)?,
         };
-        let mut own = match self.names_source() {
+        let own = match self.names_source() {
             true => base.data.clone(),
-            false => self.data.on_own_data(&base.data)?,
+            false => self.data.on_own_pictures(&base.data, PatchContrast::None)?,
         };
-        if let (DataConfig::Images(images), true) = (&mut own, base.data.is_generated()) {
-            images.contrast = PatchContrast::None;
-        }
         let base = DenoiseConfig { data: own, ..base };
         let mut resolved = base.with_overrides(self.config.as_deref(), &self.settings())?;
         resolved.data = self.data.place(&resolved.data)?;

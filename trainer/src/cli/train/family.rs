@@ -37,7 +37,7 @@ impl FamilyName {
     }
 
     /// By the name in a file; files of the first family may have none.
-    fn of_name(name: Option<&str>) -> Self {
+    pub(in crate::cli) fn of_name(name: Option<&str>) -> Self {
         match name {
             Some(Denoise::NAME) => Self::Denoise,
             Some(Variational::NAME) => Self::Variational,
@@ -51,6 +51,27 @@ impl FamilyName {
         Some(Self::of_name(name.as_deref()))
     }
 }
+
+/// An expression for a family that is known by its name: `with_family!(name, F => work::<F>())`.
+macro_rules! with_family {
+    ($name:expr, $family:ident => $work:expr) => {
+        match $name {
+            $crate::cli::train::family::FamilyName::Lista => {
+                type $family = $crate::lista::Lista;
+                $work
+            }
+            $crate::cli::train::family::FamilyName::Denoise => {
+                type $family = $crate::denoising::Denoise;
+                $work
+            }
+            $crate::cli::train::family::FamilyName::Variational => {
+                type $family = $crate::variational::Variational;
+                $work
+            }
+        }
+    };
+}
+pub(in crate::cli) use with_family;
 
 impl Arguments {
     /// By `--task`, by the preset, by the file, by the run that it continues or starts from.

@@ -3,7 +3,7 @@
 use super::arguments::Arguments;
 use super::family::learn;
 use crate::cli::common::usage;
-use crate::data::{DataConfig, PatchContrast};
+use crate::data::PatchContrast;
 use crate::run::RunFolder;
 use crate::variational::VariationalConfig;
 
@@ -19,14 +19,13 @@ impl Arguments {
             (None, Some(from)) if self.config.is_none() => read(&RunFolder::new(from))?,
             (None, _) => VariationalConfig::preset(BASE)?,
         };
-        let mut own = match self.names_source() {
+        let own = match self.names_source() {
             true => base.data.clone(),
-            false => self.data.on_own_data(&base.data)?,
+            // The paper's pictures are whitened.
+            false => self
+                .data
+                .on_own_pictures(&base.data, PatchContrast::Whiten)?,
         };
-        // The paper's pictures are whitened.
-        if let (DataConfig::Images(images), true) = (&mut own, base.data.is_generated()) {
-            images.contrast = PatchContrast::Whiten;
-        }
         let base = VariationalConfig { data: own, ..base };
         let mut resolved = base.with_overrides(self.config.as_deref(), &self.settings())?;
         resolved.data = self.data.place(&resolved.data)?;
