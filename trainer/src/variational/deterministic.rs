@@ -63,21 +63,14 @@ pub fn calibrate(
     heads: &[Heads<f64>],
     active: f64,
 ) -> [(Calibrated, Answer); 2] {
-    let scores: [(fn(f64) -> Rule, Vec<f64>); 2] = [
-        (
-            Rule::Shift,
-            heads.iter().map(|heads| heads.shift.abs()).collect(),
-        ),
-        (
-            Rule::Activity,
-            heads.iter().map(|h| posterior.activity(h)).collect(),
-        ),
+    let by_shift: Vec<f64> = heads.iter().map(|heads| heads.shift.abs()).collect();
+    let by_activity: Vec<f64> = heads.iter().map(|h| posterior.activity(h)).collect();
+    let rules = [
+        Rule::Shift(limit(by_shift, active)),
+        Rule::Activity(limit(by_activity, active)),
     ];
-    let mut rules = scores.map(|(rule, scores)| {
-        let raw = Calibrated {
-            rule: rule(limit(scores, active)),
-            gain: 1.0,
-        };
+    let mut rules = rules.map(|rule| {
+        let raw = Calibrated { rule, gain: 1.0 };
         let gain = gain(posterior, dictionary, inputs, heads, &raw);
         let rule = Calibrated { gain, ..raw };
         (rule, answer(posterior, dictionary, inputs, heads, &rule))
