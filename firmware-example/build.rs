@@ -61,8 +61,8 @@ fn main() -> Result<()> {
         .with_context(|| patches.display().to_string())
 }
 
-/// Sets `gram` if nothing has hidden units and the Gram matrix fits the RAM beside everything else and
-/// 8 KB of stack.
+/// Sets `gram` if nothing has hidden units and the Gram matrix fits the RAM beside everything else
+/// and 8 KB of stack.
 fn offer_gram(file: &ModelFile<'_>, ram: usize) {
     let (input_dim, code_dim) = (file.spec.input_dim(), file.spec.code_dim());
     let matrix = 4 * code_dim * code_dim + 14 * code_dim;

@@ -86,8 +86,8 @@ pub enum VariationalBody<'a> {
         /// `encoder.shift`: the head \[l, w\] on the w outputs of the trunk.
         shift: Layer<'a>,
     },
-    /// LISTA with signed shrinkage `s(v) = sign(v)·max(|v| − θ, 0)`: `u = U y + b`, `z = s(u)`, then
-    /// L times `z = s(u + S z)`; μ is the last z.
+    /// LISTA with signed shrinkage `s(v) = sign(v)·max(|v| − θ, 0)`: `u = U y + b`, `z = s(u)`,
+    /// then L times `z = s(u + S z)`; μ is the last z.
     Lista {
         /// U, b and S.
         encoder: Encoder<'a>,
@@ -96,8 +96,8 @@ pub enum VariationalBody<'a> {
     },
 }
 
-/// The encoder of a variational model, and the rule that makes its shift μ a code: of the components
-/// that are selected `z = gain·μ`, of the others 0.
+/// The encoder of a variational model, and the rule that makes its shift μ a code: of the
+/// components that are selected `z = gain·μ`, of the others 0.
 #[cfg(feature = "variational")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -129,8 +129,8 @@ fn dense(numbers: &mut Numbers, widths: &[u16], codes: usize, samples: Vec<Vec<f
     (body, features, shifts)
 }
 
-/// Steps of ISTA with a step of 1/4: U is the step's share of Wᵀ, S what it leaves of a code. θ makes
-/// some of the components 0 in between.
+/// Steps of ISTA with a step of 1/4: U is the step's share of Wᵀ, S what it leaves of a code. θ
+/// makes some of the components 0 in between.
 fn lista(numbers: &mut Numbers, atoms: &[f32], samples: &[Vec<f32>]) -> Body {
     let d = samples[0].len();
     let rows: Vec<&[f32]> = atoms.chunks(d).collect();

@@ -37,7 +37,8 @@ pub enum ScaleAxis {
 
 /// A matrix in a model file, row-major, in the stored orientation.
 ///
-/// In what [`ModelFile::read`] returns the lengths agree: `rows · cols` values, and `rows` or
+/// In what [`ModelFile::read`](crate::ModelFile::read) returns the lengths agree: `rows · cols`
+/// values, and `rows` or
 /// `cols` scales after `scale_axis`. `scale_axis` says nothing for `f32` weights.
 #[derive(Clone, Copy, PartialEq)]
 pub struct MatrixRef<'a> {

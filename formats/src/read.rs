@@ -66,8 +66,8 @@ pub struct ModelFile<'a> {
 
 impl<'a> ModelFile<'a> {
     /// Reads a model in place. `bytes` is the whole file and nothing else, and starts on a boundary
-    /// of [`MIN_ALIGNMENT`] bytes: see [`include_model!`](crate::include_model) and
-    /// [`Aligned`](crate::Aligned).
+    /// of [`MIN_ALIGNMENT`](crate::MIN_ALIGNMENT) bytes: see
+    /// [`include_model!`](crate::include_model) and [`Aligned`](crate::Aligned).
     ///
     /// Nothing in `bytes` is trusted. What is returned satisfies: every range that [`ModelSpec`]
     /// states, every shape that [`Encoder`] and [`Decoder`] state, finite numbers, scales above 0,

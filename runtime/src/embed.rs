@@ -133,7 +133,8 @@ impl Embed {
     /// `NAME.rs` holds `INPUT_DIM`, `CODE_DIM`, `HIDDEN_DIM`, `BYTES` (the file, aligned), the
     /// types `Model`, `Workspace` and `Code` with these dimensions, and `load()`. For arithmetic in
     /// integers the types are those of [`IntegerModel`](crate::IntegerModel), and there is no
-    /// `HIDDEN_DIM`, but for a variational model with a dense encoder `HIDDEN_UNITS`. For a model that denoises signals there are also `HOP`, `DRIFT`, `Stream`,
+    /// `HIDDEN_DIM`, but for a variational model with a dense encoder `HIDDEN_UNITS`. For a model
+    /// that denoises signals there are also `HOP`, `DRIFT`, `Stream`,
     /// `StreamScratch` and `Denoising`; if its file stores no Gram matrix, `load_into(memory)` and
     /// `GRAM_LEN` take the place of `load()`.
     ///

@@ -52,7 +52,7 @@ pub struct IntegerRefiner<'a> {
     /// Fractional bits of `gram`, not fewer than those of a point; 1 to 24.
     pub gram_fraction: u8,
     /// Fractional bits of a point: a point is a code with so many more bits, beside
-    /// [`fine_bits`](Activations::fine_bits); 1 to 13.
+    /// [`fine_bits`](crate::Activations::fine_bits); 1 to 13.
     pub point_fraction: u8,
     /// From sums of the dictionary and a sample's levels to `ĉ` in points.
     pub correlation: Rescales<'a>,

@@ -178,7 +178,6 @@ type Integer = Loaded<sparsecode_integer_model>;
 
 /// Three sums, a list and a vector of levels: 18 bytes a component.
 const WORKSPACE_BYTES: usize = 3 * size_of::<i32>() + size_of::<Entry>() + size_of::<i16>();
-
 /// A sum and a level: 6 bytes a hidden unit.
 const HIDDEN_BYTES: usize = size_of::<i32>() + size_of::<i16>();
 
@@ -265,8 +264,8 @@ impl Integer {
     pub(super) unsafe fn scratch_from<'w>(&self, parts: &mut Parts) -> Scratch<'w> {
         let spec = self.model.spec();
         let (code_dim, hidden_units) = (spec.code_dim(), spec.hidden_units());
-        // SAFETY: together `WORKSPACE_BYTES` a component and `HIDDEN_BYTES` a hidden unit; what needs
-        // the larger alignment comes first.
+        // SAFETY: together `WORKSPACE_BYTES` a component and `HIDDEN_BYTES` a hidden unit; what
+        // needs the larger alignment comes first.
         unsafe {
             Scratch {
                 sums: parts.take(code_dim),
@@ -368,8 +367,7 @@ pub unsafe extern "C" fn sparsecode_integer_model_get_info(
             height: spec.input_shape.height.into(),
             width: spec.input_shape.width.into(),
             code_dim: spec.code_dim.into(),
-            // A width of 16 bits.
-            hidden_units: spec.hidden_units() as u32,
+            hidden_units: spec.hidden_units() as u32, // 16 bits
             has_encoder: (file.encoder.is_some() || file.variational.is_some()).into(),
             has_signed_codes: (file.refiner.codes == CodeSign::Signed).into(),
             checksum: file.checksum(),

@@ -67,8 +67,8 @@ pub struct sparsecode_model_info {
     pub width: u32,
     /// l: components of a code, and what the capacity of a code has to be.
     pub code_dim: u32,
-    /// m: hidden units of the decoder, or, of a dense encoder, those that the workspace has room for;
-    /// 0 without either.
+    /// m: hidden units of the decoder, or, of a dense encoder, those that the workspace has room
+    /// for; 0 without either.
     pub hidden_dim: u32,
     /// Whether there is an encoder. Without one, codes are inferred by refinement alone.
     pub has_encoder: u32,

@@ -16,8 +16,8 @@ use crate::error::{DimensionError, LoadError};
 ///
 /// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers. `HIDDEN` is 0 for a linear
 /// decoder, but for a variational model with a dense encoder: there it is what
-/// [`hidden_units`](ModelSpec::hidden_units) says, the outputs of two layers that follow one another.
-/// They are compared with the file once, in [`load`](Self::load). After that nothing can
+/// [`hidden_units`](ModelSpec::hidden_units) says, the outputs of two layers that follow one
+/// another. They are compared with the file once, in [`load`](Self::load). After that nothing can
 /// fail: patches, codes and workspaces of the wrong size do not compile,
 ///
 /// ```compile_fail,E0308

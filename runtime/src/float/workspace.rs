@@ -9,8 +9,8 @@ workspace! {
     ///
     /// `INPUT`, `CODE` and `HIDDEN` are `d`, `l` and `m` of the papers. `HIDDEN` is 0 for a linear
     /// decoder, but for a variational model with a dense encoder: there it is what
-    /// [`hidden_units`](sparsecode_formats::ModelSpec::hidden_units) says. Nothing is kept in it from one call to the next: one workspace serves any number of
-    /// models of the same dimensions.
+    /// [`hidden_units`](sparsecode_formats::ModelSpec::hidden_units) says. Nothing is kept in it
+    /// from one call to the next: one workspace serves any number of models of the same dimensions.
     ///
     /// ```
     /// use sparsecode_runtime::{SparseCode, Workspace};
@@ -33,8 +33,8 @@ workspace! {
         point: [f32; CODE = code_dim] = 0.0,
         /// `D(x) − y`.
         residual: [f32; INPUT = input_dim] = 0.0,
-        /// Activations of the hidden layer, then their gradient; of a dense encoder those of a layer
-        /// and of the one before it.
+        /// Activations of the hidden layer, then their gradient; of a dense encoder those of a
+        /// layer and of the one before it.
         hidden: [f32; HIDDEN = hidden_dim] = 0.0,
     }
 }

@@ -14,8 +14,8 @@ use crate::error::{DimensionError, LoadError};
 /// A trained sparse autoencoder in integer arithmetic, over the bytes of its file (`sparsecode
 /// export --activations i16`), which may lie in flash. Immutable; copying it copies references.
 ///
-/// `INPUT` and `CODE` are `d` and `l` of the papers. `HIDDEN` is 0, but for a variational model with
-/// a dense encoder: there it is the outputs of its widest hidden layer,
+/// `INPUT` and `CODE` are `d` and `l` of the papers. `HIDDEN` is 0, but for a variational model
+/// with a dense encoder: there it is the outputs of its widest hidden layer,
 /// [`hidden_units`](IntegerSpec::hidden_units). They are compared with the file once, in
 /// [`load`](Self::load). After that nothing can fail, and no step takes a floating-point operation.
 /// Samples are raw levels of the sensor, of the range and scale that the file states (8-bit pixels

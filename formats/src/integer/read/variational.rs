@@ -61,7 +61,8 @@ pub enum IntegerVariationalBody<'a> {
 }
 
 /// The encoder of a variational model in integers, with 16-bit activations. A level of the shift is
-/// a level of the code, for the gain is in its unit: a selected component is the level of its shift.
+/// a level of the code, for the gain is in its unit: a selected component is the level of its
+/// shift.
 #[cfg(feature = "variational")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerVariational<'a> {
@@ -71,11 +72,11 @@ pub struct IntegerVariational<'a> {
     /// LISTA body, on the magnitudes of the shift's levels (w = l). `None`: the shift's magnitude
     /// decides.
     pub scale: Option<IntegerLayer<'a>>,
-    /// `code.thresholds` \[l\]: a component is selected if what decides is above it. In the drives of
-    /// the head that decides; in levels where the shift of a LISTA body does.
+    /// `code.thresholds` \[l\]: a component is selected if what decides is above it. In the drives
+    /// of the head that decides; in levels where the shift of a LISTA body does.
     pub thresholds: &'a [i32],
-    /// `input.mean` \[d\]: what preprocessing takes off each raw level; between the smallest and the
-    /// largest.
+    /// `input.mean` \[d\]: what preprocessing takes off each raw level; between the smallest and
+    /// the largest.
     pub input_mean: Option<&'a [i16]>,
 }
 
@@ -124,8 +125,8 @@ const SCALE: [&str; 3] = [
     "encoder.scale.bias",
 ];
 
-/// Reads the encoder; `lista` is U, b and S where the metadata states LISTA iterations. The contrast
-/// of the specification follows from which tensors there are.
+/// Reads the encoder; `lista` is U, b and S where the metadata states LISTA iterations. The
+/// contrast of the specification follows from which tensors there are.
 #[cfg(feature = "variational")]
 #[inline(never)] // gives its stack back
 pub(super) fn read<'a>(
