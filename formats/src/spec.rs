@@ -93,8 +93,13 @@ impl Variant {
     }
 
     /// What is expected of `lista_iterations`.
-    pub(crate) const LISTA: &str = "none for the variants do and denoise, none or 0 to 255 for \
-                                    variational, 0 to 255 for every other";
+    pub(crate) const LISTA: &str = match cfg!(feature = "variational") {
+        true => {
+            "none for the variants do and denoise, none or 0 to 255 for variational, 0 to 255 for \
+             every other"
+        }
+        false => "none for the variants do and denoise, 0 to 255 for every other",
+    };
 }
 
 impl fmt::Display for Variant {
@@ -117,10 +122,7 @@ impl FromStr for Variant {
             field: "variant",
             expected: match cfg!(all(feature = "denoise", feature = "variational")) {
                 true => "one of sdl, vdl, wdl, do, none, denoise, variational",
-                false => {
-                    "one of sdl, vdl, wdl, do, none (with the feature denoise also denoise, with \
-                     the feature variational also variational)"
-                }
+                false => "one of sdl, vdl, wdl, do, none (denoise, variational: by features)",
             },
         })
     }
@@ -363,7 +365,13 @@ impl CodeSign {
 
     pub(crate) const ERROR: SpecError = SpecError {
         field: "codes",
-        expected: "non-negative or, for a model without an encoder, signed; signed for the variant variational",
+        expected: match cfg!(feature = "variational") {
+            true => {
+                "non-negative or, for a model without an encoder, signed; signed for the variant \
+                 variational"
+            }
+            false => "non-negative or, for a model without an encoder, signed",
+        },
     };
 }
 

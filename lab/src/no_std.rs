@@ -19,7 +19,7 @@ pub const CRATES: [&str; 2] = ["sparsecode-formats", "sparsecode-runtime"];
 pub const FEATURES: [&str; 3] = [
     "",
     "sparsecode-formats/defmt,sparsecode-runtime/defmt",
-    "sparsecode-formats/defmt,sparsecode-runtime/defmt,sparsecode-runtime/serde,sparsecode-runtime/micromath,sparsecode-runtime/capi,sparsecode-runtime/denoise",
+    "sparsecode-formats/defmt,sparsecode-runtime/defmt,sparsecode-runtime/serde,sparsecode-runtime/micromath,sparsecode-runtime/capi,sparsecode-runtime/denoise,sparsecode-runtime/variational",
 ];
 
 /// Builds the crates for a target with some of [`FEATURES`].
@@ -65,7 +65,7 @@ mod tests {
             [
                 "no features",
                 "defmt",
-                "defmt, serde, micromath, capi, denoise"
+                "defmt, serde, micromath, capi, denoise, variational"
             ]
         );
     }

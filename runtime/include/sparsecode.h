@@ -261,8 +261,8 @@ typedef struct sparsecode_model_info {
    */
   uint32_t code_dim;
   /**
-   * m: hidden units of the decoder, or, of a dense encoder, those that the workspace has room for;
-   * 0 without either.
+   * m: hidden units of the decoder, or, of a dense encoder, those that the workspace has room
+   * for; 0 without either.
    */
   uint32_t hidden_dim;
   /**
@@ -598,7 +598,8 @@ const char *sparsecode_status_message(int32_t status);
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
  * are, in flash usually. Everything in the file is checked before it is used, except for the
- * checksum. Takes about 4 kB of stack and one pass over the file.
+ * checksum. Takes about 4 kB of stack, or 7 kB in a library with variational models, and one pass
+ * over the file.
   */
 sparsecode_status sparsecode_model_load(struct sparsecode_model *model, const void *file, size_t length);
 
@@ -720,7 +721,8 @@ sparsecode_status sparsecode_integer_code_push(struct sparsecode_integer_code *c
 /**
  * Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
  * are, in flash usually. Everything in the file is checked before it is used, except for the
- * checksum. Takes about 3 kB of stack and one pass over the file.
+ * checksum. Takes about 3 kB of stack, or 6 kB in a library with variational models, and one pass
+ * over the file.
   */
 sparsecode_status sparsecode_integer_model_load(struct sparsecode_integer_model *model, const void *file, size_t length);
 

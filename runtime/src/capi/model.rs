@@ -177,7 +177,8 @@ pub(super) unsafe fn scratch_from<'w>(parts: &mut Parts, model: &Float) -> Scrat
 
 /// Loads a model file in place: `length` bytes that start on a multiple of 4 and stay where they
 /// are, in flash usually. Everything in the file is checked before it is used, except for the
-/// checksum. Takes about 4 kB of stack and one pass over the file.
+/// checksum. Takes about 4 kB of stack, or 7 kB in a library with variational models, and one pass
+/// over the file.
 ///
 /// # Safety
 ///
