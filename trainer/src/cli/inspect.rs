@@ -34,6 +34,8 @@ struct Report {
     codes: &'static str,
     hidden_dim: usize,
     lista_iterations: Option<u8>,
+    /// Widths of a dense encoder's layers; none of other encoders.
+    encoder_widths: Vec<usize>,
     /// Null for models that reconstruct.
     denoising: Option<Denoising>,
     lambda: f32,
@@ -204,16 +206,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let integers = host.integer();
     let levels = integers.map(Levels::of).transpose()?;
     let (patch, workspace, total) = match integers {
-        None => (4 * d, 4 * (d + 2 * l + m), ram_bytes(d, l, m)),
+        None => {
+            let hidden = spec.hidden_units();
+            (4 * d, 4 * (d + 2 * l + hidden), ram_bytes(d, l, hidden))
+        }
         // `IntegerCode` and `IntegerWorkspace`.
-        Some(_) => (2 * d, 18 * l, 2 * d + 18 * l + 4 * l + 4),
+        Some(file) => {
+            let workspace = 18 * l + 6 * file.spec.hidden_units();
+            (2 * d, workspace, 2 * d + workspace + 4 * l + 4)
+        }
     };
+    let widths: Vec<usize> = spec.encoder_widths.iter().flat_map(|w| w.iter()).collect();
     let iterations = usize::from(spec.lista_iterations.unwrap_or(0));
     let denoising = Denoising::of(&host, &data);
     let gram = denoising.as_ref().map_or(0, |model| model.built_bytes);
     // Steps of a model that denoises after the first, which has no code to begin with.
     let steps = denoising.as_ref().map_or(0, |model| model.iterations - 1);
     let (first_layer, per_atom) = match (&denoising, integers) {
+        (None, _) if !widths.is_empty() => {
+            let all = [&[d], &widths[..], &[l]].concat();
+            (all.windows(2).map(|pair| pair[0] * pair[1]).sum(), 0)
+        }
         (None, _) if spec.lista_iterations.is_none() => (0, 0),
         (None, _) => (d * l, iterations * l),
         (Some(_), Some(_)) => (d * l, steps * l),
@@ -234,6 +247,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         codes: spec.codes.name(),
         hidden_dim: m,
         lista_iterations: spec.lista_iterations,
+        encoder_widths: widths,
         denoising,
         lambda: spec.lambda,
         step_size: spec.step_size,
@@ -299,6 +313,10 @@ fn print(report: &Report) {
     let encoder = match (&report.denoising, report.lista_iterations) {
         (Some(model), _) => format!("{} steps on the Gram matrix", model.iterations),
         (None, Some(n)) => format!("LISTA, {n} iterations"),
+        (None, None) if !report.encoder_widths.is_empty() => {
+            let widths = report.encoder_widths.iter().map(ToString::to_string);
+            format!("dense layers, {}", widths.collect::<Vec<_>>().join(", "))
+        }
         (None, None) => "none: encoded by FISTA".to_owned(),
     };
     row("encoder", encoder);
@@ -412,6 +430,7 @@ fn print(report: &Report) {
     let cost = &report.multiply_adds;
     let count = |n: usize| thousands(n as u64);
     let encode = match cost.encode_first_layer {
+        layers @ 1.. if cost.encode_per_active_atom == 0 => count(layers),
         1.. => format!(
             "{} + {} an active atom",
             count(cost.encode_first_layer),

@@ -561,9 +561,8 @@ mod tests {
 
     #[test]
     fn every_key_is_explained() {
-        let mut keys = keys::<Lista>();
-        keys.extend(super::keys::<Denoise>());
-        keys.extend(super::keys::<Variational>());
+        let others = [keys::<Denoise>(), keys::<Variational>()].concat();
+        let keys = [keys::<Lista>(), others].concat();
         for name in [
             "batch_size",
             "inference.lambda",
