@@ -7,7 +7,7 @@ use sparsecode_formats::{Activations, WeightType};
 use super::common::{print_json, usage};
 use super::data_flags::{DataFlags, OtherData};
 use super::export_report::{self, Report, TensorCost};
-use crate::data::{Dataset, Samples, Splits};
+use crate::data::{DataConfig, Dataset, ImagesConfig, PatchContrast, Samples, Splits};
 use crate::deploy::{Calibration, Deterministic, VariationalRun};
 use crate::report::table::{Table, percent};
 use crate::run::{Family, RunFolder};
@@ -67,11 +67,23 @@ pub(super) fn export(folder: &RunFolder, wanted: &Wanted<'_>) -> anyhow::Result<
     }
     export_report::print(&report);
     println!("\n{}", words(&code));
+    if let DataConfig::Images(ImagesConfig {
+        contrast: PatchContrast::Whiten,
+        cutoff,
+        ..
+    }) = &run.config.data
+    {
+        println!(
+            "the file takes patches of whitened pictures (cut-off {cutoff} cycles per pixel): \
+             neither device nor host whitens them"
+        );
+    }
     Ok(())
 }
 
 fn words(code: &Deterministic) -> String {
     let rule = match code.rule.rule {
+        Rule::Shift(limit) if limit < 0.0 => "of all units".to_owned(),
         Rule::Shift(limit) => format!("whose shift exceeds {limit:.4}"),
         Rule::Activity(limit) => format!("that are active with a probability above {limit:.4}"),
     };
@@ -87,7 +99,11 @@ fn words(code: &Deterministic) -> String {
             Rule::Shift(_) => "by the shift",
             Rule::Activity(_) => "by the probability",
         };
-        text += &format!(" ({by} {error:.4})");
+        let why = match error < code.error {
+            true => ", but more than one head decides it, and no file holds that",
+            false => "",
+        };
+        text += &format!(" ({by} {error:.4}{why})");
     }
     text
 }
@@ -124,7 +140,9 @@ pub(super) fn evaluate(
     for (noise, figures) in &all {
         let first = noise.map_or_else(|| "0".to_owned(), |sigma| format!("{sigma}"));
         let cells = columns.iter().map(|column| {
+            let is_noisy = Variational::NOISY_COLUMNS.contains(column);
             let value = figures.get(column.figure);
+            let value = value.filter(|_| noise.is_none() || is_noisy);
             value.map_or_else(String::new, |value| column.unit.text(value))
         });
         table.push(std::iter::once(first).chain(cells));

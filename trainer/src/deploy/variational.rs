@@ -232,9 +232,15 @@ impl VariationalRun {
         };
         let family = &self.config.family;
         let rules = learner.rules()?;
+        if rules.iter().all(|(rule, _)| rule.gain <= 0.0) {
+            return Err(ExportError::Samples(
+                "are not explained by the run's codes, by any rule: train longer",
+            ));
+        }
         // Of two rules the better one that a file can hold.
         let chosen = rules
             .iter()
+            .filter(|(rule, _)| rule.gain > 0.0)
             .find_map(|(rule, answer)| Some((rule, answer, self.selection(&rule.rule)?)));
         let Some((rule, answer, (selecting, limit))) = chosen else {
             return Err(ExportError::Samples(
@@ -338,7 +344,7 @@ impl VariationalRun {
         let posterior = self.config.family.posterior();
         match (*rule, posterior.sparsity, posterior.base) {
             (Rule::Shift(limit), ..) => Some((None, limit.max(0.0) as f32)),
-            (Rule::Activity(_), Sparsity::Dense | Sparsity::Learned { .. }, _) => None,
+            (rule, ..) if !rule.is_held(&posterior) => None,
             // p above t is the same as a head above something.
             (Rule::Activity(limit), Sparsity::Fixed { threshold }, Base::Laplacian) => {
                 let scale = (threshold / -limit.clamp(1e-12, 1.0 - 1e-12).ln()).ln();
@@ -348,7 +354,7 @@ impl VariationalRun {
                 let far = std::f64::consts::SQRT_2 * erfc_inv(limit.clamp(1e-12, 1.0 - 1e-12));
                 Some((Some(Head::Scale), (2.0 * (threshold / far).ln()) as f32))
             }
-            (Rule::Activity(_), Sparsity::Gate { .. }, _) => None,
+            (Rule::Activity(_), ..) => None,
         }
     }
 }

@@ -24,7 +24,7 @@ pub enum Unit {
 }
 
 /// A figure that tables show.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The figure's name in [`Figures`].
     pub figure: &'static str,

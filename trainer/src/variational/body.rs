@@ -128,9 +128,11 @@ impl ListaEncoder {
         };
         let drive = self.input.forward(x, first)?;
         let limit = self.shrinkage.abs()?;
+        // Where relu would make NaN 0, this keeps it.
+        let positive = |v: Tensor| -> Result<Tensor> { (&v + v.abs()?)? * 0.5 };
         let shrink = |v: &Tensor| -> Result<Tensor> {
-            let above = v.broadcast_sub(&limit)?.relu()?;
-            above - v.neg()?.broadcast_sub(&limit)?.relu()?
+            let above = positive(v.broadcast_sub(&limit)?)?;
+            above - positive(v.neg()?.broadcast_sub(&limit)?)?
         };
         let mut code = shrink(&drive)?;
         for _ in 0..self.iterations {

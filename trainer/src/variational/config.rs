@@ -420,7 +420,19 @@ impl Settings for Variational {
     }
 
     fn model_name(&self) -> &'static str {
-        "variational"
+        let PosteriorConfig {
+            base, threshold, ..
+        } = self.posterior;
+        match (self.model.encoder, base, threshold) {
+            (EncoderKind::None, ..) => "variational/fista",
+            (_, _, Threshold::Gate) => "variational/spike-and-slab",
+            (_, Base::Gaussian, Threshold::None) => "variational/gaussian",
+            (_, Base::Laplacian, Threshold::None) => "variational/laplacian",
+            (_, Base::Gaussian, Threshold::Fixed) => "variational/gaussian-fixed",
+            (_, Base::Laplacian, Threshold::Fixed) => "variational/laplacian-fixed",
+            (_, Base::Gaussian, Threshold::Learned) => "variational/gaussian-learned",
+            (_, Base::Laplacian, Threshold::Learned) => "variational/laplacian-learned",
+        }
     }
 }
 
@@ -446,6 +458,18 @@ fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
         "model.widths",
         widths,
         "widths of 1 to 65535",
+    )?;
+    in_range(
+        model.encoder != EncoderKind::Mlp || within(model.widths.len(), 4),
+        "model.widths",
+        format!("{:?}", model.widths),
+        "1 to 4 layers for model.encoder=mlp",
+    )?;
+    in_range(
+        posterior.threshold != Threshold::Gate || posterior.base == Base::Gaussian,
+        "posterior.base",
+        "laplacian",
+        "gaussian where posterior.threshold=gate: a gate's slab is Gaussian",
     )?;
     in_range(
         model.lista_iterations <= 255,

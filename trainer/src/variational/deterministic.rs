@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::objective::Dictionary;
-use super::posterior::{Heads, Posterior};
+use super::posterior::{Heads, Posterior, Sparsity};
 
 /// Which components of a code are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,17 @@ pub enum Rule {
     /// Those that are active with a probability above this, by scale and threshold of the
     /// posterior.
     Activity(f64),
+}
+
+impl Rule {
+    /// Whether a model file can hold the rule: one head alone has to decide. With a learned
+    /// threshold the probability takes three, and a gate's is not that of its slab.
+    pub fn is_held(&self, posterior: &Posterior) -> bool {
+        match self {
+            Self::Shift(_) => true,
+            Self::Activity(_) => matches!(posterior.sparsity, Sparsity::Fixed { .. }),
+        }
+    }
 }
 
 /// A rule with its gain.

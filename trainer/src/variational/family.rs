@@ -23,7 +23,9 @@ const ZERO: Column = column("mse_zero", "zero", Unit::Number(4));
 const ACTIVE: Column = column("active", "active", Unit::Fraction);
 
 impl Family for Variational {
-    const OBJECTIVE: &'static str = "mse";
+    // Schedules end with the run, so that its last model is the one to keep: figures of epochs
+    // with other noise do not compare.
+    const OBJECTIVE: &'static str = "steps_left";
     const TRAIN_COLUMNS: &'static [Column] = &[LOSS, ACTIVE];
     const VALIDATION_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, CODE, ACTIVE];
     const CLEAN_COLUMNS: &'static [Column] = &[LOSS, BEST, ONE, CODE, ZERO, ACTIVE];

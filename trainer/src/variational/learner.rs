@@ -24,6 +24,7 @@ use crate::run::{
 const TRAINING: u16 = 7;
 const MEASURING: u16 = 8;
 const NOISE: u16 = 9;
+const CALIBRATING: u16 = 10;
 
 /// Samples that deterministic codes are calibrated on.
 const KNOWN: usize = 2000;
@@ -131,6 +132,15 @@ impl VariationalLearner {
         Ok(learner)
     }
 
+    /// How long the run is, and what deterministic codes are calibrated on.
+    fn know(&mut self, train: &Samples) -> Result<()> {
+        let batches = train.len() / self.config.batch_size;
+        self.all_steps = u64::from(self.config.epochs) * batches as u64;
+        let known = train.inputs.dim(0)?.min(KNOWN);
+        self.known = Some(train.inputs.narrow(0, 0, known)?);
+        Ok(())
+    }
+
     /// The encoder; none where codes are FISTA's.
     pub fn encoder(&self) -> Option<&Encoder> {
         self.encoder.as_ref()
@@ -149,6 +159,7 @@ impl VariationalLearner {
     fn outcome(
         &self,
         inputs: &Tensor,
+        targets: &Tensor,
         warmth: Warmth,
         purpose: u16,
         step: u64,
@@ -159,7 +170,7 @@ impl VariationalLearner {
         let encoded = encoder.forward(inputs)?;
         let family = self.family();
         let objective = family.objective();
-        let values: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+        let values: Vec<f32> = targets.flatten_all()?.to_vec1()?;
         let sampler = Seeded::new(
             objective.posterior,
             &encoded.heads,
@@ -272,13 +283,13 @@ impl VariationalLearner {
     ///
     /// If the device fails.
     pub fn rules(&self) -> Result<Vec<(Calibrated, Answer)>> {
-        let (Some(encoder), Some(known)) = (&self.encoder, &self.known) else {
+        let (Some(_), Some(known)) = (&self.encoder, &self.known) else {
             return Ok(Vec::new());
         };
-        let heads = encoder.forward(&known.to_device(&self.device)?)?.heads;
-        let posterior = self.family().posterior();
-        let activity = heads.iter().map(|heads| posterior.activity(heads));
-        let active = activity.sum::<f64>() / heads.len() as f64;
+        let known = known.to_device(&self.device)?;
+        let (encoded, outcome) = self.outcome(&known, &known, self.warmth(), CALIBRATING, 0)?;
+        let active = Facts::of(&outcome, self.family().objective.samples).active;
+        let (heads, posterior) = (encoded.heads, self.family().posterior());
         let inputs: Vec<f32> = known.flatten_all()?.to_vec1()?;
         let rules = calibrate(&posterior, &self.dictionary, &inputs, &heads, active);
         Ok(rules.into())
@@ -287,11 +298,11 @@ impl VariationalLearner {
     /// The figures of [`MEASURED`] of some samples.
     fn measured(
         &self,
-        inputs: &Tensor,
+        [inputs, targets]: [&Tensor; 2],
         rule: &Calibrated,
         chunk: u64,
     ) -> Result<[f64; MEASURED.len()]> {
-        let (encoded, outcome) = self.outcome(inputs, self.warmth(), MEASURING, chunk)?;
+        let (encoded, outcome) = self.outcome(inputs, targets, self.warmth(), MEASURING, chunk)?;
         let facts = Facts::of(&outcome, self.family().objective.samples);
         let posterior = self.family().posterior();
         let exact = encoded
@@ -299,7 +310,7 @@ impl VariationalLearner {
             .iter()
             .map(|heads| posterior.exact_divergence(heads));
         let exact: Option<f64> = exact.sum();
-        let values: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+        let values: Vec<f32> = targets.flatten_all()?.to_vec1()?;
         let code = answer(&posterior, &self.dictionary, &values, &encoded.heads, rule);
         Ok([
             outcome.loss,
@@ -313,11 +324,11 @@ impl VariationalLearner {
         ])
     }
 
-    fn measured_by_fista(&self, inputs: &Tensor) -> Result<[f64; MEASURED.len()]> {
-        let inputs: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+    fn measured_by_fista(&self, both: [&Tensor; 2]) -> Result<[f64; MEASURED.len()]> {
+        let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
         let sparsity = self.family().inference.sparsity;
-        let found = self.by_fista(&inputs, sparsity);
-        let [loss, error, active] = self.facts_by_fista(&inputs, &found, sparsity);
+        let found = self.by_fista(&values(both[0])?, sparsity);
+        let [loss, error, active] = self.facts_by_fista(&values(both[1])?, &found, sparsity);
         let nothing = f64::NAN;
         Ok([
             loss, error, nothing, error, active, active, nothing, nothing,
@@ -336,12 +347,9 @@ impl Learner for VariationalLearner {
     }
 
     fn begin(&mut self, train: &Samples, _: &Samples) -> Result<()> {
-        let batches = train.len() / self.config.batch_size;
-        self.all_steps = u64::from(self.config.epochs) * batches as u64;
-        let known = train.inputs.dim(0)?.min(KNOWN);
-        self.known = Some(train.inputs.narrow(0, 0, known)?);
+        self.know(train)?;
         let truth = self.config.data.true_atoms(None, self.config.seed);
-        self.truth = truth.map_err(Error::wrap)?;
+        self.truth = truth.map_err(|error| Error::msg(error.to_string()))?;
         Ok(())
     }
 
@@ -363,7 +371,7 @@ impl Learner for VariationalLearner {
         let family = self.family().clone();
         let warmth = family.schedule.at(at.step, self.all_steps);
         let inputs = batch.targets.to_device(&self.device)?;
-        let (encoded, outcome) = self.outcome(&inputs, warmth, TRAINING, at.step)?;
+        let (encoded, outcome) = self.outcome(&inputs, &inputs, warmth, TRAINING, at.step)?;
         if !outcome.loss.is_finite() {
             let problem = "a value is not finite";
             return Err(Divergence::new("the loss", problem, REMEDY).into());
@@ -402,11 +410,18 @@ impl Learner for VariationalLearner {
         const CHUNK: usize = 250;
         let mut rng = generator(self.config.seed, Stream::Noise { purpose: NOISE });
         let (rows, columns) = set.inputs.dims2()?;
-        let rule = self.rules()?.first().map(|(rule, _)| *rule);
+        let posterior = self.family().posterior();
+        let rules = self.rules()?;
+        let held = rules.iter().find(|(rule, _)| rule.rule.is_held(&posterior));
+        let rule = held.map(|(rule, _)| *rule);
         let (mut sums, mut zero) = ([0.0; MEASURED.len()], 0.0);
         for first in (0..rows).step_by(CHUNK) {
             let count = CHUNK.min(rows - first);
-            let mut inputs = set.inputs.narrow(0, first, count)?;
+            let targets = set
+                .inputs
+                .narrow(0, first, count)?
+                .to_device(&self.device)?;
+            let mut inputs = targets.clone();
             if let Some(sigma) = noise {
                 let draws = (0..count * columns)
                     .map(|_| StandardNormal.sample(&mut rng))
@@ -415,26 +430,29 @@ impl Learner for VariationalLearner {
                 let draws = Tensor::from_vec(draws, (count, columns), inputs.device())?;
                 inputs = (inputs + draws)?;
             }
-            let inputs = inputs.to_device(&self.device)?;
             let chunk = (first / CHUNK) as u64;
             let values = match (&self.encoder, &rule) {
-                (Some(_), Some(rule)) => self.measured(&inputs, rule, chunk)?,
+                (Some(_), Some(rule)) => self.measured([&inputs, &targets], rule, chunk)?,
                 (Some(_), None) => {
                     candle_core::bail!("no training samples to calibrate deterministic codes on")
                 }
-                (None, _) => self.measured_by_fista(&inputs)?,
+                (None, _) => self.measured_by_fista([&inputs, &targets])?,
             };
             let weight = count as f64;
             sums.iter_mut()
                 .zip(values)
                 .for_each(|(sum, value)| *sum += weight * value);
-            let squares: f32 = inputs.sqr()?.mean_all()?.to_scalar()?;
+            let squares: f32 = targets.sqr()?.mean_all()?.to_scalar()?;
             zero += weight * f64::from(squares);
         }
         let means = sums.map(|sum| sum / rows as f64);
         let known = MEASURED.into_iter().zip(means);
         let mut figures: Vec<(&str, f64)> = known.filter(|(_, mean)| mean.is_finite()).collect();
         figures.push(("mse_zero", zero / rows as f64));
+        figures.push((
+            "steps_left",
+            self.all_steps.saturating_sub(self.steps) as f64,
+        ));
         // What is not finite because it went wrong is told, as what is not there is not.
         if !means[0].is_finite() {
             figures.push(("loss", means[0]));

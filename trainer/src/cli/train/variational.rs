@@ -3,9 +3,10 @@
 use super::arguments::Arguments;
 use super::family::learn;
 use crate::cli::common::usage;
+use crate::cli::device::EngineChoice;
 use crate::data::PatchContrast;
 use crate::run::RunFolder;
-use crate::variational::VariationalConfig;
+use crate::variational::{Base, Threshold, VariationalConfig};
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
 const BASE: &str = "variational/laplacian-fixed";
@@ -41,13 +42,36 @@ pub(super) fn run(arguments: &Arguments, folder: &RunFolder) -> anyhow::Result<(
             "--quantize-aware: not for variational models; leave it out",
         ));
     }
+    if arguments.engine != EngineChoice::Fused {
+        return Err(usage(
+            "--engine: variational models have one engine; leave --engine out",
+        ));
+    }
     let device = arguments.device.candle()?;
     let config = arguments.resolve_variational(folder)?;
+    if arguments.resume
+        && let Ok(run) = VariationalConfig::read(&folder.config())
+        && run.epochs != config.epochs
+    {
+        return Err(usage(format!(
+            "--epochs {}: the run was begun with {}, and its schedules end with them; leave \
+             --epochs out, or train into another folder",
+            config.epochs, run.epochs
+        )));
+    }
+    let family = &config.family;
+    let is_warmed =
+        family.posterior.base == Base::Laplacian || family.posterior.threshold == Threshold::Gate;
+    let (schedule, optimizer) = (&family.schedule, &family.optimizer);
+    if is_warmed && schedule.noise < 1.0 && schedule.noise_until > optimizer.warm_up {
+        eprintln!(
+            "note: the learning rate is highest (optimizer.warm_up={}) before the noise is whole \
+             (schedule.noise_until={}): such runs may diverge",
+            optimizer.warm_up, schedule.noise_until
+        );
+    }
     let splits = config.data.load(None, config.seed)?;
-    learn(arguments, folder, &config, splits, &device, |best| {
-        format!(
-            "mean square error of the best samples {:.4}",
-            best.objective
-        )
+    learn(arguments, folder, &config, splits, &device, |_| {
+        "the last".to_owned()
     })
 }
