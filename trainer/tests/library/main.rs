@@ -21,4 +21,5 @@ mod stopping;
 mod sweep;
 mod training;
 mod variational;
+mod variational_commands;
 mod version1;
