@@ -21,5 +21,6 @@ mod stopping;
 mod sweep;
 mod training;
 mod variational;
+mod variational_commands;
 mod variational_export;
 mod version1;
