@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (Some(dictionary), _, _) => arguments.import_dictionary(dictionary, &folder),
         (None, Some(file), Some(preset)) => match FamilyName::of_preset(preset) {
             FamilyName::Variational => arguments.import_released(file, preset, &folder),
-            // A preset that denoises is none that weights are imported for, and told so.
+            // The first family knows no preset that denoises, and says so.
             FamilyName::Lista | FamilyName::Denoise => {
                 arguments.import_weights(file, preset, &folder)
             }

@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
     /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many runs with a
-    /// linear decoder as it has room for]
+    /// linear decoder as it has room for, of other families one]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
     /// Threads of each run on the processor, at most the number of cores [default: cores / jobs]
