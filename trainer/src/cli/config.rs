@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{print_json, usage};
-use super::train::family::{FamilyName, with_family};
+use super::family::{FamilyName, with_family};
 use crate::denoising::Denoise;
 use crate::lista::Lista;
 use crate::run::{Settings, reference};

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
-use super::train::family::{FamilyName, with_family};
+use super::family::{FamilyName, with_family};
 use crate::run::{Config, ConfigError, Settings};
 
 /// The `sparsecode` commands in the shell blocks of a document, or in the examples of a help text.

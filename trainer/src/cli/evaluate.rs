@@ -6,7 +6,7 @@ use sparsecode_formats::is_run_weights;
 use super::common::print_json;
 use super::data_flags::DataFlags;
 use super::device::DeviceChoice;
-use super::train::family::FamilyName;
+use super::family::FamilyName;
 use super::{evaluate_denoising, evaluate_file, variational};
 use crate::data::{Samples, Splits};
 use crate::lista::evaluate::{self, CodeSource, Evaluation};

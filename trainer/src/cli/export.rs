@@ -6,7 +6,7 @@ use sparsecode_formats::{AlignedBytes, Contrast, GramStorage, TensorReport, Weig
 use super::common::{check_extension, print_json, usage};
 use super::data_flags::{DataFlags, OtherData};
 use super::export_report::{Figures, Ranges, Report, TensorCost};
-use super::train::family::FamilyName;
+use super::family::FamilyName;
 use super::{export_denoising, export_report, variational};
 use crate::data::Dataset;
 use crate::data::Samples;

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::common::{check_extension, usage};
 use super::data_flags::{DataFlags, OtherData};
-use super::train::family::FamilyName;
+use super::family::FamilyName;
 use crate::data::{DataFacts, Samples};
 use crate::deploy::VariationalRun;
 use crate::lista::features;
@@ -14,8 +14,9 @@ use crate::run::RunFolder;
 
 /// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
 ///
-/// Zero is mid-grey. The first matrix of a variational encoder stands for U. Atoms of a one-hidden-layer decoder are D(a·e) − D(0), where a is the largest
-/// value of the component on the validation set.
+/// Zero is mid-grey. The first matrix of a variational encoder stands for U. Atoms of a one-hidden
+/// layer decoder are D(a·e) − D(0), where a is the largest value of the component on the validation
+/// set.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sparsecode features runs/vdl --output atoms.png")]
 pub(super) struct Arguments {

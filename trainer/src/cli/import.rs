@@ -5,7 +5,7 @@ use sparsecode_formats::{Contrast, InputShape};
 
 use super::common::usage;
 use super::data_flags::DataFlags;
-use super::train::family::FamilyName;
+use super::family::FamilyName;
 use crate::data::{DataConfig, DataFacts, NpyConfig, PatchContrast, SignalConfig};
 use crate::deploy::{
     Atoms, Dictionary, DictionaryError, import_torch, import_variational, write_run,
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (Some(dictionary), _, _) => arguments.import_dictionary(dictionary, &folder),
         (None, Some(file), Some(preset)) => match FamilyName::of_preset(preset) {
             FamilyName::Variational => arguments.import_released(file, preset, &folder),
-            // A preset that denoises is none that weights are imported for, and told so.
+            // The first family knows no preset that denoises, and says so.
             FamilyName::Lista | FamilyName::Denoise => {
                 arguments.import_weights(file, preset, &folder)
             }

@@ -23,6 +23,7 @@ mod evaluate_pictures;
 mod export;
 mod export_denoising;
 mod export_report;
+mod family;
 mod features;
 mod import;
 mod input;

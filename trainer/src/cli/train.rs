@@ -1,6 +1,6 @@
 mod arguments;
 mod denoise;
-pub(super) mod family;
+mod family;
 pub(super) mod session;
 mod start;
 mod variational;
@@ -12,13 +12,13 @@ use super::common::{print_json, usage};
 use super::console::Console;
 use super::data_flags::tell;
 use super::device::EngineChoice;
+use super::family::FamilyName;
 use crate::lista::inference::CpuEngine;
 use crate::lista::remarks::{held, undertrained};
 use crate::lista::{Backend, Config};
 use crate::report::progress::ProgressMode;
 use crate::run::{Ending, RunFolder, Session};
 pub(super) use arguments::Arguments;
-use family::FamilyName;
 use session::{at_terminal, crowded_note, interrupted, stop_flag};
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.

@@ -295,7 +295,7 @@ pub struct Splits {
 pub enum DataConfig {
     /// Handwritten digits: 28×28 pixels in [0, 1], from the four idx files.
     Mnist(MnistConfig),
-    /// Patches of a folder of pictures: with local contrast normalisation, whitened, or as they are.
+    /// Patches of a folder of pictures: with local contrast normalisation, whitened or as they are.
     Images(ImagesConfig),
     /// Windows of recordings: tables, sound or arrays.
     Signal(SignalConfig),

@@ -116,7 +116,8 @@ pub struct PosteriorConfig {
     /// λ₀: the threshold, or the mean of its prior.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub threshold_level: f64,
-    /// γ, what the divergence of learned thresholds counts beside that of the noise.
+    /// γ, what the divergence of learned thresholds counts beside that of the noise; above 0 where
+    /// `posterior.threshold` is learned.
     #[schemars(range(min = 0))]
     pub threshold_weight: f64,
     /// s, the spread of the prior: of a Gaussian base the variance, of a Laplacian one the scale.

@@ -560,7 +560,15 @@ fn bad_input_is_refused_with_the_remedy() {
     let path = |name: &str| folder.path().join(name);
     let out = path("out");
     let refuse = |status, preset: &str, more: &[&str], words: &[&str]| {
-        let arguments = ["train", "--preset", preset, "--quiet", "--out", text(&out)];
+        let arguments = [
+            "train",
+            "--preset",
+            preset,
+            "--epochs",
+            "1",
+            "--out",
+            text(&out),
+        ];
         refused(status, &[&arguments[..], more].concat(), words);
         assert!(!RunFolder::new(&out).best().exists());
     };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::family::of_plan;
-use crate::cli::train::family::with_family;
+use crate::cli::family::with_family;
 use crate::run::Family;
 use crate::storage::write_atomic;
 use crate::sweep::collect::Collected;

@@ -7,7 +7,7 @@ use candle_core::Device;
 
 use crate::cli::common::usage;
 use crate::cli::device::DeviceChoice;
-use crate::cli::train::family::FamilyName;
+use crate::cli::family::FamilyName;
 use crate::lista::{Backend, Lista};
 use crate::run::Family;
 use crate::sweep::Grid;

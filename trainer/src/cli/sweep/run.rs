@@ -11,7 +11,7 @@ use crate::cli::common::{exit_with, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::DataFlags;
 use crate::cli::device::DeviceChoice;
-use crate::cli::train::family::{FamilyName, with_family};
+use crate::cli::family::{FamilyName, with_family};
 use crate::cli::train::session::{at_terminal, stop_flag};
 use crate::data::Named;
 use crate::report::progress::ProgressMode;
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with_all = ["plan", "index"])]
     entry: bool,
     /// Runs at a time [default: the number of cores, or of runs; on a GPU, as many runs with a
-    /// linear decoder as it has room for]
+    /// linear decoder as it has room for, of other families one]
     #[arg(long, conflicts_with_all = ["index", "entry"])]
     jobs: Option<usize>,
     /// Threads of each run on the processor, at most the number of cores [default: cores / jobs]

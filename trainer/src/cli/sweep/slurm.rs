@@ -7,7 +7,7 @@ use super::family::of_plan;
 use crate::cli::common::usage;
 use crate::cli::data_flags::DataFlags;
 use crate::cli::device::DeviceChoice;
-use crate::cli::train::family::with_family;
+use crate::cli::family::with_family;
 use crate::storage::write_atomic;
 use crate::sweep::Plan;
 use crate::sweep::slurm::Script;

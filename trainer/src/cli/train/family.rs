@@ -1,4 +1,4 @@
-//! Which family a run is of, and how those train that compute with candle.
+//! Which family the flags of `train` name, and how those train that compute with candle.
 
 use candle_core::Device;
 
@@ -7,71 +7,10 @@ use super::session::{at_terminal, crowded_note, interrupted, stop_flag};
 use crate::cli::common::{print_json, usage};
 use crate::cli::console::Console;
 use crate::cli::data_flags::tell;
+use crate::cli::family::FamilyName;
 use crate::data::Splits;
-use crate::denoising::Denoise;
 use crate::report::progress::ProgressMode;
-use crate::run::{
-    Best, Config, Ending, Family, RunFolder, Session, Settings, Weights, family_named,
-};
-use crate::variational::Variational;
-
-/// The families of models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum FamilyName {
-    /// Sparse autoencoders of the first paper.
-    Lista,
-    /// What denoises.
-    Denoise,
-    /// Variational sparse coding.
-    Variational,
-}
-
-impl FamilyName {
-    /// The family of a preset, by its name.
-    pub(in crate::cli) fn of_preset(preset: &str) -> Self {
-        match preset {
-            preset if preset.starts_with("variational/") => Self::Variational,
-            preset if preset.ends_with("/denoise") => Self::Denoise,
-            _ => Self::Lista,
-        }
-    }
-
-    /// By the name in a file; files of the first family may have none.
-    pub(in crate::cli) fn of_name(name: Option<&str>) -> Self {
-        match name {
-            Some(Denoise::NAME) => Self::Denoise,
-            Some(Variational::NAME) => Self::Variational,
-            _ => Self::Lista,
-        }
-    }
-
-    /// The family of a run.
-    pub(in crate::cli) fn of_run(folder: &RunFolder) -> Option<Self> {
-        let name = family_named(&folder.config()).ok()?;
-        Some(Self::of_name(name.as_deref()))
-    }
-}
-
-/// An expression for a family that is known by its name: `with_family!(name, F => work::<F>())`.
-macro_rules! with_family {
-    ($name:expr, $family:ident => $work:expr) => {
-        match $name {
-            $crate::cli::train::family::FamilyName::Lista => {
-                type $family = $crate::lista::Lista;
-                $work
-            }
-            $crate::cli::train::family::FamilyName::Denoise => {
-                type $family = $crate::denoising::Denoise;
-                $work
-            }
-            $crate::cli::train::family::FamilyName::Variational => {
-                type $family = $crate::variational::Variational;
-                $work
-            }
-        }
-    };
-}
-pub(in crate::cli) use with_family;
+use crate::run::{Best, Config, Ending, Family, RunFolder, Session, Weights};
 
 impl Arguments {
     /// By `--task`, by the preset, by the file, by the run that it continues or starts from.
