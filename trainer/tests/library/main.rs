@@ -23,4 +23,5 @@ mod training;
 mod variational;
 mod variational_commands;
 mod variational_export;
+mod variational_metrics;
 mod version1;

@@ -19,6 +19,8 @@ use sparsecode_trainer::variational::{
     metrics, trigamma,
 };
 
+use statrs::function::gamma::{digamma, ln_gamma};
+
 use crate::stopping::StopAfter;
 
 const WARM: Warmth = Warmth {
@@ -104,6 +106,26 @@ fn divergences_are_those_of_the_closed_forms() {
     }
 }
 
+/// Of the posterior after its threshold, which is what samples have.
+#[test]
+fn exact_divergences_are_far_below_those_of_the_noise() {
+    let fixed = posterior(Base::Laplacian, Sparsity::Fixed { threshold: 0.25 });
+    for (shift, scale, noise, exact) in [
+        (0.3, 0.1, 2.0498, 0.1683),
+        (0.3, 0.03, 3.2040, 0.0848),
+        (1.0, 0.4, 7.942, 4.938),
+        (0.0, 1.0, 6.697, 6.653),
+    ] {
+        let heads = heads(shift, f64::ln(scale));
+        let found = fixed.divergence(&heads).0;
+        assert!((found - noise).abs() < 6e-4, "{shift} {scale}: {found}");
+        let found = fixed.exact_divergence(&heads).unwrap();
+        assert!((found - exact).abs() < 6e-4, "{shift} {scale}: {found}");
+    }
+    let gaussian = posterior(Base::Gaussian, Sparsity::Fixed { threshold: 0.52 });
+    assert_eq!(gaussian.exact_divergence(&heads(0.3, -2.0)), None);
+}
+
 #[test]
 fn special_functions_have_their_values() {
     for (x, expected) in [
@@ -117,6 +139,20 @@ fn special_functions_have_their_values() {
     ] {
         let found = trigamma(x);
         assert!((found / expected - 1.0).abs() < 1e-8, "{x}: {found}");
+    }
+    for (x, logarithm, slope) in [
+        (0.001, 6.907_178_885_4, -1000.575_571_931_8),
+        (0.1, 2.252_712_651_7, -10.423_754_940_4),
+        (0.5, 0.572_364_942_9, -1.963_510_026_0),
+        (1.0, 0.0, -0.577_215_664_9),
+        (3.0, 0.693_147_180_6, 0.922_784_335_1),
+        (10.0, 12.801_827_480_1, 2.251_752_589_1),
+        (100.0, 359.134_205_369_6, 4.600_161_852_7),
+    ] {
+        let found = ln_gamma(x);
+        assert!((found - logarithm).abs() < 1e-9, "lnΓ({x}): {found}");
+        let found = digamma(x);
+        assert!((found - slope).abs() < 1e-9, "ψ({x}): {found}");
     }
     for (shape, draw, expected) in [
         (0.1, 0.001, 0.064_907),
@@ -203,6 +239,17 @@ fn as_many_units_are_active_as_the_formula_says() {
         .collect();
     let mean = beyond.iter().sum::<f64>() / beyond.len() as f64;
     assert!((mean - 0.2).abs() < 0.004, "{mean}");
+    // Its distribution, too: Kolmogorov's and Smirnov's distance, at 1 %.
+    let mut beyond = beyond;
+    beyond.sort_by(f64::total_cmp);
+    let all = beyond.len() as f64;
+    let distance = beyond.iter().enumerate().map(|(place, t)| {
+        let expected = 1.0 - (-t / 0.2).exp();
+        let place = place as f64;
+        (expected - place / all).max((place + 1.0) / all - expected)
+    });
+    let distance = distance.fold(0.0, f64::max);
+    assert!(distance < 1.63 / all.sqrt(), "{distance}");
     let gaussian = posterior(Base::Gaussian, fixed(0.52));
     let values = sampled(&gaussian, &heads(0.0, 0.1_f64.ln()), count);
     let square = values.iter().map(|z| z * z).sum::<f64>() / count as f64;
