@@ -4,6 +4,8 @@ mod activations;
 mod blocks;
 mod contrast;
 mod gram;
+#[cfg(feature = "variational")]
+mod layers;
 mod limits;
 mod lista;
 #[cfg(feature = "std")]

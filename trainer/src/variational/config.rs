@@ -280,17 +280,37 @@ impl Variational {
 
 /// The presets: base and threshold of each. Of the last one codes are FISTA's.
 const PRESETS: [(&str, Base, Threshold); 8] = [
-    ("gaussian", Base::Gaussian, Threshold::None),
-    ("laplacian", Base::Laplacian, Threshold::None),
-    ("gaussian-fixed", Base::Gaussian, Threshold::Fixed),
-    ("laplacian-fixed", Base::Laplacian, Threshold::Fixed),
-    ("gaussian-learned", Base::Gaussian, Threshold::Learned),
-    ("laplacian-learned", Base::Laplacian, Threshold::Learned),
-    ("spike-and-slab", Base::Gaussian, Threshold::Gate),
-    ("fista", Base::Gaussian, Threshold::None),
+    ("variational/gaussian", Base::Gaussian, Threshold::None),
+    ("variational/laplacian", Base::Laplacian, Threshold::None),
+    (
+        "variational/gaussian-fixed",
+        Base::Gaussian,
+        Threshold::Fixed,
+    ),
+    (
+        "variational/laplacian-fixed",
+        Base::Laplacian,
+        Threshold::Fixed,
+    ),
+    (
+        "variational/gaussian-learned",
+        Base::Gaussian,
+        Threshold::Learned,
+    ),
+    (
+        "variational/laplacian-learned",
+        Base::Laplacian,
+        Threshold::Learned,
+    ),
+    (
+        "variational/spike-and-slab",
+        Base::Gaussian,
+        Threshold::Gate,
+    ),
+    (FISTA, Base::Gaussian, Threshold::None),
 ];
 
-const PREFIX: &str = "variational/";
+const FISTA: &str = "variational/fista";
 /// Behind the name of a preset: with every peculiarity of the released code, in its sizes.
 const PAPER: &str = "/paper";
 
@@ -321,12 +341,11 @@ impl Settings for Variational {
     ];
 
     fn preset(name: &str) -> Result<VariationalConfig, ConfigError> {
-        let short = name.strip_prefix(PREFIX).unwrap_or("");
-        let (short, is_paper) = match short.strip_suffix(PAPER) {
-            Some(short) => (short, true),
-            None => (short, false),
+        let (plain, is_paper) = match name.strip_suffix(PAPER) {
+            Some(plain) => (plain, true),
+            None => (name, false),
         };
-        let known = PRESETS.iter().find(|(known, ..)| *known == short);
+        let known = PRESETS.iter().find(|(known, ..)| *known == plain);
         let Some(&(_, base, threshold)) = known else {
             return Err(ConfigError::UnknownPreset {
                 name: name.to_owned(),
@@ -338,8 +357,8 @@ impl Settings for Variational {
             family: Self {
                 model: VariationalModel {
                     code_dim: 64,
-                    encoder: match short {
-                        "fista" => EncoderKind::None,
+                    encoder: match plain {
+                        FISTA => EncoderKind::None,
                         _ => EncoderKind::Mlp,
                     },
                     widths: Vec::new(),
@@ -410,9 +429,9 @@ impl Settings for Variational {
     }
 
     fn presets() -> Vec<String> {
-        let names = PRESETS.iter().map(|(name, ..)| format!("{PREFIX}{name}"));
+        let names = PRESETS.iter();
         names
-            .flat_map(|name| [name.clone(), name + PAPER])
+            .flat_map(|(name, ..)| [(*name).to_owned(), format!("{name}{PAPER}")])
             .collect()
     }
 
@@ -424,15 +443,14 @@ impl Settings for Variational {
         let PosteriorConfig {
             base, threshold, ..
         } = self.posterior;
-        match (self.model.encoder, base, threshold) {
-            (EncoderKind::None, ..) => "variational/fista",
-            (_, _, Threshold::Gate) => "variational/spike-and-slab",
-            (_, Base::Gaussian, Threshold::None) => "variational/gaussian",
-            (_, Base::Laplacian, Threshold::None) => "variational/laplacian",
-            (_, Base::Gaussian, Threshold::Fixed) => "variational/gaussian-fixed",
-            (_, Base::Laplacian, Threshold::Fixed) => "variational/laplacian-fixed",
-            (_, Base::Gaussian, Threshold::Learned) => "variational/gaussian-learned",
-            (_, Base::Laplacian, Threshold::Learned) => "variational/laplacian-learned",
+        let found = PRESETS
+            .iter()
+            .find(|preset| (preset.1, preset.2) == (base, threshold));
+        match (self.model.encoder, found) {
+            (EncoderKind::None, _) => FISTA,
+            (_, Some((name, ..))) => name,
+            // A gate behind Laplacian noise, which `validate` refuses.
+            (_, None) => Self::NAME,
         }
     }
 }

@@ -132,15 +132,6 @@ impl VariationalLearner {
         Ok(learner)
     }
 
-    /// How long the run is, and what deterministic codes are calibrated on.
-    fn know(&mut self, train: &Samples) -> Result<()> {
-        let batches = train.len() / self.config.batch_size;
-        self.all_steps = u64::from(self.config.epochs) * batches as u64;
-        let known = train.inputs.dim(0)?.min(KNOWN);
-        self.known = Some(train.inputs.narrow(0, 0, known)?);
-        Ok(())
-    }
-
     /// The encoder; none where codes are FISTA's.
     pub fn encoder(&self) -> Option<&Encoder> {
         self.encoder.as_ref()
@@ -347,7 +338,10 @@ impl Learner for VariationalLearner {
     }
 
     fn begin(&mut self, train: &Samples, _: &Samples) -> Result<()> {
-        self.know(train)?;
+        let batches = train.len() / self.config.batch_size;
+        self.all_steps = u64::from(self.config.epochs) * batches as u64;
+        let known = train.inputs.dim(0)?.min(KNOWN);
+        self.known = Some(train.inputs.narrow(0, 0, known)?);
         let truth = self.config.data.true_atoms(None, self.config.seed);
         self.truth = truth.map_err(|error| Error::msg(error.to_string()))?;
         Ok(())

@@ -7,6 +7,8 @@ use super::super::blocks::WeightBlocks;
 #[cfg(feature = "variational")]
 use super::super::contrast::IntegerContrast;
 #[cfg(feature = "variational")]
+use super::super::layers::{SCALE, SHIFT, TRUNK};
+#[cfg(feature = "variational")]
 use super::super::lista::IntegerEncoder;
 #[cfg(feature = "variational")]
 use super::super::rescale::Rescales;
@@ -85,45 +87,6 @@ pub struct IntegerVariational<'a> {
 #[cfg(not(feature = "variational"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntegerVariational<'a>(core::convert::Infallible, core::marker::PhantomData<&'a ()>);
-
-/// Weights, multipliers and biases of the trunk's layers.
-#[cfg(feature = "variational")]
-const TRUNK: [[&str; 3]; EncoderWidths::MOST] = [
-    [
-        "encoder.trunk.0",
-        "encoder.trunk.0.multiplier",
-        "encoder.trunk.0.bias",
-    ],
-    [
-        "encoder.trunk.1",
-        "encoder.trunk.1.multiplier",
-        "encoder.trunk.1.bias",
-    ],
-    [
-        "encoder.trunk.2",
-        "encoder.trunk.2.multiplier",
-        "encoder.trunk.2.bias",
-    ],
-    [
-        "encoder.trunk.3",
-        "encoder.trunk.3.multiplier",
-        "encoder.trunk.3.bias",
-    ],
-];
-
-#[cfg(feature = "variational")]
-const SHIFT: [&str; 3] = [
-    "encoder.shift",
-    "encoder.shift.multiplier",
-    "encoder.shift.bias",
-];
-
-#[cfg(feature = "variational")]
-const SCALE: [&str; 3] = [
-    "encoder.scale",
-    "encoder.scale.multiplier",
-    "encoder.scale.bias",
-];
 
 /// Reads the encoder; `lista` is U, b and S where the metadata states LISTA iterations. The
 /// contrast of the specification follows from which tensors there are.

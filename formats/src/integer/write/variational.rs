@@ -7,6 +7,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::super::activations::Activations;
+use super::super::layers::{SCALE, SHIFT, TRUNK};
 use super::super::limits::DRIVE_LIMIT;
 use super::super::parts::{Parts, bias_levels, invalid, levels, scales};
 use super::super::proof::Levels;
@@ -14,43 +15,7 @@ use super::Plan;
 use crate::matrix::ScaleAxis;
 use crate::owned::{OwnedLayer, OwnedVariational, OwnedVariationalBody};
 use crate::quant::{OwnedMatrix, check};
-use crate::widths::EncoderWidths;
 use crate::write::WriteError;
-
-/// Names of the trunk's matrices, multipliers and biases.
-const TRUNK: [[&str; 3]; EncoderWidths::MOST] = [
-    [
-        "encoder.trunk.0",
-        "encoder.trunk.0.multiplier",
-        "encoder.trunk.0.bias",
-    ],
-    [
-        "encoder.trunk.1",
-        "encoder.trunk.1.multiplier",
-        "encoder.trunk.1.bias",
-    ],
-    [
-        "encoder.trunk.2",
-        "encoder.trunk.2.multiplier",
-        "encoder.trunk.2.bias",
-    ],
-    [
-        "encoder.trunk.3",
-        "encoder.trunk.3.multiplier",
-        "encoder.trunk.3.bias",
-    ],
-];
-
-const SHIFT: [&str; 3] = [
-    "encoder.shift",
-    "encoder.shift.multiplier",
-    "encoder.shift.bias",
-];
-const SCALE: [&str; 3] = [
-    "encoder.scale",
-    "encoder.scale.multiplier",
-    "encoder.scale.bias",
-];
 
 /// What the levels are that a layer takes.
 #[derive(Clone, Copy)]
