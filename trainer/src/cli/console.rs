@@ -87,10 +87,10 @@ fn header<F: Family>() -> String {
     let heading = |column: &Column| column.heading.to_owned();
     let train = cells::<F>(F::TRAIN_COLUMNS, None, heading);
     let validation = cells::<F>(F::VALIDATION_COLUMNS, Some(' '), heading);
-    let (legend, objective, width) = (F::LEGEND, F::OBJECTIVE, train.chars().count());
+    let (legend, kept, width) = (F::LEGEND, F::kept(), train.chars().count());
     format!(
         "       | {:<width$} | validation\n epoch | {train} | {validation} |    time\n{legend}; \
-         *: lowest validation {objective} so far, kept as best",
+         *: {kept} so far, kept as best",
         "training"
     )
 }

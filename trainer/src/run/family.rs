@@ -63,6 +63,11 @@ pub trait Family: Settings {
     /// What learns.
     type Learner<'a>: Learner;
 
+    /// Which epoch's model a run keeps as best, in words.
+    fn kept() -> String {
+        format!("lowest validation {}", Self::OBJECTIVE)
+    }
+
     /// A learner at its first step.
     ///
     /// # Errors

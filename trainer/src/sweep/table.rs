@@ -141,8 +141,8 @@ impl<F: Family> Collected<'_, F> {
         let unfinished = self.unfinished().count();
         let mut text = format!("# Sweep: {} of {all} runs finished\n\n", all - unfinished);
         text += &format!(
-            "Test set, mean ± standard deviation over seeds (n − 1); best model by validation {}.\n\n",
-            F::OBJECTIVE
+            "Test set, mean ± standard deviation over seeds (n − 1); best model: {}.\n\n",
+            F::kept()
         );
         text += &self.summary().markdown();
         text += "\n## Runs\n\n";

@@ -39,6 +39,10 @@ impl Family for Variational {
     type Backend = Device;
     type Learner<'a> = VariationalLearner;
 
+    fn kept() -> String {
+        "the last".to_owned()
+    }
+
     fn learner(
         config: &VariationalConfig,
         facts: &DataFacts,

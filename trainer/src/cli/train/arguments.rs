@@ -13,7 +13,8 @@ use crate::run::RunFolder;
 /// With --data, a preset of generated data (ecg, vibration, dead-leaves) learns from your
 /// recording, folder of pictures or array. Writes into the run's folder: config.toml,
 /// checkpoint.safetensors (after every epoch, on a GPU every two seconds, and on Ctrl-C),
-/// best.safetensors (lowest validation energy), metrics.jsonl and TensorBoard events.
+/// best.safetensors (lowest validation energy; of variational models the last), metrics.jsonl and
+/// TensorBoard events.
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparsecode train --preset vibration/vdl --data bearing.wav --out runs/bearing
