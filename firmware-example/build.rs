@@ -37,6 +37,10 @@ fn main() -> Result<()> {
     Embed::new("model/variational.safetensors")
         .name("variational")
         .write()?;
+    // One whose samples have Gaussian noise.
+    Embed::new("model/sampled.safetensors")
+        .name("sampled")
+        .write()?;
     let path = input("SPARSECODE_MODEL", "model/model.safetensors")?;
     let bytes = AlignedBytes::read(&path)?;
     // The programs for f32 and for integers are different ones; which is built is chosen by who
@@ -104,6 +108,7 @@ fn link(output: &Path) -> Result<usize> {
         "stream",
         "denoise",
         "self_test",
+        "samples",
     ] {
         println!("cargo:rustc-link-arg-bin={binary}=-Tdefmt.x");
     }

@@ -1,6 +1,9 @@
 //! The encoders of models for arithmetic in `f32`, over the bytes of a file.
 
+use crate::layer::Layer;
 use crate::matrix::MatrixRef;
+#[cfg(feature = "variational")]
+use crate::posterior::Posterior;
 use crate::widths::EncoderWidths;
 
 /// The LISTA encoder: `u = U y + b`, `z ← relu(u + S z)`.
@@ -64,16 +67,6 @@ pub struct StreamSpec<'a> {
     pub guard: f32,
 }
 
-/// A dense layer: `x ↦ W x + b`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Layer<'a> {
-    /// W \[outputs, inputs\]: a row per output, scales per row.
-    pub weights: MatrixRef<'a>,
-    /// b \[outputs\].
-    pub bias: &'a [f32],
-}
-
 /// What gives the shift μ of a variational model, one number for each code component.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -115,6 +108,8 @@ pub struct Variational<'a> {
     /// `input.mean` \[d\]: what preprocessing takes off each number of a sample, in raw units. The
     /// preprocessing then has a mean of 0 and no contrast.
     pub input_mean: Option<&'a [f32]>,
+    /// What samples of codes are drawn from; `None` in files that hold the code above alone.
+    pub posterior: Option<Posterior<'a>>,
 }
 
 /// The encoder of variational models. Without the feature `variational` there is none, and an

@@ -7,7 +7,11 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::example::example_decoder;
-use crate::owned::{OwnedEncoder, OwnedLayer, OwnedModel, OwnedVariational, OwnedVariationalBody};
+use crate::owned::{
+    OwnedEncoder, OwnedLayer, OwnedModel, OwnedPosterior, OwnedThreshold, OwnedVariational,
+    OwnedVariationalBody,
+};
+use crate::posterior::PosteriorBase;
 use crate::preprocessing::Preprocessing;
 use crate::spec::{CodeSign, InputShape, Variant};
 
@@ -88,6 +92,7 @@ pub fn example_variational(
         thresholds: thresholds.collect(),
         gain: 0.7,
         input_mean: None,
+        posterior: None,
     };
     let shape = InputShape::window(window);
     let mut model = example_decoder(shape, Preprocessing::IDENTITY, atoms);
@@ -95,6 +100,56 @@ pub fn example_variational(
     model.spec.codes = CodeSign::Signed;
     model.spec.lista_iterations = widths.is_empty().then_some(3);
     model.variational = Some(encoder);
+    model
+}
+
+/// The same model with a posterior to draw samples from. Its threshold is `level`, or there is
+/// none, or it is learned, with a mean near `level`. A component is active with a probability of
+/// about `exp(−2·level)`, 2 % to 50 % where `level` is 1.
+///
+/// # Panics
+///
+/// If the model is not variational.
+#[must_use]
+#[allow(clippy::expect_used, reason = "models of the tests")]
+pub fn example_posterior(
+    mut model: OwnedModel,
+    base: PosteriorBase,
+    level: Option<f32>,
+    is_learned: bool,
+) -> OwnedModel {
+    let mut numbers = Numbers(47);
+    let encoder = model.variational.as_mut().expect("a variational model");
+    let codes = encoder.thresholds.len();
+    let width = match &encoder.body {
+        OwnedVariationalBody::Dense { trunk, .. } => {
+            trunk.last().map_or(0, |layer| layer.bias.len())
+        }
+        OwnedVariationalBody::Lista { .. } => codes,
+    };
+    let mut head = |mean: f32| OwnedLayer {
+        weights: numbers.take(codes * width, (0.4 / width as f32).sqrt()),
+        bias: numbers.take(codes, 0.2).iter().map(|x| mean + x).collect(),
+    };
+    // The logarithm of a variance, or of a scale.
+    let logarithm = match base {
+        PosteriorBase::Gaussian => -1.0,
+        PosteriorBase::Laplacian => -0.7,
+    };
+    let scale = head(logarithm);
+    let threshold = match (level, is_learned) {
+        (None, _) => OwnedThreshold::None,
+        (Some(level), false) => OwnedThreshold::Fixed(level),
+        (Some(level), true) => OwnedThreshold::Learned {
+            shape: head(3.0_f32.ln()),
+            rate: head((3.0 / level).ln()),
+        },
+    };
+    encoder.posterior = Some(OwnedPosterior {
+        base,
+        threshold,
+        scale: encoder.scale.is_none().then_some(scale),
+    });
     model
 }
 

@@ -75,7 +75,7 @@ const fn joined<const A: usize, const C: usize>(
 /// Tensors and keys of models for arithmetic in `f32`.
 pub(crate) const FLOAT_TENSORS: usize =
     12 + FLOAT_DENOISE_TENSORS.len() + FLOAT_VARIATIONAL_TENSORS.len();
-pub(crate) const FLOAT_KEYS: usize = 22 + FLOAT_DENOISE_KEYS.len() + VARIATIONAL_KEYS.len();
+pub(crate) const FLOAT_KEYS: usize = 22 + FLOAT_DENOISE_KEYS.len() + FLOAT_VARIATIONAL_KEYS.len();
 const FLOAT_DENOISE_TENSORS: &[&str] = of_denoising(&[
     "encoder.steps",
     "encoder.thresholds",
@@ -110,10 +110,22 @@ const FLOAT_VARIATIONAL_TENSORS: &[&str] = of_variational(&[
     "encoder.scale.scale",
     "encoder.scale.bias",
     "encoder.shrinkage",
+    "encoder.shape",
+    "encoder.shape.scale",
+    "encoder.shape.bias",
+    "encoder.rate",
+    "encoder.rate.scale",
+    "encoder.rate.bias",
     "code.thresholds",
     "input.mean",
 ]);
-const VARIATIONAL_KEYS: &[&str] = of_variational(&["code_gain", "encoder_widths", "selection"]);
+const FLOAT_VARIATIONAL_KEYS: &[&str] = of_variational(&[
+    "code_gain",
+    "encoder_widths",
+    "posterior",
+    "posterior_threshold",
+    "selection",
+]);
 
 /// Models for arithmetic in `f32`.
 pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
@@ -162,7 +174,7 @@ pub(crate) static FLOAT: Schema<FLOAT_TENSORS, FLOAT_KEYS> = Schema {
             "weights",
         ],
         FLOAT_DENOISE_KEYS,
-        VARIATIONAL_KEYS,
+        FLOAT_VARIATIONAL_KEYS,
     ),
 };
 

@@ -88,9 +88,12 @@ mod header;
 mod input;
 mod integer;
 mod json;
+mod layer;
 mod matrix;
 #[cfg(feature = "std")]
 mod owned;
+#[cfg(feature = "variational")]
+mod posterior;
 mod preprocessing;
 #[cfg(feature = "std")]
 pub mod quant;
@@ -108,14 +111,14 @@ mod write;
 #[cfg(feature = "std")]
 pub use align::AlignedBytes;
 pub use align::{Aligned, MIN_ALIGNMENT};
-pub use encoders::{Encoder, Gram, Layer, StreamSpec, Variational, VariationalBody};
+pub use encoders::{Encoder, Gram, StreamSpec, Variational, VariationalBody};
 pub use error::{Dims, Name, ReadError, SpecError};
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub use example::{example, example_decoder, example_denoiser};
 #[cfg(feature = "std")]
 #[doc(hidden)]
-pub use example_variational::example_variational;
+pub use example_variational::{example_posterior, example_variational};
 pub use format::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, MAX_HEADER_LEN};
 pub use input::{InputFacts, NumberType};
 #[cfg(feature = "std")]
@@ -130,12 +133,15 @@ pub use integer::{
 };
 #[cfg(feature = "variational")]
 pub use integer::{IntegerLayer, IntegerVariationalBody};
+pub use layer::Layer;
 pub use matrix::{MatrixRef, ScaleAxis, Weights};
 #[cfg(feature = "std")]
 pub use owned::{
-    OwnedDecoder, OwnedEncoder, OwnedGram, OwnedLayer, OwnedModel, OwnedProvenance, OwnedSpec,
-    OwnedVariational, OwnedVariationalBody,
+    OwnedDecoder, OwnedEncoder, OwnedGram, OwnedLayer, OwnedModel, OwnedPosterior, OwnedProvenance,
+    OwnedSpec, OwnedThreshold, OwnedVariational, OwnedVariationalBody,
 };
+#[cfg(feature = "variational")]
+pub use posterior::{Posterior, PosteriorBase, PosteriorThreshold};
 pub use preprocessing::{Contrast, Preprocessing};
 pub use read::{Decoder, ModelFile};
 pub use spec::{CodeSign, InputShape, ModelSpec, Provenance, Variant, WeightType};

@@ -4,9 +4,11 @@ use std::borrow::ToOwned;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::encoders::{Encoder, Layer, Variational, VariationalBody};
+use crate::encoders::{Encoder, Variational, VariationalBody};
 use crate::error::ReadError;
 use crate::input::InputFacts;
+use crate::layer::Layer;
+use crate::posterior::{Posterior, PosteriorBase, PosteriorThreshold};
 use crate::preprocessing::Preprocessing;
 use crate::quant::dequantize;
 use crate::read::{Decoder, ModelFile};
@@ -158,6 +160,53 @@ pub struct OwnedVariational {
     /// What is taken off each number of a sample \[d\], in raw units. The preprocessing then has a
     /// mean of 0 and no contrast.
     pub input_mean: Option<Vec<f32>>,
+    /// What samples of codes are drawn from, in `f32` alone; `None` leaves it out of the file.
+    pub posterior: Option<OwnedPosterior>,
+}
+
+/// The threshold of a posterior's noise; see [`PosteriorThreshold`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum OwnedThreshold {
+    /// There is none.
+    None,
+    /// λ, finite and above 0.
+    Fixed(f32),
+    /// The heads of its shape and rate, of Laplacian noise alone.
+    Learned {
+        /// ln α \[l, w\].
+        shape: OwnedLayer,
+        /// ln β \[l, w\].
+        rate: OwnedLayer,
+    },
+}
+
+/// What samples of codes are drawn from; see [`Posterior`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedPosterior {
+    /// What the noise is made of.
+    pub base: PosteriorBase,
+    /// λ.
+    pub threshold: OwnedThreshold,
+    /// The scale head \[l, w\], exactly if [`OwnedVariational::scale`] is `None`: otherwise the
+    /// file holds it already.
+    pub scale: Option<OwnedLayer>,
+}
+
+impl OwnedPosterior {
+    fn of(posterior: &Posterior<'_>, selects_by_scale: bool) -> Self {
+        Self {
+            base: posterior.base,
+            threshold: match &posterior.threshold {
+                PosteriorThreshold::None => OwnedThreshold::None,
+                PosteriorThreshold::Fixed(level) => OwnedThreshold::Fixed(*level),
+                PosteriorThreshold::Learned { shape, rate } => OwnedThreshold::Learned {
+                    shape: OwnedLayer::of(shape),
+                    rate: OwnedLayer::of(rate),
+                },
+            },
+            scale: (!selects_by_scale).then(|| OwnedLayer::of(&posterior.scale)),
+        }
+    }
 }
 
 impl OwnedVariational {
@@ -178,6 +227,10 @@ impl OwnedVariational {
             thresholds: encoder.thresholds.to_vec(),
             gain: encoder.gain,
             input_mean: encoder.input_mean.map(<[f32]>::to_vec),
+            posterior: encoder
+                .posterior
+                .as_ref()
+                .map(|posterior| OwnedPosterior::of(posterior, encoder.scale.is_some())),
         }
     }
 }

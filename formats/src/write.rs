@@ -27,7 +27,7 @@ use crate::read::{Decoder, ModelFile};
 use crate::spec::{ModelSpec, Provenance, WeightType};
 use crate::tensors::NOT_FOR_FLOATS;
 
-use checks::{check_gram, check_variational, widths};
+use checks::{check_gram, check_variational, posterior_entries, widths};
 pub(crate) use checks::{selection, stream_entries};
 pub use error::WriteError;
 
@@ -135,6 +135,7 @@ pub fn write_with_report(model: &OwnedModel, weights: WeightType) -> Result<Writ
         own.push(("noise_level", gram.noise_level.to_string()));
     }
     own.extend(selection(model.variational.as_ref()));
+    own.extend(posterior_entries(model.variational.as_ref()));
     let bytes = tensors.layout(&spec, &model.spec.input, &own)?;
     check_read_back(&bytes, &spec, &model.spec.input)?;
     Ok(Written {

@@ -176,12 +176,16 @@ impl Job {
     /// ELF.
     fn build(&self, setup: &Setup, toolchain: &Toolchain) -> Result<PathBuf> {
         if setup.tests_itself {
-            let elf_path = self.build_binary(setup, toolchain, "self_test")?;
-            let elf = fs::read(&elf_path).with_context(|| elf_path.display().to_string())?;
-            let log = self
-                .log_of(setup, &elf_path, &elf)
-                .context("a kernel differs from the portable one")?;
-            signed::check(&log, &folder().join("model"))?;
+            let log = |binary: &str| {
+                let elf_path = self.build_binary(setup, toolchain, binary)?;
+                let elf = fs::read(&elf_path).with_context(|| elf_path.display().to_string())?;
+                self.log_of(setup, &elf_path, &elf)
+            };
+            let models = folder().join("model");
+            let tested = log("self_test").context("a kernel differs from the portable one")?;
+            signed::check(&tested, &models)?;
+            let drawn = log("samples").context("the best of several samples is not found")?;
+            signed::check_samples(&drawn, &models)?;
         }
         self.build_binary(setup, toolchain, "sparsecode-firmware")
     }
@@ -195,7 +199,7 @@ impl Job {
     ) -> Result<PathBuf> {
         let mut cargo = toolchain.cargo_build(setup.target, setup.target_cpu);
         // All of the runtime has to be free of panics, and all kernels are tested.
-        let all = matches!(binary, "no_panic" | "self_test");
+        let all = matches!(binary, "no_panic" | "self_test" | "samples");
         let own = match all {
             true => Some("denoise,variational"),
             false => feature_of(&self.model),

@@ -1,4 +1,5 @@
-//! Models whose codes are signed: what `self_test` of the firmware computes with them, on the host.
+//! Models whose codes are signed: what `self_test` and `samples` of the firmware compute with them,
+//! on the host.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use anyhow::{Result, ensure};
 use sparsecode_formats::{AlignedBytes, IntegerFile};
 use sparsecode_runtime::{
     GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerRefine, IntegerView,
-    IntegerWorkspaceBuf, Method, ModelView, Refine, SparseCodeBuf, WorkspaceBuf,
+    IntegerWorkspaceBuf, Method, ModelView, Refine, Samples, SparseCodeBuf, WorkspaceBuf,
 };
 
 use crate::host::{add_code, add_patch};
@@ -15,6 +16,8 @@ use crate::log::Log;
 /// Patches of the program, and iterations of each refinement.
 const PATCHES: u32 = 3;
 const ITERATIONS: u32 = 12;
+/// Samples of each code of a variational model.
+const SAMPLES: u32 = 8;
 
 /// Levels within ±1023 that the device makes as well.
 struct Levels(u32);
@@ -80,6 +83,27 @@ fn variational(bytes: &[u8]) -> Result<u32> {
     Ok(hasher.finalize())
 }
 
+/// The best samples of a variational model's codes, with their numbers and errors.
+fn samples(bytes: &[u8]) -> Result<u32> {
+    let view = ModelView::load(bytes).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let spec = view.spec();
+    let mut workspace = WorkspaceBuf::for_model(spec);
+    let mut code = SparseCodeBuf::new(spec.code_dim);
+    let (mut hasher, mut levels) = (crc32fast::Hasher::new(), Levels(31));
+    for input in 0..PATCHES {
+        let patch = levels.patch(spec.input_dim());
+        let patch: Vec<f32> = patch.iter().map(|x| f32::from(*x) / 1024.0).collect();
+        let samples = Samples {
+            input: input.into(),
+            ..Samples::new(31, SAMPLES)
+        };
+        let best = view.encode_best_of(&patch, &mut code, &samples, &mut workspace)?;
+        add_patch(&mut hasher, &[best.error, best.sample as f32]);
+        add_code(&mut hasher, &code);
+    }
+    Ok(hasher.finalize())
+}
+
 fn integers(bytes: &[u8]) -> Result<u32> {
     let file = IntegerFile::read(bytes).map_err(|error| anyhow::anyhow!("{error}"))?;
     let view = IntegerView::from(file);
@@ -129,11 +153,29 @@ pub(crate) fn check(log: &Log, models: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Holds what `samples` printed to what the host finds with the models in a folder.
+pub(crate) fn check_samples(log: &Log, models: &Path) -> Result<()> {
+    for (noise, file) in [("laplacian", "variational"), ("gaussian", "sampled")] {
+        let bytes = AlignedBytes::read(models.join(format!("{file}.safetensors")))?;
+        let (found, expected) = (
+            log.value::<u32>(&format!("{noise} samples checksum"))?,
+            samples(&bytes)?,
+        );
+        ensure!(
+            found == expected,
+            "the best samples of {file}.safetensors differ from the host's: {found:x}, \
+             {expected:x}"
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use sparsecode_formats::{
-        ActivationRanges, CodeSign, InputShape, OwnedModel, Preprocessing, WeightType,
-        example_decoder, example_variational, write, write_file, write_integer,
+        ActivationRanges, CodeSign, InputShape, OwnedModel, PosteriorBase, Preprocessing,
+        WeightType, example_decoder, example_posterior, example_variational, write, write_file,
+        write_integer,
     };
 
     use super::*;
@@ -166,11 +208,17 @@ mod tests {
         let integers = write_integer(&model, &ranges).unwrap().bytes;
         let mut other = example_variational(24, 32, &[20, 12], true);
         other.spec.provenance.data = "none".into();
+        let other = example_posterior(other, PosteriorBase::Laplacian, Some(1.0), true);
         let variational = write(&other, WeightType::I8).unwrap();
+        let mut other = example_variational(24, 32, &[], false);
+        other.spec.provenance.data = "none".into();
+        let other = example_posterior(other, PosteriorBase::Gaussian, Some(1.0), false);
+        let sampled = write(&other, WeightType::I8).unwrap();
         let files = [
             ("signed", floats),
             ("signed-integer", integers),
             ("variational", variational),
+            ("sampled", sampled),
         ];
         for (name, bytes) in files {
             let path = folder().join(format!("model/{name}.safetensors"));
@@ -188,6 +236,8 @@ mod tests {
         let a = floats(&read("signed.safetensors")).unwrap();
         let b = integers(&read("signed-integer.safetensors")).unwrap();
         let c = variational(&read("variational.safetensors")).unwrap();
+        let d = samples(&read("variational.safetensors")).unwrap();
+        let e = samples(&read("sampled.safetensors")).unwrap();
         let log = |a: u32, b: u32, c: u32| {
             Log::from_lines(vec![
                 format!("info  signed floats checksum = {a}"),
@@ -199,6 +249,15 @@ mod tests {
         assert!(check(&log(a ^ 1, b, c), &models).is_err());
         assert!(check(&log(a, b ^ 1, c), &models).is_err());
         assert!(check(&log(a, b, c ^ 1), &models).is_err());
+        let log = |d: u32, e: u32| {
+            Log::from_lines(vec![
+                format!("info  laplacian samples checksum = {d}"),
+                format!("info  gaussian samples checksum = {e}"),
+            ])
+        };
+        check_samples(&log(d, e), &models).unwrap();
+        assert!(check_samples(&log(d ^ 1, e), &models).is_err());
+        assert!(check_samples(&log(d, e ^ 1), &models).is_err());
     }
 
     /// Codes of both signs occur in both arithmetics.

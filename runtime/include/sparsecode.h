@@ -163,6 +163,11 @@ enum sparsecode_status
    * `sparsecode_integer_model_load_into`.
    */
   SPARSECODE_STATUS_GRAM_MEMORY = 17,
+  /**
+   * The model's file holds no posterior to draw samples from: export the run of a variational
+   * model with `sparsecode export --posterior`.
+   */
+  SPARSECODE_STATUS_NO_POSTERIOR = 18,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -236,7 +241,7 @@ typedef int32_t sparsecode_start;
  * anything else is done with it; nothing has to be released. It may be copied.
  */
 typedef struct sparsecode_model {
-  size_t opaque[176];
+  size_t opaque[224];
   uint64_t aligned;
 } sparsecode_model;
 
@@ -339,6 +344,44 @@ typedef struct sparsecode_code {
    */
   uint16_t active;
 } sparsecode_code;
+
+/**
+ * Which samples `sparsecode_encode_best_of` draws. The same numbers give the same samples on every
+ * core, in C and in Rust.
+ */
+typedef struct sparsecode_samples {
+  /**
+   * The key of all random numbers.
+   */
+  uint64_t seed;
+  /**
+   * The number of the input: of a window in a stream, of a patch in a picture. Inputs with the
+   * same number have the same noise.
+   */
+  uint64_t input;
+  /**
+   * The first sample's number; 0 usually.
+   */
+  uint32_t first;
+  /**
+   * How many samples are drawn: at least 1.
+   */
+  uint32_t count;
+} sparsecode_samples;
+
+/**
+ * The best of some samples.
+ */
+typedef struct sparsecode_best {
+  /**
+   * Its number.
+   */
+  uint32_t sample;
+  /**
+   * Its mean square error, in the unit of the preprocessed patch.
+   */
+  float error;
+} sparsecode_best;
 
 /**
  * How a code is refined. `sparsecode_settings_for_model` and `sparsecode_settings_for_noise` fill
@@ -646,6 +689,22 @@ sparsecode_status sparsecode_encode(const struct sparsecode_model *model,
                                     struct sparsecode_code *code,
                                     void *workspace,
                                     size_t workspace_bytes);
+
+/**
+ * Draws codes of a preprocessed patch from the posterior of a variational model, and keeps the one
+ * with the smallest square error; of equal ones the first. `best` receives its number and its
+ * error; it may be null. Needs no more workspace than `sparsecode_encode`. The model's file has to
+ * be exported with `--posterior`, and the library made with the feature `variational`; otherwise
+ * the answer is `SPARSECODE_NO_POSTERIOR`.
+  */
+sparsecode_status sparsecode_encode_best_of(const struct sparsecode_model *model,
+                                            const float *patch,
+                                            size_t length,
+                                            const struct sparsecode_samples *samples,
+                                            struct sparsecode_code *code,
+                                            void *workspace,
+                                            size_t workspace_bytes,
+                                            struct sparsecode_best *best);
 
 /**
  * Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the

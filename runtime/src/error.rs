@@ -104,6 +104,45 @@ impl core::error::Error for LoadError {
     }
 }
 
+/// Why no samples of a code were drawn.
+#[cfg(feature = "variational")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SampleError {
+    /// The file does not hold what samples are drawn from: `posterior` is missing in its metadata.
+    /// Export the run of a variational model with `--posterior`.
+    Posterior,
+    /// [`Samples::count`](crate::Samples::count) is 0.
+    Count,
+    /// An argument has the wrong length.
+    Dimension(DimensionError),
+}
+
+#[cfg(feature = "variational")]
+impl From<DimensionError> for SampleError {
+    fn from(error: DimensionError) -> Self {
+        Self::Dimension(error)
+    }
+}
+
+#[cfg(feature = "variational")]
+impl fmt::Display for SampleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Posterior => f.write_str(
+                "posterior: the model file holds none to draw samples from; export a variational \
+                 run with --posterior",
+            ),
+            Self::Count => f.write_str("count of samples is 0: draw at least one"),
+            Self::Dimension(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(feature = "variational")]
+impl core::error::Error for SampleError {}
+
 /// Why a code could not be built from given components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -90,6 +90,7 @@
 //! | patch, decoded in place | `4·d` | [`encode`](Model::encode) | `l·d + L·a·l` |
 //! | [`SparseCode`] | `6·l + 8` | [`refine`](Model::refine), each iteration | `(a + l)·d`, or `(a + l)·m + 2·h·d` |
 //! | [`Workspace`] | `4·(d + 2·l + m)` | [`decode`](Model::decode) | `a·d`, or `a·m + h·d` |
+//! | | | `encode_best_of`, each sample (feature `variational`) | `a·d`, and `l` random words |
 //! | [`GramBuffer`], [`GramWorkspace`], if used | `4·l² + 14·l` | [`descend`](Gram::descend), each pass | `b·l`, after `l·d` |
 //! | [`SignalStream`](stream::SignalStream), a channel | `8·d + 8` | each sample, beside `1/s` windows | `d/s` |
 //! | [`DriftStream`](stream::DriftStream), a channel | `8·n + 44` | each sample | 7 additions, 2 divisions |
@@ -129,6 +130,8 @@ extern crate std;
 
 #[cfg(feature = "capi")]
 pub mod capi;
+#[cfg(feature = "variational")]
+mod chacha;
 #[cfg(feature = "embed")]
 pub mod embed;
 mod error;
@@ -145,6 +148,8 @@ mod workspace;
 pub use sparsecode_formats as formats;
 pub use sparsecode_formats::{Aligned, CodeSign, ModelFile, ModelSpec, ReadError, include_model};
 
+#[cfg(feature = "variational")]
+pub use error::SampleError;
 pub use error::{CodeError, DimensionError, LoadError};
 #[cfg(feature = "std")]
 pub use float::code::SparseCodeBuf;
@@ -156,6 +161,8 @@ pub use float::gram::{Gram, GramBuffer, GramWorkspace};
 pub use float::model::Model;
 pub use float::preprocess::Normalisation;
 pub use float::refine::{Refine, Refinement, Start};
+#[cfg(feature = "variational")]
+pub use float::sampling::{BestOf, Samples};
 pub use float::view::ModelView;
 #[cfg(feature = "std")]
 pub use float::workspace::WorkspaceBuf;

@@ -132,7 +132,11 @@ proptest! {
         prop_assert_eq!(&code, &encoded);
         let zero = vec![0.0; code_dim];
         let at = |k| reference.fista(&case.input, &zero, settings.lambda, settings.step_size, k);
-        assert_close(&dense(&code, code_dim), &at(refinement.iterations), 1e-4);
+        // Every iteration rounds anew, and momentum carries what was rounded on: the error grows
+        // with the square of their number.
+        let rounding = 0.25 * f64::from(f32::EPSILON) * f64::from(refinement.iterations).powi(2);
+        let tolerance = rounding.max(1e-4);
+        assert_close(&dense(&code, code_dim), &at(refinement.iterations), tolerance);
         let change = |k: u32| {
             let (new, old) = (at(k), at(k - 1));
             let difference: Vec<f64> = new.iter().zip(&old).map(|(a, b)| a - b).collect();

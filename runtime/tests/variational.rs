@@ -3,11 +3,12 @@
 
 mod common;
 
+use common::variational::{affine, features, product, wide};
 use common::{Random, assert_close, file};
 use proptest::prelude::*;
 use sparsecode_formats::{
-    ActivationRanges, Activations, AlignedBytes, Decoder, Layer, MatrixRef, ModelFile, OwnedModel,
-    VariationalBody, WeightType, example_variational, write_integer_as,
+    ActivationRanges, Activations, AlignedBytes, Decoder, ModelFile, OwnedModel, WeightType,
+    example_variational, write_integer_as,
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramView, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerView,
@@ -15,70 +16,10 @@ use sparsecode_runtime::{
     WorkspaceBuf, ram_bytes,
 };
 
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().copied().map(f64::from).collect()
-}
-
-/// `M x` where rows are outputs, or, transposed, columns.
-fn product(matrix: &MatrixRef<'_>, x: &[f64], transposed: bool) -> Vec<f64> {
-    let (outputs, inputs) = match transposed {
-        false => (matrix.rows, matrix.cols),
-        true => (matrix.cols, matrix.rows),
-    };
-    assert_eq!(inputs, x.len());
-    let weight = |output: usize, input: usize| match transposed {
-        false => matrix.weight(output, input),
-        true => matrix.weight(input, output),
-    };
-    (0..outputs)
-        .map(|output| {
-            let terms = x.iter().enumerate();
-            terms
-                .map(|(input, x)| f64::from(weight(output, input).unwrap()) * x)
-                .sum()
-        })
-        .collect()
-}
-
-fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().zip(b).map(|(a, b)| a + b).collect()
-}
-
-fn affine(layer: &Layer<'_>, x: &[f64]) -> Vec<f64> {
-    sum(&product(&layer.weights, x, false), &wide(layer.bias))
-}
-
 /// The shift of each component, and what decides whether the component is selected.
 fn shift(file: &ModelFile<'_>, input: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let encoder = file.variational.unwrap();
-    let (features, shift) = match encoder.body {
-        VariationalBody::Dense { trunk, shift } => {
-            let mut features = input.to_vec();
-            for layer in trunk.iter().flatten() {
-                features = affine(layer, &features);
-                features.iter_mut().for_each(|x| *x = x.max(0.0));
-            }
-            let shift = affine(&shift, &features);
-            (features, shift)
-        }
-        VariationalBody::Lista {
-            encoder: lista,
-            shrinkage,
-        } => {
-            let shrink = |v: Vec<f64>| -> Vec<f64> {
-                let pairs = v.iter().zip(wide(shrinkage));
-                pairs
-                    .map(|(v, t)| (v.abs() - t).max(0.0).copysign(*v))
-                    .collect()
-            };
-            let drive = sum(&product(&lista.input, input, false), &wide(lista.bias));
-            let mut z = shrink(drive.clone());
-            for _ in 0..file.spec.lista_iterations.unwrap() {
-                z = shrink(sum(&drive, &product(&lista.recurrent, &z, true)));
-            }
-            (z.iter().map(|x| x.abs()).collect(), z)
-        }
-    };
+    let (features, shift) = features(file, input);
     let decides = match &encoder.scale {
         Some(scale) => affine(scale, &features),
         None => shift.iter().map(|x| x.abs()).collect(),

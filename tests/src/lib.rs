@@ -5,6 +5,7 @@ pub mod emulator;
 pub mod golden;
 pub mod kernels;
 pub mod papers;
+pub mod release;
 pub mod runs;
 pub mod tools;
 

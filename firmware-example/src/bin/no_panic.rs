@@ -24,7 +24,8 @@ use sparsecode_runtime::stream::{
 };
 use sparsecode_runtime::{
     CodeBuffer as _, GramBuffer, GramWorkspace, IntegerCode, IntegerCodeBuffer as _, IntegerModel,
-    IntegerRefine, IntegerWorkspace, Model, ModelFile, ModelView, Refine, SparseCode, Workspace,
+    IntegerRefine, IntegerWorkspace, Model, ModelFile, ModelView, Refine, Samples, SparseCode,
+    Workspace,
 };
 
 #[cfg(target_arch = "arm")]
@@ -45,6 +46,7 @@ fn main() -> ! {
     black_box(linear());
     black_box(one_hidden());
     black_box(gram());
+    black_box(samples());
     black_box(any_size());
     black_box(integers());
     black_box(signal::<Uniform>());
@@ -87,6 +89,19 @@ fn gram() -> Option<f32> {
     let refined = gram.refine(&patch, &mut code, &settings, workspace, scratch, deadline);
     let descended = gram.descend(&patch, &mut code, &settings, workspace, scratch, deadline);
     Some(refined.energy + descended.energy + code.l1_norm())
+}
+
+/// The best of some samples, by the type and by the view.
+#[inline(never)]
+fn samples() -> Option<f32> {
+    let model = Model::<16, 24>::load(slot()).ok()?;
+    let (mut code, mut workspace) = (SparseCode::new(), Workspace::new());
+    let samples = black_box(Samples::new(7, 20));
+    let patch = black_box([0.5; 16]);
+    let typed = model.encode_best_of(&patch, &mut code, &samples, &mut workspace);
+    let view = ModelView::load(slot()).ok()?;
+    let viewed = view.encode_best_of(&patch, &mut code, &samples, &mut workspace);
+    Some(typed.ok()?.error + viewed.ok()?.error + code.l1_norm())
 }
 
 /// The same for a decoder with a hidden layer.

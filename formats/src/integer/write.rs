@@ -158,6 +158,9 @@ pub fn write_integer_with(
     }
     let mut own = plan.entries(ranges).to_vec();
     if let Some(encoder) = &model.variational {
+        if encoder.posterior.is_some() {
+            return Err(invalid("posterior", "none: samples are drawn in f32"));
+        }
         let shifts = plan.variational(&mut file, encoder, [codes, inputs])?;
         own.extend(shifts.map(|shifts| ("layer_shifts", shifts)));
         own.extend(selection(Some(encoder)));

@@ -1,10 +1,12 @@
 //! The part of variational models.
 
 use crate::decimal::real;
-use crate::encoders::{Encoder, Layer, Variational, VariationalBody};
+use crate::encoders::{Encoder, Variational, VariationalBody};
 use crate::error::ReadError;
 use crate::header::{FLOAT_KEYS, FLOAT_TENSORS, Header};
+use crate::layer::Layer;
 use crate::matrix::ScaleAxis;
+use crate::posterior::{Posterior, PosteriorBase, PosteriorThreshold, THRESHOLD, ThresholdText};
 use crate::preprocessing::Contrast;
 use crate::spec::ModelSpec;
 use crate::tensors::Tensors;
@@ -38,6 +40,8 @@ const TRUNK: [[&str; 3]; EncoderWidths::MOST] = [
 
 const SHIFT: [&str; 3] = ["encoder.shift", "encoder.shift.scale", "encoder.shift.bias"];
 const SCALE: [&str; 3] = ["encoder.scale", "encoder.scale.scale", "encoder.scale.bias"];
+const SHAPE: [&str; 3] = ["encoder.shape", "encoder.shape.scale", "encoder.shape.bias"];
+const RATE: [&str; 3] = ["encoder.rate", "encoder.rate.scale", "encoder.rate.bias"];
 
 /// Reads the encoder; `lista` is U, b and S where the metadata states LISTA iterations.
 #[inline(never)] // gives its stack back
@@ -72,6 +76,7 @@ pub(super) fn read<'a>(
         true => Some(layer(tensors, SCALE, [codes, inputs], spec)?),
         false => None,
     };
+    let posterior = posterior(header, tensors, spec, scale, [codes, inputs])?;
     Ok(Variational {
         body,
         scale,
@@ -80,7 +85,44 @@ pub(super) fn read<'a>(
             real(text).filter(|gain| *gain > 0.0)
         })?,
         input_mean: input_mean(tensors, spec)?,
+        posterior,
     })
+}
+
+/// What samples are drawn from, where the metadata names a posterior; `selecting` is the scale head
+/// if it was read already.
+#[inline(never)] // gives its stack back
+fn posterior<'a>(
+    header: &Header<'a, FLOAT_TENSORS, FLOAT_KEYS>,
+    tensors: &mut Store<'_, 'a>,
+    spec: &ModelSpec<'a>,
+    selecting: Option<Layer<'a>>,
+    shape: [usize; 2],
+) -> Result<Option<Posterior<'a>>, ReadError> {
+    let base = match header.text("posterior") {
+        Ok(text) => text.parse::<PosteriorBase>()?,
+        Err(_) => return Ok(None),
+    };
+    let text = header.value(THRESHOLD.field, THRESHOLD.expected, |text| {
+        ThresholdText::parse(text, base)
+    })?;
+    let scale = match selecting {
+        Some(scale) => scale,
+        None => layer(tensors, SCALE, shape, spec)?,
+    };
+    let threshold = match text {
+        ThresholdText::None => PosteriorThreshold::None,
+        ThresholdText::Fixed(level) => PosteriorThreshold::Fixed(level),
+        ThresholdText::Learned => PosteriorThreshold::Learned {
+            shape: layer(tensors, SHAPE, shape, spec)?,
+            rate: layer(tensors, RATE, shape, spec)?,
+        },
+    };
+    Ok(Some(Posterior {
+        base,
+        threshold,
+        scale,
+    }))
 }
 
 fn layer<'a>(

@@ -8,7 +8,10 @@ use std::vec::Vec;
 use super::error::WriteError;
 use crate::error::SpecError;
 use crate::header::{DRIFT, HOP};
-use crate::owned::{OwnedGram, OwnedModel, OwnedVariational, OwnedVariationalBody};
+use crate::owned::{
+    OwnedGram, OwnedModel, OwnedPosterior, OwnedThreshold, OwnedVariational, OwnedVariationalBody,
+};
+use crate::posterior::{PosteriorBase, THRESHOLD};
 use crate::preprocessing::Contrast;
 use crate::spec::{ModelSpec, Variant};
 use crate::widths::EncoderWidths;
@@ -127,6 +130,19 @@ pub(super) fn check_variational(
             "numbers of 0 or more",
         )?;
     }
+    if let Some(posterior) = &encoder.posterior {
+        let is_good = match posterior.threshold {
+            OwnedThreshold::None => true,
+            OwnedThreshold::Fixed(level) => level.is_finite() && level > 0.0,
+            OwnedThreshold::Learned { .. } => posterior.base == PosteriorBase::Laplacian,
+        };
+        test(is_good, THRESHOLD.field, THRESHOLD.expected)?;
+        test(
+            posterior.scale.is_none() == encoder.scale.is_some(),
+            "encoder.scale",
+            "a head of the posterior exactly if none selects components",
+        )?;
+    }
     if encoder.input_mean.is_some() {
         let preprocessing = &spec.preprocessing;
         test(
@@ -141,6 +157,26 @@ pub(super) fn check_variational(
         )?;
     }
     Ok(())
+}
+
+/// What the metadata says of what samples are drawn from.
+pub(super) fn posterior_entries(encoder: Option<&OwnedVariational>) -> Vec<(&'static str, String)> {
+    let posterior = encoder.and_then(|encoder| encoder.posterior.as_ref());
+    let Some(OwnedPosterior {
+        base, threshold, ..
+    }) = posterior
+    else {
+        return Vec::new();
+    };
+    let threshold = match threshold {
+        OwnedThreshold::None => "none".to_owned(),
+        OwnedThreshold::Fixed(level) => level.to_string(),
+        OwnedThreshold::Learned { .. } => "learned".to_owned(),
+    };
+    vec![
+        ("posterior", base.to_string()),
+        (THRESHOLD.field, threshold),
+    ]
 }
 
 /// What the metadata says of how components are selected.

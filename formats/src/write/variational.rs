@@ -3,7 +3,9 @@
 use super::Tensors;
 use super::error::WriteError;
 use crate::matrix::ScaleAxis;
-use crate::owned::{OwnedLayer, OwnedVariational, OwnedVariationalBody};
+use crate::owned::{
+    OwnedLayer, OwnedPosterior, OwnedThreshold, OwnedVariational, OwnedVariationalBody,
+};
 use crate::widths::EncoderWidths;
 
 /// Names of the trunk's matrices and biases.
@@ -38,9 +40,20 @@ impl<'m> Tensors<'m> {
                 codes
             }
         };
-        if let Some(scale) = &encoder.scale {
+        let posterior = encoder.posterior.as_ref();
+        let drawing = posterior.and_then(|posterior| posterior.scale.as_ref());
+        if let Some(scale) = encoder.scale.as_ref().or(drawing) {
             let names = ["encoder.scale", "encoder.scale.bias"];
             self.layer(names, scale, [codes, width])?;
+        }
+        if let Some(OwnedPosterior {
+            threshold: OwnedThreshold::Learned { shape, rate },
+            ..
+        }) = posterior
+        {
+            let names = ["encoder.shape", "encoder.shape.bias"];
+            self.layer(names, shape, [codes, width])?;
+            self.layer(["encoder.rate", "encoder.rate.bias"], rate, [codes, width])?;
         }
         self.vector("code.thresholds", &encoder.thresholds, codes)?;
         match &encoder.input_mean {

@@ -5,8 +5,9 @@ use crate::common::Parts;
 use sparsecode_formats::{
     ActivationRanges, Activations, AlignedBytes, CodeSign, Contrast, EncoderWidths,
     IntegerContrast, IntegerFile, IntegerVariationalBody, ModelFile, OwnedLayer, OwnedModel,
-    OwnedVariational, OwnedVariationalBody, ReadError, Variant, VariationalBody, WeightType,
-    WriteError, example_variational, write, write_integer, write_integer_as,
+    OwnedVariational, OwnedVariationalBody, PosteriorBase, PosteriorThreshold, ReadError, Variant,
+    VariationalBody, WeightType, WriteError, example_posterior, example_variational, write,
+    write_integer, write_integer_as,
 };
 
 fn encoder(model: &mut OwnedModel) -> &mut OwnedVariational {
@@ -50,6 +51,98 @@ fn floats_are_read_as_they_were_written() {
         }
         assert_eq!(OwnedModel::from_file(&file).unwrap(), model);
     }
+}
+
+/// Base, level of the threshold, and whether thresholds are learned.
+const POSTERIORS: [(PosteriorBase, Option<f32>, bool); 5] = [
+    (PosteriorBase::Laplacian, Some(0.75), false),
+    (PosteriorBase::Laplacian, Some(0.75), true),
+    (PosteriorBase::Laplacian, None, false),
+    (PosteriorBase::Gaussian, Some(1e-7), false),
+    (PosteriorBase::Gaussian, None, false),
+];
+
+#[test]
+fn posteriors_are_read_as_they_were_written() {
+    for model in kinds() {
+        for (base, level, is_learned) in POSTERIORS {
+            let mut model = example_posterior(model.clone(), base, level, is_learned);
+            let bytes = AlignedBytes::from_slice(&write(&model, WeightType::F32).unwrap());
+            let file = ModelFile::read(&bytes).unwrap();
+            let posterior = file.variational.unwrap().posterior.unwrap();
+            assert_eq!(posterior.base, base);
+            match (posterior.threshold, level, is_learned) {
+                (PosteriorThreshold::None, None, _) => {}
+                (PosteriorThreshold::Fixed(found), Some(level), false) => assert_eq!(found, level),
+                (PosteriorThreshold::Learned { shape, rate }, _, true) => {
+                    assert_eq!((shape.weights.rows, rate.bias.len()), (6, 6));
+                }
+                (found, ..) => panic!("{found:?}"),
+            }
+            if let Some(scale) = file.variational.unwrap().scale {
+                assert_eq!(posterior.scale, scale);
+            }
+            if let OwnedVariationalBody::Dense { trunk_max, .. } = &mut encoder(&mut model).body {
+                trunk_max.clear();
+            }
+            assert_eq!(OwnedModel::from_file(&file).unwrap(), model);
+        }
+    }
+}
+
+#[test]
+fn malformed_posteriors_are_errors_that_name_the_field() {
+    let (base, level, is_learned) = POSTERIORS[1];
+    let learned = example_posterior(dense(), base, level, is_learned);
+    let by_shift = example_variational(12, 6, &[9, 7], false);
+    let by_shift = example_posterior(by_shift, PosteriorBase::Gaussian, Some(1.0), false);
+    let of = |model: &OwnedModel| Parts::of(&write(model, WeightType::I8).unwrap());
+    let error = |parts: Parts| ModelFile::read(&parts.bytes()).map(|_| ()).unwrap_err();
+    for (key, values) in [
+        ("posterior", &["", "laplace", "none"][..]),
+        (
+            "posterior_threshold",
+            &["", "0", "-1", "inf", "fixed", "learned"],
+        ),
+    ] {
+        for value in values {
+            let error = error(of(&by_shift).metadata(key, value)).to_string();
+            assert!(error.contains(key), "{key} = {value}: {error}");
+        }
+    }
+    let key = "posterior_threshold";
+    let missing = of(&by_shift).replace(&format!("\"{key}\""), "\"other\"");
+    assert_eq!(error(missing), ReadError::MissingMetadata { key });
+    // Heads that nothing asks for, and heads that are missing.
+    for (model, tensor) in [(&by_shift, "encoder.scale"), (&learned, "encoder.shape")] {
+        let without = of(model).replace("\"posterior\"", "\"other\"");
+        assert_eq!(error(without), ReadError::UnexpectedTensor { tensor });
+    }
+    let asked = of(&by_shift)
+        .metadata("posterior", "laplacian")
+        .metadata(key, "learned");
+    let tensor = "encoder.shape";
+    assert_eq!(error(asked), ReadError::MissingTensor { tensor });
+
+    let refused = |model: &OwnedModel| write(model, WeightType::F32).unwrap_err().to_string();
+    for level in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let model = example_posterior(dense(), base, Some(level), false);
+        assert!(refused(&model).contains(key), "{level}");
+    }
+    let gaussian = example_posterior(dense(), PosteriorBase::Gaussian, Some(1.0), true);
+    assert!(refused(&gaussian).contains("laplacian"));
+    let mut twice = learned.clone();
+    let scale = encoder(&mut twice).scale.clone();
+    encoder(&mut twice).posterior.as_mut().unwrap().scale = scale;
+    assert!(refused(&twice).contains("encoder.scale"));
+    let ranges = ActivationRanges {
+        input_scale: 0.01,
+        input_min: -100,
+        input_max: 100,
+        code_max: 8.0,
+    };
+    let integers = write_integer(&learned, &ranges).unwrap_err().to_string();
+    assert!(integers.contains("posterior"), "{integers}");
 }
 
 #[test]

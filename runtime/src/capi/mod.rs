@@ -52,13 +52,16 @@ pub use integer_code::{
     sparsecode_integer_code, sparsecode_integer_code_get, sparsecode_integer_code_push,
 };
 pub use model::{
-    sparsecode_decode, sparsecode_denoise, sparsecode_encode, sparsecode_model,
-    sparsecode_model_get_info, sparsecode_model_info, sparsecode_model_load,
+    sparsecode_decode, sparsecode_denoise, sparsecode_encode, sparsecode_encode_best_of,
+    sparsecode_model, sparsecode_model_get_info, sparsecode_model_info, sparsecode_model_load,
     sparsecode_model_load_slot, sparsecode_model_verify_checksum, sparsecode_normalisation,
     sparsecode_preprocess, sparsecode_refine, sparsecode_restore, sparsecode_settings_for_model,
     sparsecode_settings_for_noise,
 };
-pub use settings::{sparsecode_refine_settings, sparsecode_refinement, sparsecode_start};
+pub use settings::{
+    sparsecode_best, sparsecode_refine_settings, sparsecode_refinement, sparsecode_samples,
+    sparsecode_start,
+};
 pub use status::{sparsecode_status, sparsecode_status_message, sparsecode_stop};
 pub use stream::{
     sparsecode_integer_stream_finish, sparsecode_integer_stream_get_info,

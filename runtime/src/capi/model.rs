@@ -14,9 +14,12 @@ use core::slice;
 
 use sparsecode_formats::CodeSign;
 
-use super::code::{Code, components, sparsecode_code};
+use super::code::{Buffer, Code, components, sparsecode_code};
 use super::memory::{self, Handle, Loaded, Parts, Region, loaded};
-use super::settings::{is_amount, is_late, sparsecode_refine_settings, sparsecode_refinement};
+use super::settings::{
+    is_amount, is_late, sparsecode_best, sparsecode_refine_settings, sparsecode_refinement,
+    sparsecode_samples,
+};
 use super::status::{attempt, sparsecode_status};
 use crate::float::decoder;
 use crate::float::preprocess::Normalisation;
@@ -31,7 +34,7 @@ use sparsecode_status as Status;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct sparsecode_model {
-    opaque: [usize; 176],
+    opaque: [usize; 224],
     aligned: u64,
 }
 
@@ -39,7 +42,7 @@ impl Default for sparsecode_model {
     /// A handle without a model.
     fn default() -> Self {
         Self {
-            opaque: [0; 176],
+            opaque: [0; 224],
             aligned: 0,
         }
     }
@@ -353,6 +356,83 @@ pub unsafe extern "C" fn sparsecode_encode(
         unsafe { code.write(header) };
         Ok(())
     })
+}
+
+/// Draws codes of a preprocessed patch from the posterior of a variational model, and keeps the one
+/// with the smallest square error; of equal ones the first. `best` receives its number and its
+/// error; it may be null. Needs no more workspace than `sparsecode_encode`. The model's file has to
+/// be exported with `--posterior`, and the library made with the feature `variational`; otherwise
+/// the answer is `SPARSECODE_NO_POSTERIOR`.
+///
+/// # Safety
+///
+/// As at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sparsecode_encode_best_of(
+    model: *const sparsecode_model,
+    patch: *const f32,
+    length: usize,
+    samples: *const sparsecode_samples,
+    code: *mut sparsecode_code,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+    best: *mut sparsecode_best,
+) -> sparsecode_status {
+    attempt(|| {
+        // SAFETY: a handle, as the caller promises.
+        let model = unsafe { loaded(model) }?;
+        let samples_region = Region::new(samples, 1)?;
+        // SAFETY: a code and samples, as the caller promises.
+        let (mut header, samples) = unsafe { (memory::read(code)?, memory::read(samples)?) };
+        let arrays = Code::new(&header, model.model.spec().code_dim)?;
+        let [indices, values] = arrays.regions;
+        let scratch = memory::workspace(workspace, workspace_bytes, model.workspace_bytes())?;
+        let written = [
+            Region::new(code, 1)?,
+            indices,
+            values,
+            scratch,
+            Region::optional(best)?,
+        ];
+        model.distinct(&written, &[model.patch(patch, length)?, samples_region])?;
+        // SAFETY: not null, aligned, apart from what is written, and readable.
+        let patch = unsafe { slice::from_raw_parts(patch, length) };
+        // SAFETY: checked, and apart from what else is in use.
+        let (mut buffer, mut memory) = unsafe { (arrays.buffer(), scratch_of(workspace, model)) };
+        let found = best_of(&model.model, patch, &mut buffer, &samples, &mut memory)?;
+        header.active = buffer.active as u16;
+        // SAFETY: read above, and the caller's to write.
+        unsafe { code.write(header) };
+        if !best.is_null() {
+            // SAFETY: not null, aligned, and the caller's to write.
+            unsafe { best.write(found) };
+        }
+        Ok(())
+    })
+}
+
+#[cfg(feature = "variational")]
+fn best_of(
+    model: &ModelView<'_>,
+    patch: &[f32],
+    code: &mut Buffer<'_>,
+    samples: &sparsecode_samples,
+    scratch: &mut Scratch<'_>,
+) -> Result<sparsecode_best, Status> {
+    let best = model.encode_best_of(patch, code, &(*samples).into(), scratch)?;
+    Ok(best.into())
+}
+
+/// A library without variational models loads none that has a posterior.
+#[cfg(not(feature = "variational"))]
+fn best_of(
+    _: &ModelView<'_>,
+    _: &[f32],
+    _: &mut Buffer<'_>,
+    _: &sparsecode_samples,
+    _: &mut Scratch<'_>,
+) -> Result<sparsecode_best, Status> {
+    Err(Status::NoPosterior)
 }
 
 /// Improves a code for a preprocessed patch by FISTA until it converged, the budget is used, or the

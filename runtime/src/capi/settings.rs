@@ -6,6 +6,8 @@ use core::ffi::{c_int, c_void};
 
 use super::status::{sparsecode_status as Status, sparsecode_stop};
 use crate::float::refine::{Refine, Refinement, Start};
+#[cfg(feature = "variational")]
+use crate::float::sampling::{BestOf, Samples};
 
 /// Where a refinement starts.
 #[repr(i32)]
@@ -57,6 +59,58 @@ pub struct sparsecode_refinement {
     pub residual: f32,
     /// The residual and lambda times the sum of the code's magnitudes.
     pub energy: f32,
+}
+
+/// Which samples `sparsecode_encode_best_of` draws. The same numbers give the same samples on every
+/// core, in C and in Rust.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct sparsecode_samples {
+    /// The key of all random numbers.
+    pub seed: u64,
+    /// The number of the input: of a window in a stream, of a patch in a picture. Inputs with the
+    /// same number have the same noise.
+    pub input: u64,
+    /// The first sample's number; 0 usually.
+    pub first: u32,
+    /// How many samples are drawn: at least 1.
+    pub count: u32,
+}
+
+/// The best of some samples.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct sparsecode_best {
+    /// Its number.
+    pub sample: u32,
+    /// Its mean square error, in the unit of the preprocessed patch.
+    pub error: f32,
+}
+
+#[cfg(feature = "variational")]
+impl From<sparsecode_samples> for Samples {
+    fn from(samples: sparsecode_samples) -> Self {
+        let sparsecode_samples {
+            seed,
+            input,
+            first,
+            count,
+        } = samples;
+        Self {
+            seed,
+            input,
+            first,
+            count,
+        }
+    }
+}
+
+#[cfg(feature = "variational")]
+impl From<BestOf> for sparsecode_best {
+    fn from(best: BestOf) -> Self {
+        let BestOf { sample, error } = best;
+        Self { sample, error }
+    }
 }
 
 impl From<Refine> for sparsecode_refine_settings {

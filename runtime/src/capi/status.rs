@@ -10,6 +10,8 @@ use core::ffi::{CStr, c_char};
 use sparsecode_formats::{FORMAT_VERSION, INTEGER_FORMAT_VERSION, ReadError};
 
 use crate::error::DimensionError;
+#[cfg(feature = "variational")]
+use crate::error::SampleError;
 use crate::refinement::Stop;
 
 /// What a call answers: 0, or why it did nothing. A call that fails leaves its arguments as they
@@ -56,12 +58,15 @@ pub enum sparsecode_status {
     /// The file leaves its Gram matrix to be built, and there is no memory for it, or too little:
     /// `sparsecode_integer_model_load_into`.
     GramMemory = 17,
+    /// The model's file holds no posterior to draw samples from: export the run of a variational
+    /// model with `sparsecode export --posterior`.
+    NoPosterior = 18,
 }
 
 use sparsecode_status as Status;
 
 impl Status {
-    const ALL: [(Self, &CStr); 18] = [
+    const ALL: [(Self, &CStr); 19] = [
         (Self::Ok, c"done"),
         (Self::NullPointer, c"a pointer is null"),
         (Self::Misaligned, c"a pointer is not aligned for its type"),
@@ -110,6 +115,10 @@ impl Status {
             Self::GramMemory,
             c"the file leaves its Gram matrix to be built, and there is too little memory for it",
         ),
+        (
+            Self::NoPosterior,
+            c"the model's file holds no posterior to draw samples from",
+        ),
     ];
 }
 
@@ -137,6 +146,17 @@ impl From<DimensionError> for Status {
     // Lengths are checked before; this is what is left of it for the compiler.
     fn from(_: DimensionError) -> Self {
         Self::TooSmall
+    }
+}
+
+#[cfg(feature = "variational")]
+impl From<SampleError> for Status {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::Posterior => Self::NoPosterior,
+            SampleError::Count => Self::InvalidSetting,
+            SampleError::Dimension(error) => error.into(),
+        }
     }
 }
 

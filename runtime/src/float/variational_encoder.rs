@@ -66,7 +66,7 @@ pub(crate) fn encode<C: CodeBuffer>(
 }
 
 /// LISTA with signed shrinkage.
-fn infer<C: CodeBuffer>(
+pub(super) fn infer<C: CodeBuffer>(
     encoder: &Encoder<'_>,
     shrinkage: &[f32],
     iterations: u8,
@@ -96,7 +96,11 @@ fn shrink_all(point: &mut [f32], shrinkage: &[f32]) {
 
 /// The outputs of the trunk's last layer, or `input` without one. Layers write to the start and to
 /// the end of `hidden` in turn, which has room for two that follow one another.
-fn features<'h>(trunk: &[Option<Layer<'_>>], input: &'h [f32], hidden: &'h mut [f32]) -> &'h [f32] {
+pub(super) fn features<'h>(
+    trunk: &[Option<Layer<'_>>],
+    input: &'h [f32],
+    hidden: &'h mut [f32],
+) -> &'h [f32] {
     let (mut before, mut is_first) = (None, true);
     for layer in trunk.iter().flatten() {
         let width = layer.bias.len();
@@ -134,7 +138,7 @@ fn end_mut(values: &mut [f32], count: usize) -> &mut [f32] {
 }
 
 /// `output = W x + b`
-fn affine(layer: &Layer<'_>, x: &[f32], output: &mut [f32]) {
+pub(super) fn affine(layer: &Layer<'_>, x: &[f32], output: &mut [f32]) {
     kernels::multiply_dense(&layer.weights, x, output);
     for (output, bias) in output.iter_mut().zip(layer.bias) {
         *output += bias;

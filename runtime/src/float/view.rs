@@ -8,11 +8,15 @@ use super::denoise::{self, Denoised};
 use super::encoder;
 use super::preprocess::{self, Normalisation};
 use super::refine::{self, Refine, Refinement};
+#[cfg(feature = "variational")]
+use super::sampling::{self, BestOf, Samples};
 use super::workspace;
 #[cfg(feature = "std")]
 use super::workspace::WorkspaceBuf;
 use super::workspace::{Scratch, WorkspaceBuffer};
 use crate::error::DimensionError;
+#[cfg(feature = "variational")]
+use crate::error::SampleError;
 #[cfg(feature = "std")]
 use crate::kernels;
 
@@ -157,6 +161,25 @@ impl<'a> ModelView<'a> {
         }
         workspace.batch = batch;
         Ok(())
+    }
+
+    /// See [`Model::encode_best_of`](crate::Model::encode_best_of).
+    ///
+    /// # Errors
+    ///
+    /// [`SampleError`]: a length does not fit, the file holds no posterior, or no sample is asked
+    /// for.
+    #[cfg(feature = "variational")]
+    pub fn encode_best_of(
+        &self,
+        input: &[f32],
+        code: &mut impl CodeBuffer,
+        samples: &Samples,
+        workspace: &mut impl WorkspaceBuffer,
+    ) -> Result<BestOf, SampleError> {
+        self.check("input", input)?;
+        let mut scratch = self.scratch(code, workspace)?;
+        sampling::best_of(&self.file, samples, input, code, &mut scratch)
     }
 
     /// See [`Model::refine`](crate::Model::refine).

@@ -4,13 +4,13 @@
 use std::ptr::{null, null_mut};
 
 use sparsecode_formats::{
-    ActivationRanges, AlignedBytes, OwnedModel, WeightType, example_variational, write,
-    write_integer,
+    ActivationRanges, AlignedBytes, OwnedModel, PosteriorBase, WeightType, example_posterior,
+    example_variational, write, write_integer,
 };
 use sparsecode_runtime::capi::{self, *};
 use sparsecode_runtime::{
     CodeBuffer as _, IntegerCodeBuf, IntegerCodeBuffer as _, IntegerView, IntegerWorkspaceBuf,
-    ModelView, SparseCodeBuf, WorkspaceBuf,
+    ModelView, Samples, SparseCodeBuf, WorkspaceBuf,
 };
 
 use crate::api::{Program, leaked, samples};
@@ -81,6 +81,85 @@ fn floats_have_the_bits_of_rust() {
         ));
         assert_eq!(status, Status::TooSmall);
     }
+}
+
+#[test]
+fn samples_have_the_bits_of_rust() {
+    for (trunk, ..) in TRUNKS {
+        let model = example_posterior(model(trunk), PosteriorBase::Laplacian, Some(1.0), true);
+        let bytes = write(&model, WeightType::I8).unwrap();
+        let bytes = leaked(AlignedBytes::from_slice(&bytes));
+        let view = ModelView::load(bytes).unwrap();
+        let mut c = Program::<Float>::new(bytes);
+        let (workspace, room) = (c.workspace(), c.workspace_bytes);
+        let mut expected = SparseCodeBuf::new(13);
+        let mut rust = WorkspaceBuf::for_model(view.spec());
+        for input in 0..6 {
+            let patch = samples(21, input);
+            let drawn = Samples {
+                input,
+                ..Samples::new(3, 5)
+            };
+            let best = view.encode_best_of(&patch, &mut expected, &drawn, &mut rust);
+            let best = best.unwrap();
+            let mut drawn = sparsecode_samples {
+                seed: drawn.seed,
+                input: drawn.input,
+                first: drawn.first,
+                count: drawn.count,
+            };
+            let mut found = sparsecode_best {
+                sample: 0,
+                error: 0.0,
+            };
+            let mut encode = |count, best| {
+                drawn.count = count;
+                call!(sparsecode_encode_best_of(
+                    &raw const c.model,
+                    patch.as_ptr(),
+                    21,
+                    &raw const drawn,
+                    &raw mut c.code,
+                    workspace,
+                    room,
+                    best
+                ))
+            };
+            assert_eq!(encode(0, null_mut()), Status::InvalidSetting);
+            assert_eq!(encode(5, null_mut()), Status::Ok);
+            assert_eq!(encode(5, &raw mut found), Status::Ok);
+            assert_eq!((found.sample, found.error), (best.sample, best.error));
+            let active = expected.active();
+            assert_eq!(usize::from(c.code.active), active);
+            let range = 4..4 + active;
+            assert_eq!(&c.arrays.indices.cells[range.clone()], expected.indices());
+            assert_eq!(&c.arrays.values.cells[range], expected.values());
+        }
+        c.check();
+    }
+    // A file without a posterior.
+    let bytes = leaked(AlignedBytes::from_slice(
+        &write(&model(&[]), WeightType::I8).unwrap(),
+    ));
+    let mut c = Program::<Float>::new(bytes);
+    let (workspace, room) = (c.workspace(), c.workspace_bytes);
+    let drawn = sparsecode_samples {
+        seed: 1,
+        input: 0,
+        first: 0,
+        count: 4,
+    };
+    let status = call!(sparsecode_encode_best_of(
+        &raw const c.model,
+        [0.0_f32; 21].as_ptr(),
+        21,
+        &raw const drawn,
+        &raw mut c.code,
+        workspace,
+        room,
+        null_mut()
+    ));
+    assert_eq!(status, Status::NoPosterior);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "std")]
 pub(crate) mod exact;
+#[cfg(feature = "std")]
+pub(crate) mod variational;
 
 use sparsecode_formats::{
     AlignedBytes, CodeSign, Contrast, Decoder, InputFacts, InputShape, MatrixRef, ModelFile,

@@ -363,10 +363,12 @@ fn prepare(folder: &Path) {
     symlink(program(), folder.join("bin/sparsecode")).unwrap();
     symlink(workspace().join("examples"), folder.join("examples")).unwrap();
 
-    let digits = folder.join("DIR");
-    fs::create_dir(&digits).unwrap();
-    for (name, count) in [("train", 600), ("t10k", 100)] {
-        write_digits(&digits, name, count);
+    for (digits, sizes) in [("DIR", [600, 100]), ("FASHION", [300, 20])] {
+        let digits = folder.join(digits);
+        fs::create_dir(&digits).unwrap();
+        for (name, count) in ["train", "t10k"].into_iter().zip(sizes) {
+            write_digits(&digits, name, count);
+        }
     }
     for pictures in ["IMAGES", "PICTURES", "photographs"] {
         let pictures = folder.join(pictures);

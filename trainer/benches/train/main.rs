@@ -6,14 +6,24 @@
 mod measure;
 mod problems;
 mod tables;
+mod variational;
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use problems::Models;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Family {
+    Lista,
+    Variational,
+}
 
 #[derive(Parser)]
 struct Arguments {
+    /// Only the tables of one family
+    #[arg(long)]
+    family: Option<Family>,
     /// Folder with MNIST's four files; without it, the generated dead leaves take its place
     #[arg(long, env = "SPARSECODE_DATA")]
     data: Option<PathBuf>,
@@ -32,11 +42,16 @@ fn main() -> anyhow::Result<()> {
     } else {
         measure::Effort::Full
     };
-    let models = Models::load(arguments.data.as_deref(), effort)?;
-    println!("Data: {}.\n", models.description());
-    tables::iterations(&models, effort)?;
-    tables::epochs(&models, effort)?;
-    tables::products(effort)?;
-    tables::growth(effort)?;
+    if arguments.family != Some(Family::Variational) {
+        let models = Models::load(arguments.data.as_deref(), effort)?;
+        println!("Data: {}.\n", models.description());
+        tables::iterations(&models, effort)?;
+        tables::epochs(&models, effort)?;
+        tables::products(effort)?;
+        tables::growth(effort)?;
+    }
+    if arguments.family != Some(Family::Lista) {
+        variational::variational(effort)?;
+    }
     Ok(())
 }

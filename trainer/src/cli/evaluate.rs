@@ -7,8 +7,8 @@ use super::common::print_json;
 use super::data_flags::DataFlags;
 use super::device::DeviceChoice;
 use super::family::FamilyName;
-use super::{evaluate_denoising, evaluate_file, variational};
-use crate::data::{Samples, Splits};
+use super::{evaluate_denoising, evaluate_file, evaluate_l0, variational};
+use crate::data::{Dataset, Samples, Splits};
 use crate::lista::evaluate::{self, CodeSource, Evaluation};
 use crate::report::table::{Table, decibels, percent};
 
@@ -27,6 +27,7 @@ use crate::report::table::{Table, decibels, percent};
 #[command(after_help = "Examples:
   sparsecode evaluate runs/vdl --noise 1.0,1.5 --data DIR
   sparsecode evaluate runs/vdl --fista --json
+  sparsecode evaluate runs/vdl --l0 13,26,51
   sparsecode evaluate denoiser.safetensors --task denoise --data ecg.npy --snr 0,5,10
   sparsecode evaluate model.safetensors --data bearing.csv --column accel --windows windows.csv")]
 pub(super) struct Arguments {
@@ -38,6 +39,17 @@ pub(super) struct Arguments {
     /// Also measure FISTA's codes, which start from the encoder's code, with λ as trained
     #[arg(long)]
     fista: bool,
+    /// Only errors of codes with so many active components, on average: the encoder's largest
+    /// ones, and FISTA's. So models of all families compare; minutes for some hundred components
+    #[arg(long, value_delimiter = ',', value_name = "COMPONENTS", conflicts_with_all = ["noise", "fista", "codes"])]
+    l0: Vec<f64>,
+    /// Of a variational run also what is said of its codes: l1, multi-information beside that of
+    /// the prior, collapse, and how alike repeated inferences are
+    #[arg(long)]
+    codes: bool,
+    /// With --codes: signal to noise of the gradients of 100 samples over so many passes
+    #[arg(long, value_name = "N", requires = "codes", value_parser = clap::value_parser!(u32).range(2..))]
+    gradient_passes: Option<u32>,
     /// Which samples of a run [default: test]
     #[arg(long, value_enum)]
     split: Option<Split>,
@@ -75,6 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--noise {sigma}: a standard deviation is positive"
         )));
     }
+    evaluate_l0::check(&arguments.l0)?;
     let denoises = arguments.task == Some(evaluate_denoising::Task::Denoise);
     match arguments.denoising.given() {
         Some(flag) if !denoises => {
@@ -97,6 +110,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ));
         }
         for (flag, is_given) in [
+            ("--l0", !arguments.l0.is_empty()),
+            ("--codes", arguments.codes),
             ("--split", arguments.split.is_some()),
             ("--device", arguments.device.is_some()),
         ] {
@@ -138,24 +153,43 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ("--device", arguments.device.is_some()),
         ])?;
         let (data, noise) = (&arguments.data, &arguments.noise);
-        let of_split = |splits: &Splits| match arguments.split.unwrap_or(Split::Test) {
-            Split::Train => splits.train.clone(),
-            Split::Validation => splits.validation.clone(),
-            Split::Test => splits.test.clone(),
-        };
-        return variational::evaluate(&folder, data, noise, of_split, arguments.json);
+        let of_split = |splits: &Splits| part(splits, arguments.split);
+        if !arguments.l0.is_empty() {
+            return variational::evaluate_l0(
+                &folder,
+                data,
+                &arguments.l0,
+                of_split,
+                arguments.json,
+            );
+        }
+        let passes = arguments.gradient_passes.unwrap_or(0);
+        let passes = arguments.codes.then_some(passes as usize);
+        return variational::evaluate(&folder, data, noise, passes, of_split, arguments.json);
+    }
+    if arguments.codes {
+        return Err(super::common::usage(
+            "--codes: only for variational runs; leave --codes out",
+        ));
     }
     let engine = arguments.device.unwrap_or(DeviceChoice::Cpu).open()?;
     let trained = super::run::open(&arguments.run)?;
     let splits = arguments
         .data
         .load_for(&trained, &arguments.file.of_run())?;
-    let dataset = match arguments.split.unwrap_or(Split::Test) {
-        Split::Train => splits.train,
-        Split::Validation => splits.validation,
-        Split::Test => splits.test,
-    };
-    let samples = Samples::new(dataset)?;
+    let samples = Samples::new(part(&splits, arguments.split))?;
+    if !arguments.l0.is_empty() {
+        if trained.config.family.model.hidden_dim > 0 {
+            return Err(super::common::usage(
+                "--l0: only for linear decoders, and this one has a hidden layer; leave --l0 out",
+            ));
+        }
+        let train = Samples::new(splits.train)?;
+        let codes = trained.codes(&train, &samples, engine.as_ref())?;
+        let name = trained.config.model_name();
+        let (data, wanted) = (&splits.description, &arguments.l0);
+        return evaluate_l0::print(name, data, &codes, wanted, arguments.json);
+    }
     let mut sources = vec![CodeSource::Encoder];
     if !trained.config.has_encoder() {
         sources = vec![CodeSource::Fista];
@@ -191,6 +225,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     print!("{}", table(&results));
     Ok(())
+}
+
+fn part(splits: &Splits, split: Option<Split>) -> Dataset {
+    match split.unwrap_or(Split::Test) {
+        Split::Train => splits.train.clone(),
+        Split::Validation => splits.validation.clone(),
+        Split::Test => splits.test.clone(),
+    }
 }
 
 fn table(results: &[Evaluation]) -> Table {

@@ -5,7 +5,7 @@ use sparsecode_formats::{AlignedBytes, Contrast, GramStorage, TensorReport, Weig
 
 use super::common::{check_extension, print_json, usage};
 use super::data_flags::{DataFlags, OtherData};
-use super::export_report::{Figures, Ranges, Report, TensorCost};
+use super::export_report::{Figures, Ranges, Report, TensorCost, head};
 use super::family::FamilyName;
 use super::{export_denoising, export_report, variational};
 use crate::data::Dataset;
@@ -15,9 +15,6 @@ use crate::deploy::{Calibration, HostModel, TrainedRun};
 use crate::lista::evaluate::{self, CodeSource};
 use crate::lista::inference::CpuEngine;
 use crate::storage::write_atomic;
-
-/// The most samples that the report measures on.
-const SAMPLES: usize = 1000;
 
 /// Write a run's best model as the file that the device runs
 ///
@@ -47,6 +44,10 @@ pub(super) struct Arguments {
     /// for 8-bit pixels in [0, 1] [default: found from the data]
     #[arg(long, value_name = "UNITS")]
     input_scale: Option<f32>,
+    /// Keep what codes are drawn from, of a variational model in f32, so that a device can take the
+    /// best of several samples (encode_best_of)
+    #[arg(long)]
+    posterior: bool,
     /// Model file to write
     #[arg(long, value_name = "FILE.safetensors")]
     output: PathBuf,
@@ -158,6 +159,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if integer.is_none() && arguments.input_scale.is_some() {
         return Err(usage("--input-scale: only for --activations i16 and i8"));
     }
+    if integer.is_some() && arguments.posterior {
+        return Err(usage(
+            "--posterior: samples are drawn in f32; leave out --activations",
+        ));
+    }
     if integer.is_none() && arguments.calibration.is_some() {
         return Err(usage("--calibration: only for --activations i16 and i8"));
     }
@@ -176,11 +182,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             integers: integer,
             calibration: arguments.calibration.map(Into::into),
             input_scale: arguments.input_scale,
+            with_posterior: arguments.posterior,
             data: &arguments.data,
             output: &arguments.output,
             json: arguments.json,
         };
         return variational::export(&folder, &wanted);
+    }
+    if arguments.posterior {
+        return Err(usage("--posterior: only for variational models"));
     }
     if family == Some(FamilyName::Denoise) {
         return export_denoising::run(
@@ -247,6 +257,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         tensors: written.matrices.iter().map(TensorCost::from).collect(),
         run,
         file,
+        deterministic: None,
         is_local,
     };
     if arguments.json {
@@ -298,12 +309,6 @@ fn with_integers(
         matrices: report.matrices,
         ranges: Some(found),
     })
-}
-
-/// At most the first [`SAMPLES`] of a set.
-fn head(mut dataset: Dataset) -> Dataset {
-    dataset.samples.truncate(SAMPLES * dataset.dim);
-    dataset
 }
 
 /// The run and its file on the same samples, with the codes that each finds by itself.

@@ -74,6 +74,7 @@ pub(super) fn run(folder: &RunFolder, wanted: &Wanted<'_>) -> anyhow::Result<()>
         tensors: matrices.iter().map(TensorCost::from).collect(),
         run: None,
         file: None,
+        deterministic: None,
         is_local: false,
     };
     if wanted.json {

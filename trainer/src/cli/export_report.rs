@@ -5,8 +5,18 @@ use std::path::PathBuf;
 use serde::Serialize;
 use sparsecode_formats::{ActivationRanges, IntegerReport, TensorReport};
 
+use crate::data::Dataset;
 use crate::deploy::Calibration;
 use crate::report::table::{Table, bytes, decibels, percent};
+
+/// The most samples that a report measures on.
+const SAMPLES: usize = 1000;
+
+/// At most the first [`SAMPLES`] of a set.
+pub(super) fn head(mut dataset: Dataset) -> Dataset {
+    dataset.samples.truncate(SAMPLES * dataset.dim);
+    dataset
+}
 
 /// What integer activations stand for.
 #[derive(Serialize)]
@@ -39,8 +49,27 @@ pub(super) struct Report {
     pub(super) run: Option<Figures>,
     /// The file on the same samples.
     pub(super) file: Option<Figures>,
+    /// Of variational models: the rule of the deterministic code that the file holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deterministic: Option<DeterministicCode>,
     #[serde(skip)]
     pub(super) is_local: bool,
+}
+
+/// The deterministic code of a file, and what it came to where it was calibrated.
+#[derive(Serialize)]
+pub(super) struct DeterministicCode {
+    /// `all`, `shift` or `activity`.
+    pub(super) rule: &'static str,
+    /// What |shift| or the probability to be active exceeds; null where all components are kept.
+    pub(super) limit: Option<f64>,
+    pub(super) gain: f64,
+    /// The share of the components that are kept.
+    pub(super) active: f64,
+    /// Mean square error of a number, in preprocessed units.
+    pub(super) mse: f64,
+    /// The training samples that it was calibrated on.
+    pub(super) calibrated_on: String,
 }
 
 #[derive(Serialize)]

@@ -11,12 +11,13 @@ use crate::lista::features;
 use crate::lista::inference::CpuEngine;
 use crate::report::image::{GalleryOptions, Scaling, gallery};
 use crate::run::RunFolder;
+use crate::variational::EncoderKind;
 
 /// Draw what a run's best model has learned: atoms of W, rows of U, as PNG
 ///
 /// Zero is mid-grey. The first matrix of a variational encoder stands for U. Atoms of a one-hidden
 /// layer decoder are D(a·e) − D(0), where a is the largest value of the component on the validation
-/// set.
+/// set; of a convolutional generator with a = 1, channel below channel.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sparsecode features runs/vdl --output atoms.png")]
 pub(super) struct Arguments {
@@ -92,10 +93,15 @@ impl Arguments {
     fn variational_tiles(&self, folder: &RunFolder) -> anyhow::Result<Tiles> {
         let run = VariationalRun::open(folder)?;
         self.ignore_data();
+        let model = run.config.model_name();
         let rows = match self.of {
-            Of::Encoder => run
-                .encoder_rows()?
-                .ok_or_else(|| without_encoder("variational/fista"))?,
+            Of::Encoder if run.config.family.model.encoder == EncoderKind::Conv => {
+                return Err(usage(format!(
+                    "--of encoder: {model} models have kernels of 4x4, not rows of a sample's \
+                     size; leave --of out"
+                )));
+            }
+            Of::Encoder => run.encoder_rows()?.ok_or_else(|| without_encoder(model))?,
             Of::Decoder => run.atoms()?,
         };
         let facts = run.facts;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sparsecode_formats::{Contrast, InputFacts, IntegerFile, NumberType, ReadError};
+use sparsecode_formats::{CodeSign, Contrast, InputFacts, IntegerFile, NumberType, ReadError};
 use sparsecode_runtime::ram_bytes;
 
 use super::common::print_json;
@@ -104,7 +104,9 @@ struct Levels {
     input_scale: f32,
     input_min: i16,
     input_max: i16,
-    /// The largest level of a code component.
+    /// The smallest level of a code component; 0 where codes are not negative.
+    code_min: i16,
+    /// The largest one.
     code_max: i16,
     /// Code units of one level.
     code_scale: f32,
@@ -115,11 +117,16 @@ impl Levels {
     fn of(file: &IntegerFile<'_>) -> anyhow::Result<Self> {
         file.prove()?;
         let (input_scale, code_scale) = file.scales()?;
+        let code_max = file.spec.activations.code_limit();
         Ok(Self {
             input_scale,
             input_min: file.spec.input_min,
             input_max: file.spec.input_max,
-            code_max: file.spec.activations.code_limit(),
+            code_min: match file.spec()?.codes {
+                CodeSign::Signed => -code_max,
+                CodeSign::NonNegative => 0,
+            },
+            code_max,
             code_scale,
         })
     }
@@ -362,6 +369,7 @@ fn print(report: &Report) {
             input_scale,
             input_min,
             input_max,
+            code_min,
             code_max,
             code_scale,
         } = levels;
@@ -375,7 +383,8 @@ fn print(report: &Report) {
                 }
             ),
         );
-        row("code levels", format!("0 to {code_max}, {code_scale} each"));
+        let levels = format!("{code_min} to {code_max}, {code_scale} each");
+        row("code levels", levels);
         row(
             "sums of 32 bits",
             "cannot overflow (proved again)".to_owned(),

@@ -19,6 +19,7 @@ mod encode;
 mod evaluate;
 mod evaluate_denoising;
 mod evaluate_file;
+mod evaluate_l0;
 mod evaluate_pictures;
 mod export;
 mod export_denoising;

@@ -21,8 +21,9 @@ use super::{
     checked_made_counts, checked_shape, extent, part_generator, range, split_generator,
 };
 use crate::rng::Stream;
+pub(super) use files::find_images;
 pub(crate) use files::pictures_in;
-use files::{find_images, test_files};
+use files::test_files;
 
 /// Mean of natural images' grey values in [0, 1] (ImageNet's).
 pub const MEAN: f32 = 0.457;
@@ -179,7 +180,8 @@ impl ImagesConfig {
         let folder = chosen_folder(self.folder.as_ref(), given, "images", "")?;
 
         let (files, others) = find_images(folder)?;
-        let parts = split_files(files, self, folder, seed)?;
+        let named = self.test_files.as_deref().unwrap_or_default();
+        let parts = split_files(files, (named, self.max_images), folder, seed)?;
         let sizes = parts.each_ref().map(Vec::len);
         let mut notes = Vec::new();
         notes.extend(passed_over(folder, &others, endings(&EXTENSIONS)));
@@ -595,20 +597,17 @@ fn check_cutoff(cutoff: f64) -> Result<(), DataError> {
     }
 }
 
-/// Training, validation and test files.
-fn split_files(
+/// Training, validation and test files: for test those of these names, and of the others at most so
+/// many in all.
+pub(super) fn split_files(
     mut files: Vec<PathBuf>,
-    config: &ImagesConfig,
+    (named, most): (&[String], usize),
     folder: &Path,
     seed: u64,
 ) -> Result<[Vec<PathBuf>; 3], DataError> {
-    let named = test_files(
-        &mut files,
-        config.test_files.as_deref().unwrap_or_default(),
-        folder,
-    )?;
+    let named = test_files(&mut files, named, folder)?;
     files.shuffle(&mut split_generator(seed));
-    files.truncate(config.max_images);
+    files.truncate(most);
     if files.len() < 3 {
         let count = match files.len() {
             0 => "there are no images in it".to_string(),

@@ -11,6 +11,7 @@
 //! | `signal` | windows of recordings in `.npy`, `.csv`, `.tsv` or `.wav`: [`signal`] |
 //! | `npy` | rows of an array N×d or N×h×w: [`mod@array`] |
 //! | `idx` | pictures in idx files, as they are: [`idx`] |
+//! | `pictures` | whole pictures of a folder, in colour or grey: [`pictures`] |
 //! | `safetensors` | rows of the tensors of a file: [`tensors`] |
 //! | `dead-leaves`, `vibration`, `ecg`, `dictionary` | generated: [`generate`] |
 
@@ -32,6 +33,7 @@ pub mod npy;
 mod paths;
 mod per_pixel;
 pub mod picture;
+pub mod pictures;
 mod place;
 pub mod recording;
 mod renormalise;
@@ -72,6 +74,7 @@ pub use mnist::MnistConfig;
 pub use paths::Paths;
 pub(crate) use paths::has_extension;
 pub use per_pixel::PerPixel;
+pub use pictures::PicturesConfig;
 pub use place::Named;
 pub use recording::Recording;
 pub use samples::Samples;
@@ -303,6 +306,8 @@ pub enum DataConfig {
     Npy(NpyConfig),
     /// Pictures in the four idx files, such as Fashion-MNIST: pixels in [0, 1], not normalised.
     Idx(IdxConfig),
+    /// Whole pictures of a folder, in colour or grey: pixels in [0, 1], not normalised.
+    Pictures(PicturesConfig),
     /// Rows of the tensors of a safetensors file, which may name the true atoms of a synthetic set.
     Safetensors(SafetensorsConfig),
     /// Patches of generated pictures of occluding discs, which look like natural images to a
@@ -325,6 +330,7 @@ impl DataConfig {
             Self::Signal(_) => "signal",
             Self::Npy(_) => "npy",
             Self::Idx(_) => "idx",
+            Self::Pictures(_) => "pictures",
             Self::Safetensors(_) => "safetensors",
             Self::DeadLeaves(_) => "dead-leaves",
             Self::Vibration(_) => "vibration",
@@ -359,6 +365,7 @@ impl DataConfig {
             Self::Signal(config) => config.load(folder, seed),
             Self::Npy(config) => config.load(folder, seed),
             Self::Idx(config) => config.load(folder, seed),
+            Self::Pictures(config) => config.load(folder, seed),
             Self::Safetensors(config) => config.load(folder),
             Self::DeadLeaves(config) => config.load(seed),
             Self::Vibration(config) => config.load_vibration(seed),
@@ -549,6 +556,7 @@ mod tests {
             DataConfig::Vibration(GeneratedSignalConfig::default()),
             DataConfig::Ecg(GeneratedSignalConfig::default()),
             DataConfig::Idx(IdxConfig::default()),
+            DataConfig::Pictures(PicturesConfig::default()),
             DataConfig::Safetensors(SafetensorsConfig::default()),
             DataConfig::Dictionary(DictionaryConfig::default()),
         ];

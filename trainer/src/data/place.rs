@@ -45,6 +45,7 @@ impl DataConfig {
             | Self::Signal(_)
             | Self::Npy(_)
             | Self::Idx(_)
+            | Self::Pictures(_)
             | Self::Safetensors(_) => false,
         }
     }
@@ -57,6 +58,7 @@ impl DataConfig {
             Self::Signal(config) => config.path.clone(),
             Self::Npy(config) => config.path.clone().map(Paths::from),
             Self::Idx(config) => config.folder.clone().map(Paths::from),
+            Self::Pictures(config) => config.folder.clone().map(Paths::from),
             Self::Safetensors(config) => config.path.clone().map(Paths::from),
             Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) | Self::Dictionary(_) => None,
         }
@@ -82,6 +84,7 @@ impl DataConfig {
             Self::Signal(config) => config.path = place,
             Self::Npy(config) => config.path = one(place),
             Self::Idx(config) => config.folder = one(place),
+            Self::Pictures(config) => config.folder = one(place),
             Self::Safetensors(config) => config.path = one(place),
             Self::DeadLeaves(_) | Self::Vibration(_) | Self::Ecg(_) | Self::Dictionary(_) => {}
         }
@@ -119,6 +122,7 @@ impl DataConfig {
             | Self::Signal(_)
             | Self::Npy(_)
             | Self::Idx(_)
+            | Self::Pictures(_)
             | Self::Safetensors(_) => Ok(self.clone()),
         }
     }
@@ -217,7 +221,7 @@ impl DataConfig {
     /// The key of the place.
     fn field(&self) -> &'static str {
         match self {
-            Self::Mnist(_) | Self::Images(_) | Self::Idx(_) => "data.folder",
+            Self::Mnist(_) | Self::Images(_) | Self::Idx(_) | Self::Pictures(_) => "data.folder",
             _ => "data.path",
         }
     }
@@ -261,7 +265,7 @@ impl DataConfig {
                     false => format!("name that folder: --data {}", folder.display()),
                 },
             ),
-            Self::Images(_) => (
+            Self::Images(_) | Self::Pictures(_) => (
                 "is a file, but pictures are read from a folder",
                 match has_extension(path, &["npy"]) {
                     true => rows(),

@@ -267,6 +267,7 @@ fn validate(config: &DenoiseConfig) -> Result<(), ConfigError> {
         DataConfig::Mnist(_)
         | DataConfig::Npy(_)
         | DataConfig::Idx(_)
+        | DataConfig::Pictures(_)
         | DataConfig::Safetensors(_) => ("data", model.window),
     };
     in_range(

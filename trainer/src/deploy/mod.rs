@@ -14,6 +14,7 @@ mod host;
 pub mod measure;
 pub mod qrs;
 mod release;
+pub mod same_l0;
 mod torch;
 pub mod units;
 mod variational;
@@ -75,6 +76,14 @@ pub enum ExportError {
     /// Samples that no ranges can be found from.
     #[error("the samples {0}")]
     Samples(&'static str),
+    /// Convolutional networks, which devices do not have.
+    #[error(
+        "{0}: a model file holds dense layers, and this run's encoder and generator are convolutions, so that neither they nor the encoder alone run on devices; `sparsecode evaluate` and `sparsecode features` use the run here; for a device train on the same data with --preset {dense}, which learns a dictionary, and export that run", dense = .0.replace("conv-", "")
+    )]
+    Convolutions(&'static str),
+    /// A posterior whose samples no device draws.
+    #[error("--posterior: the run {0}")]
+    Posterior(&'static str),
     /// Running the model for its ranges.
     #[error(transparent)]
     Host(#[from] HostError),

@@ -44,11 +44,11 @@ pub fn import_variational(
     config: &mut VariationalConfig,
 ) -> Result<(Tensors, usize), ExportError> {
     let kind = config.family.model.encoder;
-    if kind == EncoderKind::Lista {
+    if matches!(kind, EncoderKind::Lista | EncoderKind::Conv) {
         return Err(problem(
             path,
-            "the released encoders are of dense layers, but model.encoder is lista; leave \
-             model.encoder out",
+            "encoders of dense layers are read, and model.encoder is another; take a preset such \
+             as variational/laplacian-fixed/paper, and leave model.encoder out",
         ));
     }
     let bytes = std::fs::read(path).map_err(|e| io_problem(path, &e))?;

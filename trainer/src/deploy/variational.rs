@@ -2,20 +2,24 @@
 
 use candle_core::{Device, Tensor};
 use sparsecode_formats::{
-    ActivationRanges, Activations, CodeSign, IntegerWritten, OwnedDecoder, OwnedEncoder,
-    OwnedLayer, OwnedModel, OwnedProvenance, OwnedSpec, OwnedVariational, OwnedVariationalBody,
-    Preprocessing, Variant, WeightType, Written, write_integer_as, write_with_report,
+    ActivationRanges, Activations, AlignedBytes, CodeSign, IntegerWritten, OwnedDecoder,
+    OwnedEncoder, OwnedLayer, OwnedModel, OwnedPosterior, OwnedProvenance, OwnedSpec,
+    OwnedThreshold, OwnedVariational, OwnedVariationalBody, PosteriorBase, Preprocessing, Variant,
+    WeightType, Written, write_integer_as, write_with_report,
 };
+use sparsecode_runtime::CodeBuffer as _;
 use statrs::function::erf::erfc_inv;
 
-use super::{Calibration, ExportError, calibrate, transposed, values};
+use super::measure::psnr_raw;
+use super::{Calibration, ExportError, HostModel, calibrate, transposed, values};
 use crate::data::{DataFacts, Dataset, PerPixel, Restore, Samples};
+use crate::lista::evaluate::psnr;
 use crate::run::{
     CheckpointError, Figures, Learner as _, RunFolder, Tensors, Weights, tensor, without_place,
 };
 use crate::variational::{
-    Base, Calibrated, Encoder, EncoderKind, Head, Layer, Rule, Sparsity, VariationalConfig,
-    VariationalLearner,
+    Base, Calibrated, CodeStatistics, ConvLearner, Encoder, EncoderKind, GradientStatistics, Head,
+    Layer, Rule, Sparsity, VariationalConfig, VariationalLearner,
 };
 
 /// FISTA with this weight of the codes' magnitudes, on atoms of norm 1 and samples of deviation 1,
@@ -103,21 +107,118 @@ impl VariationalRun {
         set: &Samples,
         noise: Option<f64>,
     ) -> Result<Figures, ExportError> {
+        if let Some(mut networks) = self.networks()? {
+            networks.calibrate(train)?;
+            return Ok(networks.measure(set, noise)?);
+        }
         Ok(self.learner(train)?.measure(set, noise)?)
     }
 
-    /// The atoms, one after the other, each of `input_dim` numbers in preprocessed units.
+    /// PSNR in raw units, in dB, and the share of components that are 0: of the run's deterministic
+    /// code, and of the file that holds it, run as a device runs it.
+    ///
+    /// # Errors
+    ///
+    /// As [`learner`](Self::learner), and if the bytes hold no model of such samples.
+    pub fn beside_file(
+        &self,
+        (train, set): (&Samples, &Dataset),
+        rule: &Calibrated,
+        bytes: &[u8],
+    ) -> Result<[(f64, f64); 2], ExportError> {
+        let learner = self.learner(train)?;
+        let Some(encoder) = learner.encoder() else {
+            return Err(ExportError::Samples("have no encoder to be coded by"));
+        };
+        let samples = Samples::new(set.clone())?;
+        let heads = encoder.forward(&samples.inputs)?.heads;
+        let (posterior, dictionary) = (self.config.family.posterior(), learner.dictionary());
+        let (units, peak) = (dictionary.code_dim(), f64::from(self.facts.peak));
+        let aligned = AlignedBytes::from_slice(bytes);
+        let mut host = HostModel::new(&aligned, "the exported file")?;
+        let mut sums = [(0.0, 0.0); 2];
+        let mut add = |place: usize, psnr: f64, active: usize| {
+            sums[place].0 += psnr;
+            sums[place].1 += 1.0 - active as f64 / units as f64;
+        };
+        for (index, heads) in heads.chunks_exact(units).enumerate() {
+            let sample = set.sample(index);
+            let code = rule.code(&posterior, heads);
+            let answer: Vec<f32> = dictionary.answer(&code).iter().map(|a| *a as f32).collect();
+            add(
+                0,
+                psnr(&answer, sample, &set.restore, index, peak),
+                code.len(),
+            );
+            let mut clean = sample.to_vec();
+            set.restore.restore(index, &mut clean);
+            let mut output = clean.clone();
+            host.denoise(&mut output, None)?;
+            add(1, psnr_raw(&output, &clean, peak), host.code().active());
+        }
+        let count = set.len().max(1) as f64;
+        Ok(sums.map(|(psnr, zeros)| (psnr / count, zeros / count)))
+    }
+
+    /// Statistics of the codes of a set, and of gradients over so many passes if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`learner`](Self::learner).
+    pub fn statistics(
+        &self,
+        train: &Samples,
+        set: &Samples,
+        passes: usize,
+    ) -> Result<(CodeStatistics, Option<GradientStatistics>), ExportError> {
+        let learner = self.learner(train)?;
+        let gradients = match passes {
+            0 => None,
+            _ => learner.gradient_statistics(set, passes)?,
+        };
+        Ok((learner.code_statistics(set)?, gradients))
+    }
+
+    /// The convolutional networks of a run that has such.
+    fn networks(&self) -> Result<Option<ConvLearner>, ExportError> {
+        if self.config.family.model.encoder != EncoderKind::Conv {
+            return Ok(None);
+        }
+        let mut networks = ConvLearner::new(&self.config, &self.facts, &Device::Cpu)?;
+        let taken = networks.set_model(&self.tensors);
+        taken.map_err(|error| CheckpointError::of_state("weights", &error))?;
+        Ok(Some(networks))
+    }
+
+    /// Refuses runs that no model file can hold.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Convolutions`] says what can be exported instead.
+    pub fn check_export(&self) -> Result<(), ExportError> {
+        match self.config.family.model.encoder {
+            EncoderKind::Conv => Err(ExportError::Convolutions(self.config.model_name())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The atoms, one after the other, each of `input_dim` numbers in preprocessed units. Of
+    /// convolutional networks what each unit adds to the picture of no code at all, where it alone
+    /// is 1.
     ///
     /// # Errors
     ///
     /// Names the tensor that does not fit the configuration.
     pub fn atoms(&self) -> Result<Vec<f32>, ExportError> {
+        if let Some(networks) = self.networks()? {
+            return Ok(values(&networks.units()?)?);
+        }
         let shape = [self.input_dim()?, self.config.family.model.code_dim];
         Ok(transposed(self.tensor("decoder.dictionary", &shape)?)?)
     }
 
     /// The rows of the encoder's first matrix, each of `input_dim` numbers; `None` without an
-    /// encoder.
+    /// encoder, and of convolutions, whose kernels are smaller.
     ///
     /// # Errors
     ///
@@ -128,7 +229,7 @@ impl VariationalRun {
             (EncoderKind::Mlp, Some(width)) => ("encoder.trunk.0.weight", *width),
             (EncoderKind::Mlp, None) => ("encoder.shift.weight", model.code_dim),
             (EncoderKind::Lista, _) => ("encoder.input", model.code_dim),
-            (EncoderKind::None, _) => return Ok(None),
+            (EncoderKind::None | EncoderKind::Conv, _) => return Ok(None),
         };
         let matrix = self.tensor(name, &[rows, self.input_dim()?])?;
         Ok(Some(values(matrix)?))
@@ -158,6 +259,72 @@ impl VariationalRun {
     ) -> Result<(Written, Deterministic), ExportError> {
         let (model, rule) = self.owned(train)?;
         Ok((write_with_report(&model, weights)?, rule))
+    }
+
+    /// The same with what samples are drawn from, for `Model::encode_best_of` of the runtime: the
+    /// scale head, and of a learned threshold the heads of its shape and rate.
+    ///
+    /// # Errors
+    ///
+    /// As [`export`](Self::export); [`ExportError::Posterior`] for a posterior whose samples the
+    /// runtime does not draw.
+    pub fn export_with_posterior(
+        &self,
+        train: &Samples,
+        weights: WeightType,
+    ) -> Result<(Written, Deterministic), ExportError> {
+        let (base, threshold) = self.drawn()?;
+        let (mut model, rule) = self.owned(train)?;
+        let learner = self.learner(train)?;
+        if let (Some(variational), Some(encoder)) = (&mut model.variational, learner.encoder()) {
+            let head = |wanted| layer_of(head_of(encoder, wanted));
+            variational.posterior = Some(OwnedPosterior {
+                base,
+                threshold: match threshold {
+                    Threshold::Fixed(level) => OwnedThreshold::Fixed(level),
+                    Threshold::Learned => OwnedThreshold::Learned {
+                        shape: head(Head::Shape)?,
+                        rate: head(Head::Rate)?,
+                    },
+                    Threshold::None => OwnedThreshold::None,
+                },
+                scale: match variational.scale {
+                    Some(_) => None,
+                    None => Some(head(Head::Scale)?),
+                },
+            });
+        }
+        Ok((write_with_report(&model, weights)?, rule))
+    }
+
+    /// Base and threshold of a posterior whose samples the runtime draws.
+    fn drawn(&self) -> Result<(PosteriorBase, Threshold), ExportError> {
+        let posterior = self.config.family.posterior();
+        let base = match posterior.base {
+            Base::Gaussian => PosteriorBase::Gaussian,
+            Base::Laplacian => PosteriorBase::Laplacian,
+        };
+        let threshold = match (posterior.sparsity, posterior.base) {
+            (Sparsity::Dense, _) => Threshold::None,
+            // Noise exceeds a threshold of 0 always.
+            (Sparsity::Fixed { threshold: 0.0 }, _) => Threshold::None,
+            (Sparsity::Fixed { threshold }, _) => Threshold::Fixed(threshold.abs() as f32),
+            (Sparsity::Learned { .. }, Base::Laplacian) => Threshold::Learned,
+            (Sparsity::Learned { .. }, Base::Gaussian) => {
+                return Err(ExportError::Posterior(
+                    "has learned thresholds with Gaussian noise, whose draws take a Gamma \
+                     distribution for each component: train with posterior.base=laplacian or \
+                     posterior.threshold=fixed",
+                ));
+            }
+            (Sparsity::Gate { .. }, _) => {
+                return Err(ExportError::Posterior(
+                    "has gates, which no model file holds: train a preset with a threshold, such \
+                     as variational/laplacian-fixed",
+                ));
+            }
+        };
+        Ok((base, threshold))
     }
 
     /// Writes the bytes of a model file for integer arithmetic, whose ranges are found from samples
@@ -223,6 +390,7 @@ impl VariationalRun {
 
     /// The model in the file's orientation.
     fn owned(&self, train: &Samples) -> Result<(OwnedModel, Deterministic), ExportError> {
+        self.check_export()?;
         let learner = self.learner(train)?;
         let Some(encoder) = learner.encoder() else {
             return Err(ExportError::Samples(
@@ -244,7 +412,7 @@ impl VariationalRun {
             .find_map(|(rule, answer)| Some((rule, answer, self.selection(&rule.rule)?)));
         let Some((rule, answer, (selecting, limit))) = chosen else {
             return Err(ExportError::Samples(
-                "are none, so that no code can be calibrated",
+                "are explained only by a rule that no file holds: train longer",
             ));
         };
         let deterministic = Deterministic {
@@ -330,6 +498,7 @@ impl VariationalRun {
                 thresholds: vec![limit; code_dim],
                 gain: rule.gain as f32,
                 input_mean: own.mean.clone(),
+                posterior: None,
             }),
             decoder: OwnedDecoder::Linear {
                 dictionary: own.unfold(dictionary),
@@ -357,6 +526,13 @@ impl VariationalRun {
             (Rule::Activity(_), ..) => None,
         }
     }
+}
+
+/// The threshold of a posterior whose samples the runtime draws.
+enum Threshold {
+    None,
+    Fixed(f32),
+    Learned,
 }
 
 /// A normalisation of each place in a sample, folded into matrices.

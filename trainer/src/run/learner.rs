@@ -322,3 +322,75 @@ pub trait Learner {
         false
     }
 }
+
+/// A family may have learners of several kinds.
+impl<L: Learner + ?Sized> Learner for Box<L> {
+    fn remedy(&self) -> &'static str {
+        (**self).remedy()
+    }
+
+    fn keeps_incomplete_batch(&self) -> bool {
+        (**self).keeps_incomplete_batch()
+    }
+
+    fn begin(&mut self, train: &Samples, validation: &Samples) -> Result<()> {
+        (**self).begin(train, validation)
+    }
+
+    fn calibrate(&mut self, train: &Samples) -> Result<()> {
+        (**self).calibrate(train)
+    }
+
+    fn step(
+        &mut self,
+        batch: &Batch<'_>,
+        set: &Samples,
+        at: At,
+    ) -> std::result::Result<StepFigures, StepError> {
+        (**self).step(batch, set, at)
+    }
+
+    fn advance(&mut self, epoch: &Epoch<'_>, first: usize) -> Result<Advance> {
+        (**self).advance(epoch, first)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        (**self).settle()
+    }
+
+    fn measure(&self, set: &Samples, noise: Option<f64>) -> Result<Figures> {
+        (**self).measure(set, noise)
+    }
+
+    fn validate(&mut self, validation: &Samples) -> Result<Figures> {
+        (**self).validate(validation)
+    }
+
+    fn figures(&self, epoch: u32) -> Result<Figures> {
+        (**self).figures(epoch)
+    }
+
+    fn model(&self) -> Tensors {
+        (**self).model()
+    }
+
+    fn set_model(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
+        (**self).set_model(model)
+    }
+
+    fn start_from(&mut self, model: &Tensors) -> std::result::Result<(), StateError> {
+        (**self).start_from(model)
+    }
+
+    fn state(&self) -> Result<State> {
+        (**self).state()
+    }
+
+    fn restore(&mut self, state: &State) -> std::result::Result<(), StateError> {
+        (**self).restore(state)
+    }
+
+    fn is_faster_than_files(&self) -> bool {
+        (**self).is_faster_than_files()
+    }
+}

@@ -3,11 +3,11 @@
 use std::mem::MaybeUninit;
 
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape};
-use pulp::Arch;
 
 use super::host::{slice, threads_for};
 use super::team::{UNIT, divide, row_parts};
 use super::uninit::written;
+use super::wide::widest;
 
 /// The constants of one update, as torch orders its operations.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,10 @@ impl CustomOp3 for AdamUpdate {
                 divide(parts, |(((numbers, p), (_, m)), (_, v))| {
                     let from =
                         [parameter, first, second, gradient].map(|from| &from[numbers.clone()]);
-                    Arch::new().dispatch(|| self.chunk(from, [p, m, v]));
+                    widest(
+                        #[inline(always)]
+                        || self.chunk(from, [p, m, v]),
+                    );
                 });
             })
         };

@@ -6,11 +6,11 @@
 //! types and devices the same is done by tensor operations: that is the definition.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 
 use super::host::{is_host, slice, threads_for};
 use super::matmul::product;
 use super::team::{UNIT, divide, row_parts};
+use super::wide::widest;
 
 /// Numbers that are summed in f32.
 const CHUNK: usize = 1 << 15;
@@ -19,7 +19,10 @@ const CHUNK: usize = 1 << 15;
 fn fill(out: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32]) + Send + Sync) {
     let threads = threads_for(out.len());
     divide(row_parts(out, row, threads, UNIT), |(rows, out)| {
-        Arch::new().dispatch(|| work(rows.start * row, out));
+        widest(
+            #[inline(always)]
+            || work(rows.start * row, out),
+        );
     });
 }
 
@@ -119,7 +122,10 @@ pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     divide(row_parts(&mut sums, 1, threads, 1), |(part, sums)| {
         let chunks = x.chunks(CHUNK).skip(part.start);
         for (sum, chunk) in sums.iter_mut().zip(chunks) {
-            *sum = Arch::new().dispatch(|| squares(chunk));
+            *sum = widest(
+                #[inline(always)]
+                || squares(chunk),
+            );
         }
     });
     Ok(sums.iter().sum())
@@ -173,16 +179,21 @@ impl<F: Fn(f32, f32) -> f32 + Send + Sync> CustomOp2 for Map2<F> {
         }
         let is_row = b.len() < a.len();
         let row = if is_row { b.len() } else { 1 };
-        fill(&mut out, row, |first, out| {
-            let a = &a[first..][..out.len()];
-            if is_row {
-                for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
-                    apply(&self.f, a, b, out);
+        fill(
+            &mut out,
+            row,
+            #[inline(always)]
+            |first, out| {
+                let a = &a[first..][..out.len()];
+                if is_row {
+                    for (out, a) in out.chunks_mut(b.len()).zip(a.chunks(b.len())) {
+                        apply(&self.f, a, b, out);
+                    }
+                } else {
+                    apply(&self.f, a, &b[first..][..out.len()], out);
                 }
-            } else {
-                apply(&self.f, a, &b[first..][..out.len()], out);
-            }
-        });
+            },
+        );
         Ok((CpuStorage::F32(out), a_layout.shape().clone()))
     }
 }
@@ -204,11 +215,16 @@ impl CustomOp1 for Scaled {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
         let mut out = vec![0.0; x.len()];
-        fill(&mut out, 1, |first, out| {
-            for (out, x) in out.iter_mut().zip(&x[first..]) {
-                *out = self.0 * x;
-            }
-        });
+        fill(
+            &mut out,
+            1,
+            #[inline(always)]
+            |first, out| {
+                for (out, x) in out.iter_mut().zip(&x[first..]) {
+                    *out = self.0 * x;
+                }
+            },
+        );
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
@@ -228,24 +244,32 @@ impl CustomOp1 for UnitColumns {
         if columns == 0 {
             return Ok((CpuStorage::F32(out), layout.shape().clone()));
         }
-        Arch::new().dispatch(|| {
-            for row in matrix.chunks_exact(columns) {
-                for (sum, value) in scales.iter_mut().zip(row) {
-                    *sum += value * value;
+        widest(
+            #[inline(always)]
+            || {
+                for row in matrix.chunks_exact(columns) {
+                    for (sum, value) in scales.iter_mut().zip(row) {
+                        *sum += value * value;
+                    }
                 }
-            }
-        });
+            },
+        );
         for scale in &mut scales {
             *scale = if *scale == 0.0 { 1.0 } else { scale.sqrt() };
         }
-        fill(&mut out, columns, |first, out| {
-            let rows = matrix[first..].chunks_exact(columns);
-            for (out, row) in out.chunks_exact_mut(columns).zip(rows) {
-                for ((out, value), scale) in out.iter_mut().zip(row).zip(&scales) {
-                    *out = value / scale;
+        fill(
+            &mut out,
+            columns,
+            #[inline(always)]
+            |first, out| {
+                let rows = matrix[first..].chunks_exact(columns);
+                for (out, row) in out.chunks_exact_mut(columns).zip(rows) {
+                    for ((out, value), scale) in out.iter_mut().zip(row).zip(&scales) {
+                        *out = value / scale;
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }

@@ -7,6 +7,8 @@
 
 pub(crate) mod adam;
 pub(crate) mod awake;
+pub(crate) mod channels;
+pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod elementwise;
 pub(crate) mod fista;
@@ -16,6 +18,7 @@ pub(crate) mod nesterov;
 pub(crate) mod quantized;
 pub(crate) mod team;
 mod uninit;
+pub(crate) mod wide;
 
 /// A parameter or a gradient with the name it has in checkpoints, logs and model files.
 pub type Named<T> = (&'static str, T);

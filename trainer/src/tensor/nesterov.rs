@@ -1,9 +1,9 @@
 //! Nesterov's momentum in place: one pass for the velocity and one for the parameter.
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
-use pulp::Arch;
 
 use super::host::{is_host, slice, slice_mut};
+use super::wide::widest;
 
 /// `m v + g`. The velocity is the only owner of its numbers.
 pub(crate) fn moved(velocity: Tensor, gradient: &Tensor, momentum: f64) -> Result<Tensor> {
@@ -46,11 +46,14 @@ impl InplaceOp2 for Moved {
     ) -> Result<()> {
         let gradient = slice(gradient, of_gradient)?;
         let momentum = self.0;
-        Arch::new().dispatch(|| {
-            let pairs = slice_mut(velocity, layout)?.iter_mut().zip(gradient);
-            pairs.for_each(|(v, g)| *v = momentum * *v + g);
-            Ok(())
-        })
+        widest(
+            #[inline(always)]
+            || {
+                let pairs = slice_mut(velocity, layout)?.iter_mut().zip(gradient);
+                pairs.for_each(|(v, g)| *v = momentum * *v + g);
+                Ok(())
+            },
+        )
     }
 }
 
@@ -76,13 +79,16 @@ impl InplaceOp3 for Taken {
         let velocity = slice(velocity, of_velocity)?;
         let gradient = slice(gradient, of_gradient)?;
         let (rate, momentum) = (self.rate, self.momentum);
-        Arch::new().dispatch(|| {
-            let parameters = slice_mut(parameter, layout)?.iter_mut();
-            let both = velocity.iter().zip(gradient);
-            parameters
-                .zip(both)
-                .for_each(|(p, (v, g))| *p -= rate * (g + momentum * v));
-            Ok(())
-        })
+        widest(
+            #[inline(always)]
+            || {
+                let parameters = slice_mut(parameter, layout)?.iter_mut();
+                let both = velocity.iter().zip(gradient);
+                parameters
+                    .zip(both)
+                    .for_each(|(p, (v, g))| *p -= rate * (g + momentum * v));
+                Ok(())
+            },
+        )
     }
 }

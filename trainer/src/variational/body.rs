@@ -122,9 +122,11 @@ impl ListaEncoder {
     ///
     /// If shapes, dtypes or devices disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Encoded> {
+        let mut gradients = Vec::new();
         let first = Dense {
             is_rectified: false,
             is_first: true,
+            gradients: self.input.gradients(&mut gradients),
         };
         let drive = self.input.forward(x, first)?;
         let limit = self.shrinkage.abs()?;
@@ -144,9 +146,10 @@ impl ListaEncoder {
             let affine = Dense {
                 is_rectified: false,
                 is_first: false,
+                gradients: layer.gradients(&mut gradients),
             };
             outputs.push((*head, layer.forward(&size, affine)?));
         }
-        Encoded::of(code, outputs)
+        Encoded::of(code, outputs, gradients)
     }
 }

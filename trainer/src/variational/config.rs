@@ -9,8 +9,7 @@ use super::posterior::{
     Base, Estimator, GateOdds, Posterior, Relaxation, ShiftGradient, Sparsity, Warmth,
 };
 use super::sgd::OneCycle;
-use crate::data::{DataConfig, DeadLeavesConfig};
-use crate::run::{self, ConfigError, Settings, in_range};
+use crate::run;
 
 /// The configuration of a run of this family.
 pub type VariationalConfig = run::Config<Variational>;
@@ -70,7 +69,8 @@ pub struct VariationalModel {
     pub code_dim: usize,
     /// What says of an input how its code is distributed.
     pub encoder: EncoderKind,
-    /// Outputs of each layer of an mlp's trunk, ReLU behind each; the heads are affine.
+    /// Outputs of each layer of an mlp's trunk, ReLU behind each; the heads are affine. Empty for
+    /// a conv, whose layers are the paper's.
     pub widths: Vec<usize>,
     /// How often S is applied by a lista encoder.
     #[schemars(range(min = 0, max = 255))]
@@ -85,6 +85,9 @@ pub enum EncoderKind {
     Mlp,
     /// For microcontrollers: a LISTA with signed codes, whose code is the shift.
     Lista,
+    /// The paper's for pictures of 28×28 in grey or 64×64 in colour: convolutions. A convolutional
+    /// generator stands in place of the dictionary, and both learn by Adam.
+    Conv,
     /// None: codes are those of FISTA, and only the dictionary learns. What the others are compared
     /// with.
     None,
@@ -152,7 +155,8 @@ pub struct ObjectiveConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariationalOptimizer {
-    /// The highest learning rate of the encoder: one cycle of Nesterov's momentum.
+    /// The highest learning rate of the encoder: one cycle of Nesterov's momentum. Of a conv, that
+    /// of encoder and generator: one cycle of Adam.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// The share of the steps in which the learning rate rises.
@@ -276,357 +280,4 @@ impl Variational {
             warm_up: self.optimizer.warm_up,
         }
     }
-}
-
-/// The presets: base and threshold of each. Of the last one codes are FISTA's.
-const PRESETS: [(&str, Base, Threshold); 8] = [
-    ("variational/gaussian", Base::Gaussian, Threshold::None),
-    ("variational/laplacian", Base::Laplacian, Threshold::None),
-    (
-        "variational/gaussian-fixed",
-        Base::Gaussian,
-        Threshold::Fixed,
-    ),
-    (
-        "variational/laplacian-fixed",
-        Base::Laplacian,
-        Threshold::Fixed,
-    ),
-    (
-        "variational/gaussian-learned",
-        Base::Gaussian,
-        Threshold::Learned,
-    ),
-    (
-        "variational/laplacian-learned",
-        Base::Laplacian,
-        Threshold::Learned,
-    ),
-    (
-        "variational/spike-and-slab",
-        Base::Gaussian,
-        Threshold::Gate,
-    ),
-    (FISTA, Base::Gaussian, Threshold::None),
-];
-
-const FISTA: &str = "variational/fista";
-/// Behind the name of a preset: with every peculiarity of the released code, in its sizes.
-const PAPER: &str = "/paper";
-
-/// Sizes: as the paper has them for patches of 16 × 16, or a quarter of that.
-fn sized(config: &mut VariationalConfig, side: usize) {
-    let pixels = side * side;
-    let model = &mut config.family.model;
-    model.code_dim = pixels;
-    model.widths = vec![2 * pixels, 4 * pixels, 2 * pixels, pixels];
-    if let DataConfig::DeadLeaves(data) = &mut config.data {
-        (data.height, data.width) = (side, side);
-    }
-}
-
-impl Settings for Variational {
-    const NAME: &'static str = "variational";
-    const KEYS: &'static [&'static str] = &[
-        "model",
-        "posterior",
-        "objective",
-        "optimizer",
-        "schedule",
-        "inference",
-    ];
-    const SHOWN_SETTINGS: &'static [(&'static str, &'static str)] = &[
-        ("model.code_dim", "atoms"),
-        ("posterior.threshold", "threshold"),
-    ];
-
-    fn preset(name: &str) -> Result<VariationalConfig, ConfigError> {
-        let (plain, is_paper) = match name.strip_suffix(PAPER) {
-            Some(plain) => (plain, true),
-            None => (name, false),
-        };
-        let known = PRESETS.iter().find(|(known, ..)| *known == plain);
-        let Some(&(_, base, threshold)) = known else {
-            return Err(ConfigError::UnknownPreset {
-                name: name.to_owned(),
-                guess: String::new(),
-                form: format!("variational ones are {}", Self::presets().join(", ")),
-            });
-        };
-        let mut config = VariationalConfig {
-            family: Self {
-                model: VariationalModel {
-                    code_dim: 64,
-                    encoder: match plain {
-                        FISTA => EncoderKind::None,
-                        _ => EncoderKind::Mlp,
-                    },
-                    widths: Vec::new(),
-                    lista_iterations: 3,
-                },
-                posterior: PosteriorConfig {
-                    base,
-                    threshold,
-                    threshold_level: match base {
-                        Base::Gaussian => 0.52,
-                        Base::Laplacian => 0.25,
-                    },
-                    threshold_weight: 0.1,
-                    spread: 0.1,
-                    open: 0.1,
-                    gate: GateOdds::Logit,
-                },
-                objective: ObjectiveConfig {
-                    samples: 20,
-                    select: Select::Best,
-                    kl_weight: 0.01,
-                    estimator: Estimator::Straight,
-                    shift_gradient: ShiftGradient::Double,
-                },
-                optimizer: VariationalOptimizer {
-                    learning_rate: 0.01,
-                    warm_up: 0.05,
-                    first_step: FirstStep::Scheduled,
-                    // At the paper's 0.5 codes of these patches, which are not white, diverge.
-                    dictionary_rate: if is_paper { 0.5 } else { 0.1 },
-                    dictionary_decay: 0.99,
-                    norm_weight: 1e-4,
-                },
-                schedule: ScheduleConfig {
-                    noise: 0.1,
-                    noise_from: 0.006_25,
-                    noise_until: 0.025,
-                    cooling: 0.9995,
-                    coolest: 0.5,
-                },
-                inference: FistaConfig {
-                    sparsity: 20.0,
-                    ramp: 0.1,
-                    ramp_until: 0.0375,
-                },
-            },
-            seed: 31,
-            epochs: 100,
-            batch_size: 100,
-            patience: 0,
-            data: DataConfig::DeadLeaves(DeadLeavesConfig {
-                train: 8000,
-                validation: 1000,
-                test: 1000,
-                ..DeadLeavesConfig::default()
-            }),
-        };
-        sized(&mut config, if is_paper { 16 } else { 8 });
-        if is_paper {
-            config.epochs = 300;
-            config.family.posterior.gate = GateOdds::Log;
-            config.family.optimizer.first_step = FirstStep::Peak;
-            if let DataConfig::DeadLeaves(data) = &mut config.data {
-                (data.train, data.validation, data.test) = (80_000, 8000, 8000);
-            }
-        }
-        Ok(config)
-    }
-
-    fn presets() -> Vec<String> {
-        let names = PRESETS.iter();
-        names
-            .flat_map(|(name, ..)| [(*name).to_owned(), format!("{name}{PAPER}")])
-            .collect()
-    }
-
-    fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
-        validate(config)
-    }
-
-    fn model_name(&self) -> &'static str {
-        let PosteriorConfig {
-            base, threshold, ..
-        } = self.posterior;
-        let found = PRESETS
-            .iter()
-            .find(|preset| (preset.1, preset.2) == (base, threshold));
-        match (self.model.encoder, found) {
-            (EncoderKind::None, _) => FISTA,
-            (_, Some((name, ..))) => name,
-            // A gate behind Laplacian noise, which `validate` refuses.
-            (_, None) => Self::NAME,
-        }
-    }
-}
-
-fn validate(config: &VariationalConfig) -> Result<(), ConfigError> {
-    let Variational {
-        model,
-        posterior,
-        objective,
-        optimizer,
-        schedule,
-        inference,
-    } = &config.family;
-    let within = |x: usize, most: usize| (1..=most).contains(&x);
-    in_range(
-        within(model.code_dim, 4095),
-        "model.code_dim",
-        model.code_dim,
-        "1 to 4095",
-    )?;
-    let widths = format!("{:?}", model.widths);
-    in_range(
-        model.widths.iter().all(|width| within(*width, 65_535)),
-        "model.widths",
-        widths,
-        "widths of 1 to 65535",
-    )?;
-    in_range(
-        model.encoder != EncoderKind::Mlp || within(model.widths.len(), 4),
-        "model.widths",
-        format!("{:?}", model.widths),
-        "1 to 4 layers for model.encoder=mlp",
-    )?;
-    in_range(
-        posterior.threshold != Threshold::Gate || posterior.base == Base::Gaussian,
-        "posterior.base",
-        "laplacian",
-        "gaussian where posterior.threshold=gate: a gate's slab is Gaussian",
-    )?;
-    in_range(
-        model.lista_iterations <= 255,
-        "model.lista_iterations",
-        model.lista_iterations,
-        "0 to 255",
-    )?;
-    in_range(
-        schedule.noise_from <= schedule.noise_until,
-        "schedule.noise_from",
-        schedule.noise_from,
-        "at most schedule.noise_until",
-    )?;
-    in_range(
-        within(objective.samples, 1000),
-        "objective.samples",
-        objective.samples,
-        "1 to 1000",
-    )?;
-    let positive = |x: f64| x.is_finite() && x > 0.0;
-    let not_negative = |x: f64| x.is_finite() && x >= 0.0;
-    for (is_fine, key, value, expected) in [
-        (
-            positive(posterior.threshold_level),
-            "posterior.threshold_level",
-            posterior.threshold_level,
-            "positive",
-        ),
-        (
-            not_negative(posterior.threshold_weight),
-            "posterior.threshold_weight",
-            posterior.threshold_weight,
-            "0 or more",
-        ),
-        (
-            posterior.threshold != Threshold::Learned || posterior.threshold_weight != 0.0,
-            "posterior.threshold_weight",
-            posterior.threshold_weight,
-            "above 0 with posterior.threshold = \"learned\": learned thresholds need their prior",
-        ),
-        (
-            positive(posterior.spread),
-            "posterior.spread",
-            posterior.spread,
-            "positive",
-        ),
-        (
-            posterior.open > 0.0 && posterior.open < 1.0,
-            "posterior.open",
-            posterior.open,
-            "between 0 and 1",
-        ),
-        (
-            not_negative(objective.kl_weight),
-            "objective.kl_weight",
-            objective.kl_weight,
-            "0 or more",
-        ),
-        (
-            positive(optimizer.learning_rate),
-            "optimizer.learning_rate",
-            optimizer.learning_rate,
-            "positive",
-        ),
-        (
-            (0.0..=1.0).contains(&optimizer.warm_up),
-            "optimizer.warm_up",
-            optimizer.warm_up,
-            "0 to 1",
-        ),
-        (
-            positive(optimizer.dictionary_rate),
-            "optimizer.dictionary_rate",
-            optimizer.dictionary_rate,
-            "positive",
-        ),
-        (
-            positive(optimizer.dictionary_decay) && optimizer.dictionary_decay <= 1.0,
-            "optimizer.dictionary_decay",
-            optimizer.dictionary_decay,
-            "above 0, at most 1",
-        ),
-        (
-            not_negative(optimizer.norm_weight),
-            "optimizer.norm_weight",
-            optimizer.norm_weight,
-            "0 or more",
-        ),
-        (
-            positive(schedule.noise) && schedule.noise <= 1.0,
-            "schedule.noise",
-            schedule.noise,
-            "above 0, at most 1",
-        ),
-        (
-            (0.0..=1.0).contains(&schedule.noise_from),
-            "schedule.noise_from",
-            schedule.noise_from,
-            "0 to 1",
-        ),
-        (
-            (0.0..=1.0).contains(&schedule.noise_until),
-            "schedule.noise_until",
-            schedule.noise_until,
-            "0 to 1",
-        ),
-        (
-            positive(inference.sparsity),
-            "inference.sparsity",
-            inference.sparsity,
-            "positive",
-        ),
-        (
-            positive(inference.ramp) && inference.ramp <= 1.0,
-            "inference.ramp",
-            inference.ramp,
-            "above 0, at most 1",
-        ),
-        (
-            (0.0..=1.0).contains(&inference.ramp_until),
-            "inference.ramp_until",
-            inference.ramp_until,
-            "0 to 1",
-        ),
-        (
-            positive(schedule.cooling) && schedule.cooling <= 1.0,
-            "schedule.cooling",
-            schedule.cooling,
-            "above 0, at most 1",
-        ),
-        (
-            positive(schedule.coolest) && schedule.coolest <= 1.0,
-            "schedule.coolest",
-            schedule.coolest,
-            "above 0, at most 1",
-        ),
-    ] {
-        in_range(is_fine, key, value, expected)?;
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@ mod layers;
 
 use candle_core::{Device, Result, Tensor, Var, bail};
 use rand::Rng;
+use sparsecode_formats::InputShape;
 
 use super::encoder::{Encoded, Head, Layer};
 use super::posterior::Heads;
@@ -105,6 +106,26 @@ impl ConvPlan {
             seed,
             generator,
         })
+    }
+
+    /// The networks for samples of this shape: 28×28 in grey, or three channels of 64×64 below each
+    /// other, 192×64.
+    ///
+    /// # Errors
+    ///
+    /// If there are none for such samples; says for which ones there are.
+    pub fn of_shape(shape: InputShape) -> Result<Self> {
+        let (height, width) = (usize::from(shape.height), usize::from(shape.width));
+        match (height.is_multiple_of(width), height / width) {
+            (true, channels) if Self::of_paper(channels, width).is_ok() => {
+                Self::of_paper(channels, width)
+            }
+            _ => bail!(
+                "model.encoder=conv takes pictures of 28×28 in grey or of 64×64 in three colours, \
+                 and samples are {shape}: choose data.source=idx with files of 28×28, or \
+                 data.source=pictures, or set model.encoder=mlp with model.widths"
+            ),
+        }
     }
 
     /// Numbers in a picture.
@@ -253,7 +274,7 @@ impl ConvEncoder {
         let mut feature = x.reshape(((), channels, side, side))?;
         for (convolution, norm) in &self.trunk {
             let convolved = convolution.forward(&feature, pass)?;
-            feature = norm.forward(&convolved, pass)?.relu()?;
+            feature = norm.rectified(&convolved, pass)?;
         }
         let feature = feature.flatten_from(1)?;
         let mut outputs = Vec::with_capacity(self.heads.len());
@@ -264,6 +285,7 @@ impl ConvEncoder {
             heads: heads_of(&outputs)?,
             feature,
             outputs,
+            gradients: Vec::new(),
         })
     }
 }
@@ -376,7 +398,7 @@ impl ConvGenerator {
         let mut picture = begun.reshape(((), channels, side, side))?;
         for (convolution, norm) in &self.trunk {
             let convolved = convolution.forward(&picture, pass)?;
-            picture = norm.forward(&convolved, pass)?.relu()?;
+            picture = norm.rectified(&convolved, pass)?;
         }
         let last = self.output.forward(&picture, pass)?;
         candle_nn::ops::sigmoid(&last)?.flatten_from(1)

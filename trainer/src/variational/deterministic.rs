@@ -41,6 +41,32 @@ pub struct Calibrated {
 }
 
 impl Calibrated {
+    /// What the rule comes to on inputs, `count × input_dim`, with the heads of all units, input
+    /// after input.
+    pub fn answer(
+        &self,
+        posterior: &Posterior,
+        dictionary: &Dictionary,
+        inputs: &[f32],
+        heads: &[Heads<f64>],
+    ) -> Answer {
+        let sums = rows(dictionary, inputs, heads).map(|(x, heads)| {
+            let code = self.code(posterior, heads);
+            let answer = dictionary.answer(&code);
+            let squares = answer
+                .iter()
+                .zip(x)
+                .map(|(a, x)| (f64::from(*x) - a).powi(2));
+            (squares.sum::<f64>(), code.len())
+        });
+        let sums: Vec<(f64, usize)> = sums.collect();
+        let kept: usize = sums.iter().map(|(_, kept)| kept).sum();
+        Answer {
+            error: sums.iter().map(|(square, _)| square).sum::<f64>() / inputs.len().max(1) as f64,
+            active: kept as f64 / heads.len().max(1) as f64,
+        }
+    }
+
     /// The components of a code that are not 0, in ascending order.
     pub fn code(&self, posterior: &Posterior, heads: &[Heads<f64>]) -> Vec<(usize, f64)> {
         let is_kept = |heads: &Heads<f64>| match self.rule {
@@ -74,22 +100,26 @@ pub fn calibrate(
     heads: &[Heads<f64>],
     active: f64,
 ) -> [(Calibrated, Answer); 2] {
-    let by_shift: Vec<f64> = heads.iter().map(|heads| heads.shift.abs()).collect();
-    let by_activity: Vec<f64> = heads.iter().map(|h| posterior.activity(h)).collect();
-    let rules = [
-        Rule::Shift(limit(by_shift, active)),
-        Rule::Activity(limit(by_activity, active)),
-    ];
-    let mut rules = rules.map(|rule| {
+    let mut rules = rules(posterior, heads, active).map(|rule| {
         let raw = Calibrated { rule, gain: 1.0 };
         let gain = gain(posterior, dictionary, inputs, heads, &raw);
         let rule = Calibrated { gain, ..raw };
-        (rule, answer(posterior, dictionary, inputs, heads, &rule))
+        (rule, rule.answer(posterior, dictionary, inputs, heads))
     });
     if rules[1].1.error < rules[0].1.error {
         rules.swap(0, 1);
     }
     rules
+}
+
+/// Either rule, with the limit that the share `active` of the components exceeds.
+pub(super) fn rules(posterior: &Posterior, heads: &[Heads<f64>], active: f64) -> [Rule; 2] {
+    let by_shift: Vec<f64> = heads.iter().map(|heads| heads.shift.abs()).collect();
+    let by_activity: Vec<f64> = heads.iter().map(|h| posterior.activity(h)).collect();
+    [
+        Rule::Shift(limit(by_shift, active)),
+        Rule::Activity(limit(by_activity, active)),
+    ]
 }
 
 /// The number that the share `active` of the scores exceeds: below all of them if that is 1.
@@ -122,31 +152,6 @@ fn gain(
         .iter()
         .fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
     if square > 0.0 { along / square } else { 1.0 }
-}
-
-/// Mean square error and activity of a rule on inputs.
-pub(super) fn answer(
-    posterior: &Posterior,
-    dictionary: &Dictionary,
-    inputs: &[f32],
-    heads: &[Heads<f64>],
-    rule: &Calibrated,
-) -> Answer {
-    let sums = rows(dictionary, inputs, heads).map(|(x, heads)| {
-        let code = rule.code(posterior, heads);
-        let answer = dictionary.answer(&code);
-        let squares = answer
-            .iter()
-            .zip(x)
-            .map(|(a, x)| (f64::from(*x) - a).powi(2));
-        (squares.sum::<f64>(), code.len())
-    });
-    let sums: Vec<(f64, usize)> = sums.collect();
-    let kept: usize = sums.iter().map(|(_, kept)| kept).sum();
-    Answer {
-        error: sums.iter().map(|(square, _)| square).sum::<f64>() / inputs.len().max(1) as f64,
-        active: kept as f64 / heads.len().max(1) as f64,
-    }
 }
 
 fn rows<'a>(

@@ -1,10 +1,11 @@
 //! Encoders: a trunk of dense layers, and a head for each thing that a posterior wants to know.
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
 use rand::Rng;
 
 use super::posterior::Heads;
-use crate::tensor::dense::Dense;
+use crate::tensor::dense::{Dense, LayerGradients};
 
 /// What a head says of each unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +101,13 @@ impl Layer {
         })
     }
 
+    /// A new place for this layer's gradients, which joins those of other layers.
+    pub(super) fn gradients(&self, all: &mut Vec<(Self, LayerGradients)>) -> LayerGradients {
+        let gradients = LayerGradients::default();
+        all.push((self.clone(), gradients.clone()));
+        gradients
+    }
+
     pub(super) fn forward(&self, x: &Tensor, kind: Dense) -> Result<Tensor> {
         kind.forward(x, self.weight.as_tensor(), self.bias.as_tensor())
     }
@@ -123,6 +131,8 @@ pub struct Encoded {
     pub outputs: Vec<(Head, Tensor)>,
     /// The same on the host, unit after unit.
     pub heads: Vec<Heads<f64>>,
+    /// Layers whose gradients candle's store does not get.
+    pub(super) gradients: Vec<(Layer, LayerGradients)>,
 }
 
 impl MlpEncoder {
@@ -180,6 +190,7 @@ impl MlpEncoder {
             let kind = Dense {
                 is_rectified: true,
                 is_first: true,
+                gradients: LayerGradients::default(),
             };
             feature = layer.forward(&feature, kind)?.detach();
             feature.max_all()?.to_scalar()
@@ -193,11 +204,12 @@ impl MlpEncoder {
     ///
     /// If shapes, dtypes or devices disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Encoded> {
-        let mut feature = x.clone();
+        let (mut feature, mut gradients) = (x.clone(), Vec::new());
         for (index, layer) in self.trunk.iter().enumerate() {
             let kind = Dense {
                 is_rectified: true,
                 is_first: index == 0,
+                gradients: layer.gradients(&mut gradients),
             };
             feature = layer.forward(&feature, kind)?;
         }
@@ -206,16 +218,21 @@ impl MlpEncoder {
             let kind = Dense {
                 is_rectified: false,
                 is_first: self.trunk.is_empty(),
+                gradients: layer.gradients(&mut gradients),
             };
             outputs.push((*head, layer.forward(&feature, kind)?));
         }
-        Encoded::of(feature, outputs)
+        Encoded::of(feature, outputs, gradients)
     }
 }
 
 impl Encoded {
     /// Takes what the heads say to the host.
-    pub(super) fn of(feature: Tensor, outputs: Vec<(Head, Tensor)>) -> Result<Self> {
+    pub(super) fn of(
+        feature: Tensor,
+        outputs: Vec<(Head, Tensor)>,
+        gradients: Vec<(Layer, LayerGradients)>,
+    ) -> Result<Self> {
         let mut heads = Vec::new();
         for (head, output) in &outputs {
             let values: Vec<f32> = output.flatten_all()?.to_vec1()?;
@@ -228,16 +245,17 @@ impl Encoded {
             feature,
             outputs,
             heads,
+            gradients,
         })
     }
 
-    /// A scalar whose derivative for each head's output is the given gradient: automatic
-    /// differentiation goes on from there.
+    /// The gradients for the encoder's parameters, by those for the heads' outputs.
     ///
     /// # Errors
     ///
-    /// If there are not as many gradients as units.
-    pub fn with_gradients(&self, gradients: &[Heads<f64>]) -> Result<Tensor> {
+    /// If there are not as many gradients as units, or no heads.
+    pub fn backward(&self, gradients: &[Heads<f64>]) -> Result<GradStore> {
+        // A scalar whose derivative for each head's output is the gradient given.
         let mut total: Option<Tensor> = None;
         for (head, output) in &self.outputs {
             let values: Vec<f32> = gradients.iter().map(|by| head.of(by) as f32).collect();
@@ -248,6 +266,16 @@ impl Encoded {
                 None => product,
             });
         }
-        total.ok_or_else(|| candle_core::Error::msg("an encoder without heads learns nothing"))
+        let Some(total) = total else {
+            candle_core::bail!("an encoder without heads learns nothing")
+        };
+        let mut store = total.backward()?;
+        for (layer, gradients) in &self.gradients {
+            if let Some([weight, bias]) = gradients.take() {
+                store.insert(&layer.weight, weight);
+                store.insert(&layer.bias, bias);
+            }
+        }
+        Ok(store)
     }
 }

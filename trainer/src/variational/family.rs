@@ -2,10 +2,11 @@
 
 use candle_core::{Device, Result};
 
-use super::config::{Variational, VariationalConfig};
+use super::config::{EncoderKind, Variational, VariationalConfig};
+use super::conv_learner::ConvLearner;
 use super::learner::VariationalLearner;
 use crate::data::DataFacts;
-use crate::run::{Column, Family, Unit};
+use crate::run::{Column, Family, Learner, Unit};
 
 const fn column(figure: &'static str, heading: &'static str, unit: Unit) -> Column {
     Column {
@@ -37,7 +38,7 @@ impl Family for Variational {
     const CALIBRATES: bool = true;
 
     type Backend = Device;
-    type Learner<'a> = VariationalLearner;
+    type Learner<'a> = Box<dyn Learner>;
 
     fn kept() -> String {
         "the last".to_owned()
@@ -47,7 +48,10 @@ impl Family for Variational {
         config: &VariationalConfig,
         facts: &DataFacts,
         device: &Device,
-    ) -> Result<VariationalLearner> {
-        VariationalLearner::new(config, facts, device)
+    ) -> Result<Box<dyn Learner>> {
+        Ok(match config.family.model.encoder {
+            EncoderKind::Conv => Box::new(ConvLearner::new(config, facts, device)?),
+            _ => Box::new(VariationalLearner::new(config, facts, device)?),
+        })
     }
 }

@@ -1,15 +1,17 @@
 //! The family's learner.
 
 use candle_core::{Device, Error, Result, Tensor, Var};
+use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
+use sparsecode_formats::CodeSign;
 
 use super::body::{Encoder, ListaEncoder};
 use super::config::{EncoderKind, FirstStep, Variational, VariationalConfig};
-use super::deterministic::{Answer, Calibrated, answer, calibrate};
+use super::deterministic::{Answer, Calibrated, calibrate};
 use super::encoder::{Encoded, MlpEncoder};
-use super::fista::{BatchCodes, BatchFista};
+use super::fista::{BatchCodes, BatchFista, errors};
 use super::metrics::{Rows, recovery};
-use super::objective::{Dictionary, Outcome};
+use super::objective::{Dictionary, Facts, Outcome};
 use super::posterior::Warmth;
 use super::sampler::Seeded;
 use super::sgd::Nesterov;
@@ -21,10 +23,10 @@ use crate::run::{
 };
 
 /// Random numbers of training and of measuring; see [`Stream::Noise`].
-const TRAINING: u16 = 7;
-const MEASURING: u16 = 8;
-const NOISE: u16 = 9;
-const CALIBRATING: u16 = 10;
+pub(super) const TRAINING: u16 = 7;
+pub(super) const MEASURING: u16 = 8;
+pub(super) const NOISE: u16 = 9;
+pub(super) const CALIBRATING: u16 = 10;
 
 /// Samples that deterministic codes are calibrated on.
 const KNOWN: usize = 2000;
@@ -91,6 +93,11 @@ impl VariationalLearner {
                 Some(Encoder::Lista(encoder))
             }
             EncoderKind::None => None,
+            EncoderKind::Conv => {
+                return Err(Error::msg(
+                    "a convolutional encoder learns without a dictionary",
+                ));
+            }
         };
         let mut atoms = Vec::with_capacity(input_dim * model.code_dim);
         for _ in 0..model.code_dim {
@@ -137,7 +144,11 @@ impl VariationalLearner {
         self.encoder.as_ref()
     }
 
-    fn family(&self) -> &Variational {
+    pub(super) fn config(&self) -> &VariationalConfig {
+        &self.config
+    }
+
+    pub(super) fn family(&self) -> &Variational {
         &self.config.family
     }
 
@@ -147,7 +158,7 @@ impl VariationalLearner {
     }
 
     /// What the encoder says of a batch, and the samples that count.
-    fn outcome(
+    pub(super) fn outcome(
         &self,
         inputs: &Tensor,
         targets: &Tensor,
@@ -195,8 +206,9 @@ impl VariationalLearner {
     }
 
     /// Codes of a batch where there is no encoder.
-    fn by_fista(&self, inputs: &[f32], sparsity: f64) -> BatchCodes {
+    pub(super) fn by_fista(&self, inputs: &[f32], sparsity: f64) -> BatchCodes {
         let fista = BatchFista {
+            sign: CodeSign::Signed,
             sparsity,
             tolerance: 1e-3,
             most: 500,
@@ -244,22 +256,10 @@ impl VariationalLearner {
     /// `½‖x − A z‖² + τ‖z‖₁` of a sample, its mean square error, and the share of its components
     /// that are active: means of a batch.
     fn facts_by_fista(&self, inputs: &[f32], found: &BatchCodes, sparsity: f64) -> [f64; 3] {
-        let (pixels, units) = (self.dictionary.input_dim(), self.dictionary.code_dim());
-        let (mut square, mut active) = (0.0, 0);
-        let rows = inputs.chunks_exact(pixels);
-        for (x, code) in rows.zip(found.codes.chunks_exact(units)) {
-            let components = code.iter().copied().enumerate();
-            let code: Vec<(usize, f64)> = components.filter(|(_, value)| *value != 0.0).collect();
-            active += code.len();
-            let answer = self.dictionary.answer(&code);
-            let squares = answer
-                .iter()
-                .zip(x)
-                .map(|(a, x)| (f64::from(*x) - a).powi(2));
-            square += squares.sum::<f64>();
-        }
+        let wide: Vec<f64> = inputs.iter().map(|x| f64::from(*x)).collect();
+        let (square, active) = errors(&self.dictionary, &wide, &found.codes);
         let magnitudes = found.codes.iter().map(|z| z.abs()).sum::<f64>();
-        let count = (inputs.len() / pixels) as f64;
+        let count = (inputs.len() / self.dictionary.input_dim()) as f64;
         [
             (0.5 * square + sparsity * magnitudes) / count,
             square / inputs.len() as f64,
@@ -302,7 +302,7 @@ impl VariationalLearner {
             .map(|heads| posterior.exact_divergence(heads));
         let exact: Option<f64> = exact.sum();
         let values: Vec<f32> = targets.flatten_all()?.to_vec1()?;
-        let code = answer(&posterior, &self.dictionary, &values, &encoded.heads, rule);
+        let code = rule.answer(&posterior, &self.dictionary, &values, &encoded.heads);
         Ok([
             outcome.loss,
             facts.best,
@@ -327,7 +327,7 @@ impl VariationalLearner {
     }
 
     /// κ and T as they stand.
-    fn warmth(&self) -> Warmth {
+    pub(super) fn warmth(&self) -> Warmth {
         self.family().schedule.at(self.steps, self.all_steps)
     }
 }
@@ -374,7 +374,7 @@ impl Learner for VariationalLearner {
         let count = batch.places.len();
         let by_code = objective.code_gradients(&outcome, &self.dictionary, count);
         let by_head = objective.head_gradients(&outcome, &by_code, &encoded.heads, warmth);
-        let gradients = encoded.with_gradients(&by_head)?.backward()?;
+        let gradients = encoded.backward(&by_head)?;
         let cycle = family.cycle(self.all_steps);
         let rate = match (at.step, family.optimizer.first_step) {
             (0, FirstStep::Peak) => cycle.peak,
@@ -403,7 +403,7 @@ impl Learner for VariationalLearner {
         /// Inputs at a time.
         const CHUNK: usize = 250;
         let mut rng = generator(self.config.seed, Stream::Noise { purpose: NOISE });
-        let (rows, columns) = set.inputs.dims2()?;
+        let rows = set.inputs.dim(0)?;
         let posterior = self.family().posterior();
         let rules = self.rules()?;
         let held = rules.iter().find(|(rule, _)| rule.rule.is_held(&posterior));
@@ -417,12 +417,7 @@ impl Learner for VariationalLearner {
                 .to_device(&self.device)?;
             let mut inputs = targets.clone();
             if let Some(sigma) = noise {
-                let draws = (0..count * columns)
-                    .map(|_| StandardNormal.sample(&mut rng))
-                    .map(|draw: f32| draw * sigma as f32)
-                    .collect::<Vec<_>>();
-                let draws = Tensor::from_vec(draws, (count, columns), inputs.device())?;
-                inputs = (inputs + draws)?;
+                inputs = noisy(&inputs, sigma, &mut rng)?;
             }
             let chunk = (first / CHUNK) as u64;
             let values = match (&self.encoder, &rule) {
@@ -539,6 +534,15 @@ impl Learner for VariationalLearner {
     }
 }
 
+/// Inputs with normal noise of this deviation.
+pub(super) fn noisy(inputs: &Tensor, sigma: f64, rng: &mut impl Rng) -> Result<Tensor> {
+    let draws = (0..inputs.elem_count())
+        .map(|_| StandardNormal.sample(rng))
+        .map(|draw: f32| draw * sigma as f32)
+        .collect::<Vec<_>>();
+    inputs + Tensor::from_vec(draws, inputs.shape(), inputs.device())?
+}
+
 /// Numbers of 64 bits as sums of so many of 32, which is what states hold: first all first parts.
 const PARTS: usize = 3;
 
@@ -563,36 +567,4 @@ fn of_parts(parts: &[f32]) -> Vec<f64> {
         (0..PARTS).rev().map(of).sum()
     };
     (0..count).map(whole).collect()
-}
-
-/// Means over a batch.
-struct Facts {
-    /// Mean square error of the best sample.
-    best: f64,
-    /// That of the first.
-    one: f64,
-    /// The share of the units that are active, of the samples that count.
-    active: f64,
-}
-
-impl Facts {
-    fn of(outcome: &Outcome, samples: usize) -> Self {
-        let rows = outcome.errors.chunks_exact(samples);
-        let count = rows.len().max(1) as f64;
-        let least = |row: &[f64]| row.iter().copied().fold(f64::INFINITY, f64::min);
-        let best = rows.clone().map(least).sum::<f64>() / count;
-        let one = rows.map(|row| row[0]).sum::<f64>() / count;
-        let units: usize = outcome
-            .counted
-            .iter()
-            .map(|counted| counted.code.len())
-            .sum();
-        let codes = outcome.counted.iter().flat_map(|counted| &counted.code);
-        let active = codes.filter(|unit| unit.value != 0.0).count();
-        Self {
-            best,
-            one,
-            active: active as f64 / units.max(1) as f64,
-        }
-    }
 }

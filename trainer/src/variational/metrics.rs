@@ -115,17 +115,52 @@ pub fn support_similarity(codes: Rows<'_>) -> f64 {
     if pairs == 0 { 1.0 } else { sum / pairs as f64 }
 }
 
-/// How much larger gradients are than they scatter, for each entry: `|mean|/(deviation + 1e-9)`
-/// over several passes, one a row.
-pub fn signal_to_noise(gradients: Rows<'_>) -> Vec<f64> {
-    let rows = gradients.count() as f64;
-    let of = |entry: usize| {
-        let mean = gradients.iter().map(|row| row[entry]).sum::<f64>() / rows;
-        let square = |row: &[f64]| (row[entry] - mean).powi(2);
-        let variance = gradients.iter().map(square).sum::<f64>() / rows;
-        mean.abs() / (variance.sqrt() + 1e-9)
-    };
-    (0..gradients.width).map(of).collect()
+/// How much larger numbers are than they scatter from pass to pass, for each entry:
+/// `|mean|/(deviation + 1e-9)`.
+///
+/// ```
+/// use sparsecode_trainer::variational::metrics::SignalToNoise;
+///
+/// let mut gradients = SignalToNoise::default();
+/// gradients.push([1.0, 0.0]);
+/// gradients.push([3.0, 0.0]);
+/// let ratios = gradients.ratios();
+/// assert!((ratios[0] - 2.0).abs() < 1e-8);
+/// assert_eq!(ratios[1], 0.0);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SignalToNoise {
+    passes: usize,
+    means: Vec<f64>,
+    /// Sums of square differences from the mean (Welford 1962).
+    scatters: Vec<f64>,
+}
+
+impl SignalToNoise {
+    /// Takes the entries of a pass. All passes have equally many.
+    pub fn push(&mut self, entries: impl IntoIterator<Item = f64>) {
+        let is_first = self.passes == 0;
+        self.passes += 1;
+        let passes = self.passes as f64;
+        for (place, entry) in entries.into_iter().enumerate() {
+            if is_first {
+                self.means.push(entry);
+                self.scatters.push(0.0);
+            } else if let Some(mean) = self.means.get_mut(place) {
+                let before = entry - *mean;
+                *mean += before / passes;
+                self.scatters[place] += before * (entry - *mean);
+            }
+        }
+    }
+
+    /// The ratio of each entry.
+    pub fn ratios(&self) -> Vec<f64> {
+        let passes = self.passes.max(1) as f64;
+        let both = self.means.iter().zip(&self.scatters);
+        both.map(|(mean, scatter)| mean.abs() / ((scatter / passes).sqrt() + 1e-9))
+            .collect()
+    }
 }
 
 /// The dictionary that explains inputs best by their codes, `input_dim × code_dim`: `XᵀZ (ZᵀZ)⁺`,

@@ -10,7 +10,7 @@
 //! | [`Dictionary`] | the linear generator and its step |
 //! | [`ConvEncoder`], [`ConvGenerator`] | convolutional networks for pictures |
 //! | [`Nesterov`], [`OneCycle`] | how the encoder learns |
-//! | [`BatchFista`] | signed codes by FISTA, to compare with |
+//! | [`BatchFista`] | codes by FISTA, to compare with |
 //! | [`metrics`] | what is said of codes |
 //!
 //! Networks are candle's, with its automatic differentiation. Posteriors are in closed form on the
@@ -19,6 +19,7 @@
 mod body;
 mod config;
 mod conv;
+mod conv_learner;
 mod deterministic;
 mod encoder;
 mod family;
@@ -29,7 +30,9 @@ pub mod metrics;
 mod objective;
 mod posterior;
 mod sampler;
+mod settings;
 mod sgd;
+mod statistics;
 
 pub use body::{Encoder, ListaEncoder};
 pub use config::{
@@ -40,9 +43,10 @@ pub use conv::{
     BatchNorm, ConvAdam, ConvEncoder, ConvGenerator, ConvPlan, Convolution, Geometry, KERNEL, Pass,
     Step, restore, snapshot,
 };
+pub use conv_learner::ConvLearner;
 pub use deterministic::{Answer, Calibrated, Rule, calibrate};
 pub use encoder::{Encoded, Head, Layer, MlpEncoder};
-pub use fista::{BatchCodes, BatchFista, lipschitz};
+pub use fista::{BatchCodes, BatchFista, fista_of_activity, lipschitz};
 pub use gamma::{gamma_divergence, implicit_shape_gradient, trigamma};
 pub use learner::VariationalLearner;
 pub use objective::{Counted, Dictionary, Objective, Outcome, Select};
@@ -52,3 +56,4 @@ pub use posterior::{
 };
 pub use sampler::{Given, Sampler, Seeded};
 pub use sgd::{Nesterov, OneCycle};
+pub use statistics::{CodeStatistics, GradientStatistics};

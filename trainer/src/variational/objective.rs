@@ -1,7 +1,6 @@
 //! What a step of learning minimises: the best of several samples, and how far posteriors are from
 //! their prior.
 
-use pulp::Arch;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::posterior::{Draw, Heads, Posterior, Sparsity, Unit, Warmth};
 use super::sampler::Sampler;
 use crate::tensor::matmul::{Matrix, matmul};
+use crate::tensor::wide::widest;
 
 /// Which samples of an input a step learns from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +71,30 @@ struct Part {
     counted: Vec<Counted>,
 }
 
+impl Outcome {
+    /// That of inputs with so many units in all.
+    fn of(parts: Vec<Part>, units: usize) -> Self {
+        let count = parts.len();
+        let mut outcome = Self {
+            loss: 0.0,
+            errors: Vec::new(),
+            losses: Vec::new(),
+            divergences: Vec::with_capacity(units),
+            divergence: 0.0,
+            counted: Vec::with_capacity(count),
+        };
+        for part in parts {
+            outcome.loss += part.loss / count as f64;
+            outcome.divergence += part.divergence / units as f64;
+            outcome.errors.extend(part.errors);
+            outcome.losses.extend(part.losses);
+            outcome.divergences.extend(part.divergences);
+            outcome.counted.extend(part.counted);
+        }
+        outcome
+    }
+}
+
 /// A sample that counts.
 #[derive(Clone, Debug)]
 pub struct Counted {
@@ -86,7 +110,7 @@ pub struct Counted {
     pub code: Vec<Unit>,
     /// The random numbers behind it.
     pub draws: Vec<Draw>,
-    /// x − A z.
+    /// x − A z, where the generator is a dictionary.
     pub residual: Vec<f64>,
 }
 
@@ -116,8 +140,9 @@ impl Dictionary {
         self.atoms.len() / self.input_dim
     }
 
-    /// A z.
-    pub(super) fn answer(&self, code: &[(usize, f64)]) -> Vec<f64> {
+    /// A z, `input_dim` numbers, for the components of a code by their places. Its cost follows
+    /// the components.
+    pub fn answer(&self, code: &[(usize, f64)]) -> Vec<f64> {
         let mut answer = Vec::new();
         self.residual(&vec![0.0; self.input_dim], code, &mut answer);
         answer.iter_mut().for_each(|a| *a = -*a);
@@ -156,14 +181,17 @@ impl Dictionary {
     fn residual(&self, input: &[f32], code: &[(usize, f64)], residual: &mut Vec<f64>) {
         residual.clear();
         residual.extend(input.iter().map(|x| f64::from(*x)));
-        Arch::new().dispatch(|| {
-            for (unit, value) in code {
-                let atom = &self.atoms[unit * self.input_dim..][..self.input_dim];
-                for (r, a) in residual.iter_mut().zip(atom) {
-                    *r -= value * a;
+        widest(
+            #[inline(always)]
+            || {
+                for (unit, value) in code {
+                    let atom = &self.atoms[unit * self.input_dim..][..self.input_dim];
+                    for (r, a) in residual.iter_mut().zip(atom) {
+                        *r -= value * a;
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Mean square errors of samples with hardly a component that is 0, by one product.
@@ -217,14 +245,23 @@ impl Dictionary {
             for (atom, unit) in atoms.zip(&counted.code) {
                 if unit.value != 0.0 {
                     let scale = scale * unit.value;
-                    for (a, r) in atom.iter_mut().zip(&counted.residual) {
-                        *a += scale * r;
-                    }
+                    widest(
+                        #[inline(always)]
+                        || {
+                            for (a, r) in atom.iter_mut().zip(&counted.residual) {
+                                *a += scale * r;
+                            }
+                        },
+                    );
                 }
             }
         }
     }
 }
+
+/// More than single precision rounds a mean square error, beside the error and the input's mean
+/// square.
+const ROUNDING: f64 = 1e-4;
 
 /// The place of the least number, the first of those that are equal.
 fn first_least(numbers: &[f64]) -> usize {
@@ -236,19 +273,24 @@ fn first_least(numbers: &[f64]) -> usize {
 }
 
 /// In eight partial sums, which a processor adds at once.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    Arch::new().dispatch(|| {
-        let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-        for (a, b) in a.0.iter().zip(b.0) {
-            let products = sums.iter_mut().zip(a.iter().zip(b));
-            products.for_each(|(sum, (a, b))| *sum += a * b);
-        }
-        for (a, b) in a.1.iter().zip(b.1) {
-            sums[0] += a * b;
-        }
-    });
-    sums.iter().sum()
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    widest(
+        #[inline(always)]
+        || {
+            // Not the caller's: those would go through memory with every sum.
+            let mut sums = [0.0; 8];
+            let ((a, rest_of_a), (b, rest_of_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+            for (a, b) in a.iter().zip(b) {
+                for lane in 0..8 {
+                    sums[lane] += a[lane] * b[lane];
+                }
+            }
+            for (a, b) in rest_of_a.iter().zip(rest_of_b) {
+                sums[0] += a * b;
+            }
+            sums.iter().sum()
+        },
+    )
 }
 
 impl Objective {
@@ -262,7 +304,6 @@ impl Objective {
         sampler: &impl Sampler,
     ) -> Outcome {
         let (input_dim, code_dim) = (dictionary.input_dim, dictionary.code_dim());
-        let count = inputs.len() / input_dim;
         let rows = inputs
             .par_chunks_exact(input_dim)
             .zip(heads.par_chunks_exact(code_dim));
@@ -274,23 +315,45 @@ impl Objective {
             .enumerate()
             .map(|(input, (x, heads))| self.part(input, x, heads, (dictionary, &atoms), sampler))
             .collect();
-        let mut outcome = Outcome {
-            loss: 0.0,
-            errors: Vec::with_capacity(count * self.samples),
-            losses: Vec::with_capacity(count * self.samples),
-            divergences: Vec::with_capacity(heads.len()),
-            divergence: 0.0,
-            counted: Vec::with_capacity(count),
-        };
-        for part in parts {
-            outcome.loss += part.loss / count as f64;
-            outcome.divergence += part.divergence / heads.len() as f64;
-            outcome.errors.extend(part.errors);
-            outcome.losses.extend(part.losses);
-            outcome.divergences.extend(part.divergences);
-            outcome.counted.extend(part.counted);
-        }
-        outcome
+        Outcome::of(parts, heads.len())
+    }
+
+    /// Which samples count by the mean square error of each, `inputs × samples`, whatever generator
+    /// they are of. Residuals stay empty.
+    ///
+    /// # Panics
+    ///
+    /// If there are no samples, or the errors are not those of as many inputs as `heads` are of.
+    pub fn judge(
+        &self,
+        heads: &[Heads<f64>],
+        code_dim: usize,
+        errors: &[f64],
+        sampler: &impl Sampler,
+    ) -> Outcome {
+        let rows = heads.par_chunks_exact(code_dim);
+        let errors = errors.par_chunks_exact(self.samples);
+        assert_eq!(rows.len(), errors.len(), "inputs");
+        let parts = rows
+            .zip(errors)
+            .enumerate()
+            .map(|(input, (heads, errors))| {
+                self.chosen(input, heads, errors.to_vec(), sampler, |_| Vec::new())
+            });
+        Outcome::of(parts.collect(), heads.len())
+    }
+
+    /// The divergences of an input's units from their prior: their sum, and what each hands back to
+    /// its heads.
+    fn divergences(&self, heads: &[Heads<f64>]) -> (f64, Vec<Heads<f64>>) {
+        let mut sum = 0.0;
+        let gradients = heads.iter().map(|heads| {
+            let (value, gradient) = self.posterior.divergence(heads);
+            sum += value;
+            gradient
+        });
+        let gradients = gradients.collect();
+        (sum, gradients)
     }
 
     /// The same of one input.
@@ -302,53 +365,64 @@ impl Objective {
         (dictionary, atoms): (&Dictionary, &[f32]),
         sampler: &impl Sampler,
     ) -> Part {
-        let mut divergence = 0.0;
-        let divergences = heads.iter().map(|heads| {
-            let (value, gradient) = self.posterior.divergence(heads);
-            divergence += value;
-            gradient
-        });
-        let divergences: Vec<Heads<f64>> = divergences.collect();
         let (mut code, mut residual) = (Vec::new(), Vec::new());
         let pixels = dictionary.input_dim as f64;
-        let mut errors: Vec<f64> = if self.is_by_product() {
-            dictionary.dense_errors(atoms, x, self.samples, |sample, code| {
-                sampler.code(input, sample, code);
-            })
-        } else {
-            let errors = (0..self.samples).map(|sample| {
-                sampler.code(input, sample, &mut code);
-                dictionary.residual(x, &code, &mut residual);
-                dot(&residual, &residual) / pixels
-            });
-            errors.collect()
-        };
-        if self.is_by_product() {
-            // Single precision finds the best; what is said of it is exact.
-            let best = first_least(&errors);
-            sampler.code(input, best, &mut code);
+        let mut exact = |sample: usize| {
+            sampler.code(input, sample, &mut code);
             dictionary.residual(x, &code, &mut residual);
-            errors[best] = dot(&residual, &residual) / pixels;
-        }
+            dot(&residual, &residual) / pixels
+        };
+        let errors = if self.is_by_product() {
+            let mut errors = dictionary.dense_errors(atoms, x, self.samples, |sample, code| {
+                sampler.code(input, sample, code);
+            });
+            // Single precision finds those that may be the best, which are then compared exactly.
+            let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
+            let square: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let most = least + ROUNDING * (least + square / pixels);
+            for (sample, error) in errors.iter_mut().enumerate() {
+                if *error <= most {
+                    *error = exact(sample);
+                }
+            }
+            errors
+        } else {
+            (0..self.samples).map(exact).collect()
+        };
+        self.chosen(input, heads, errors, sampler, |units| {
+            let values = units.iter().map(|unit| unit.value).enumerate();
+            code.clear();
+            code.extend(values.filter(|(_, value)| *value != 0.0));
+            dictionary.residual(x, &code, &mut residual);
+            residual.clone()
+        })
+    }
+
+    /// What is known of an input by the mean square error of each of its samples.
+    fn chosen(
+        &self,
+        input: usize,
+        heads: &[Heads<f64>],
+        errors: Vec<f64>,
+        sampler: &impl Sampler,
+        mut residual: impl FnMut(&[Unit]) -> Vec<f64>,
+    ) -> Part {
+        let (divergence, divergences) = self.divergences(heads);
         let losses = errors
             .iter()
             .map(|error| error + self.kl_weight * divergence);
         let losses: Vec<f64> = losses.collect();
         let (loss, shares) = self.shares(&losses);
         let counted = shares.into_iter().map(|(sample, [weight, share])| {
-            let (units, draws) = sampler.units(input, sample);
-            let values = units.iter().map(|unit| unit.value).enumerate();
-            code.clear();
-            code.extend(values.filter(|(_, value)| *value != 0.0));
-            dictionary.residual(x, &code, &mut residual);
+            let (code, draws) = sampler.units(input, sample);
             Counted {
                 input,
                 sample,
                 weight,
                 share,
-                code: units,
+                residual: residual(&code),
+                code,
                 draws,
-                residual: residual.clone(),
             }
         });
         Part {
@@ -452,5 +526,37 @@ impl Objective {
             gradients
         });
         rows.collect()
+    }
+}
+
+/// What is said of an outcome: means over a batch.
+pub(super) struct Facts {
+    /// Mean square error of the best sample.
+    pub(super) best: f64,
+    /// That of the first.
+    pub(super) one: f64,
+    /// The share of the units that are active, of the samples that count.
+    pub(super) active: f64,
+}
+
+impl Facts {
+    pub(super) fn of(outcome: &Outcome, samples: usize) -> Self {
+        let rows = outcome.errors.chunks_exact(samples);
+        let count = rows.len().max(1) as f64;
+        let least = |row: &[f64]| row.iter().copied().fold(f64::INFINITY, f64::min);
+        let best = rows.clone().map(least).sum::<f64>() / count;
+        let one = rows.map(|row| row[0]).sum::<f64>() / count;
+        let units: usize = outcome
+            .counted
+            .iter()
+            .map(|counted| counted.code.len())
+            .sum();
+        let codes = outcome.counted.iter().flat_map(|counted| &counted.code);
+        let active = codes.filter(|unit| unit.value != 0.0).count();
+        Self {
+            best,
+            one,
+            active: active as f64 / units.max(1) as f64,
+        }
     }
 }

@@ -502,19 +502,34 @@ impl Posterior {
                 Some(q * base + bernoulli_divergence(q, open))
             }
             (Base::Gaussian, _) => None,
-            (Base::Laplacian, sparsity) => {
-                let mut prior = Heads {
-                    scale: self.spread.ln(),
-                    ..Heads::default()
-                };
-                if let Sparsity::Learned { mean, .. } = sparsity {
-                    prior.shape = PRIOR_SHAPE.ln();
-                    prior.rate = (PRIOR_SHAPE / mean).ln();
-                }
-                let [q, p] = [heads, &prior].map(|heads| self.activity(heads));
+            (Base::Laplacian, _) => {
+                let [q, p] = [heads, &self.prior()].map(|heads| self.activity(heads));
                 Some(q * base + bernoulli_divergence(q, p))
             }
         }
+    }
+
+    /// The heads of a unit that knows nothing of its input: its posterior is the prior.
+    pub fn prior(&self) -> Heads<f64> {
+        let mut prior = Heads {
+            // Variance of a Gaussian base, scale of a Laplacian one.
+            scale: self.spread.ln(),
+            ..Heads::default()
+        };
+        match self.sparsity {
+            Sparsity::Dense | Sparsity::Fixed { .. } => {}
+            Sparsity::Learned { mean, .. } => {
+                prior.shape = PRIOR_SHAPE.ln();
+                prior.rate = (PRIOR_SHAPE / mean).ln();
+            }
+            Sparsity::Gate { open, odds, .. } => {
+                prior.spike = match odds {
+                    GateOdds::Logit => (open / (1.0 - open)).ln(),
+                    GateOdds::Log => open.ln(),
+                };
+            }
+        }
+        prior
     }
 
     /// The same for Laplacian noise of another scale than the head says, such as one that is not

@@ -22,6 +22,7 @@ mod sweep;
 mod training;
 mod variational;
 mod variational_commands;
+mod variational_conv;
 mod variational_export;
 mod variational_metrics;
 mod version1;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use rand::Rng;
 use rand_distr::{Distribution, Gamma, StandardNormal};
+use sparsecode_formats::CodeSign;
 use sparsecode_trainer::data::{
     DataFacts, Dataset, InputShape, Preprocessing, Restore, Samples, Splits,
 };
@@ -15,8 +16,8 @@ use sparsecode_trainer::run::{
 use sparsecode_trainer::variational::{
     Base, Dictionary, Draw, Estimator, GateOdds, Given, Heads, Objective, Posterior, Relaxation,
     Sampler as _, ScheduleConfig, Seeded, Select, ShiftGradient, Sparsity, Variational,
-    VariationalConfig, VariationalLearner, Warmth, gamma_divergence, implicit_shape_gradient,
-    metrics, trigamma,
+    VariationalConfig, VariationalLearner, Warmth, fista_of_activity, gamma_divergence,
+    implicit_shape_gradient, metrics, trigamma,
 };
 
 use statrs::function::gamma::{digamma, ln_gamma};
@@ -667,9 +668,16 @@ const SMALL: [&str; 8] = [
     "objective.samples=10",
 ];
 
-/// What a run of so many epochs ends with: validation figures, and the share of the true atoms that
-/// it found.
-fn learned(preset: &str, more: &[&str], splits: &Splits, truth: &[f64]) -> (Figures, f64) {
+/// What a run of so many epochs ends with.
+struct Learned {
+    learner: VariationalLearner,
+    /// Validation figures.
+    figures: Figures,
+    /// The share of the true atoms that it found.
+    found: f64,
+}
+
+fn learned(preset: &str, more: &[&str], splits: &Splits, truth: &[f64]) -> Learned {
     let config = config(preset, &[&SMALL[..], more].concat());
     let facts = DataFacts::of(splits);
     let mut learner = VariationalLearner::new(&config, &facts, &Device::Cpu).unwrap();
@@ -700,38 +708,63 @@ fn learned(preset: &str, more: &[&str], splits: &Splits, truth: &[f64]) -> (Figu
     let width = splits.train.dim;
     let rows = |values| metrics::Rows { values, width };
     let found = metrics::recovery(rows(learner.dictionary().atoms()), rows(truth));
-    (figures, found)
+    Learned {
+        learner,
+        figures,
+        found,
+    }
 }
 
 /// The orderings of the paper's experiment, on a small one: thresholds with the best of several
-/// samples find the atoms; dense posteriors reconstruct better and find none; one sample finds
-/// none.
+/// samples find the atoms; dense posteriors reconstruct better and find none; one sample and the
+/// average find none. The deterministic code is better than the best sample, and FISTA on the same
+/// atoms better than either. No component collapses, and repeated inferences hardly agree.
 #[test]
 fn thresholds_and_the_best_of_several_samples_find_the_atoms() {
     let (splits, truth) = splits(16, 16, 2000);
-    let learn = |preset: &str, more: &[&str]| learned(preset, more, &splits, &truth);
-    let epochs = "epochs=40";
-    let (sparse, found) = learn("variational/laplacian-fixed", &[epochs]);
-    let (dense, none) = learn("variational/laplacian", &[epochs]);
-    let (_, few) = learn(
-        "variational/laplacian-fixed",
-        &[epochs, "objective.samples=1"],
-    );
-    let figure = |figures: &Figures, name: &str| figures.get(name).unwrap();
+    let learn = |preset: &str, more: &[&str]| {
+        let more = [&["epochs=40"], more].concat();
+        learned(preset, &more, &splits, &truth)
+    };
+    let fixed = "variational/laplacian-fixed";
+    let (sparse, dense) = (learn(fixed, &[]), learn("variational/laplacian", &[]));
+    let few = learn(fixed, &["objective.samples=1"]).found;
+    let average = learn(fixed, &["objective.select=average"]).found;
+    let (found, none) = (sparse.found, dense.found);
     assert!(
-        found > 0.3 && none < 0.15 && few < 0.15,
-        "{found} {none} {few}"
+        found > 0.3 && none < 0.15 && few < 0.15 && average < 0.15,
+        "{found} {none} {few} {average}"
     );
+    let figure = |of: &Learned, name: &str| of.figures.get(name).unwrap();
     assert!(figure(&sparse, "mse") < 0.75 * figure(&sparse, "mse_zero"));
     assert!(figure(&sparse, "mse") < figure(&sparse, "mse_one"));
+    assert!(figure(&sparse, "mse_code") < figure(&sparse, "mse"));
     assert!(figure(&dense, "mse_one") < figure(&sparse, "mse_one"));
     assert!(figure(&sparse, "active") < 0.5 && figure(&dense, "active") == 1.0);
+
+    let active = figure(&sparse, "active_code");
+    let (inputs, dictionary) = (&splits.validation.samples, sparse.learner.dictionary());
+    let (_, by_fista) = fista_of_activity(dictionary, inputs, CodeSign::Signed, active);
+    assert!((by_fista.active - active).abs() < 0.01 * active);
+    let error = figure(&sparse, "mse_code");
+    assert!(by_fista.error < 0.75 * error, "{by_fista:?} {error}");
+
+    let validation = Samples::new(splits.validation.clone()).unwrap();
+    let codes = sparse.learner.code_statistics(&validation).unwrap();
+    assert_eq!(codes.posterior_collapse, Some(0.0));
+    let similarity = codes.support_similarity.unwrap();
+    assert!(similarity < 0.5, "{similarity}");
+    // What codes share is little beside what their sparsity says.
+    let prior = codes.multi_information_of_prior.unwrap();
+    let ratio = codes.multi_information / prior;
+    assert!((0.3..3.0).contains(&ratio), "{ratio}");
 }
 
-/// Of every posterior: what is interrupted ends as if it had not been.
+/// Of every posterior with a dictionary: what is interrupted ends as if it had not been.
 #[test]
 fn an_interrupted_run_ends_where_an_uninterrupted_one_ends() {
-    for name in Variational::presets() {
+    let presets = Variational::presets().into_iter();
+    for name in presets.filter(|name| !name.contains("/conv-")) {
         let more = [
             "epochs=2",
             "data.train=300",
@@ -902,4 +935,56 @@ fn seeded_samples_have_the_posteriors_distribution() {
             }
         }
     }
+}
+
+/// Draws of small shapes are as small as numbers get: `∂g/∂α → g (ψ(α) + 1/α − ln g)/α`.
+#[test]
+fn the_smallest_draws_have_a_gradient() {
+    for shape in [1e-6, 0.005, 0.01, 0.02] {
+        for draw in [5e-324, 1e-320, 1e-306, 1e-200] {
+            let found = implicit_shape_gradient(shape, draw);
+            let expected = draw / shape * (digamma(shape) + 1.0 / shape - draw.ln());
+            // Of subnormal numbers few bits are left.
+            let allowed = 1e-9 * expected.abs() + 1e5 * f64::from_bits(1) / shape;
+            assert!(
+                (found - expected).abs() <= allowed,
+                "{shape} {draw}: {found} {expected}"
+            );
+        }
+    }
+}
+
+/// Dense samples are compared in single precision first, whose rounding must not tell apart those
+/// that are alike.
+#[test]
+fn of_samples_that_are_alike_the_first_counts() {
+    let mut rng = generator(9, Stream::Noise { purpose: 3 });
+    let (dim, count) = (37, 40);
+    let mut numbers = |count: usize| -> Vec<f64> {
+        (0..count)
+            .map(|_| StandardNormal.sample(&mut rng))
+            .collect()
+    };
+    let dictionary = Dictionary::new(numbers(4 * dim), dim);
+    let inputs: Vec<f32> = numbers(count * dim).iter().map(|x| *x as f32).collect();
+    let all = vec![heads(0.1, -1.0); 4 * count];
+    // Of 6 samples, each of the first half comes again in the second one.
+    let draw = |_: usize, sample: usize, unit: usize| Draw {
+        noise: [0.5, -0.7, 0.2, -0.1][(sample % 3 + unit) % 4],
+        ..Draw::default()
+    };
+    let objective = Objective {
+        posterior: posterior(Base::Gaussian, Sparsity::Dense),
+        samples: 6,
+        select: Select::Best,
+        kl_weight: 0.01,
+    };
+    let sampler = given(&objective, &all, 4, WARM, draw);
+    let outcome = objective.evaluate(&inputs, &all, &dictionary, &sampler);
+    let mut chosen = [0; 6];
+    for counted in &outcome.counted {
+        chosen[counted.sample] += 1;
+    }
+    assert_eq!(chosen[..3].iter().sum::<usize>(), count, "{chosen:?}");
+    assert!(chosen[..3].iter().all(|times| *times > 0), "{chosen:?}");
 }

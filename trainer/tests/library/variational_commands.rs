@@ -295,6 +295,113 @@ fn atoms_and_first_weights_are_drawn() {
     refused(2, &of_encoder, &["--of encoder", "fista"]);
 }
 
+/// Figures of codes are those of the library, on the samples of the run.
+#[test]
+fn codes_are_measured_beside_the_prior_and_fista() {
+    let folder = tempfile::tempdir().unwrap();
+    let [learned, fista, other] =
+        ["learned", "fista", "lista"].map(|name| folder.path().join(name));
+    trained("variational/laplacian-learned", &learned);
+    trained("variational/fista", &fista);
+    let evaluated = |out: &Path, more: &[&str]| {
+        let arguments = ["evaluate", text(out), "--json"];
+        json(&done(&[&arguments[..], more].concat()))
+    };
+    let more = ["--codes", "--gradient-passes", "3"];
+    let row = &evaluated(&learned, &more)[0];
+    let figure = |row: &serde_json::Value, name: &str| row[name].as_f64().unwrap();
+    let (codes, gradients) = (&row["codes"], &row["gradients"]);
+    assert_eq!(codes["inputs"], 100);
+    assert!(figure(codes, "l1") > 0.0);
+    for share in [
+        "posterior_collapse",
+        "coefficient_collapse",
+        "support_similarity",
+    ] {
+        assert!((0.0..=1.0).contains(&figure(codes, share)), "{codes}");
+    }
+    // Of 100 samples all may differ, and with 12 components as good as all do.
+    let most = 12.0 * 23_f64.log2() - 100_f64.log2();
+    for bits in ["multi_information", "multi_information_of_prior"] {
+        assert!(
+            figure(codes, bits) > 0.0 && figure(codes, bits) < most,
+            "{codes}"
+        );
+    }
+    assert_eq!(gradients["passes"], 3);
+    assert!(figure(gradients, "dictionary") > 0.0 && figure(gradients, "encoder") > 0.0);
+    let row = &evaluated(&fista, &more)[0];
+    assert!(row["codes"]["posterior_collapse"].is_null() && row["gradients"].is_null());
+    // Its tau is above what 16 pixels correlate with an atom.
+    assert_eq!(figure(&row["codes"], "coefficient_collapse"), 1.0);
+
+    let rows = evaluated(&learned, &["--l0", "1,3"]);
+    for (row, l0) in rows.as_array().unwrap().iter().zip([1.0, 3.0]) {
+        let (encoder, fista) = (&row["encoder"], &row["fista"]);
+        assert!((figure(encoder, "l0") / l0 - 1.0).abs() < 0.35, "{row}");
+        assert!((figure(fista, "l0") / l0 - 1.0).abs() < 0.011, "{row}");
+        assert!(figure(fista, "mse") < figure(encoder, "mse"), "{row}");
+    }
+    let mse = |place: usize| figure(&rows[place]["fista"], "mse");
+    assert!(mse(1) < mse(0));
+    assert!(evaluated(&fista, &["--l0", "2"])[0]["encoder"].is_null());
+    let said = done(&["evaluate", text(&learned), "--l0", "2"]);
+    assert!(said.contains("a code of zeros has"), "{said}");
+
+    // Of the first family the same command.
+    let sizes = GRID.lines().filter(|line| line.starts_with("data."));
+    let mut command = program();
+    command.args([
+        "train",
+        "--quiet",
+        "--epochs",
+        "2",
+        "--set",
+        "model.code_dim=12",
+    ]);
+    command.args([
+        "--preset",
+        "dead-leaves/vdl",
+        "--set",
+        "batch_size=50",
+        "--out",
+    ]);
+    command.arg(&other);
+    for setting in sizes {
+        command.arg("--set").arg(setting.replace(" = ", "="));
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let row = &evaluated(&other, &["--l0", "2"])[0];
+    assert!(
+        (figure(&row["fista"], "l0") / 2.0 - 1.0).abs() < 0.011,
+        "{row}"
+    );
+    assert!(
+        figure(&row["fista"], "mse") < figure(&row["encoder"], "mse"),
+        "{row}"
+    );
+
+    for (out, flags, words) in [
+        (&learned, &["--l0", "0"][..], ["--l0 0", "above 0"]),
+        (&learned, &["--l0", "13"], ["--l0 13", "12 components"]),
+        (&learned, &["--l0", "2", "--codes"], ["--l0", "--codes"]),
+        (
+            &other,
+            &["--codes"],
+            ["--codes", "only for variational runs"],
+        ),
+        (
+            &learned,
+            &["--gradient-passes", "3"],
+            ["--codes", "required"],
+        ),
+    ] {
+        let arguments = [&["evaluate", text(out)], flags].concat();
+        refused(2, &arguments, &words);
+    }
+}
+
 /// Numbers that nobody chose.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
     let number = |i: usize| ((i * 37 + seed * 61) % 101) as f32 / 100.0 - 0.5;
@@ -612,6 +719,12 @@ fn bad_input_is_refused_with_the_remedy() {
         let preset = format!("variational/{preset}");
         refuse(2, &preset, &["--set", setting], &words);
     }
+    let misspelt = [
+        "did you mean variational/conv-gaussian?",
+        "/paper behind its name",
+    ];
+    refuse(2, "variational/conv-gaussin", &[], &misspelt);
+    refuse(2, "variational/zebra", &[], &["variational/fista, "]);
     // Without learned thresholds their weight says nothing.
     let preset = Variational::preset("variational/laplacian-fixed").unwrap();
     let weightless = ["posterior.threshold_weight=0".to_owned()];

@@ -3,8 +3,8 @@
 mod denoise;
 mod host;
 
-use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -30,8 +30,16 @@ pub(crate) enum Bench {
 /// Times the plain and the fast engine in one run on this machine, which should be quiet.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_help = "\
-Example: cargo xtask bench train --data ../shared/data --markdown docs/results/train-bench.md")]
+Examples:
+  cargo xtask bench train --data ../shared/data --family lista --markdown docs/results/train-bench.md
+  cargo xtask bench train --family variational --torch python3 --markdown docs/results/train-variational.md")]
 pub(crate) struct Train {
+    /// Only the tables of one family: lista or variational
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+    /// A Python with PyTorch, which times the variational iteration afterwards
+    #[arg(long, value_name = "PROGRAM")]
+    torch: Option<PathBuf>,
     /// Folder with MNIST's four files; without it, generated images take its place
     #[arg(long, env = "SPARSECODE_DATA", default_value = "../shared/data")]
     data: PathBuf,
@@ -65,6 +73,9 @@ fn train(arguments: &Train) -> Result<()> {
     if arguments.quick {
         command.arg("--quick");
     }
+    if let Some(family) = &arguments.family {
+        command.arg("--family").arg(family);
+    }
     let output = command
         .stderr(Stdio::inherit())
         .output()
@@ -74,9 +85,15 @@ fn train(arguments: &Train) -> Result<()> {
         "the benchmark ended with {}",
         output.status
     );
-    let text = String::from_utf8_lossy(&output.stdout);
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if let Some(python) = &arguments.torch {
+        text += &torch(python)?;
+    }
     println!("{text}");
     if let Some(path) = &arguments.markdown {
+        let family = arguments.family.as_ref();
+        let family = family.map_or(String::new(), |family| format!(" --family {family}"));
+        let torch = arguments.torch.as_ref().map_or("", |_| " --torch PYTHON");
         let quick = if arguments.quick { " --quick" } else { "" };
         write_page(
             path,
@@ -84,10 +101,40 @@ fn train(arguments: &Train) -> Result<()> {
             "Measured in one run; times are the shortest of several repetitions. The speed of virtual processors drifts by a third and \
              more from minute to minute, also that of one core beside the other: believe ratios within a table more than times, and \
              single lines less than tables.",
-            &format!("cargo xtask bench train --data DIR{quick}"),
+            &format!("cargo xtask bench train --data DIR{family}{torch}{quick}"),
             "cpu",
             &text,
         )?;
     }
     Ok(())
+}
+
+/// The variational iteration in PyTorch, on one thread, in both forms of the dictionary's step.
+fn torch(python: &Path) -> Result<String> {
+    let script = root().join("docs/results/compare/variational_torch.py");
+    let mut text = "## The same iteration in PyTorch\n\nThresholded Laplacian codes, P = 256, one \
+        thread, by [variational_torch.py](compare/variational_torch.py). *As released*: all outer \
+        products of the dictionary's step are formed before they are summed.\n\n"
+        .to_owned();
+    for (form, arguments) in [
+        ("one product", &[][..]),
+        ("as released", &["--released", "--iterations", "20"]),
+    ] {
+        let output = Command::new(python)
+            .arg(&script)
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output();
+        let output = output.with_context(|| format!("cannot start {}", python.display()))?;
+        ensure!(
+            output.status.success(),
+            "{} ended with {}",
+            script.display(),
+            output.status
+        );
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            text += &format!("- {form}, {line}\n");
+        }
+    }
+    Ok(text)
 }

@@ -31,7 +31,8 @@ Presets are DATA/MODEL, for example patches/sdl-nl.
   MODEL: sdl, vdl, wdl, do, none; with a one-hidden-layer decoder sdl-nl, vdl-nl, …
   To denoise: ecg/denoise, bearing/denoise, pictures/denoise.
   Variational: variational/gaussian, laplacian, gaussian-fixed, laplacian-fixed, gaussian-learned,
-  laplacian-learned, spike-and-slab, fista; with /paper behind it as the paper's code has it.
+  laplacian-learned, spike-and-slab, fista; with conv- before the name (but fista) convolutional
+  networks for pictures of 28×28 or 3×64×64; with /paper behind it as the paper's code has it.
 
 docs/your-own-data.md: formats, columns, units, λ. docs/configuration.md: all keys, as `sparsecode config` prints them.
 

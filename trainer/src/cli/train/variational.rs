@@ -6,7 +6,7 @@ use crate::cli::common::usage;
 use crate::cli::device::EngineChoice;
 use crate::data::PatchContrast;
 use crate::run::RunFolder;
-use crate::variational::{Base, Threshold, VariationalConfig};
+use crate::variational::{Base, EncoderKind, Threshold, VariationalConfig};
 
 /// The preset whose values hold for keys that a `--config FILE` without a preset leaves out.
 const BASE: &str = "variational/laplacian-fixed";
@@ -60,8 +60,9 @@ pub(super) fn run(arguments: &Arguments, folder: &RunFolder) -> anyhow::Result<(
         )));
     }
     let family = &config.family;
-    let is_warmed =
-        family.posterior.base == Base::Laplacian || family.posterior.threshold == Threshold::Gate;
+    let is_warmed = family.model.encoder != EncoderKind::Conv
+        && (family.posterior.base == Base::Laplacian
+            || family.posterior.threshold == Threshold::Gate);
     let (schedule, optimizer) = (&family.schedule, &family.optimizer);
     if is_warmed && schedule.noise < 1.0 && schedule.noise_until > optimizer.warm_up {
         eprintln!(

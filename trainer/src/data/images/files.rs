@@ -8,7 +8,9 @@ use super::super::picture::EXTENSIONS;
 
 /// Every image in a folder and its subfolders, and the other files there, each in the order of
 /// their names.
-pub(super) fn find_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+pub(in crate::data) fn find_images(
+    folder: &Path,
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {

@@ -139,7 +139,16 @@ fn no_image_is_in_two_parts() {
             max_images,
             ..ImagesConfig::default()
         };
-        split_files(files.clone(), &config, Path::new("x"), seed).unwrap()
+        split_files(
+            files.clone(),
+            (
+                config.test_files.as_deref().unwrap_or_default(),
+                config.max_images,
+            ),
+            Path::new("x"),
+            seed,
+        )
+        .unwrap()
     };
     let parts = split(1000, 1);
     assert_eq!(parts.each_ref().map(Vec::len), [77, 9, 9]);
@@ -161,7 +170,17 @@ fn named_pictures_are_the_test_part() {
         test_files: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         ..ImagesConfig::default()
     };
-    let split = |config| split_files(files.clone(), &config, Path::new("x"), 5);
+    let split = |config: ImagesConfig| {
+        split_files(
+            files.clone(),
+            (
+                config.test_files.as_deref().unwrap_or_default(),
+                config.max_images,
+            ),
+            Path::new("x"),
+            5,
+        )
+    };
     let [train, validation, test] = split(config(&["7.png", "12.png"])).unwrap();
     assert_eq!(test, [files[7].clone(), files[12].clone()]);
     assert_eq!((train.len(), validation.len()), (17, 1));
@@ -338,7 +357,16 @@ fn whitened_patches_are_normalised_by_the_training_pictures() {
 
     // Held out are whole pictures: every raw patch is one of its own part's, filtered whole.
     let (files, _) = find_images(folder.path()).unwrap();
-    let parts = split_files(files, &config, folder.path(), 7).unwrap();
+    let parts = split_files(
+        files,
+        (
+            config.test_files.as_deref().unwrap_or_default(),
+            config.max_images,
+        ),
+        folder.path(),
+        7,
+    )
+    .unwrap();
     assert_eq!(parts.each_ref().map(Vec::len), [8, 1, 1]);
     let sets = [
         (&splits.train, Stream::TrainData),

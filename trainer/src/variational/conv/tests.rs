@@ -343,7 +343,9 @@ fn looking_changes_nothing() {
     assert!(!run(Pass::Evaluate).1);
     let (trained, has_graph) = run(Pass::Train);
     assert!(has_graph);
-    assert_eq!(looked, trained);
+    for (looked, trained) in looked.iter().zip(&trained) {
+        assert!((looked - trained).abs() < 1e-6, "{looked} {trained}");
+    }
     let after = snapshot(&encoder.variables()).unwrap();
     let mean = "encoder.norm.0.running_mean";
     assert_ne!(list(&after[mean]), list(&before[mean]));

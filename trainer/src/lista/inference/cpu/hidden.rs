@@ -15,12 +15,12 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use candle_core::{Result, Tensor};
-use pulp::Arch;
 
 use super::matrix::{HostMatrix, matrix};
 use crate::tensor::elementwise::positive_part;
 use crate::tensor::matmul::{Matrix, matmul};
 use crate::tensor::team::{Barrier, UNIT, part};
+use crate::tensor::wide::widest;
 
 /// Threads that divide columns. With more, groups of about so many divide the samples: columns a
 /// few vectors wide cost more in reading what multiplies them than in multiplying.
@@ -164,11 +164,14 @@ impl<'a> OneHidden<'a> {
             let points = Matrix::new(&scratch.moving.points, rows, l, l);
             let weights = self.hidden().rows(hidden_part.clone()).t();
             matmul(&mut units, hidden_part.len(), true, 1.0, points, weights);
-            Arch::new().dispatch(|| {
-                for unit in units.iter_mut() {
-                    *unit = positive_part(*unit);
-                }
-            });
+            widest(
+                #[inline(always)]
+                || {
+                    for unit in units.iter_mut() {
+                        *unit = positive_part(*unit);
+                    }
+                },
+            );
         }
         barrier.meet();
 
@@ -216,11 +219,14 @@ impl<'a> OneHidden<'a> {
                 }
             }
             let units = read(&shared.units);
-            Arch::new().dispatch(|| {
-                for (delta, unit) in delta.iter_mut().zip(units.iter()) {
-                    *delta = if *unit > 0.0 { *delta } else { 0.0 };
-                }
-            });
+            widest(
+                #[inline(always)]
+                || {
+                    for (delta, unit) in delta.iter_mut().zip(units.iter()) {
+                        *delta = if *unit > 0.0 { *delta } else { 0.0 };
+                    }
+                },
+            );
         }
         barrier.meet();
 
